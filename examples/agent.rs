@@ -5,7 +5,7 @@
 //! $ zeek examples/zeek/node.zeek Broker::disable_ssl=T
 //! ```
 //!
-//! The example `node` is another node for it.
+//! Instead of this Zeek script, the example `node` can be the node.
 
 use std::error::Error;
 use std::{env, io};
@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     agent(&address, &id, io::stdout()).await
 }
 
-/// Asks the first node that connects, and all others that have connected by then.
+/// Waits for the first node, and then asks all connected nodes.
 pub async fn agent(address: &str, id: &str, mut output: impl io::Write) -> Result<(), Box<dyn Error>> {
     let endpoint = Endpoint::new()?;
     let agent = Agent::start(endpoint.clone()).await;
@@ -28,7 +28,7 @@ pub async fn agent(address: &str, id: &str, mut output: impl io::Write) -> Resul
     writeln!(output, "listening on {}", listener.local_addr())?;
 
     agent.wait_for_nodes(|nodes| !nodes.is_empty()).await;
-    // The type of the values is free. `serde_json::Value` accepts any.
+    // You can choose the type of the values. `serde_json::Value` accepts any value.
     for (node, value) in agent.get_id_value::<serde_json::Value>(id).await? {
         match value {
             Ok(value) => writeln!(output, "{node}: {id} is {value}")?,

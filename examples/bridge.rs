@@ -1,4 +1,4 @@
-//! A bridge inside of a program: it forwards events under `/demo/` between two listeners.
+//! A bridge inside of a program. It forwards events on topics that begin with `/demo/` between two listeners.
 //!
 //! ```console
 //! $ cargo run --example bridge --features bridge -- 127.0.0.1:9998 127.0.0.1:9999
@@ -16,14 +16,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let right = args.next().unwrap_or_else(|| "127.0.0.1:9999".to_owned());
     let bridge = start(&left, &right, io::stdout()).await?;
     tokio::signal::ctrl_c().await?;
-    // Sends what is queued, and leaves all peers.
+    // Sends the queued messages, and disconnects all peers.
     bridge.shutdown().await;
     Ok(())
 }
 
 /// Starts a bridge that listens on two addresses.
 pub async fn start(left: &str, right: &str, mut output: impl io::Write) -> Result<Bridge, Box<dyn Error>> {
-    // The text of a configuration file. `BridgeConfig::read` reads one. Each message that no rule allows is dropped.
+    // The text of a configuration file. To read it from a file, use `BridgeConfig::read`. Messages that no rule allows
+    // are dropped.
     let text = format!(
         r#"
         [link.left]

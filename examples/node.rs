@@ -5,7 +5,7 @@
 //! $ cargo run --example node -- 127.0.0.1:2151 worker-01
 //! ```
 //!
-//! The example `agent` is another agent for it.
+//! Instead of this Zeek script, the example `agent` can be the agent.
 
 use std::error::Error;
 use std::{env, io};
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Runs a node, and writes a line for each answer.
 pub async fn node(address: &str, name: &str, mut output: impl io::Write) -> Result<(), Box<dyn Error>> {
     let endpoint = Endpoint::new()?;
-    // Zeek's own nodes have the action `get_id_value` only. A node can have any others. Answers are JSON.
+    // Zeek's own nodes only have the action `get_id_value`. Your node can have any actions. Answers are JSON.
     let own_name = name.to_owned();
     let node = Node::start(endpoint.clone(), name, move |action: String, args: Vec<String>| {
         let answer = match (action.as_str(), args.as_slice()) {

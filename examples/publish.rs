@@ -5,7 +5,7 @@
 //! $ cargo run --example publish -- 127.0.0.1:9999
 //! ```
 //!
-//! A second argument `anonymous` is for a Zeek without TLS settings, and needs `--features openssl`.
+//! To connect to a Zeek without TLS settings, add a second argument, `anonymous`, and build with `--features openssl`.
 
 use std::error::Error;
 use std::{env, io};
@@ -33,7 +33,7 @@ pub async fn publish(address: &str, tls: Tls, mut output: impl io::Write) -> Res
     }
     writeln!(output, "published to {peers} peer")?;
 
-    // Waits until the event is sent. Without it, the program could end before.
+    // Wait until the event is sent. Otherwise, the program could end before that.
     endpoint.shutdown().await;
     Ok(())
 }

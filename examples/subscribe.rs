@@ -5,8 +5,8 @@
 //! $ cargo run --example subscribe -- 127.0.0.1:9999
 //! ```
 //!
-//! A second argument `anonymous` is for a Zeek without TLS settings, and needs `--features openssl`. The example `publish` makes
-//! this Zeek send an event.
+//! To connect to a Zeek without TLS settings, add a second argument, `anonymous`, and build with `--features openssl`.
+//! Run the example `publish` to make this Zeek send an event.
 
 use std::error::Error;
 use std::{env, io};
@@ -26,12 +26,12 @@ pub async fn subscribe(address: &str, tls: Tls, mut output: impl io::Write) -> R
     let endpoint = Endpoint::new()?;
     // Subscribe before connecting, so that the peer learns of the subscription in the handshake. A topic is a prefix.
     let mut messages = endpoint.subscribe("/demo/").await;
-    // With a retry, the endpoint connects again after a lost connection. Awaiting reports the error of the first attempt.
+    // The endpoint connects again whenever the connection is lost. `await` returns the result of the first attempt.
     let peer = endpoint.connect_with_retry(address, tls, Retry::default()).await?;
     writeln!(output, "connected to {peer}")?;
 
     while let Some(message) = messages.recv().await {
-        // The text of a peer must not control the terminal.
+        // Remove control characters, because the peer chooses the text.
         let text: String = message.to_string().chars().filter(|c| !c.is_control()).collect();
         writeln!(output, "{text}")?;
     }

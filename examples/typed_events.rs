@@ -1,11 +1,12 @@
-//! Declares the events and records of a Zeek script as Rust types, receives one event and answers with the other.
+//! Declares the events and the record of a Zeek script as Rust types. The example receives one of the events and
+//! answers with the other one.
 //!
 //! ```console
 //! $ zeek examples/zeek/hosts.zeek Broker::disable_ssl=T &
 //! $ cargo run --example typed_events -- 127.0.0.1:9999
 //! ```
 //!
-//! A second argument `anonymous` is for a Zeek without TLS settings, and needs `--features openssl`.
+//! To connect to a Zeek without TLS settings, add a second argument, `anonymous`, and build with `--features openssl`.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -17,7 +18,7 @@ use zeek_bridge::prelude::*;
 zeek_record! {
     /// In Zeek: `type Demo::Host: record { ip: addr; services: set[port]; name: string &optional; };`
     ///
-    /// The `..` accepts further fields that a site has added with `redef record`.
+    /// The `..` accepts extra fields, which a site has added with `redef record`.
     #[derive(Clone, Debug, PartialEq)]
     pub struct Host {
         pub ip: IpAddr,
@@ -60,7 +61,7 @@ pub async fn name_hosts(address: &str, tls: Tls, mut output: impl io::Write) -> 
     endpoint.connect_with_retry(address, tls, Retry::default()).await?;
 
     while let Some(message) = messages.recv().await {
-        // An event of another name, or with other arguments, is an error that names the difference.
+        // An event with a different name or different arguments is an error, which describes the difference.
         let HostSeen { host, times } = match message.event() {
             Ok(seen) => seen,
             Err(error) => {

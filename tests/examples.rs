@@ -1,4 +1,4 @@
-//! Each example, against a peer in this process.
+//! Runs each example with a peer in this process.
 
 #![cfg(feature = "net")]
 #![allow(dead_code, reason = "the examples' `main` is not called")]
@@ -70,7 +70,7 @@ impl Lines {
     }
 }
 
-/// Returns an endpoint in the place of a Zeek, and its address.
+/// Returns an endpoint that takes the role of Zeek, and its address.
 async fn zeek() -> (Endpoint, String) {
     let endpoint = Endpoint::new().unwrap();
     let address = endpoint.listen(("127.0.0.1", 0), Tls::Off).await.unwrap().local_addr();
@@ -124,7 +124,7 @@ async fn typed_events_answers_a_host_without_a_name() {
     let (output, mut lines) = output();
     let ip: Address = "10.0.0.7".parse().unwrap();
     let services: BTreeSet<Port> = ["443/tcp".parse().unwrap(), "53/udp".parse().unwrap()].into();
-    // With a field that the site has added.
+    // The record has a field that the site has added.
     let host = |name: Option<&str>| Value::from((ip, services.clone(), name.map(str::to_owned), "lab"));
     during(typed_events::name_hosts(&address, Tls::Off, output), async {
         soon("subscriber", zeek.wait_for_subscribers("/demo/hosts", 1)).await;

@@ -1,4 +1,4 @@
-//! Properties of the library that users rely on and that its types do not express.
+//! Properties that users of the library rely on, but that its types do not express.
 
 use std::collections::BTreeSet;
 

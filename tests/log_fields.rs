@@ -36,7 +36,7 @@ fn calls(source: &str) -> Vec<&str> {
     calls
 }
 
-/// A topic is text of a peer: passed as a string, it is quoted and escaped.
+/// The peer chooses the text of a topic. The log quotes and escapes it if it is passed as a string.
 #[test]
 fn no_log_field_is_a_topic_that_is_not_escaped() {
     let mut files = Vec::new();
@@ -53,7 +53,8 @@ fn no_log_field_is_a_topic_that_is_not_escaped() {
 fn no_log_field_is_debug_text() {
     let mut files = Vec::new();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
-    // `?peer`, `peer = ?..` and `{peer:?}`. The last is allowed for strings, which this test cannot recognize.
+    // `?peer`, `peer = ?..` and `{peer:?}`. The last form is allowed for strings, but this test cannot recognize
+    // strings.
     let debug = Regex::new(r"(?:^|[,(=])\s*\?\s*[\w(]|field::debug|\{\w*:#?\?\}").unwrap();
     let mut count = 0;
     for file in files {

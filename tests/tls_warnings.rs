@@ -1,4 +1,4 @@
-//! In a test binary of its own, because a tracing subscriber is global to a process.
+//! This test has its own test binary, because a tracing subscriber is global to a process.
 #![cfg(feature = "cli")]
 
 use std::io;

@@ -13,22 +13,22 @@ pub(super) enum Audience {
     AllExcept(Exceptions),
     /// One peer, if it subscribes to the topic.
     Peer(EndpointId),
-    /// One peer, if it subscribes to the topic. If its queue is full, the message waits for room, as messages of the
-    /// bridge itself must not be lost.
+    /// One peer, if it subscribes to the topic. If its queue is full, the message is not dropped but returned as
+    /// blocked: messages that the bridge generated must not be lost.
     PeerReliable(EndpointId),
 }
 
 /// The peers that do not receive a message although they subscribe to its topic.
 #[derive(Clone, Debug)]
 pub(super) struct Exceptions {
-    /// The peer that sent it, and the last hop in its envelope. If one of them is a bridge, all links of that bridge
-    /// are excluded.
+    /// The peer that sent the message, and the last hop in its envelope. If one of these two is a bridge, all links of
+    /// that bridge are excluded.
     pub(super) origins: [EndpointId; 2],
     /// The bridge that received the message first, if the message has an id.
     pub(super) first: Option<Instance>,
-    /// The peers that receive it over another peering: see [`super::router::sides`].
+    /// The peers that receive the message over a different peering of the same group: see [`super::router::sides`].
     pub(super) standby: Option<Arc<[EndpointId]>>,
-    /// Whether only bridges still need the message, because all other peers have received it.
+    /// Whether only peers that are bridges still need the message, because all other peers have received it.
     pub(super) bridges_only: bool,
 }
 

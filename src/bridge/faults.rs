@@ -1,4 +1,5 @@
-//! Fault injection: drops, duplicates, corrupts and delays the messages of a link, to test how a cluster copes with that.
+//! Fault injection: drops, duplicates, corrupts and delays the messages of a link, to test how a cluster handles such
+//! faults.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,10 +15,10 @@ use crate::endpoint::{Blocked, Forwarded};
 use crate::net::{Batch, for_keeping};
 use crate::wire::Envelope;
 
-/// The maximum number of delayed messages. Further ones are dropped and counted.
+/// The maximum number of delayed messages. If it is reached, new messages are dropped and counted.
 const MAX_DELAYED: usize = 4096;
 
-/// An outlet that injects faults into the messages of another outlet.
+/// An outlet that injects faults into messages before it passes them to the inner outlet.
 #[derive(Clone, Debug)]
 pub(super) struct FaultInjector(Arc<Injector>);
 
@@ -55,8 +56,8 @@ impl FaultInjector {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Sends all delayed messages now. Messages whose queue is full, and messages that are sent later, are dropped and
-    /// counted.
+    /// Sends all delayed messages now. Messages for which a queue is full are dropped and counted, and so are messages
+    /// that are passed to this outlet afterwards.
     pub(super) async fn flush(&self) {
         if let Some(delay) = &self.0.delay {
             delay.flush.send_replace(true);
@@ -102,7 +103,7 @@ impl FaultInjector {
                 None => {
                     let before = forwarded.recipients();
                     inner.send(&Batch::of(envelope.clone(), *received), route, audience, forwarded);
-                    // A batch is one sample of the latency, however many messages it has.
+                    // Count the batch as one sample of the latency, regardless of the number of its messages.
                     if forwarded.recipients() > before {
                         *received = None;
                     }
@@ -126,7 +127,7 @@ async fn send_delayed(
     outlet: EndpointOutlet,
 ) {
     let mut until_flushed = flushed.clone();
-    // An error means that the link was dropped. Then the task ends, too.
+    // An error means that the link was dropped. The task ends then, too.
     let mut flush = pin!(async { drop(until_flushed.wait_for(|flush| *flush).await) });
     let send = |envelope: Envelope, audience: &Audience| {
         let (mut route, mut forwarded) = (Route::to_all(&outlet.endpoint), Forwarded::default());
@@ -169,7 +170,7 @@ async fn push_all(blocked: Vec<Blocked>) {
 /// The fault of one message.
 #[derive(Debug)]
 struct Fault {
-    /// How often the message is sent: not at all, once, or twice.
+    /// The number of copies to send: none, one, or two.
     copies: usize,
     /// Whether one byte of its payload is changed.
     corrupt: bool,

@@ -168,7 +168,8 @@ impl Link {
         self.context.sides.standby(group, self.context.id, to, topic)
     }
 
-    /// Returns the current route to the peers of this link; with `bridges_only`, to those that are other bridges.
+    /// Returns the current route to the peers of this link. With `bridges_only`, the route contains only the peers that
+    /// are bridges.
     pub(super) fn route(&self, encoders: [Encoder; 2], bridges_only: bool) -> Route {
         // Read the routes before the counts, so that each peer in the routes is already counted.
         let routes = self.endpoint.routes();
@@ -214,14 +215,14 @@ impl Link {
         }
     }
 
-    /// Returns the message with this link's endpoint as the sender. It then gets a new message id when it is sent to another
-    /// bridge. With its old id, that bridge would drop a repeated message as a duplicate.
+    /// Returns the message with this link's endpoint as the sender, so that it gets a new message id when it is sent to
+    /// another bridge. If a repeated message had the same id again, the other bridge would drop it as a duplicate.
     fn with_new_id(&self, envelope: &Envelope) -> Envelope {
         Envelope { sender: self.endpoint.id(), ..envelope.clone() }
     }
 
-    /// Returns the memory limit of one owner in the registry, in bytes. It applies separately to the names of the
-    /// owner's nodes and to its requests. It is the maximum size of a peer's queue, but at most [`MAX_SHARE`].
+    /// Returns the memory limit of one owner in the registry, in bytes: the maximum size of a peer's queue, but at most
+    /// [`MAX_SHARE`]. The limit applies separately to the names of the owner's nodes and to the owner's requests.
     pub(super) fn memory_share(&self) -> usize {
         self.config.limits.queue.bytes.min(MAX_SHARE)
     }

@@ -1,13 +1,18 @@
 //! The bridge: links to agents and nodes, and rules that decide which messages are forwarded between them.
 //!
-//! Each link is an [`Endpoint`](crate::endpoint::Endpoint) of its own, with its own endpoint id, so that peers of one link
-//! learn of the peers of another only through messages that rules allow. A message is handled in the task of the connection
-//! that received it: the rules read its header, and its payload only as far as they need to; then it is pushed into the
-//! queues of its receivers. The payload is forwarded byte for byte. The bridge also follows the events of the node API, so
-//! that it can answer for nodes that are gone and repeat hellos to agents that missed them.
+//! Each link is a separate [`Endpoint`](crate::endpoint::Endpoint) with its own endpoint id. So the peers of a link
+//! learn of the peers of another link only through messages that rules allow.
 //!
-//! Bridges recognize each other by their endpoint ids and assign an id to each message, so that every peer receives it once,
-//! however the bridges are connected. Of several links in one group, one carries the messages.
+//! A message is handled in the task of the connection that received it. The rules read its header, and as much of its
+//! payload as they need. Then the message is pushed into the queues of its receivers. The payload is forwarded byte for
+//! byte.
+//!
+//! The bridge also tracks the events of the node API. So it can answer on behalf of nodes that are gone, and repeat
+//! hellos to agents that missed them.
+//!
+//! Bridges recognize each other by their endpoint ids. They assign an id to each message, so that every peer receives
+//! the message once, no matter how the bridges are connected. If several links of one group lead to the same remote
+//! side, only one of them carries the messages.
 //!
 //! Each module depends only on modules further down in this list:
 //!

@@ -12,9 +12,10 @@ use crate::wire::Envelope;
 
 /// Sends messages to the peers of a link.
 pub(super) trait Outlet: Send + Sync + fmt::Debug {
-    /// Sends a batch to those peers of its audience that `route` contains for its first message.
+    /// Sends a batch to the peers in `audience` that subscribe to the topic of its first message, according to `route`.
     ///
-    /// The current routes of the link are used instead for [`Audience::PeerReliable`], and for messages that are delayed.
+    /// For [`Audience::PeerReliable`] and for delayed messages, the current routes of the link are used instead of
+    /// those in `route`.
     fn send(&self, batch: &Batch, route: &mut Route, audience: &Audience, forwarded: &mut Forwarded);
 }
 
@@ -22,7 +23,7 @@ pub(super) trait Outlet: Send + Sync + fmt::Debug {
 #[derive(Debug, Default)]
 pub(super) struct Route {
     pub(super) routes: Arc<Routes>,
-    /// First: whether some of the peers are bridges. Second: whether some are not.
+    /// The first element is true if some of the peers are bridges, the second if some of the peers are not bridges.
     pub(super) has_peers: [bool; 2],
     /// One encoder for other bridges and one for all other peers, because the two kinds receive messages with different
     /// senders.
@@ -42,8 +43,8 @@ impl Route {
     }
 }
 
-/// Sends messages to the peers of an endpoint: to other bridges with their message id as the sender, to other peers with the
-/// endpoint's own id.
+/// Sends messages to the peers of an endpoint. The sender field is the message id for peers that are bridges, and the
+/// endpoint's own id for all other peers.
 #[derive(Clone, Debug)]
 pub(super) struct EndpointOutlet {
     pub(super) endpoint: Endpoint,

@@ -27,10 +27,10 @@ pub struct Snapshot {
     pub refused: BTreeMap<String, u64>,
     /// The number of pending responses of nodes.
     pub in_flight: u64,
-    /// The number of failures that the bridge sent in a node's name, by reason.
+    /// The number of failures that the bridge sent on behalf of nodes, by reason.
     pub answered_for: AnsweredFor,
-    /// The number of responses that did not arrive in time and for which the bridge sent no failure: `answer_in_flight` is
-    /// off, or the node's hello was not forwarded to the agent.
+    /// The number of responses that did not arrive in time, and for which the bridge sent no failure. It sends none if
+    /// `answer_in_flight` is off, or if the node's hello was not forwarded to the agent.
     pub unanswered: u64,
     /// The number of pending responses that were forgotten because the requests of one owner exceeded their share of memory.
     pub forgotten: u64,
@@ -99,12 +99,13 @@ pub struct PeerSnapshot {
 pub struct RuleSnapshot {
     /// The name.
     pub name: String,
-    /// The number of messages that it allowed, counted once for each link that they went to.
+    /// The number of messages that the rule allowed. A message that was forwarded to two links counts twice.
     pub passed: u64,
-    /// The number of messages that match it and were denied because they are invalid.
+    /// The number of messages that matched the rule and were denied because they are invalid.
     pub invalid: u64,
-    /// The number of messages that it denied, by reason, including invalid ones. A message is counted for the rule that it
-    /// came closest to matching. Messages under topics of no rule are counted in [`Snapshot::refused`] only.
+    /// The number of messages that were denied, by reason. It includes invalid messages. A message is counted for the
+    /// rule that it came closest to matching. If the topic of a message matches no rule, the message is counted in
+    /// [`Snapshot::refused`] only.
     pub refused: BTreeMap<String, u64>,
 }
 
@@ -124,8 +125,8 @@ pub struct NodeSnapshot {
 pub struct Latency {
     /// The upper bounds of the buckets in seconds, ascending.
     pub bounds: Vec<f64>,
-    /// The number of messages in each bucket, whose latency is at most the bound of the bucket and more than the bound
-    /// before. There is one more bucket than bounds, for messages above all bounds.
+    /// The number of messages in each bucket. The latency of a message is at most the bound of its bucket, and more
+    /// than the previous bound. An additional last bucket counts the messages above all bounds.
     pub counts: Vec<u64>,
     /// The sum of all times, in seconds.
     pub sum: f64,
@@ -154,7 +155,7 @@ impl Bridge {
             latency,
             ..Snapshot::default()
         };
-        // Locked last and only briefly, because requests and responses need this lock.
+        // Take this lock last and hold it only briefly, because requests and responses need it.
         let mut nodes = self.core.nodes();
         nodes.expire(now());
         let live = nodes.live().into_iter().map(|node| NodeSnapshot {
@@ -222,7 +223,7 @@ impl From<&PeerState> for PeerSnapshot {
 }
 
 impl Latency {
-    /// Adds the samples of another link. A message is sampled on one link only.
+    /// Adds the samples of one more link. No message is counted twice, because each is sampled on one link only.
     fn add(&mut self, more: &crate::endpoint::Latency) {
         self.bounds.clone_from(&more.bounds);
         self.counts.resize(more.counts.len(), 0);

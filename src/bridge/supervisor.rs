@@ -44,16 +44,16 @@ pub struct Bridge {
 pub struct Reloaded {
     /// The changes, as text for users.
     pub news: Vec<String>,
-    /// Changes that failed: addresses that the bridge cannot listen on. They are found after all other changes are applied.
+    /// Changes that failed, which are addresses that the bridge cannot listen on. All other changes have been applied.
     pub errors: Vec<Diagnostic>,
-    /// The names of unchanged links whose new certificate files cannot be used. They keep their previous certificates; the
-    /// log has the cause.
+    /// The names of unchanged links whose new certificate files cannot be used. These links keep their previous
+    /// certificates. The cause is logged.
     pub previous_certificates: Vec<String>,
 }
 
 /// The changes to the links in a reload.
 struct Plan {
-    /// By [`LinkId`]: the links that keep running.
+    /// The links that keep running, by [`LinkId`].
     kept: Vec<Option<Arc<Link>>>,
     /// The links to close.
     closing: Vec<Arc<Link>>,
@@ -64,7 +64,7 @@ struct Plan {
 }
 
 impl Bridge {
-    /// Starts all links. Links that connect keep trying in the background.
+    /// Starts all links. Links with `connect` continue to connect in the background.
     ///
     /// # Errors
     /// Returns an error if certificates cannot be used, or if the bridge cannot listen on an address. The
@@ -99,8 +99,8 @@ impl Bridge {
         if config.rules != running.rules {
             plan.news.push(format!("rules: {}", config.rules.len()));
         }
-        // Close links before new ones are opened, because new links may need their addresses. The kept links continue with the
-        // old rules in the meantime.
+        // Close the old links before the new links are started, because a new link may need the address of an old one.
+        // In the meantime, the links that keep running use the old rules.
         self.core.set_links(old.with_links(plan.kept.clone()));
         close(&plan.closing, config.operation.drain).await;
 
@@ -127,7 +127,8 @@ impl Bridge {
         let rules = Rules::of_links(rule_links, &config.rules);
         for (slot, link) in links.iter().enumerate() {
             if let Some(link) = link {
-                // Before the link set is replaced, so that peers of a new link receive the filter in the handshake.
+                // Announce the filter before the link set is replaced, so that peers of a new link receive the filter
+                // in the handshake.
                 link.announce(rules.filter(LinkId(slot))).await;
             }
         }
@@ -140,7 +141,7 @@ impl Bridge {
         }
         let mut previous_certificates = Vec::new();
         for link in plan.kept.iter().flatten() {
-            // Addresses that were in use before may be free now.
+            // Try again to listen: addresses that were in use before may be free now.
             errors.extend(link.listen().await);
             if !link.reload_certificates().await {
                 previous_certificates.push(link.config.name.clone());
@@ -165,7 +166,8 @@ impl Bridge {
 impl Drop for Bridge {
     fn drop(&mut self) {
         self.timer.abort();
-        // Breaks the reference cycle: the core holds the links, and their endpoints hold relays with the core.
+        // Break the reference cycle: the core refers to the links, whose endpoints refer to relays, which refer to the
+        // core.
         self.core.set_links(LinkSet::empty());
     }
 }
@@ -218,7 +220,7 @@ async fn close(links: &[Arc<Link>], drain: Duration) {
     closing.join_all().await;
 }
 
-/// Returns the counters for new rules. A rule keeps the counters of the old rule with its name.
+/// Returns the counters for new rules. A rule keeps the counters of the old rule with the same name.
 fn counts(rules: &[RuleConfig], old: &LinkSet) -> Vec<(String, Arc<RuleCount>)> {
     let kept = |rule: &RuleConfig| {
         let mut counts = old.rule_counts();

@@ -1,4 +1,4 @@
-//! Accessors of [`Value`], which return `None` for another type.
+//! Accessors of [`Value`]. They return `None` if the value has a different type.
 
 use super::{Address, Port, Set, Subnet, Table, Timespan, Timestamp, Value};
 
@@ -40,7 +40,7 @@ impl Value {
         matches!(self, Value::None)
     }
 
-    /// Returns the text of a `string` if the value is one and is UTF-8.
+    /// Returns the text if the value is a `string` and its bytes are UTF-8.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -49,7 +49,7 @@ impl Value {
         }
     }
 
-    /// Returns the bytes of a `string` if the value is one.
+    /// Returns the bytes if the value is a `string`.
     #[must_use]
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {
@@ -58,7 +58,7 @@ impl Value {
         }
     }
 
-    /// Returns the label of an enum value if the value is one and is UTF-8.
+    /// Returns the label if the value is an enum value and its label is UTF-8.
     #[must_use]
     pub fn as_enum_value(&self) -> Option<&str> {
         match self {
@@ -67,7 +67,7 @@ impl Value {
         }
     }
 
-    /// Returns the `set` if the value is one.
+    /// Returns the set if the value is a `set`.
     #[must_use]
     pub const fn as_set(&self) -> Option<&Set> {
         match self {
@@ -76,7 +76,7 @@ impl Value {
         }
     }
 
-    /// Returns the `table` if the value is one.
+    /// Returns the table if the value is a `table`.
     #[must_use]
     pub const fn as_table(&self) -> Option<&Table> {
         match self {
@@ -85,7 +85,7 @@ impl Value {
         }
     }
 
-    /// Returns the elements of a `vector`, or the fields of a record, if the value is one.
+    /// Returns the elements if the value is a `vector`. These are the fields if it represents a record.
     #[must_use]
     pub fn as_vector(&self) -> Option<&[Value]> {
         match self {

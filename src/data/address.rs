@@ -83,15 +83,15 @@ impl fmt::Debug for Address {
     }
 }
 
-/// A network address and its prefix length. The length is stored as counted on 128 bits and displayed as usual: an IPv4
-/// `/24` is stored as 120.
+/// A network address and its prefix length. The length is stored for an address of 128 bits, and displayed in the usual
+/// notation: an IPv4 `/24` is stored as 120.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subnet {
     network: Address,
     length: u8,
 }
 
-/// A prefix length is too large for its address, or a text is not a subnet.
+/// The error for a prefix length that is too large for its address, or for a text that is not a subnet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("invalid subnet; expected ADDRESS/LENGTH with a length of at most 32 (IPv4) or 128 (IPv6)")]
 pub struct InvalidSubnet;
@@ -116,7 +116,7 @@ impl Subnet {
         Ok(Subnet { network: Address::from_bytes(masked.to_be_bytes()), ..subnet })
     }
 
-    /// Returns the subnet for the fields on the wire: the length is counted on 128 bits, the host bits are kept.
+    /// Returns the subnet for the fields on the wire. The length is for an address of 128 bits. The host bits are kept.
     pub(crate) fn from_wire(network: Address, length: u8) -> Result<Self, InvalidSubnet> {
         if length > 128 || (network.is_v4() && length < V4_PREFIX) {
             return Err(InvalidSubnet);
@@ -136,7 +136,7 @@ impl Subnet {
         if self.network.is_v4() { self.length.saturating_sub(V4_PREFIX) } else { self.length }
     }
 
-    /// Returns the prefix length as on the wire, counted on 128 bits.
+    /// Returns the prefix length as on the wire, for an address of 128 bits.
     #[must_use]
     pub fn wire_length(&self) -> u8 {
         self.length

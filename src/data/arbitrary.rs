@@ -6,9 +6,10 @@ use proptest::prelude::*;
 
 use super::{Address, ByteString, Port, Protocol, Subnet, Timespan, Timestamp, Value};
 
-/// Generates values of all types, nested a few levels deep. Sets and tables mix types, which the wire format allows.
+/// Generates values of all types, nested a few levels deep. A set or a table can contain values of different types,
+/// which the wire format allows.
 ///
-/// The host bits of subnets are zero, because JSON cannot represent others.
+/// The host bits of subnets are zero, because JSON cannot represent host bits.
 pub(crate) fn value() -> impl Strategy<Value = Value> {
     scalar().prop_recursive(5, 64, 8, |value| {
         prop_oneof![

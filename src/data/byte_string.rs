@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 pub struct ByteString(Repr);
 
 /// The maximum number of bytes that are stored inline, without an allocation. It is the largest number that does not
-/// increase the size of [`super::Value`]. Most of Zeek's names, enum labels and short texts are within it.
+/// increase the size of [`super::Value`]. Most of Zeek's names and enum labels are not longer.
 const INLINE: usize = 22;
 
 #[derive(Clone)]

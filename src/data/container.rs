@@ -58,7 +58,7 @@ impl Set {
         self.0.is_empty()
     }
 
-    /// Returns the set of these elements, which may be in any order, or `None` if two are equal.
+    /// Returns the set of these elements, or `None` if two of them are equal. The elements may be in any order.
     pub(crate) fn from_distinct(mut elements: Vec<Value>) -> Option<Self> {
         if !elements.is_sorted() {
             elements.sort_unstable();
@@ -117,7 +117,7 @@ impl Table {
         self.0.is_empty()
     }
 
-    /// Returns the table of these pairs, which may be in any order, or `None` if two keys are equal.
+    /// Returns the table of these pairs, or `None` if two keys are equal. The pairs may be in any order.
     pub(crate) fn from_distinct(mut pairs: Vec<(Value, Value)>) -> Option<Self> {
         if !pairs.is_sorted_by(|a, b| a.0 <= b.0) {
             pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -137,7 +137,7 @@ impl<T: Into<Value>> FromIterator<T> for Set {
     }
 }
 
-/// The last of several pairs with the same key is kept.
+/// If several pairs have the same key, the last pair is kept.
 impl<K: Into<Value>, V: Into<Value>> FromIterator<(K, V)> for Table {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Self {
         let mut pairs: Vec<(Value, Value)> = iter.into_iter().map(|(k, v)| (k.into(), v.into())).collect();

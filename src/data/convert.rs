@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Address, ByteString, Path, Port, Set, Step, Subnet, Table, Timespan, Timestamp, Value};
 
-/// A value has another type than requested, or is out of range.
+/// The error for a value that has a different type than requested, or is out of range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}expected {expected}, found {found}", .path.prefix())]
 pub struct WrongType {
@@ -66,15 +66,16 @@ impl WrongType {
 /// | `Option<T>` | the type of `T`, or `none` for an unset field |
 /// | [`Value`] | `any` |
 ///
-/// A number that is out of range is an error. No value is parsed from text or rounded. A `Vec<u8>` is a vector of
-/// counts; use [`ByteString`] for bytes. `usize` is not supported, because its width depends on the machine. For an
-/// enum of Zeek, define a Rust enum and implement `From<It> for Value` with [`Value::enum_value`] and `FromValue` with
-/// [`Value::as_enum_value`].
+/// - A number that is out of range is an error. Values are never rounded, or parsed from text.
+/// - A `Vec<u8>` is a vector of counts. Use [`ByteString`] for bytes.
+/// - `usize` is not supported, because its width depends on the machine.
+/// - For an enum of Zeek, define a Rust enum. Implement `From` for [`Value`] with [`Value::enum_value`], and
+///   `FromValue` for your enum with [`Value::as_enum_value`].
 pub trait FromValue: Sized {
     /// Converts the value.
     ///
     /// # Errors
-    /// Fails if the value, or one nested in it, has another type or is out of range.
+    /// Fails if the value, or a value nested in it, has a different type or is out of range.
     fn from_value(value: Value) -> Result<Self, WrongType>;
 }
 
@@ -84,7 +85,7 @@ impl FromValue for Value {
     }
 }
 
-/// Implements the conversions of a Rust type that a variant of [`Value`] contains as it is.
+/// Implements the conversions of a Rust type that is the content of a variant of [`Value`].
 macro_rules! content {
     ($($variant:ident($content:ty), $name:literal;)*) => {$(
         impl From<$content> for Value {
@@ -119,7 +120,7 @@ content! {
     Table(Table), "table";
 }
 
-/// Implements the conversions of a number that is narrower than Broker's.
+/// Implements the conversions of a number type with fewer bits than Broker's type.
 macro_rules! narrow {
     ($wide:ty, $name:literal: $($number:ty),*) => {$(
         impl From<$number> for Value {
@@ -174,7 +175,7 @@ impl FromValue for IpAddr {
     }
 }
 
-/// Implements the conversions of one of the two kinds of [`IpAddr`].
+/// Implements the conversions of [`Ipv4Addr`] or [`Ipv6Addr`].
 macro_rules! ip {
     ($($ip:ty, $variant:ident, $expected:literal;)*) => {$(
         impl From<$ip> for Value {
@@ -199,8 +200,8 @@ ip! {
     Ipv6Addr, V6, "IPv6 address";
 }
 
-/// Implements `TryFrom` for scalars. Containers cannot have it, because the implementations would overlap with those of the
-/// standard library.
+/// Implements `TryFrom` for scalars. It cannot be implemented for containers, because that would conflict with the
+/// standard library's implementations.
 macro_rules! try_from {
     ($($type:ty),*) => {$(
         impl TryFrom<Value> for $type {
@@ -259,7 +260,7 @@ impl<T: FromValue> FromValue for Vec<T> {
     }
 }
 
-/// Implements the conversions of a collection that is a set.
+/// Implements the conversions of a collection that becomes a set.
 macro_rules! set {
     ($collection:ident, $bound:ident $(, $hasher:ident: $build:ident)?) => {
         impl<T: Into<Value> $(, $hasher)?> From<$collection<T $(, $hasher)?>> for Value {
@@ -284,7 +285,7 @@ macro_rules! set {
 set!(BTreeSet, Ord);
 set!(HashSet, Hash, S: BuildHasher);
 
-/// Implements the conversions of a collection that is a table.
+/// Implements the conversions of a collection that becomes a table.
 macro_rules! table {
     ($collection:ident, $bound:ident $(, $hasher:ident: $build:ident)?) => {
         impl<K: Into<Value>, V: Into<Value> $(, $hasher)?> From<$collection<K, V $(, $hasher)?>> for Value {
@@ -314,7 +315,7 @@ macro_rules! table {
 table!(BTreeMap, Ord);
 table!(HashMap, Hash, S: BuildHasher);
 
-/// Implements the conversions of tuples, which are records.
+/// Implements the conversions of tuples, which become records.
 macro_rules! tuple {
     ($count:literal: $($type:ident $name:ident $index:literal),*) => {
         impl<$($type: Into<Value>),*> From<($($type,)*)> for Value {

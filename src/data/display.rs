@@ -1,4 +1,4 @@
-//! Values in Broker's text notation, which also logs and Zeek scripts print.
+//! Values in Broker's text notation, which Zeek scripts and logs also use.
 
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -6,11 +6,11 @@ use super::Value;
 
 /// Broker's notation: `nil`, `T`, `80/tcp`, `{a, b}`, `{key -> value}`, `(a, b)`.
 ///
-/// Reals differ from Broker, which writes six digits after the point, so that 1e-320 becomes `0.000000`. They are written with the
-/// fewest digits that are parsed to the same real, such as `1.5` or `1e-320`.
+/// Only reals differ from Broker. They are written with the fewest digits from which the same real can be parsed, such
+/// as `1.5` or `1e-320`. Broker writes six digits after the point, so that 1e-320 becomes `0.000000`.
 ///
-/// Strings are written without quotes, and bytes that are not UTF-8 as U+FFFD. The text is for people and cannot be parsed.
-/// Recurses as deep as the value is nested.
+/// Strings are written without quotes. U+FFFD replaces bytes that are not UTF-8. The text is for people and cannot be
+/// parsed. Recurses as deep as the value is nested.
 impl Display for Value {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -21,7 +21,7 @@ impl Display for Value {
             Value::Integer(integer) => write!(f, "{integer}"),
             // The wire format has a single NaN, without a sign.
             Value::Real(real) if real.is_nan() => f.write_str("nan"),
-            // Always with a point or an exponent, to distinguish it from a count.
+            // Always written with a point or an exponent, to distinguish a real from a count.
             Value::Real(real) => write!(f, "{real:?}"),
             Value::String(string) => write!(f, "{string}"),
             Value::Address(address) => write!(f, "{address}"),

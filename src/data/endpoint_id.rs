@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 /// The id of an endpoint: 16 opaque bytes, chosen at random for each process.
 ///
-/// Ids are compared as bytes. In a handshake, the endpoint with the smaller id is the originator. The text form is that of
-/// a UUID.
+/// Ids are compared byte by byte. In a handshake, the endpoint with the smaller id is the originator. As text, an id
+/// has the form of a UUID.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EndpointId([u8; 16]);
 
@@ -64,7 +64,7 @@ impl fmt::Debug for EndpointId {
     }
 }
 
-/// A text is not an endpoint id.
+/// The error for a text that is not an endpoint id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not an endpoint id: expected 32 hexadecimal digits in the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"

@@ -35,16 +35,17 @@ pub use topic::{Filter, InvalidTopic, Topic};
 
 use std::cmp::Ordering;
 
-/// Maximum nesting depth of containers in a [`Value`], far above that of Zeek's types.
+/// Maximum nesting depth of containers in a [`Value`]. Zeek's types are nested far less deep.
 ///
-/// Decoding, encoding and reading JSON reject deeper values, so that recursion cannot exhaust the stack.
+/// Deeper values are rejected when they are decoded, encoded, or read from JSON, so that recursion cannot exhaust the
+/// stack.
 pub const MAX_DEPTH: usize = 128;
 
 /// A value of one of Broker's fifteen types (`PROTOCOL.md`, section 5).
 ///
-/// The order is total, and the same as in Broker's C++ implementation: by type in the order of the variants here, then
-/// by value. Reals are compared with [`f64::total_cmp`], except that all NaNs are equal and larger than any number.
-/// Equality is consistent with the order, so `-0.0` and `0.0` are different.
+/// The order is total, and the same as in Broker's C++ implementation. Values are ordered by type, in the order of the
+/// variants here, and then by content. Reals are compared with [`f64::total_cmp`], except that all NaNs are equal and
+/// larger than any number. Equality is consistent with this order, so `-0.0` and `0.0` are different.
 #[derive(Clone, Debug, Default)]
 pub enum Value {
     /// No value: an unset `&optional` field of a record.
@@ -70,7 +71,7 @@ pub enum Value {
     Timestamp(Timestamp),
     /// `interval`.
     Timespan(Timespan),
-    /// An `enum`'s label, with its module: `Conn::LOG`.
+    /// The label of an `enum` value, with its module: `Conn::LOG`.
     EnumValue(ByteString),
     /// `set`.
     Set(Set),
@@ -103,7 +104,7 @@ impl Value {
         }
     }
 
-    /// Returns the tag of the type on the wire. Values of different types are ordered by it.
+    /// Returns the tag of the type on the wire. Values of different types are ordered by this tag.
     #[must_use]
     pub const fn tag(&self) -> u8 {
         match self {

@@ -7,8 +7,8 @@ use super::{Timespan, Timestamp};
 
 impl Timestamp {
     /// Returns the time for printing in the notation of Broker's JSON, which is ISO 8601: UTC without a zone, such as
-    /// `2023-04-18T14:13:14.123`. The fraction has three digits, or six or nine if it needs them; Broker itself always writes
-    /// three.
+    /// `2023-04-18T14:13:14.123`. The fraction has three digits, or six or nine if three are not enough. Broker itself
+    /// always writes three digits.
     pub fn iso8601(self) -> impl fmt::Display {
         Iso8601(self)
     }
@@ -68,17 +68,18 @@ fn date(day: i64) -> Option<(i64, i64, i64)> {
     Some((year, month, in_month))
 }
 
-/// A text that is not a timespan.
+/// The error for a text that is not a timespan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a timespan: expected a number with ns, us, ms, s, min, h or d, such as -1.5ms, of at most 292 years"
 )]
 pub struct InvalidTimespan;
 
-/// Reads the notation of Broker's JSON, such as `1500ms`, `-0.5h` or `1e3s`, and what [`Display`](fmt::Display) writes.
+/// Parses the notation of Broker's JSON, such as `1500ms`, `-0.5h` or `1e3s`, and the notation of
+/// [`Display`](fmt::Display).
 ///
-/// Fractions of a nanosecond are truncated. Broker calculates with a double, which has no exact value for long times;
-/// this implementation calculates exactly.
+/// Fractions of a nanosecond are truncated. This implementation calculates exactly. Broker calculates with a double,
+/// which cannot represent long times exactly.
 impl FromStr for Timespan {
     type Err = InvalidTimespan;
 
@@ -117,14 +118,14 @@ impl FromStr for Timespan {
     }
 }
 
-/// Splits off the decimal digits at the beginning of a text.
+/// Returns the decimal digits at the beginning of a text, and the rest of the text.
 fn digits(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// Reads a signed exponent, and returns it with the rest of the text. An exponent beyond 32 bits is replaced by the
-/// nearest 32-bit number.
+/// Reads a signed exponent, and returns it with the rest of the text. An exponent that exceeds 32 bits is replaced by
+/// the nearest 32-bit number.
 fn exponent(text: &str) -> Option<(i32, &str)> {
     let (negative, text) = match text.strip_prefix('-') {
         Some(text) => (true, text),
@@ -140,8 +141,8 @@ fn exponent(text: &str) -> Option<(i32, &str)> {
 
 /// Returns the product of a decimal number and a unit, truncated to an integer, or `None` if it exceeds 128 bits.
 fn scaled(whole: &str, fraction: &str, exponent: i32, unit: u128) -> Option<u128> {
-    // The largest number of digits of which the product with the largest unit (14 digits) fits 128 bits. An i64 has
-    // at most 19, so that none of those beyond can matter by a nanosecond.
+    // The largest number of digits whose product with the largest unit (14 digits) fits in 128 bits. An i64 has at most
+    // 19 digits, so all later digits change the result by less than a nanosecond.
     const SIGNIFICANT: usize = 24;
     let all = || whole.bytes().chain(fraction.bytes());
     let leading_zeros = all().take_while(|digit| *digit == b'0').count();
@@ -154,7 +155,7 @@ fn scaled(whole: &str, fraction: &str, exponent: i32, unit: u128) -> Option<u128
     if number == 0 {
         return Some(0);
     }
-    // The position of the point, counted from the last digit that was read.
+    // The position of the decimal point, relative to the last digit that was read.
     let point = i64::try_from(whole.len()).ok()?.checked_sub(i64::try_from(read).ok()?)?;
     let shift = point.checked_add(exponent.into())?;
     let power = u32::try_from(shift.unsigned_abs()).ok().and_then(|power| 10_u128.checked_pow(power));
@@ -167,13 +168,14 @@ fn scaled(whole: &str, fraction: &str, exponent: i32, unit: u128) -> Option<u128
     }
 }
 
-/// A text that is not a point in time.
+/// The error for a text that is not a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a timestamp: expected ISO 8601, such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262")]
 pub struct InvalidTimestamp;
 
-/// Reads the notation of Broker's JSON, which is ISO 8601: `2023-04-18T12:13:15.123`. Without an offset, such as `Z` or
-/// `+02:00`, it is UTC, and a fraction of a second may have any number of digits, of which nine count.
+/// Parses the notation of Broker's JSON, which is ISO 8601: `2023-04-18T12:13:15.123`. The text may end with an offset,
+/// such as `Z` or `+02:00`; without one, the time is UTC. A fraction of a second may have any number of digits. All
+/// digits after the ninth are ignored.
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
@@ -208,7 +210,7 @@ fn timestamp(text: &str) -> Option<i64> {
     let nanos = nine.fold(0_i64, |nanos, digit| {
         nanos.saturating_mul(10).saturating_add(digit.saturating_sub(b'0').into())
     });
-    // Calculated in 128 bits, so that the first and the last nanosecond within 64 bits can be read.
+    // Calculate with 128 bits, so that all times up to the first and the last nanosecond of 64 bits can be read.
     let minutes = days(year, month, day)?.checked_mul(24)?.checked_add(hour)?.checked_mul(60)?;
     let minutes = minutes.checked_add(minute)?.checked_sub(offset)?;
     let seconds = minutes.checked_mul(60)?.checked_add(second)?;
@@ -346,7 +348,7 @@ mod tests {
         }
     }
 
-    /// The first eleven are what Broker's own library reads, with what it reads them as.
+    /// The first eleven texts and results are those of Broker's own library.
     #[test]
     fn timestamps_are_read_in_every_form_of_iso_8601() {
         for (text, nanos) in [

@@ -35,7 +35,8 @@ impl fmt::Display for Step {
 
 /// The path from a value to one of its elements: `vector element 3, table key 0`. It is empty for the value itself.
 ///
-/// A path is built from the inside out while an error is returned, so it has no cost without an error.
+/// A path is built from the innermost element outwards while an error is returned, so it costs nothing if there is no
+/// error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Path(Vec<Step>);
 
@@ -56,7 +57,7 @@ impl Path {
         self.0.is_empty()
     }
 
-    /// Returns the path and a colon, or nothing if it is empty, as the prefix of an error message.
+    /// Returns the path and a colon as the prefix of an error message, or empty text if the path is empty.
     pub(crate) fn prefix(&self) -> String {
         if self.is_empty() { String::new() } else { format!("{self}: ") }
     }

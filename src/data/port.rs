@@ -59,7 +59,7 @@ impl Port {
     }
 }
 
-/// A text is not a port.
+/// The error for a text that is not a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("invalid port; expected NUMBER/PROTOCOL, where PROTOCOL is tcp, udp, icmp or ?")]
 pub struct InvalidPort;

@@ -1,7 +1,7 @@
 //! Characters that must not be printed to a terminal.
 
-/// Returns whether a character changes how other text is shown: control characters, line breaks, changes of the text direction,
-/// and characters that are invisible. Escape them in text that a peer has sent before printing it.
+/// Returns whether a character changes how a terminal shows text. Such characters are control characters, line breaks,
+/// changes of the text direction, and invisible characters. Before you print text that a peer has sent, escape them.
 #[must_use]
 pub fn steers_terminal(letter: char) -> bool {
     letter.is_control()
@@ -21,11 +21,12 @@ pub(crate) fn excerpt(text: &str) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// Returns a JSON text in which each selected character is written as `\uXXXX`. JSON allows this escape in strings, and
-/// characters outside of ASCII occur only there. Returns `None` if there is nothing to escape, or if the text is not
-/// UTF-8.
+/// Returns a JSON text in which each selected character is written as `\uXXXX`. JSON allows this escape only in
+/// strings, and characters outside of ASCII occur only in strings. Returns `None` if there is nothing to escape, or if
+/// the text is not UTF-8.
 ///
-/// With [`steers_terminal`], the text can be shown on a terminal. JSON itself only escapes the control characters of ASCII.
+/// If [`steers_terminal`] selects the characters, the text can be printed to a terminal. JSON itself requires escapes
+/// only for the control characters of ASCII.
 #[must_use]
 pub fn escape_json(text: &[u8], escape: impl Fn(char) -> bool) -> Option<Vec<u8>> {
     if text.iter().all(|byte| matches!(byte, b' '..=b'~')) {

@@ -11,7 +11,8 @@ pub struct Timestamp(i64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Timespan(i64);
 
-/// A time exceeds 64 bits of nanoseconds, or is negative although the target type has no negative times.
+/// The error for a time that exceeds 64 bits of nanoseconds, or that is negative although the target type has no
+/// negative times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("time out of range: Broker stores times as 64-bit nanoseconds, about 292 years around the epoch")]
 pub struct TimeOutOfRange;

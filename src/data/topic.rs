@@ -10,8 +10,8 @@ use bytes::Bytes;
 /// The bytes are reference-counted, so decoding a topic from a frame copies nothing. Topics are usually text, but a peer may
 /// send any bytes.
 ///
-/// [`Topic::new`] checks the length. The other constructors do not; publishing to a longer topic fails, and a subscription to a
-/// longer prefix matches nothing.
+/// Only [`Topic::new`] checks the length; all other constructors do not. Publishing to a topic that is too long fails.
+/// A subscription to a prefix that is too long matches nothing.
 ///
 /// ```
 /// use zeek_bridge::data::Topic;
@@ -22,7 +22,7 @@ use bytes::Bytes;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Topic(Bytes);
 
-/// A topic is too long to be encoded.
+/// The error for a topic that is too long to be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("topic of {length} bytes is too long; the maximum is {}", Topic::MAX_LEN)]
 pub struct InvalidTopic {
@@ -67,7 +67,8 @@ impl Topic {
         String::from_utf8_lossy(&self.0)
     }
 
-    /// Returns whether this topic, as an entry of a filter, matches `topic`: whether it is a byte prefix of it.
+    /// Returns whether this topic matches `topic` if it is an entry of a filter. It does if its bytes are a prefix of
+    /// `topic`.
     #[must_use]
     pub fn is_prefix_of(&self, topic: &Topic) -> bool {
         topic.0.starts_with(&self.0)
@@ -126,8 +127,8 @@ impl fmt::Debug for Topic {
 
 /// The subscriptions of an endpoint: topic prefixes, sorted and minimal.
 ///
-/// If an entry is a prefix of another entry, the longer one is left out, as in Broker's C++ implementation. An entry of more than
-/// [`Topic::MAX_LEN`] bytes is left out, too: it is not a prefix of any topic.
+/// If an entry is a prefix of another entry, the longer entry is left out, as in Broker's C++ implementation. An entry
+/// of more than [`Topic::MAX_LEN`] bytes is left out, too, because it is not a prefix of any topic.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Filter(Vec<Topic>);
 
@@ -149,7 +150,7 @@ impl Filter {
         true
     }
 
-    /// Returns whether the filter matches `topic`: whether an entry is a byte prefix of it.
+    /// Returns whether the filter matches `topic`. It does if the bytes of an entry are a prefix of `topic`.
     #[must_use]
     pub fn matches(&self, topic: &Topic) -> bool {
         // The entries are sorted and none is a prefix of another, so only the last entry that is not greater than the

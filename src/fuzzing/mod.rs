@@ -78,7 +78,7 @@ fn check_round_trip(value: &Value, length: usize) {
     encode_value(value, &mut bytes).expect("a decoded value can be encoded");
     assert!(bytes.len() <= length, "the form of Broker's C++ implementation is the shortest");
     assert_eq!(read_value(&bytes, &Limits::DEFAULT).as_ref(), Ok(value));
-    // The text of a subnet omits its host bits, which a valid sender sets to zero.
+    // The text of a subnet does not contain its host bits, which are zero in a valid message.
     if !has_host_bits(value) {
         assert_eq!(Value::from_json(&value.to_json()).as_ref(), Ok(value));
     }
@@ -166,8 +166,8 @@ fn only_frame(mut stream: BytesMut) -> Bytes {
     frame
 }
 
-/// Splits a stream into frames, at once and in chunks. The input is the number of chunk sizes, the sizes (a byte each, used in
-/// turn), and the stream.
+/// Splits a stream into frames, at once and in chunks. The input consists of the number of chunk sizes, the sizes (one
+/// byte each, used in turn), and the stream.
 pub fn frames(input: &[u8]) {
     let Some((&count, input)) = input.split_first() else { return };
     let (sizes, stream) = input.split_at(input.len().min(count.into()));
@@ -193,7 +193,8 @@ pub fn frames(input: &[u8]) {
     if rest.is_empty() {
         assert_eq!(last, end);
     } else {
-        // The protocol is recognized by the bytes received so far, and fewer are received in chunks.
+        // Ignore the recognized protocol: it depends on the bytes received so far, and with chunks, fewer bytes were
+        // received.
         assert_eq!(without_protocol(last), without_protocol(end));
     }
     chunked.put_slice(rest);
@@ -250,7 +251,7 @@ mod tests {
         run_over_seeds("peering", super::peering);
     }
 
-    /// A small replacement for the fuzzer, which runs with the other tests.
+    /// A small replacement for the fuzzer, which runs with all other tests.
     #[test]
     fn thousands_of_random_operations_on_peerings_pass() {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -1,5 +1,5 @@
-//! A fuzz target with two peerings that are connected to each other. Bytes are in transit between them, and a third
-//! party injects bytes.
+//! A fuzz target with two peerings that are connected to each other. Bytes can be in transit between the two peerings,
+//! and a third party can inject bytes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use crate::wire::{
     Envelope, EnvelopeType, ErrorCode, Handshake, LENGTH_FIELD, Limits, PROTOCOL_VERSION, cut_frame,
 };
 
-/// No byte of these ids is the tag of a handshake message, so that an envelope from them is never decoded as one.
+/// The first byte of an envelope is that of an id. No byte of these ids is the tag of a handshake message, so an
+/// envelope is never decoded as a handshake message.
 const IDS: [EndpointId; 4] = [
     EndpointId::from_bytes([1; 16]),
     EndpointId::from_bytes([2; 16]),
@@ -21,8 +22,8 @@ const IDS: [EndpointId; 4] = [
     EndpointId::NIL,
 ];
 
-/// Runs a sequence of operations on two connected peerings. The input is a byte of settings, then operations of one byte each,
-/// followed by their arguments.
+/// Runs a sequence of operations on two connected peerings. The first byte of the input contains settings. Each
+/// operation is one byte, followed by the arguments of the operation.
 pub fn peering(input: &[u8]) {
     let Some((&settings, rest)) = input.split_first() else { return };
     Operations { ends: ends(settings), rest, now: Instant::now(), disturbed: false }.run();
@@ -207,7 +208,7 @@ impl<'a> Operations<'a> {
                 _ => false,
             };
             assert!(expected, "{:?}", one.closed);
-            // The last handshake message of one side may be in transit while the other sends its BYE.
+            // The last handshake message of one side may be in transit while the other side sends its BYE.
             assert!(one.malformed <= usize::from(other.left && !other.established));
         }
     }
@@ -233,7 +234,7 @@ struct End {
     malformed: usize,
     sent: Vec<Bytes>,
     received: Vec<Bytes>,
-    /// Whether it has sent its last handshake message or its first envelope.
+    /// Whether this side has sent its last handshake message or its first envelope.
     sends_envelopes: bool,
     refused: bool,
 }

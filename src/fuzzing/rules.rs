@@ -36,7 +36,7 @@ static DOWN: LazyLock<PeerPolicy> = LazyLock::new(|| policy(&[DispatchRequest::N
 static OTHERS: LazyLock<[PeerPolicy; 4]> =
     LazyLock::new(|| [policy(&[], false), policy(&[], true), policy(&["*"], false), policy(&["*"], true)]);
 
-/// Evaluates rules for any bytes as the payload of a data message under the topic of the node API.
+/// Evaluates rules for a data message on the topic of the node API. The payload consists of the input bytes.
 pub fn rules(input: &[u8]) {
     let envelope = Envelope {
         sender: EndpointId::NIL,

@@ -1,4 +1,4 @@
-//! The role of an agent: learns its nodes from their hellos, sends them requests, and collects the responses.
+//! The role of an agent: it learns of nodes from their hellos, sends requests to them, and collects the responses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -19,8 +19,8 @@ use super::{
 use crate::data::{EndpointId, excerpt};
 use crate::endpoint::{Endpoint, Message, Peer, PublishError, Subscriber, Throttle, TopicInterest};
 
-/// Maximum number of hellos that an agent stores, one for each name and peering. Further hellos are ignored, so a peer that
-/// sends hellos with ever new names cannot use more memory.
+/// Maximum number of hellos that an agent stores. It stores one for each pair of a name and a peering. Hellos beyond
+/// the maximum are ignored, so that a peer cannot use more and more memory by sending hellos with new names.
 pub const MAX_NODES: usize = 16_384;
 
 /// Maximum length of a node's name, in bytes. Hellos with longer names are ignored.
@@ -29,8 +29,9 @@ pub const MAX_NODE_NAME: usize = 1024;
 /// An agent on an endpoint. It stops when it is dropped. The endpoint keeps running.
 ///
 /// A node's name belongs to the peering that sent a hello with it, until that peering ends. Responses with the name are
-/// accepted only from this peering. Another peering with the same certificate, or without certificates from the same
-/// host, can take over the name. When that peering ends, the name returns to the previous one.
+/// accepted only from this peering. A second peering with the same certificate can take over the name. Without
+/// certificates, a second peering from the same host can do so. When the second peering ends, the name belongs to the
+/// first one again.
 ///
 /// ```
 /// use zeek_bridge::endpoint::Endpoint;
@@ -90,7 +91,8 @@ struct Nodes {
 struct Pending {
     /// The nodes that have not responded yet.
     expected: BTreeSet<String>,
-    /// The channel for their results. Each node sends one result, so the number of nodes bounds the channel.
+    /// The channel for the results of these nodes. Only one result of each node is sent to it, so the number of nodes
+    /// bounds its length.
     answers: mpsc::UnboundedSender<(String, ManagementResult)>,
 }
 
@@ -131,8 +133,8 @@ impl Agent {
         }
     }
 
-    /// Asks all connected nodes for the value of a global variable, and returns their answers by node, converted from JSON to a
-    /// `T`. [`serde_json::Value`] is any value. Waits for at most [`REQUEST_TIMEOUT`].
+    /// Asks all connected nodes for the value of a global variable. Returns the answer of each node, converted from
+    /// JSON to a `T`. Use [`serde_json::Value`] to accept any value. Waits for at most [`REQUEST_TIMEOUT`].
     ///
     /// # Errors
     /// Fails if the request is too large for a frame.
@@ -144,10 +146,10 @@ impl Agent {
         Ok(outcome.into_values())
     }
 
-    /// Sends these nodes an action and its arguments, and waits for their responses for at most `timeout`; Zeek's agent waits for
-    /// [`REQUEST_TIMEOUT`]. No nodes ([`ALL_NODES`]) is a request to all connected nodes.
+    /// Sends an action and its arguments to these nodes. If no nodes are named ([`ALL_NODES`]), sends it to all
+    /// connected nodes. Waits for the responses for at most `timeout`; Zeek's agent waits for [`REQUEST_TIMEOUT`].
     ///
-    /// If the future is dropped, later responses are ignored.
+    /// If the future is dropped, responses that arrive afterwards are ignored.
     ///
     /// # Errors
     /// Fails if the request is too large for a frame.
@@ -212,7 +214,8 @@ impl State {
     async fn run(self: Arc<Self>, mut subscriber: Subscriber, mut interest: TopicInterest) {
         loop {
             tokio::select! {
-                // Messages first, so that a response that a peer sent before it disconnected is accepted.
+                // Handle messages first. If a peer sent a response and then disconnected, the response is still
+                // accepted.
                 biased;
                 message = subscriber.recv() => match message {
                     Some(message) => {
@@ -234,7 +237,7 @@ impl State {
     }
 
     fn on_message(&self, message: &Message) {
-        // Messages of peers always have a sender.
+        // Messages that were received from peers always have a sender.
         let Some(peer) = message.from() else { return };
         for event in events(message) {
             match NodeMessage::parse(&event) {
@@ -243,7 +246,7 @@ impl State {
                     let reqid = response.reqid().to_owned();
                     self.on_response(peer, &reqid, response.into_result());
                 }
-                // Requests of other agents, and other events.
+                // Requests of other agents, and events that are not part of the node API.
                 Ok(_) => {}
                 Err(error) => self.ignored(peer, None, format_args!("a malformed event: {error}")),
             }
@@ -264,7 +267,8 @@ impl State {
         }
     }
 
-    /// Logs that an event was ignored, unless the peer causes too many such lines. `reason` contains no text of the peer.
+    /// Logs that an event was ignored, unless the peer causes too many such lines. `reason` contains no text that the
+    /// peer has sent.
     fn ignored(&self, peer: &Peer, node: Option<&str>, reason: fmt::Arguments<'_>) {
         if let Some(suppressed) = self.ignored.pass() {
             let node = node.map(excerpt);

@@ -1,19 +1,19 @@
-//! Why an answer has no value.
+//! The reasons why an answer has no value.
 
-/// Why a node's answer to a request cannot be converted to a value.
+/// The reason why a node's answer to a request cannot be converted to a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnswerError {
     /// The node did not answer in time.
     #[error("no answer in time")]
     NoAnswer,
-    /// The node could not run the action; its own text, such as `unknown id`.
+    /// The node could not run the action. Contains the text of the node's error, such as `unknown id`.
     #[error("{0}")]
     Failed(String),
     /// The answer contains no data, although the action succeeded.
     #[error("the answer contains no data")]
     NoData,
-    /// The data is not JSON, or has another type than requested.
+    /// The data is not JSON, or has a different type than requested.
     #[error("the data of the answer cannot be read: {0}")]
     Data(String),
 }

@@ -1,8 +1,8 @@
 //! The claims of peers on node names, as an agent records them.
 //!
 //! As in the bridge's registry of nodes, a name belongs to the peering that sent a hello with it, until that peering
-//! ends. Only a peering of the same owner can take over the name, for a node that reconnects before its old connection
-//! is known to be dead.
+//! ends. Only a peering of the same owner can take over the name. This is needed for a node that reconnects before its
+//! old connection is known to be dead.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -18,8 +18,8 @@ struct Claim {
 /// The names in the hellos of nodes, and the peerings that claim them.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// All claims on a name have the same owner. The newest holds the name. When its peering ends, the one before it holds
-    /// the name again.
+    /// The claims on each name, from the oldest to the newest. All claims on a name have the same owner. The peering of
+    /// the newest claim holds the name. When this peering ends, the peering of the previous claim holds the name again.
     names: BTreeMap<String, Vec<Claim>>,
     /// The number of claims on all names; at most [`MAX_NODES`].
     count: usize,
@@ -39,8 +39,8 @@ pub(super) enum ClaimError {
 impl Claims {
     /// Records a hello. Returns whether the name is new.
     ///
-    /// A repeated hello is not a new claim. If two peerings repeat their hellos, the one that connected last keeps the
-    /// name.
+    /// A repeated hello is not a new claim. If two peerings repeat their hellos, the name stays with the peering that
+    /// claimed it last.
     pub(super) fn hello(&mut self, name: &str, peer: &Peer) -> Result<bool, ClaimError> {
         if name.len() > MAX_NODE_NAME {
             return Err(ClaimError::NameTooLong(name.len()));

@@ -1,7 +1,7 @@
 //! Failures of dispatches.
 
-/// The reason for which a node cannot run a dispatch. Its text is sent to the agent. Where Zeek's own nodes have the same
-/// failure, the text is the same.
+/// The reason why a node cannot run a dispatch. The text of the error is sent to the agent. If Zeek's own nodes report
+/// the same failure, they use the same text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DispatchError {
@@ -11,7 +11,7 @@ pub enum DispatchError {
     /// The node does not know this action.
     #[error("dispatch {0} unknown")]
     UnknownAction(String),
-    /// [`GET_ID_VALUE`](super::GET_ID_VALUE) without the name of a variable.
+    /// The action is [`GET_ID_VALUE`](super::GET_ID_VALUE), but the name of the variable is missing.
     #[error("get_id_value expects name of global identifier")]
     NoName,
     /// There is no variable of that name.
@@ -20,10 +20,11 @@ pub enum DispatchError {
     /// The identifier has no value; it is a type, for example.
     #[error("no ID value")]
     NoValue,
-    /// The action or one of its arguments is not UTF-8. Zeek's own nodes have no such failure: they accept any bytes.
+    /// The action or one of its arguments is not UTF-8. Zeek's own nodes do not report this failure, because they
+    /// accept any bytes.
     #[error("the action or an argument of it is not UTF-8")]
     NotUtf8,
-    /// Another failure.
+    /// Any other failure, with its text.
     #[error("{0}")]
     Other(String),
 }

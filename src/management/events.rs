@@ -44,7 +44,7 @@ impl DispatchRequest {
 crate::zeek_event! {
     /// Sent by a node to an agent: the answer to a [`DispatchRequest`].
     ///
-    /// Converted from a [`ManagementResult`], whose request id it repeats.
+    /// A response is created from a [`ManagementResult`], and has the same request id as this result.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct DispatchResponse("Management::Node::API::node_dispatch_response") {
         reqid: String,
@@ -53,7 +53,8 @@ crate::zeek_event! {
 }
 
 impl DispatchResponse {
-    /// Returns the id of the request that this answers. Zeek's agent uses this one, not the id inside the result.
+    /// Returns the id of the request that this response answers. Zeek's agent uses this id, and not the id inside the
+    /// result.
     #[must_use]
     pub fn reqid(&self) -> &str {
         &self.reqid

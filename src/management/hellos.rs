@@ -1,14 +1,22 @@
 //! The times at which a node sends hellos to agents.
 //!
-//! A Zeek node sends one hello, when its peering with the agent is established. That is enough, because `deploy-config` and
-//! `restart` restart its process. Other nodes keep running, and the agent's script
-//! (`policy/frameworks/management/agent/main.zeek` of Zeek 9.0) forgets their hello: both commands set all configured nodes to
-//! PENDING until their next hello, a deployment fails for nodes that do not send one within 5 s, and PENDING nodes receive
-//! no requests. So the hello is repeated.
+//! A Zeek node sends only one hello, when its peering with the agent is established. This is enough, because
+//! `deploy-config` and `restart` restart the Zeek process. Nodes that are not Zeek processes keep running, and the
+//! agent's script (`policy/frameworks/management/agent/main.zeek` of Zeek 9.0) forgets their hellos:
 //!
-//! In that script, a repeated hello has only these effects: it logs one line at level info, sets a configured node to
-//! RUNNING, which is its state anyway, and ends the wait of a deployment for this node. Because of the log line, hellos
-//! are repeated less often after a request of the agent.
+//! - Both commands set all configured nodes to PENDING until their next hello.
+//! - A deployment fails for nodes that do not send a hello within 5 s.
+//! - PENDING nodes receive no requests.
+//!
+//! Therefore, the hello is repeated.
+//!
+//! In the agent's script, a repeated hello has only these effects:
+//!
+//! - It logs one line at level info.
+//! - It sets a configured node to RUNNING, which usually is its state already.
+//! - It ends the wait of a deployment for this node.
+//!
+//! Because each hello logs a line, hellos are repeated less often after the agent has sent a request.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,12 +26,12 @@ use tokio::time::Instant;
 use crate::data::EndpointId;
 use crate::endpoint::PeeringId;
 
-/// The interval of hellos to an agent that has sent no request. Less than the 5 s for which Zeek's agent waits for the nodes
-/// of a deployment, so that each deployment receives a hello in time.
+/// The interval of hellos to an agent that has sent no request. In a deployment, Zeek's agent waits 5 s for the hello
+/// of each node. The interval is shorter, so that a hello arrives in time.
 const BEFORE_REQUEST: Duration = Duration::from_secs(4);
 
-/// The interval after a request, counted from the last one. The agent knew the node then, but may have forgotten it since,
-/// because of a restart or another deployment.
+/// The interval of hellos to an agent after its last request. When the agent sent the request, it knew the node. It may
+/// have forgotten the node since, because of a restart or a new deployment.
 const AFTER_REQUEST: Duration = Duration::from_secs(30);
 
 /// The agents that receive hellos, each with the time of the next one.
@@ -44,7 +52,7 @@ impl Agent {
 }
 
 impl Hellos {
-    /// Sets the peerings that subscribe to hellos. Returns the new ones, to which the first hello is due.
+    /// Sets the peerings that subscribe to hellos. Returns the new peerings, to which the first hello must be sent now.
     pub(super) fn set_peerings(
         &mut self,
         peerings: Vec<(PeeringId, EndpointId)>,
@@ -72,7 +80,7 @@ impl Hellos {
         }
     }
 
-    /// Returns the agents to which a hello is due, and schedules the next one.
+    /// Returns the agents to which a hello is due, and schedules their next hello.
     pub(super) fn due(&mut self, now: Instant) -> Vec<EndpointId> {
         let due = self.0.values_mut().filter(|agent| agent.next <= now);
         due.map(|agent| {

@@ -7,8 +7,8 @@ use crate::data::ByteString;
 
 /// A JSON text: the data of a node's response.
 ///
-/// Zeek's agent casts the data to a string and forwards it without parsing it. Text that is not JSON would cause an
-/// error only later, in another program. The text is kept unchanged.
+/// Zeek's agent casts the data to a string and forwards it without parsing it. So text that is not JSON would cause an
+/// error only later, in a different program. The text is kept unchanged.
 ///
 /// ```
 /// use zeek_bridge::management::JsonText;
@@ -30,8 +30,8 @@ impl JsonText {
     /// Checks that a text is JSON.
     ///
     /// # Errors
-    /// Fails if it is not, if arrays and objects are nested deeper than 127 levels, or if a number is out of a double's
-    /// range.
+    /// Fails if the text is not JSON, if arrays and objects are nested deeper than 127 levels, or if a number is out of
+    /// the range of a double.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidJson> {
         let text = text.into();
         parse(text.as_bytes())?;
@@ -51,8 +51,8 @@ impl JsonText {
     }
 }
 
-/// Parses a JSON text. `serde_json` limits the depth only when it builds a `Value`, so this is also the check of
-/// [`JsonText::new`].
+/// Parses a JSON text. [`JsonText::new`] also uses this function as its check, because `serde_json` limits the depth
+/// only when it builds a `Value`.
 pub(super) fn parse(text: &[u8]) -> Result<serde_json::Value, InvalidJson> {
     serde_json::from_slice(text).map_err(InvalidJson::from)
 }

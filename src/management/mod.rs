@@ -1,9 +1,9 @@
 //! The node API of the Management framework (`PROTOCOL.md`, section 8): its events and records, and the roles of node and
 //! agent.
 //!
-//! An *agent* sends the *nodes* of a cluster a request to run an action, a *dispatch*, and each node responds. Zeek's agent
-//! silently drops a response that its scripts cannot convert, so the types here can only represent the form that it accepts.
-//! [`NodeMessage`] is any of the events.
+//! An *agent* sends a request to run an action, called a *dispatch*, to the *nodes* of a cluster. Each node responds.
+//! Zeek's agent silently drops a response that its scripts cannot convert. Therefore, the types here only represent
+//! responses in the form that the agent accepts. [`NodeMessage`] is an event of any kind.
 
 #[cfg(feature = "net")]
 mod agent;
@@ -44,13 +44,13 @@ use crate::data::Topic;
 /// The topic of all events of the node API. Nodes and agents subscribe to it.
 pub static NODE_TOPIC: Topic = Topic::from_static("zeek/management/node");
 
-/// The TCP port that Zeek's agent listens on, unless `ZEEK_AGENT_PORT` sets another.
+/// The default TCP port of Zeek's agent. The environment variable `ZEEK_AGENT_PORT` sets a different port.
 pub const DEFAULT_AGENT_PORT: u16 = 2151;
 
 /// The time that Zeek's agent waits for the responses to a request. It then forgets the request and ignores late responses.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The nodes of a request to all nodes: none are named.
+/// The nodes to pass for a request to all nodes: an empty list.
 pub const ALL_NODES: [&str; 0] = [];
 
 /// The only action of Zeek's own nodes: `get_id_value NAME` returns the value of a global variable.

@@ -1,4 +1,4 @@
-//! The role of a cluster node: announces itself with hellos, and responds to dispatches.
+//! The role of a cluster node: it announces itself with hellos, and responds to dispatches.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -19,7 +19,8 @@ use crate::endpoint::{Endpoint, Message, Subscriber, Throttle, TopicInterest};
 use crate::net::sleep_until;
 use crate::zeek::{Event, ZeekMessage};
 
-/// Maximum number of dispatches that a node runs at once. It responds to further ones with a failure.
+/// Maximum number of dispatches that a node runs at once. While so many are running, it responds to new ones with a
+/// failure.
 pub const MAX_DISPATCHES: usize = 1024;
 
 /// A request to run an action on a node.
@@ -95,7 +96,7 @@ pub enum NodeEvent {
         /// The result in the response.
         result: ManagementResult,
     },
-    /// The node could not send a response: it was late, too large, or the peer has disconnected.
+    /// The node could not send a response, because it was late or too large, or because the peer has disconnected.
     Unanswered {
         /// The id of the request.
         reqid: String,
@@ -126,12 +127,13 @@ impl NodeEvents {
 
 /// A node of a cluster, on an endpoint.
 ///
-/// It sends a hello over every new peering whose peer subscribes to [`NODE_TOPIC`], ignores requests that are addressed to
-/// other nodes, and sends each response over the peering of its request. The hello is repeated every 4 s until the peer sends a
-/// request, and 30 s after its last request: an agent forgets hellos when its configuration is deployed or its nodes are
-/// restarted.
+/// The node sends a hello to each new peer that subscribes to [`NODE_TOPIC`]. It ignores requests that are addressed to
+/// other nodes. It sends each response over the peering on which it received the request.
 ///
-/// The handler is a function, [`Values`] (the variables of a node), or any other type that implements [`Handler`]:
+/// The hello is repeated every 4 s until the peer sends a request, and every 30 s after the last request of the peer.
+/// This is needed because an agent forgets hellos when its configuration is deployed or its nodes are restarted.
+///
+/// The handler is a function, [`Values`] (the variables of a node), or any type that implements [`Handler`]:
 ///
 /// ```
 /// use zeek_bridge::endpoint::Endpoint;
@@ -178,7 +180,7 @@ impl Node {
         Self::start_with_time_limit(endpoint, name, handler, REQUEST_TIMEOUT).await
     }
 
-    /// Like [`Node::start`], with another time limit for dispatches than that of Zeek's agent.
+    /// Like [`Node::start`], but with this time limit for dispatches. The default is the time limit of Zeek's agent.
     pub async fn start_with_time_limit(
         endpoint: Endpoint,
         name: impl Into<String>,
@@ -228,7 +230,8 @@ impl<H: Handler> Shared<H> {
             tokio::select! {
                 message = subscriber.recv() => match message {
                     Some(message) => {
-                        // An agent ignores responses of nodes whose hello it has not received.
+                        // Send the hello before a response, because an agent ignores responses of nodes whose hello it
+                        // has not received.
                         if interest.has_changed() {
                             self.greet(&mut interest, &mut hellos).await;
                         }
@@ -251,7 +254,7 @@ impl<H: Handler> Shared<H> {
         while dispatches.join_next().await.is_some() {}
     }
 
-    /// Sends a hello over each peering that is new, or newly subscribes to hellos.
+    /// Sends a hello to each peer that has connected or subscribed to hellos since the last call.
     async fn greet(&self, interest: &mut TopicInterest, hellos: &mut Hellos) {
         for peer in hellos.set_peerings(interest.now(), Instant::now()) {
             if self.hello(peer).await {
@@ -298,7 +301,7 @@ impl<H: Handler> Shared<H> {
             Ok(Some(NodeMessage::Request(request))) => {
                 return request.is_for(&self.name).then_some(Request { request, is_text: true });
             }
-            // Hellos, responses, and other events.
+            // Hellos, responses, and all other events that are not requests.
             Ok(_) => return None,
             Err(error) => error,
         };
@@ -323,12 +326,12 @@ impl<H: Handler> Shared<H> {
             let result = ManagementResult::failure(reqid, &self.name, DispatchError::NoAction);
             return self.respond(peer, result).await;
         };
-        // The handler runs in a task of its own, so that a panic does not end this one.
+        // Run the handler in a separate task, so that a panic in it does not end this task.
         let shared = self.clone();
         let dispatch = Dispatch { peer, reqid: reqid.clone(), action, args: action_and_args.collect() };
         let mut running = tokio::spawn(async move { shared.handler.dispatch(dispatch).await });
         let done = tokio::select! {
-            // If the deadline has passed, the response is late even if it is ready.
+            // Check the deadline first: a response after the deadline is late, even if it is ready now.
             biased;
             () = sleep_until(deadline) => {
                 running.abort();
@@ -398,8 +401,7 @@ impl RequestOfBytes {
         self.nodes.is_empty() || self.nodes.iter().any(|name| name.as_bytes() == node.as_bytes())
     }
 
-    /// Converts the strings to text. Node names that are not UTF-8 are left out, because they can only be names of
-    /// other nodes.
+    /// Converts the strings to text. Node names that are not UTF-8 are left out, because this node's name is UTF-8.
     fn into_text(self) -> Request {
         let is_text = self.action.iter().all(|word| std::str::from_utf8(word.as_bytes()).is_ok());
         let text = |bytes: &ByteString| bytes.to_str_lossy().into_owned();

@@ -10,9 +10,10 @@ use crate::data::ByteString;
 crate::zeek_record! {
     /// The record `Management::Result`: the result of a dispatch on one node.
     ///
-    /// A result that was constructed here, as a success or a failure, has the form that Zeek's agent accepts: six elements,
-    /// the node's name, no instance (the agent adds it), and data only as a JSON text. A received result keeps all of its
-    /// content, and converts back to the same value.
+    /// A result that [`success`](Self::success) or [`failure`](Self::failure) creates has the form that Zeek's agent
+    /// accepts. It has six elements, contains the name of the node, and has data only as a JSON text. It has no
+    /// instance, because the agent adds the instance. A received result keeps all of its content, and converts back to
+    /// the same value.
     ///
     /// ```
     /// use zeek_bridge::management::{DispatchError, ManagementResult};
@@ -37,8 +38,8 @@ crate::zeek_record! {
 }
 
 impl ManagementResult {
-    /// Returns the result of a dispatch that `node` ran for the request `reqid`. `get_id_value` has data; other actions may
-    /// have none.
+    /// Returns the result of a dispatch that `node` ran for the request `reqid`. The result of `get_id_value` has data;
+    /// results of other actions may have none.
     pub fn success(reqid: impl Into<String>, node: impl Into<String>, data: Option<JsonText>) -> Self {
         ManagementResult {
             reqid: reqid.into(),
@@ -50,7 +51,8 @@ impl ManagementResult {
         }
     }
 
-    /// Returns the failure of `node` to run the request `reqid`. [`DispatchError`](super::DispatchError) has Zeek's texts.
+    /// Returns the result of a request `reqid` that `node` could not run. [`DispatchError`](super::DispatchError)
+    /// contains the texts that Zeek uses.
     pub fn failure(reqid: impl Into<String>, node: impl Into<String>, error: impl Into<String>) -> Self {
         ManagementResult {
             reqid: reqid.into(),
@@ -74,13 +76,13 @@ impl ManagementResult {
         self.success
     }
 
-    /// Returns the name of the agent. The agent adds it when it forwards the result.
+    /// Returns the name of the agent, which the agent adds when it forwards the result.
     #[must_use]
     pub fn instance(&self) -> Option<&str> {
         self.instance.as_deref()
     }
 
-    /// Returns the data as it was sent: normally a JSON text (see [`ManagementResult::json`]).
+    /// Returns the data as it was sent. Normally, it is a JSON text (see [`ManagementResult::json`]).
     #[must_use]
     pub fn data(&self) -> Option<&ByteString> {
         self.data.as_ref()

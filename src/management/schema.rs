@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::{DispatchRequest, DispatchResponse, NotifyNodeHello};
 use crate::zeek::{Event, EventError};
 
-/// The nodes that an event of the node API names.
+/// The nodes that are named in an event of the node API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedNodes<'a> {
     /// The node that sends the event. `None` if the event does not name it. Zeek's agent ignores such a response.
@@ -17,7 +17,8 @@ pub enum NamedNodes<'a> {
     Receivers(&'a BTreeSet<String>),
 }
 
-/// Declares [`NodeMessage`] and its methods from rows of: variant, type of the event, the nodes it names, its request id.
+/// Declares [`NodeMessage`] and its methods from rows. Each row contains the variant, the type of the event, the nodes
+/// that the event names, and the request id of the event.
 macro_rules! node_api {
     ($(
         $(#[$meta:meta])*
@@ -49,7 +50,7 @@ macro_rules! node_api {
             /// The names of all events of the node API.
             pub const NAMES: &'static [&'static str] = &[$($event::NAME),*];
 
-            /// Converts an event to an event of the node API. Returns `None` if it has another name.
+            /// Converts an event to an event of the node API. Returns `None` if the event has a different name.
             ///
             /// # Errors
             /// Fails if the event has a name of the node API and its arguments do not match the declaration.
@@ -100,7 +101,7 @@ node_api! {
 }
 
 impl NodeMessage {
-    /// Returns the node that sends the event, if it names it.
+    /// Returns the node that sends the event, if the event names this node.
     #[must_use]
     pub fn sender_node(&self) -> Option<&str> {
         match self.nodes() {

@@ -55,7 +55,7 @@ impl Values {
     /// Returns the response of a Zeek node with these variables to a dispatch.
     ///
     /// # Errors
-    /// Fails as a Zeek node does, if the action is unknown or the identifier has no value.
+    /// Fails in the same way as a Zeek node, for example if the action is unknown or the identifier has no value.
     pub fn dispatch(
         &self,
         action: &str,

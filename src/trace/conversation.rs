@@ -15,21 +15,21 @@ pub struct Conversation {
     index: u64,
 }
 
-/// An entry of a recording: a frame, or the reason why there is none.
+/// An entry of a recording: a frame, or the reason why no frame can be read.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The index among the entries of both sides, in the order of completion.
+    /// The number of the entry, counted from 0 over both sides, in the order in which the frames were completed.
     pub index: u64,
     /// The side that sent it.
     pub from: Side,
     /// The time since the start of the connection, in microseconds.
     pub t_us: u64,
-    /// The frame, or the reason why this side cannot be read here.
+    /// The frame, or the reason why the bytes of the side cannot be read as a frame.
     pub frame: Result<Frame, StreamError>,
 }
 
 impl Entry {
-    /// Appends the members `index`, `from` and `t_us` of a JSON object, and those of [`Frame::write_members`] or
+    /// Appends members of a JSON object: `index`, `from` and `t_us`, followed by those of [`Frame::write_members`] or
     /// [`StreamError::write_members`].
     pub fn write_members(&self, to: &mut Vec<u8>) {
         put_member(to, "index", self.index);
@@ -50,14 +50,15 @@ impl Conversation {
         Conversation { connector, listener, index: 0 }
     }
 
-    /// Returns the later part of a connection that was split between frames after the handshake.
+    /// Returns the second part of a connection that was split between two frames after the handshake.
     #[must_use]
     pub fn continued() -> Self {
         let [connector, listener] = Side::BOTH.map(|_| FrameReader::continued());
         Conversation { connector, listener, index: 0 }
     }
 
-    /// Returns whether the connection can be split here, so that the rest can be read separately.
+    /// Returns whether the connection can be split after the input so far, so that its second part can be read
+    /// separately.
     #[must_use]
     pub fn can_be_split(&self) -> bool {
         self.connector.is_in_sync() && self.listener.is_in_sync()
@@ -78,8 +79,8 @@ impl Conversation {
         Side::BOTH.iter().fold(0, |sum, side| sum.saturating_add(self.partial_frame(*side).len()))
     }
 
-    /// Records that `count` bytes of a side are missing. Returns an entry about it, unless the side is already searching for
-    /// a frame or cannot be read further.
+    /// Records that `count` bytes of a side are missing. Returns an entry about the missing bytes. Returns `None` if
+    /// the search for the next frame of this side is already in progress, or if the rest of the side cannot be read.
     pub fn lose(
         &mut self,
         from: Side,
@@ -91,8 +92,8 @@ impl Conversation {
         Some(self.entry(from, t_us, Err(error)))
     }
 
-    /// Adds input of a side, received `t_us` microseconds after the start of the connection. Returns the frames that are now
-    /// complete and, once, an error if the side cannot be read further.
+    /// Adds input of a side, received `t_us` microseconds after the start of the connection. Returns the frames that
+    /// are now complete. If the rest of the side cannot be read, also returns an error, once.
     pub fn input(&mut self, from: Side, t_us: u64, bytes: &[u8]) -> impl Iterator<Item = Entry> {
         self.push(from, bytes);
         std::iter::from_fn(move || self.next_entry(from, t_us))
@@ -103,7 +104,7 @@ impl Conversation {
         self.side(from).buffer().extend_from_slice(bytes);
     }
 
-    /// Returns the next frame of the input of a side, or an error, as [`input`](Self::input) does.
+    /// Returns the next frame in the input of a side, or an error, in the same way as [`input`](Self::input).
     pub(super) fn next_entry(&mut self, from: Side, t_us: u64) -> Option<Entry> {
         let frame = self.side(from).next_frame().transpose()?;
         Some(self.entry(from, t_us, frame))
@@ -150,7 +151,8 @@ mod tests {
             .collect()
     }
 
-    /// Compares JSON values. Reals are compared by value, because the fixtures write 1.0 as 1.
+    /// Compares JSON values. Reals are compared by value, because the fixtures contain 1 where JSON of this crate
+    /// contains 1.0.
     fn same_json(a: &Json, b: &Json) -> bool {
         match (a, b) {
             (Json::Number(a), Json::Number(b)) => a == b || a.as_f64() == b.as_f64(),
@@ -186,7 +188,7 @@ mod tests {
                 let (start, length) =
                     (number("offset").try_into().unwrap(), usize::try_from(number("length")).unwrap());
                 let bytes = &streams[usize::from(from == Side::Listener)][start..][..length];
-                // In two pieces: nothing is returned before the last byte has arrived.
+                // Pass the input in two pieces: no frame is returned before its last byte has arrived.
                 assert_eq!(conversation.input(from, 0, &bytes[..length - 1]).count(), 0);
                 let entries: Vec<Entry> =
                     conversation.input(from, number("t_us"), &bytes[length - 1..]).collect();

@@ -9,10 +9,10 @@ use super::Side;
 pub(super) const INDEX: &str = "frames.jsonl";
 pub(super) const META: &str = "meta.json";
 
-/// `meta.json` while it is written.
+/// The name of `meta.json` while it is being written.
 pub(super) const NEW_META: &str = "meta.json.new";
 
-/// The files of a recording. [`remove`] removes nothing else.
+/// The files of a recording. [`remove`] removes only these files.
 const FILES: [&str; 5] = [stream_file(Side::Connector), stream_file(Side::Listener), INDEX, META, NEW_META];
 
 /// Returns the name of the file with the bytes of a side.
@@ -61,7 +61,8 @@ pub fn contains_other_files(folder: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Removes a recording: its files, then the folder. Other files in the folder stay, and so does the folder then.
+/// Removes a recording: its files, then the folder. If the folder contains files that do not belong to the recording,
+/// these files and the folder are kept.
 ///
 /// # Errors
 /// Fails if a file or the folder cannot be removed.
@@ -75,7 +76,7 @@ pub fn remove(folder: &Path) -> io::Result<()> {
     fs::remove_dir(folder)
 }
 
-/// Creates a folder that only its owner can read: the recorded bytes may be secret, and are not encrypted here.
+/// Creates a folder that only its owner can read, because the recorded bytes may be secret and are not encrypted.
 pub(super) fn create_private(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]

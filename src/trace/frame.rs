@@ -20,7 +20,7 @@ pub enum Content {
 pub struct Frame {
     /// The offset of the length field in the bytes that the side sent.
     pub offset: u64,
-    /// Whether the frame is an envelope, because the side had finished its handshake before it.
+    /// Whether the frame is an envelope. It is one if the side had finished its handshake before it sent the frame.
     pub peered: bool,
     /// The body of the frame, after the length field.
     pub body: Bytes,

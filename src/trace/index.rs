@@ -22,7 +22,7 @@ pub(super) struct Line {
     pub(super) from: Side,
     pub(super) t_us: u64,
     pub(super) offset: u64,
-    /// `None` if there is no frame, because the side cannot be read further.
+    /// `None` if the line has no frame, because the rest of the side cannot be read.
     pub(super) length: Option<u64>,
 }
 
@@ -44,7 +44,8 @@ impl<R: Read> Index<R> {
             Err(error) => {
                 let is_truncated = is_cut(&error, &head);
                 let error = self.error(error.into());
-                // A recorder that is killed leaves an incomplete line. The bytes of its frame are there.
+                // A recorder that is killed may leave an incomplete last line. The bytes of its frame were written
+                // before the line, so ignore the line.
                 return if is_truncated && self.next_text()?.is_none() { Ok(None) } else { Err(error) };
             }
         }
@@ -88,13 +89,13 @@ fn is_cut(error: &serde_json::Error, line: &[u8]) -> bool {
     error.is_eof() || is_at_end && line.last() != Some(&b'\n')
 }
 
-/// A line, or its first [`MAX_HEAD`] bytes.
+/// A line, or the first [`MAX_HEAD`] bytes of a longer line.
 struct Text {
     head: Vec<u8>,
     is_complete: bool,
 }
 
-/// The members of a line that are read. The content of the frame may be large and is skipped.
+/// The members of a line that the reader needs. The content of the frame may be large, so it is skipped.
 #[derive(Clone, Default)]
 struct Members {
     from: Option<String>,
@@ -131,7 +132,8 @@ impl<'de> Visitor<'de> for MembersVisitor<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut read = Members::default();
         while let Some(name) = map.next_key::<String>()? {
-            // Only now: a number at the end of a truncated text may lack digits.
+            // Store the members only when the next member or the end of the object was read: a number at the end of a
+            // truncated text may lack digits.
             self.0.clone_from(&read);
             match name.as_str() {
                 "from" => read.from = Some(map.next_value()?),
@@ -211,7 +213,7 @@ mod tests {
                      of the line";
         let late = |spaces: usize| format!("{{{}{MEMBERS},\"error\":\"\"}}", " ".repeat(spaces));
         let begin = late(0).find(",\"error").unwrap();
-        // The last digit of the length, or the first character after it, is beyond the head of the line.
+        // The end of the head is before the last digit of the length, or directly after it.
         for spaces in [MAX_HEAD - begin + 1, MAX_HEAD - begin, MAX_HEAD] {
             assert_eq!(read(late(spaces).as_bytes()), Err(error.to_owned()), "{spaces}");
         }

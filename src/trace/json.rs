@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-/// Appends a member, after a comma if another member precedes it.
+/// Appends a member. Before it, appends a comma if it is not the first member.
 pub(super) fn put_member(to: &mut Vec<u8>, name: &str, value: impl Into<Json>) {
     put_name(to, name);
     to.extend_from_slice(value.into().to_string().as_bytes());

@@ -10,7 +10,7 @@ use super::folder::META;
 use super::json::put_member;
 use super::to_u64;
 
-/// Maximum size of `meta.json` in bytes. Recordings have some hundred bytes.
+/// Maximum size of `meta.json` in bytes. A usual file has a few hundred bytes.
 const MAX_SIZE: u64 = 64 * 1024;
 
 /// The facts in `meta.json` that a reader needs. All are optional.
@@ -19,16 +19,17 @@ const MAX_SIZE: u64 = 64 * 1024;
 pub struct Meta {
     /// The start of the connection (RFC 3339).
     pub start: Option<String>,
-    /// The name of the recording of the earlier part of the connection.
+    /// The name of the recording that contains the earlier part of the connection.
     pub continues: Option<String>,
     /// Whether the recorder has finished the recording.
     pub complete: Option<bool>,
-    /// The reason for ending the recording before the connection.
+    /// The reason why the recording ended before the connection did.
     pub error: Option<String>,
 }
 
 impl Meta {
-    /// Reads `meta.json` of a recording. A missing or malformed file, or one of more than 64 KiB, has no facts.
+    /// Reads `meta.json` of a recording. If the file is missing, malformed, or larger than 64 KiB, all facts are
+    /// `None`.
     #[must_use]
     pub fn read(folder: &Path) -> Self {
         let text = read_bounded(&folder.join(META)).unwrap_or_default();
@@ -57,7 +58,7 @@ pub struct Description {
     pub start: String,
     /// The addresses of the connector and the listener, unless they are confidential.
     pub addresses: Option<[String; 2]>,
-    /// The kind of TLS with the connector and with the listener.
+    /// The kind of TLS on the connection with the connector, and on the connection with the listener.
     pub tls: [&'static str; 2],
     /// Whether the recorded bytes contain pseudonyms instead of the original content.
     pub redacted: bool,

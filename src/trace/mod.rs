@@ -5,12 +5,13 @@
 //! | File | Content |
 //! | --- | --- |
 //! | `connector.bin` | all bytes from the side that opened the connection |
-//! | `listener.bin` | all bytes from the other side |
-//! | `frames.jsonl` | one JSON object per frame of either side, in the order of their completion |
+//! | `listener.bin` | all bytes from the side that accepted the connection |
+//! | `frames.jsonl` | one JSON object for each frame of both sides, in the order in which the frames were completed |
 //! | `meta.json` | start time, TLS, and whether the recording is complete |
 //!
-//! [`Writer`] writes such a folder, [`Reader`] reads it. Both use a [`Conversation`], which divides the bytes of the two
-//! sides into frames, even if some bytes are missing, as in a packet capture. A [`FrameReader`] does this for one side.
+//! [`Writer`] writes such a folder, [`Reader`] reads it. Both use a [`Conversation`], which divides the bytes of the
+//! two sides into frames, even if some bytes are missing, as in a packet capture. A [`FrameReader`] divides the bytes
+//! of one side.
 //!
 //! ```
 //! use zeek_bridge::trace::{Content, Conversation, Side};
@@ -47,7 +48,7 @@ pub use write::Writer;
 pub use crate::peering::Side;
 use crate::wire::Limits;
 
-/// The limits of every frame. A [`FrameReader`] buffers at most one frame of the maximum size and the last input.
+/// The limits of every frame. A [`FrameReader`] buffers at most one frame of the maximum size, plus the last input.
 const LIMITS: &Limits = &Limits::DEFAULT;
 
 fn to_u64(length: usize) -> u64 {

@@ -14,17 +14,19 @@ use super::{Side, to_u64};
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// The number of bytes that are read where a side cannot be read further: the length field and enough to recognize another
-/// protocol.
+/// The number of bytes that are read at the position from which the rest of a side cannot be read. It is enough for the
+/// length field, and for recognizing a different protocol.
 const FAULT_BYTES: u64 = 64;
 
 /// Reads the entries of a recording in their order, as an iterator that ends after the first error.
 ///
-/// The content of the entries comes from the bytes of the two sides; `frames.jsonl` is used for their order and times
-/// only. If the recorder was stopped, there may be bytes without a line. They are read last.
+/// The content of the entries is decoded from the bytes of the two sides. `frames.jsonl` is used only for the order and
+/// the times of the entries. If the recorder was stopped, there may be bytes at the end without a line in
+/// `frames.jsonl`; they are read last.
 ///
-/// Memory: one frame of each side, and 1 MiB of `frames.jsonl`. Of a longer line, only the first MiB is read; it must contain
-/// `from`, `t_us`, `offset` and `length`, which [`Writer`](super::Writer) writes first.
+/// The reader needs memory for one frame of each side, and for 1 MiB of `frames.jsonl`. If a line is longer than 1 MiB,
+/// only its first MiB is read. This part must contain `from`, `t_us`, `offset` and `length`, which
+/// [`Writer`](super::Writer) writes first.
 ///
 /// ```
 /// use zeek_bridge::trace::{Meta, Reader, Side};
@@ -41,7 +43,7 @@ pub struct Reader<R = File> {
     connector: Stream<R>,
     listener: Stream<R>,
     conversation: Conversation,
-    /// Whether an incomplete last frame is an error. In an unfinished recording, it is not.
+    /// Whether an incomplete last frame is an error. It is not an error in an unfinished recording.
     reports_truncation: bool,
     state: State,
     /// The time of the last line of the index.
@@ -55,12 +57,13 @@ enum State {
     Indexed {
         from: Side,
         end: u64,
-        /// Whether these bytes belong to a frame. If not, the side cannot be read further, and may be shorter.
+        /// Whether these bytes belong to a frame. If not, the rest of the side cannot be read, and the file may end
+        /// before `end`.
         is_frame: bool,
     },
-    /// The remaining bytes of a side, then those of the next side.
+    /// The remaining bytes of a side, then the remaining bytes of the next side.
     Rest(Side),
-    /// The incomplete frame of a side, then that of the next side.
+    /// The incomplete frame of a side, then the incomplete frame of the next side.
     Truncated(Side),
     Ended,
 }
@@ -69,7 +72,7 @@ impl Reader {
     /// Opens a recording.
     ///
     /// # Errors
-    /// Fails if one of its files cannot be opened. Use [`is_recording`](super::is_recording) before to find out whether a
+    /// Fails if one of its files cannot be opened. Call [`is_recording`](super::is_recording) first to check whether a
     /// folder is a recording.
     pub fn open(folder: &Path, meta: &Meta) -> Result<Self, ReadError> {
         let open = |file: &str| {
@@ -113,8 +116,8 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Returns the next entry, or `None` at the end. In each state, the entries in the bytes that were passed to the
-    /// conversation are returned before further bytes are read, so that at most one frame of each side is buffered.
+    /// Returns the next entry, or `None` at the end. In each state, all entries that the conversation already contains
+    /// are returned before more bytes are read, so that at most one frame of each side is buffered.
     fn next_entry(&mut self) -> Result<Option<Entry>, ReadError> {
         loop {
             match self.state {
@@ -166,7 +169,8 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Passes some bytes of a side, up to offset `end`, to the conversation. Returns `false` at the end of the file.
+    /// Passes some bytes of a side to the conversation, but none at or after the offset `end`. Returns `false` at the
+    /// end of the file.
     fn read_some(&mut self, from: Side, end: u64) -> Result<bool, ReadError> {
         let stream = match from {
             Side::Connector => &mut self.connector,
@@ -228,7 +232,7 @@ impl<R: Read> Stream<R> {
     }
 }
 
-/// Reads into an empty buffer, again after a signal.
+/// Reads into an empty buffer. Reads again if a signal interrupted the call.
 fn fill(input: &mut impl BufRead) -> io::Result<()> {
     loop {
         match input.fill_buf() {

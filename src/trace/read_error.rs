@@ -2,11 +2,11 @@
 
 use std::io;
 
-/// The number of bytes at the beginning of a line of `frames.jsonl` that are buffered. The JSON of a frame can be more than 30
-/// times as large as the frame, so the rest of a longer line is skipped.
+/// The number of bytes at the beginning of a line of `frames.jsonl` that are buffered. The rest of a longer line is
+/// skipped, because the JSON of a frame can be more than 30 times as large as the frame.
 pub(super) const MAX_HEAD: usize = 1024 * 1024;
 
-/// The reason why a recording cannot be read further. Messages name the file.
+/// The reason why a recording cannot be read. The text of the error names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -42,12 +42,12 @@ pub enum ReadError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexError {
-    /// It is longer than 1 MiB, and the members `from`, `t_us`, `offset` and `length` are not in its first MiB.
+    /// The line is longer than 1 MiB, and its first MiB does not contain all of `from`, `t_us`, `offset` and `length`.
     #[error(
         "\"from\", \"t_us\", \"offset\" and \"length\" are not in the first {MAX_HEAD} bytes of the line"
     )]
     TooLong,
-    /// It is not a JSON object with the members `from`, `t_us`, `offset` and `length`.
+    /// The line is not a JSON object with the members `from`, `t_us`, `offset` and `length`.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
     /// `from` is not the name of a side.

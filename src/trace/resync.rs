@@ -1,7 +1,8 @@
 //! Finds the next frame of a side after bytes were lost or its beginning is missing.
 //!
-//! A handshake message is recognized by its magic number, an envelope by the fields of its header and, if known, by the
-//! endpoint id of the side. A candidate is accepted once it is complete and decodes without error.
+//! A handshake message is recognized by its magic number. An envelope is recognized by the fields of its header, and by
+//! the endpoint id of the side if that is known. A candidate is accepted when it is complete and can be decoded without
+//! an error.
 
 use crate::data::EndpointId;
 use crate::wire::{
@@ -12,7 +13,7 @@ use bytes::Bytes;
 /// The size of an envelope's header without its topic: ids, type, ttl and topic length.
 const HEADER: usize = TOPIC_OFFSET + 2;
 
-/// The number of bytes that are searched for a header.
+/// The number of bytes that are needed to recognize the header of an envelope.
 const LOOK: usize = LENGTH_FIELD + HEADER;
 
 /// The size of a length field, tag and magic number of a handshake message.
@@ -21,9 +22,9 @@ const SHORTEST: usize = LENGTH_FIELD + MAGIC.len();
 /// The position of the next frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// A frame begins there. The flag tells whether it is an envelope; if not, it is a handshake message.
+    /// A frame begins at `at`. If `peered`, it is an envelope; otherwise, it is a handshake message.
     Frame { at: usize, peered: bool },
-    /// A frame may begin there, depending on further input. No frame begins before it.
+    /// A frame may begin at `at`, which depends on the next input. No frame begins before `at`.
     Maybe { at: usize },
 }
 
@@ -109,7 +110,7 @@ mod tests {
             Next::Frame { at, peered: true }
         );
         assert_eq!(tries, 1);
-        // The frame is not found before it is complete, or if it has the id of another endpoint.
+        // The frame is not found before it is complete, or if it has the id of a different endpoint.
         let short = &bytes[..at + good.len() - 1];
         assert_eq!(next_frame(short, None, &Limits::DEFAULT, &mut tries), Next::Maybe { at });
         let Next::Maybe { at } = next_frame(&bytes, Some(other), &Limits::DEFAULT, &mut tries) else {

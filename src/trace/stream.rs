@@ -11,7 +11,7 @@ use super::{LIMITS, to_u64};
 use crate::data::EndpointId;
 use crate::wire::{FrameError, Handshake, cut_frame};
 
-/// Maximum number of candidates in the search for the next frame.
+/// Maximum number of candidates that are rejected in the search for the next frame.
 const MAX_TRIES: u32 = 256;
 
 /// The offset at which the bytes of a side cannot be read as frames, and the reason.
@@ -63,14 +63,15 @@ impl StreamError {
 
 /// Divides the bytes of one side into frames.
 ///
-/// Memory: the input that was appended and not yet returned in a frame. A caller that calls [`next_frame`](Self::next_frame)
-/// until it returns `None` after each input keeps it below one frame of the maximum size plus that input.
+/// The reader buffers the input that was appended and not yet returned in a frame. After each input, call
+/// [`next_frame`](Self::next_frame) until it returns `None`. Then the buffer never exceeds one frame of the maximum
+/// size plus the last input.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     buffer: BytesMut,
     /// The offset of the buffer in the stream.
     offset: u64,
-    /// Whether this side has sent its last handshake message.
+    /// Whether this side has finished its handshake, so that its next frames are envelopes.
     peered: bool,
     /// The endpoint id of this side, from its handshake.
     sender: Option<EndpointId>,
@@ -95,7 +96,7 @@ impl FrameReader {
         FrameReader { state: State::Searching { tries: 0 }, ..FrameReader::default() }
     }
 
-    /// Returns a reader for a side that has sent its last handshake message before.
+    /// Returns a reader for a side that has already finished its handshake.
     #[must_use]
     pub fn continued() -> Self {
         FrameReader { peered: true, ..FrameReader::default() }
@@ -120,7 +121,7 @@ impl FrameReader {
     /// Returns the next frame, or `None` if it is incomplete.
     ///
     /// # Errors
-    /// Fails once, if there is no frame where one should begin. All further input is discarded.
+    /// Fails once if there is no frame where one should begin. All input after that is discarded.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, StreamError> {
         if let State::Searching { .. } = self.state {
             self.search()?;
@@ -136,7 +137,7 @@ impl FrameReader {
         match cut_frame(&mut self.buffer, LIMITS.max_frame) {
             Ok(None) => {
                 if self.buffer.is_empty() {
-                    // Free the memory of a large frame: there may be many sides.
+                    // Free the memory of a large frame, because a program may have many readers.
                     self.buffer = BytesMut::new();
                 }
                 Ok(None)
@@ -146,8 +147,8 @@ impl FrameReader {
         }
     }
 
-    /// Records that `count` bytes are missing after the input so far, and searches for the next frame. Returns the error to
-    /// report, unless the side is already searching for a frame or has failed.
+    /// Records that `count` bytes are missing after the input so far, and searches for the next frame. Returns the
+    /// error to report, or `None` if the reader is already searching for a frame or has failed.
     pub fn lose(&mut self, count: u64, cause: impl Into<Cow<'static, str>>) -> Option<StreamError> {
         let offset = self.offset.saturating_add(to_u64(self.buffer.len()));
         let was_in_sync = matches!(self.state, State::InSync);

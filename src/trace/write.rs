@@ -25,9 +25,12 @@ static LARGE: Mutex<()> = Mutex::new(());
 
 /// Writes the recording of a connection, or of a part of it, while the connection lasts.
 ///
-/// The folder is readable at any time: `meta.json` contains `"complete": false` until [`finish`](Self::finish) or
-/// [`split`](Self::split), and no line of `frames.jsonl` describes bytes that are not written yet. All methods block on the
-/// file system. After an error, call [`abandon`](Self::abandon).
+/// The folder can be read at any time:
+///
+/// - `meta.json` contains `"complete": false` until [`finish`](Self::finish) or [`split`](Self::split) is called.
+/// - No line of `frames.jsonl` describes bytes that are not written yet.
+///
+/// All methods block on the file system. After an error, call [`abandon`](Self::abandon).
 ///
 /// ```
 /// use zeek_bridge::trace::{Description, Meta, Reader, Side, Writer};
@@ -49,7 +52,7 @@ static LARGE: Mutex<()> = Mutex::new(());
 pub struct Writer {
     path: PathBuf,
     description: Description,
-    /// The name of the recording of the earlier part.
+    /// The name of the recording that contains the earlier part of the connection.
     continues: Option<String>,
     connector: Stream,
     listener: Stream,
@@ -83,7 +86,7 @@ impl Index {
         self.pending.push(b'{');
         entry.write_members(&mut self.pending);
         self.pending.push(b'}');
-        // A recording may be shown on a terminal.
+        // Escape characters that control a terminal, because a user may print a recording to one.
         let line = self.pending.get(start..).unwrap_or_default();
         if let Some(escaped) = escape_json(line, steers_terminal) {
             self.pending.truncate(start);
@@ -93,7 +96,7 @@ impl Index {
         self.size = self.size.saturating_add(to_u64(self.pending.len().saturating_sub(start)));
     }
 
-    /// Writes the pending lines, and keeps only as much memory as a few lines need.
+    /// Writes the pending lines. Afterwards, keeps only as much memory as a few lines need.
     fn flush(&mut self) -> io::Result<()> {
         let written = self.file.write_all(&self.pending);
         self.pending.clear();
@@ -103,8 +106,8 @@ impl Index {
 }
 
 impl Writer {
-    /// Creates a recording in a new folder, which only its owner can read. If this recording continues
-    /// another one after [`Writer::split`], `continues` is the name of that recording.
+    /// Creates a recording in a new folder, which only its owner can read. If this recording continues a previous
+    /// recording after [`Writer::split`], `continues` is the name of the previous recording.
     ///
     /// # Errors
     /// Fails if the folder exists ([`io::ErrorKind::AlreadyExists`]) or cannot be written. A folder that was created is
@@ -162,7 +165,8 @@ impl Writer {
     /// # Errors
     /// Fails if a file cannot be written.
     pub fn input(&mut self, from: Side, t_us: u64, bytes: &[u8]) -> io::Result<()> {
-        // Entries are in the order of the calls, so the time must not be earlier than that of the entry before.
+        // Entries are in the order of the calls, so the time of an entry must not be earlier than that of the previous
+        // entry.
         self.t_us = self.t_us.max(t_us);
         let stream = self.stream(from);
         stream.file.write_all(bytes)?;
@@ -182,7 +186,7 @@ impl Writer {
     /// Writes the buffered lines.
     ///
     /// # Errors
-    /// Fails if the file cannot be written. The lines are discarded then.
+    /// Fails if the file cannot be written. In this case, the lines are discarded.
     pub fn flush(&mut self) -> io::Result<()> {
         self.index.flush()
     }
@@ -194,7 +198,8 @@ impl Writer {
         self.index.count > 0 && self.conversation.can_be_split()
     }
 
-    /// Completes this recording and continues in a new one, to which incomplete frames are moved.
+    /// Completes this recording, and returns the writer of a new recording for the rest of the connection. The bytes of
+    /// incomplete frames are moved to the new recording.
     ///
     /// # Errors
     /// Fails as [`create`](Self::create) and [`input`](Self::input) do. The new folder is removed again.
@@ -239,7 +244,7 @@ impl Writer {
     /// Ends the recording before the end of the connection, for the given reason.
     ///
     /// # Errors
-    /// Fails if `meta.json` cannot be written. It still contains `"complete": false` then.
+    /// Fails if `meta.json` cannot be written. In this case, it still contains `"complete": false`.
     pub fn abandon(&mut self, reason: &str) -> io::Result<()> {
         let _ = self.flush();
         self.write_meta(false, None, Some(reason))
@@ -327,7 +332,7 @@ mod tests {
         }
     }
 
-    /// Returns a writer after the handshake, which has received a frame and a part of another.
+    /// Returns a writer after the handshake, which has received one complete frame and a part of a second frame.
     fn writer_to_split(path: PathBuf) -> Writer {
         let mut writer = Writer::create(path, Description::default(), Some("before".into())).unwrap();
         writer.input(Side::Connector, 0, &frames(2, 10)[..100]).unwrap();
@@ -351,7 +356,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("first");
         let mut writer = writer_to_split(path.clone());
-        // The last step cannot write `meta.json`.
+        // Make the last step fail: it cannot write `meta.json`.
         fs::create_dir(path.join(NEW_META)).unwrap();
         writer.split(root.path().join("second")).unwrap_err();
         assert!(!root.path().join("second").exists());

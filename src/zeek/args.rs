@@ -3,8 +3,8 @@
 use super::Fields;
 use crate::data::{FromValue, Value, WrongType};
 
-/// Types that can be the arguments of a sent event: arrays, vectors, and tuples of up to eight elements that convert into
-/// [`Value`].
+/// Types that can be the arguments of an event to send: arrays, vectors, and tuples of up to eight elements. Each
+/// element must implement `Into` for [`Value`].
 ///
 /// ```
 /// use zeek_bridge::data::Value;
@@ -35,11 +35,11 @@ pub trait FromArgs: Sized {
     /// Converts the arguments.
     ///
     /// # Errors
-    /// Fails if the number of arguments or the type of one of them is wrong.
+    /// Fails if the number of arguments is wrong, or if an argument has the wrong type.
     fn from_args(args: Vec<Value>) -> Result<Self, ArgsError>;
 }
 
-/// Why arguments cannot be converted to the requested types.
+/// The reason why arguments cannot be converted to the requested types.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArgsError {

@@ -5,7 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use super::{Event, ZeekMessage};
 
 /// Writes `name(argument, argument)` in Zeek's notation, without metadata. The sender of an event chooses its name and
-/// arguments: escape them ([`steers_terminal`](crate::data::steers_terminal)) before they are printed to a terminal.
+/// arguments. Before you print them to a terminal, escape all characters for which
+/// [`steers_terminal`](crate::data::steers_terminal) returns true.
 impl Display for Event {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}(", self.name)?;
@@ -16,9 +17,9 @@ impl Display for Event {
     }
 }
 
-/// Writes an event as [`Event`] does, and the main parts of other messages, such as `log write Conn::LOG to conn: 120 bytes`.
-/// The sender chooses most of the text: escape it ([`steers_terminal`](crate::data::steers_terminal)) before it is printed to a
-/// terminal.
+/// Writes an event in the same way as [`Event`] does. For all other messages, writes the main parts, such as
+/// `log write Conn::LOG to conn: 120 bytes`. The sender chooses most of the text. Before you print it to a terminal, escape
+/// all characters for which [`steers_terminal`](crate::data::steers_terminal) returns true.
 impl Display for ZeekMessage {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {

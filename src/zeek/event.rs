@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use super::{ArgsError, FromArgs, IntoArgs, MessageError, extract};
 use crate::data::{Timestamp, Value};
 
-/// Metadata id 1: the network timestamp, a [`Timestamp`]. Ids below [`METADATA_USER_START`] are Zeek's.
+/// Metadata id 1: the network timestamp, a [`Timestamp`]. Ids below [`METADATA_USER_START`] are reserved for Zeek.
 pub const METADATA_NETWORK_TIMESTAMP: u64 = 1;
 
 /// The first metadata id that is reserved for users.
@@ -33,22 +33,23 @@ pub const METADATA_USER_START: u64 = 200;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The event's name, with its module: `Management::Node::API::notify_node_hello`.
+    /// The name of the event, with its module: `Management::Node::API::notify_node_hello`.
     pub name: String,
     /// The arguments, in the order of the event's declaration.
     pub args: Vec<Value>,
-    /// Pairs of id and value, in the order of the message. `None` stands for an event of two elements, and an empty
-    /// list for one of three elements without metadata. Zeek treats both in the same way.
+    /// Pairs of id and value, in the order of the message. `None` means that the event has two elements, without a list
+    /// of metadata. An empty list means that the event has three elements, and that its list of metadata is empty. Zeek
+    /// treats both in the same way.
     pub metadata: Option<Vec<(u64, Value)>>,
 }
 
 impl Event {
-    /// Returns an event without metadata. The arguments are a tuple, an array or a vector; `()` for none.
+    /// Returns an event without metadata. The arguments are a tuple, an array or a vector. For no arguments, pass `()`.
     pub fn new(name: impl Into<String>, args: impl IntoArgs) -> Self {
         Event { name: name.into(), args: args.into_args(), metadata: None }
     }
 
-    /// Returns the event with this metadata in place of its own.
+    /// Returns the event with this metadata, which replaces its previous metadata.
     #[must_use]
     pub fn with_metadata<V: Into<Value>>(mut self, metadata: impl IntoIterator<Item = (u64, V)>) -> Self {
         self.metadata = Some(metadata.into_iter().map(|(id, value)| (id, value.into())).collect());
@@ -64,7 +65,8 @@ impl Event {
         self
     }
 
-    /// Returns the value of a metadata id. If there are several, the first, as in Broker's C++ implementation.
+    /// Returns the value of a metadata id. If the event has several values with this id, returns the first, as Broker's
+    /// C++ implementation does.
     #[must_use]
     pub fn metadata_value(&self, id: u64) -> Option<&Value> {
         let mut entries = self.metadata.iter().flatten();
@@ -83,12 +85,13 @@ impl Event {
     /// Converts a copy of the arguments to Rust types: a tuple, or `Vec<Value>`.
     ///
     /// # Errors
-    /// Fails if the number of arguments or a type is wrong. The error names the event and the argument.
+    /// Fails if the number of arguments is wrong, or if an argument has the wrong type. The error names the event and
+    /// the argument.
     pub fn args_as<A: FromArgs>(&self) -> Result<A, EventError> {
         A::from_args(self.args.clone()).map_err(|error| EventError::Args { event: self.name.clone(), error })
     }
 
-    /// Converts the event to a type of [`zeek_event!`](crate::zeek_event); used by that macro.
+    /// Converts the event to a type that [`zeek_event!`](crate::zeek_event) declares. Only that macro uses this method.
     #[doc(hidden)]
     pub fn to_typed<A: FromArgs>(&self, name: &'static str) -> Result<A, EventError> {
         self.must_be(name)?;
@@ -146,19 +149,19 @@ fn metadata_from_value(value: Value) -> Result<Vec<(u64, Value)>, MessageError> 
     extract::vector("event metadata", value)?.into_iter().map(entry).collect()
 }
 
-/// Why a message cannot be converted to an event of the requested type.
+/// The reason why a message cannot be converted to an event of the requested type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
     /// The value is not a Zeek message.
     #[error("not a Zeek message: {0}")]
     Message(#[from] MessageError),
-    /// The message is of another kind, such as a log write. Of a batch, use [`ZeekMessage::into_events`].
+    /// The message is not an event but, for example, a log write. For a batch, use [`ZeekMessage::into_events`].
     ///
     /// [`ZeekMessage::into_events`]: super::ZeekMessage::into_events
     #[error("expected an event, found a {0}")]
     NotAnEvent(&'static str),
-    /// The event has another name.
+    /// The event has a different name.
     #[error("expected event {expected}, found {found}")]
     WrongName {
         /// The expected name.
@@ -176,7 +179,7 @@ pub enum EventError {
     },
 }
 
-/// For [`Event`] itself as the requested type.
+/// Needed if the requested type is [`Event`] itself.
 impl From<Infallible> for EventError {
     fn from(never: Infallible) -> Self {
         match never {}

@@ -14,7 +14,7 @@ pub(super) fn vector(part: &'static str, value: Value) -> Result<Vec<Value>, Mes
     }
 }
 
-/// Returns the elements of a vector, of which there must be exactly `N`.
+/// Returns the elements of a vector. Fails unless it has exactly `N` elements.
 pub(super) fn elements<const N: usize>(part: &'static str, value: Value) -> Result<[Value; N], MessageError> {
     vector(part, value)?.try_into().map_err(|found: Vec<Value>| MessageError::WrongCount {
         part,

@@ -3,7 +3,8 @@
 use super::ArgsError;
 use crate::data::{FromValue, Step, Value, WrongType};
 
-/// The fields of a record or the arguments of an event. Their number has been checked, except for an extended record.
+/// The fields of a record or the arguments of an event. Their number has been checked, unless the record may be
+/// extended.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Fields {
@@ -23,7 +24,8 @@ impl Fields {
         Ok(Self::new(values, names))
     }
 
-    /// Returns the fields of a record that may have been extended: further ones are ignored, missing ones are unset.
+    /// Returns the fields of a record that scripts may have extended. Extra fields are ignored, and missing fields are
+    /// unset.
     pub fn extended_record(value: Value, names: &'static [&'static str]) -> Result<Self, WrongType> {
         Ok(Self::new(Vec::<Value>::from_value(value)?, names))
     }

@@ -3,7 +3,8 @@
 use super::{Event, EventError, IdentifierUpdate, LogCreate, LogWrite, extract};
 use crate::data::Value;
 
-/// Maximum nesting depth of batches. Zeek never nests them; the limit bounds the recursion for input from a peer.
+/// Maximum nesting depth of batches. Zeek never nests batches. The limit bounds the recursion for messages that a peer
+/// has sent.
 pub const MAX_BATCH_DEPTH: usize = 8;
 
 /// The only version of the format.
@@ -15,10 +16,10 @@ const LOG_WRITE: u64 = 3;
 const IDENTIFIER_UPDATE: u64 = 4;
 const BATCH: u64 = 5;
 
-/// A Zeek message: the decoded meaning of a data payload.
+/// A Zeek message: the decoded content of a data payload.
 ///
-/// [`ZeekMessage::into_value`] returns the same value that [`ZeekMessage::from_value`] accepted. Unlike Broker's C++
-/// implementation, which ignores additional elements, this type rejects them.
+/// [`ZeekMessage::into_value`] returns the same value that was passed to [`ZeekMessage::from_value`]. Additional
+/// elements in a message are rejected; Broker's C++ implementation ignores them.
 ///
 /// ```
 /// use zeek_bridge::data::Value;
@@ -42,7 +43,7 @@ pub enum ZeekMessage {
     Batch(Vec<ZeekMessage>),
 }
 
-/// Why a value is not a Zeek message.
+/// The reason why a value is not a Zeek message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
@@ -124,7 +125,7 @@ impl ZeekMessage {
     /// Converts the message to its event.
     ///
     /// # Errors
-    /// Fails if the message is of another kind.
+    /// Fails if the message is not an event.
     pub fn into_event(self) -> Result<Event, EventError> {
         match self {
             ZeekMessage::Event(event) => Ok(event),
@@ -135,7 +136,8 @@ impl ZeekMessage {
         }
     }
 
-    /// Converts the message to its events: one for an event, those in a batch in order, none for other kinds.
+    /// Returns the events in the message. An event returns itself, a batch returns all its events in order, and all
+    /// other kinds return none.
     #[must_use]
     pub fn into_events(self) -> Vec<Event> {
         match self {

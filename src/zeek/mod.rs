@@ -1,8 +1,8 @@
 //! Zeek's messages: events, log records and batches (`PROTOCOL.md`, section 6).
 //!
-//! A data payload from Zeek is a [`Value`](crate::data::Value) in a fixed format, which [`ZeekMessage`] represents. Arguments of
-//! events are `Value`s, or Rust types through [`IntoArgs`] and [`FromArgs`]. Declare Zeek's records and events with
-//! [`zeek_record!`](crate::zeek_record) and [`zeek_event!`](crate::zeek_event):
+//! A data payload from Zeek is a [`Value`](crate::data::Value) in a fixed format, which [`ZeekMessage`] represents.
+//! Arguments of events are `Value`s, or Rust types that are converted with [`IntoArgs`] and [`FromArgs`]. Declare
+//! Zeek's records and events with [`zeek_record!`](crate::zeek_record) and [`zeek_event!`](crate::zeek_event):
 //!
 //! ```
 //! use std::collections::BTreeSet;

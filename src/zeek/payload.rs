@@ -5,10 +5,13 @@ use std::borrow::Borrow;
 use super::ZeekMessage;
 use crate::data::Value;
 
-/// Types that can be published: events ([`Event`](super::Event) and the types that [`zeek_event!`](crate::zeek_event)
-/// declares), all other Zeek messages, and values.
+/// Types that can be published:
 ///
-/// A [`Value`] is published as it is. Zeek ignores it unless it has the format of a [`ZeekMessage`].
+/// - [`Event`](super::Event), and the types that [`zeek_event!`](crate::zeek_event) declares;
+/// - all Zeek messages;
+/// - values.
+///
+/// A [`Value`] is published unchanged. Zeek ignores it unless it has the format of a [`ZeekMessage`].
 ///
 /// ```
 /// use zeek_bridge::data::Value;
@@ -23,7 +26,7 @@ use crate::data::Value;
     note = "publish an `Event`, a type that `zeek_event!` declares, a `ZeekMessage`, or a `Value` or reference to one"
 )]
 pub trait IntoPayload {
-    /// The value of the data payload: owned or borrowed.
+    /// The type of the payload: an owned or a borrowed [`Value`].
     type Payload: Borrow<Value>;
 
     /// Converts to the value of a data payload.

@@ -1,11 +1,12 @@
 //! Macros that declare Zeek's records and events as Rust structs.
 
-/// Declares a Zeek record as a struct. Its value is a vector with one element for each field, in the order of declaration;
-/// a field that is `None` becomes `none`.
+/// Declares a Zeek record as a struct. The struct converts to a vector with one element for each field, in the order of
+/// declaration. A field that is `None` becomes `none`.
 ///
-/// Fields may have any type with `Into<Value>` and [`FromValue`](crate::data::FromValue). `Option<T>` is an `&optional` field.
-/// The struct implements both traits, so records can be nested in records, containers and events. Errors name the invalid
-/// field. Attributes and visibilities are kept; add a `derive` for `Debug` and other traits.
+/// Fields may have any type that implements `Into<Value>` and [`FromValue`](crate::data::FromValue). `Option<T>` is an
+/// `&optional` field. The struct itself implements both traits, so records can be nested in records, containers and
+/// events. Errors name the invalid field. The struct keeps the attributes and the visibility that you write. Add a
+/// `derive` for `Debug` and other traits.
 ///
 /// A vector with a different number of elements is rejected. End the struct with `..` for records that Zeek scripts extend with
 /// `redef record`: missing elements are then unset, and extra elements are ignored. `..more: Vec<Value>` stores extra elements in
@@ -141,10 +142,13 @@ macro_rules! zeek_record {
 
 /// Declares a Zeek event as a struct with the name of the event in Zeek and one field for each argument.
 ///
-/// `into` converts the struct to an [`Event`](crate::zeek::Event) or a [`ZeekMessage`](crate::zeek::ZeekMessage); `try_from` converts
-/// an event, or a reference to one, to the struct. The constant `NAME` is the event's name. Field types are as for
-/// [`zeek_record!`](crate::zeek_record). The event must have this name and exactly as many arguments; errors name the
-/// invalid argument. Metadata is not converted; read it from the event.
+/// - `into` converts the struct to an [`Event`](crate::zeek::Event) or a [`ZeekMessage`](crate::zeek::ZeekMessage).
+/// - `try_from` converts an event, or a reference to an event, to the struct. It fails unless the event has this name
+///   and exactly one argument for each field. Errors name the invalid argument. Metadata is not converted; read it from
+///   the event.
+/// - The constant `NAME` is the name of the event.
+///
+/// Fields may have the same types as in [`zeek_record!`](crate::zeek_record).
 ///
 /// ```
 /// use zeek_bridge::data::Value;
@@ -276,7 +280,7 @@ mod tests {
     }
 
     crate::zeek_record! {
-        /// Attributes and a visibility are kept.
+        /// The macro keeps attributes and the visibility.
         #[derive(Debug, Clone, PartialEq)]
         struct Keeping {
             name: String,
@@ -374,7 +378,7 @@ mod tests {
         let old = Keeping::from_value(vector(["a".into()])).unwrap();
         assert_eq!((old.owner.clone(), old.more.len()), (None, 0));
         assert_eq!(Value::from(old), vector(["a".into(), Value::None]));
-        // In an event, and nested.
+        // The record is an argument of an event, and is nested in another value.
         let event = Event::new(Extended::NAME, (owner.clone(), extended));
         let typed = Extended::try_from(&event).unwrap();
         assert_eq!((typed.ignoring.owner.as_deref(), typed.keeping.more.len()), (None, 2));

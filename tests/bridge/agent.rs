@@ -1,4 +1,4 @@
-//! An agent that runs as a child process, so that it can be killed. The child is this test program.
+//! An agent that runs as a child process, so that it can be killed. The child process runs this same test program.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::BufRead;
@@ -24,7 +24,7 @@ const AT_ONCE: usize = 16;
 pub(crate) struct AgentProcess {
     program: Program,
     pub(crate) address: String,
-    /// The dispatches that ended, including those before a restart.
+    /// The dispatches that have ended, including those before a restart.
     pub(crate) ended: Vec<Ended>,
 }
 
@@ -132,7 +132,7 @@ async fn run(address: &str) {
     println!("duplicates {}", json!(counting.await.unwrap()));
 }
 
-/// Sends dispatches one after the other: every second one to all nodes, the others to the nodes by name.
+/// Sends dispatches one after the other. Every second dispatch is for all nodes; the remaining ones name the nodes.
 async fn work(number: usize, agent: Arc<Agent>, nodes: BTreeSet<String>, stop: Arc<AtomicBool>) {
     let mut asked = number;
     while !stop.load(Ordering::SeqCst) {

@@ -1,4 +1,4 @@
-//! Many messages in one read: each is routed individually, and the order is kept.
+//! Many messages in one read: the bridge routes each message individually, and keeps the order.
 
 use std::net::SocketAddr;
 
@@ -61,7 +61,7 @@ fn links(topic: &str) -> &'static [usize] {
     }
 }
 
-/// Returns a message of random length, for all peers or for one. It often has the same topic as the message before.
+/// Returns a message of random length, addressed to all peers or to one peer. It often has the same topic as `before`.
 fn message(random: &mut fastrand::Rng, before: Option<&Envelope>) -> Envelope {
     let topic = match before {
         Some(before) if random.u8(..4) > 0 => before.topic.clone(),
@@ -79,8 +79,8 @@ fn message(random: &mut fastrand::Rng, before: Option<&Envelope>) -> Envelope {
     Envelope { receiver, ..Envelope::data(sender, topic, &value).unwrap() }
 }
 
-/// Sends messages under the topic `/b` in one write, before any other message. Returns the number of measured latencies, once
-/// a peer on the link `far` has received all copies.
+/// Sends messages on the topic `/b` in one write. The bridge has received no messages before. Waits until a peer on the
+/// link `far` has received all copies, and returns the number of measured latencies.
 async fn latencies(config: &str, messages: usize, copies: usize) -> u64 {
     let bridge = Bridge::start(BridgeConfig::parse(config, "bridge.toml").unwrap()).await.unwrap();
     let links = bridge.snapshot().links;
@@ -98,7 +98,7 @@ async fn latencies(config: &str, messages: usize, copies: usize) -> u64 {
     for _ in 0..copies * messages {
         to.envelope_of(EnvelopeType::Data).await;
     }
-    // The latency is recorded before the answer to a later message is written.
+    // The bridge records the latency before it writes the answer to a later message, so wait for such an answer.
     to.settle().await;
     let latency = bridge.snapshot().latency;
     bridge.shutdown().await;
@@ -126,7 +126,7 @@ async fn receive(mut peer: Raw, count: usize, link: EndpointId) -> (Raw, Vec<(To
         assert!(envelope.receiver.is_nil() || envelope.receiver == peer.id);
         received.push((envelope.topic, envelope.payload));
     }
-    // No further message arrives.
+    // No more messages arrive.
     peer.settle().await;
     (peer, received)
 }

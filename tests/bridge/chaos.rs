@@ -107,12 +107,12 @@ async fn delayed_messages_arrive_later_and_in_order() {
     send_all(&mut sender).await;
     for payload in all(&sender) {
         assert_eq!(receiver.envelope_of(EnvelopeType::Data).await.payload, payload);
-        // Not earlier than the delay. The upper bound depends on the machine and is not checked.
+        // The message arrives not earlier than the delay. The upper bound depends on the machine and is not checked.
         assert!(start.elapsed() >= delay);
     }
 }
 
-/// Messages that are delayed when the bridge stops are not lost: the bridge had accepted them.
+/// When the bridge stops, delayed messages are not lost, because the bridge has accepted them.
 #[tokio::test(flavor = "multi_thread")]
 async fn delayed_messages_are_sent_before_shutdown() {
     let (bridge, mut sender, receiver) = start("chaos = { delay = \"400ms\" }\n").await;

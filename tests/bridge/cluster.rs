@@ -50,8 +50,8 @@ impl BridgeProcess {
         self.program.says("the previous one stays in effect");
     }
 
-    /// Like [`BridgeProcess::reload`], with a configuration of which a part fails. Waits until the rest is applied and
-    /// this error is reported.
+    /// Like [`BridgeProcess::reload`], with a configuration that can only be applied partially. Waits until the rest is
+    /// applied and this error is reported.
     pub(crate) fn reload_partially(&mut self, config: &str, text: &str) {
         Self::write(&self.folder, config);
         self.program.signal("HUP");
@@ -64,7 +64,7 @@ impl BridgeProcess {
         BridgeProcess { program, folder }
     }
 
-    /// Runs another bridge with the same configuration until it ends.
+    /// Runs a second bridge with the same configuration until it ends.
     pub(crate) fn run_another(&self) -> End {
         Program::run(&format!("run {}", self.folder.path().join("bridge.toml").display()), "")
     }

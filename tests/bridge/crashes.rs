@@ -20,7 +20,8 @@ fn wait_for_200_dispatches(agent: &mut AgentProcess) {
     (0..200).for_each(|_| agent.wait_for(|_| true));
 }
 
-/// Returns a separate loopback address, so that no other process takes the port while the listening process restarts.
+/// Returns an address with its own loopback IP address, so that no other process takes the port while the listening
+/// process restarts.
 fn free_port_of(number: u8) -> String {
     if cfg!(target_os = "linux") { format!("127.0.77.{number}:0") } else { "127.0.0.1:0".to_owned() }
 }
@@ -80,7 +81,8 @@ fn every_dispatch_ends_once_when_processes_are_killed() {
 
     bridge.kill();
     bridge.restart(&config);
-    // Dispatches in flight have missing nodes. Later successes are dispatches through the new bridge.
+    // Dispatches that were in flight have missing nodes. Dispatches that succeed after these went through the new
+    // bridge.
     agents.iter_mut().for_each(|agent| agent.wait_for(|ended| !ended.missing.is_empty()));
     agents.iter_mut().for_each(|agent| agent.wait_for(all_succeeded));
     let peers = |link: &str| bridge.link(link)["peers"].as_array().unwrap().len();
@@ -88,7 +90,7 @@ fn every_dispatch_ends_once_when_processes_are_killed() {
     for agent in &mut agents {
         assert_eq!(agent.finish(), [""; 0], "no dispatch is answered twice");
     }
-    // At most the dispatches in flight when the bridge was killed have missing nodes.
+    // Only dispatches that were in flight when the bridge was killed may have missing nodes.
     for (agent, before) in agents.iter().zip(before) {
         let missed = agent.ended[before..].iter().filter(|ended| !ended.missing.is_empty()).count();
         assert!(missed <= 2 * 16, "{missed}");

@@ -1,4 +1,4 @@
-//! Malicious peers, which must not affect others.
+//! Malicious peers, which must not affect other peers.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ use crate::raw::Raw;
 
 const NODE: &str = "zeek/management/node";
 
-/// The default of a link.
+/// The default ttl of a link.
 const TTL: u16 = 4;
 
 /// A number of messages that exceeds the size of a queue.

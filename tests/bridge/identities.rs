@@ -51,7 +51,7 @@ fn rules_by_certificate() -> String {
     rules
 }
 
-/// A connected agent, and two connected nodes with certificates of their own.
+/// A connected agent, and two connected nodes, each with its own certificate.
 struct Cluster {
     bridge: BridgeProcess,
     agent: Endpoint,
@@ -161,7 +161,7 @@ async fn a_live_name_cannot_be_taken_by_another_certificate() {
     let reconnected = connected_with(peer(), &cluster.bridge.address("nodes"), cluster.tls[0].clone()).await;
     publish(&reconnected, hello("worker-1")).await;
     cluster.assert_agent_receives(NodeMessage::Hello(hello("worker-1"))).await;
-    // A different certificate with the same name counts as another node.
+    // A different certificate with the same name counts as a different node.
     let impostor =
         connected_with(peer(), &cluster.bridge.address("nodes"), certificates.tls("worker-1")).await;
     publish(&impostor, hello("worker-1")).await;
@@ -253,7 +253,7 @@ mod without_certificates {
         publish(&agent, request("r1")).await;
         first.envelope().await.unwrap();
 
-        // A peer from another host is another owner, which cannot take over the name.
+        // A peer from a different host is a different owner, which cannot take over the name.
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
         let stream = socket.connect(address.parse().unwrap()).await.unwrap();
@@ -283,7 +283,7 @@ mod without_certificates {
         send(&mut second, real_answer.clone()).await;
         assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Response(real_answer));
 
-        // When the second connection ends, the name returns to the first one.
+        // When the second connection ends, the name belongs to the first connection again.
         drop(second);
         bridge.until("the first", |bridge| bridge.status()["nodes"][0]["peer"] == first.id.to_string());
         publish(&agent, request("r3")).await;

@@ -18,7 +18,8 @@ fn config(left: &str, right: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_sent_over_each_link_of_a_ring_at_most_once() {
-    // The ring is closed by a second start of the first bridge: only then is the port of the last bridge known.
+    // The port of the last bridge is known only after it has started. So the first bridge is started again to close the
+    // ring.
     let first = BridgeProcess::start(&config("127.0.0.1:0", "127.0.0.1:1"));
     let second = BridgeProcess::start(&config("127.0.0.1:0", &first.address("left")));
     let third = BridgeProcess::start(&config("127.0.0.1:0", &second.address("left")));
@@ -41,7 +42,7 @@ async fn a_message_is_sent_over_each_link_of_a_ring_at_most_once() {
         assert_eq!(soon("a message", received.recv()).await.unwrap().value(), Value::Count(number));
     }
 
-    // The message is sent from the first bridge to both others, and between these two in both directions.
+    // The first bridge sends the message to the two other bridges, and each of these two sends it to the other one.
     let sum = |of: &dyn Fn(&BridgeProcess) -> u64| bridges.iter().map(of).sum::<u64>();
     let around_count = |bridge: &BridgeProcess| {
         ["left", "right"].iter().map(|link| bridge.link(link)["messages_in"].as_u64().unwrap()).sum()

@@ -13,7 +13,7 @@ use crate::peers::*;
 use crate::program::{Program, command};
 use crate::raw::Raw;
 
-/// The number of messages for the peer that does not read: more than the sockets buffer.
+/// The number of messages for the peer that does not read. It is more than the sockets can buffer.
 const MESSAGES: u64 = 256;
 
 const SIZE: usize = 128 * 1024;
@@ -123,7 +123,7 @@ fn notification(systemd: &UnixDatagram, text: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_systemd_notifications_from_start_to_stop() {
     let folder = tempfile::tempdir().unwrap();
-    // The agent does not accept the connection yet.
+    // The agent listens, but does not accept the connection yet.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let agent = listener.local_addr().unwrap().to_string();
     let config = format!(
@@ -167,11 +167,11 @@ async fn health_and_systemd_notifications_from_start_to_stop() {
     let _stalled = stalled_peer(&bridge).await;
     bridge.program.signal("TERM");
     let stopping = notification(&systemd, "STOPPING=1");
-    // The drain time plus ten seconds.
+    // This is the drain time plus ten seconds.
     assert!(stopping.contains("EXTEND_TIMEOUT_USEC=3610000000\n"), "{stopping}");
     assert_eq!(get(http, "/readyz"), (503, "not ready: stopping\n".into()));
     assert_eq!(get(http, "/healthz").0, 200);
-    // A second SIGTERM shortly after the first is ignored as a copy of it.
+    // A second SIGTERM shortly after the first one would be ignored as a copy, so send SIGINT.
     bridge.program.signal("INT");
     assert_eq!(bridge.end().code, Some(0));
 }

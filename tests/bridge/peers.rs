@@ -14,7 +14,7 @@ use crate::raw::Raw;
 
 pub(crate) const PLAIN: Tls = Tls::Off;
 
-/// Returns an endpoint that waits for up to a minute if the queue of its peer is full.
+/// Returns an endpoint whose `publish` waits for up to a minute if the queue of a peer is full.
 pub(crate) fn peer() -> Endpoint {
     let config = EndpointConfig { patience: Duration::from_secs(60), ..EndpointConfig::default() };
     Endpoint::with_config(config).unwrap()
@@ -24,7 +24,7 @@ pub(crate) async fn subscribe(endpoint: &Endpoint, topic: &'static str) -> Subsc
     endpoint.subscribe([Topic::from_static(topic)]).await
 }
 
-/// Publishes `numbers` numbers, from 0 on.
+/// Publishes the numbers from 0 up to, but not including, `numbers`.
 pub(crate) async fn publish_numbers(endpoint: Endpoint, topic: &'static str, numbers: u64) {
     let topic = Topic::from_static(topic);
     soon("a subscription", endpoint.wait_for_subscribers(&topic, 1)).await;

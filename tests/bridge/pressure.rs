@@ -9,7 +9,7 @@ use crate::peers::*;
 use crate::program::child::soon;
 use crate::raw::Raw;
 
-/// The number of messages: more than all sockets and queues buffer.
+/// The number of messages. It is more than all sockets and queues can buffer.
 const MESSAGES: u64 = 512;
 
 const SIZE: usize = 128 * 1024;
@@ -113,9 +113,9 @@ async fn disconnect_ends_the_peering_of_a_peer_that_does_not_read() {
     assert!(line.contains(&stalled.id.to_string()), "{line}");
     bridge.until("the end of the peering", |bridge| bridge.peers("stalled") == 0);
     let link = bridge.link("stalled");
-    // At least the queued messages and the one that overflowed the queue.
+    // At least the queued messages, and the message that overflowed the queue, were dropped.
     assert!(link["overflows"] == 1 && link["dropped"].as_u64().unwrap() >= 17, "{link}");
-    // Messages that were written before still arrive, and no others.
+    // Only messages that were written before the overflow still arrive.
     let mut received = 0;
     while let Some(envelope) = stalled.envelope().await {
         if envelope.kind == EnvelopeType::Data {
@@ -144,7 +144,7 @@ async fn bridge_with_blocked_sender() -> (BridgeProcess, Raw, JoinHandle<Raw>) {
             assert_eq!(soon("a message", received.recv()).await.unwrap().value(), n.into());
         }
         counting.await.unwrap();
-        // Repeats until the bridge receives only these messages, and none of the blocked sender.
+        // Repeat until the bridge receives only these messages, and no more messages of the blocked sender.
         let now = messages_in();
         if now == before + 1000 {
             break;

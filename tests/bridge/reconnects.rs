@@ -66,13 +66,14 @@ async fn a_reconnecting_agent_receives_the_hello_of_each_live_node_once() {
     let bridge = BridgeProcess::start(&config("", LISTEN));
     let _nodes = [node(&bridge, "worker-1").await, node(&bridge, "worker-2").await];
     let id = EndpointId::from_bytes([9; 16]);
-    // First with a new endpoint id, as after a restart of the agent, and then with the same id over a new connection.
+    // The first two rounds use a new endpoint id, as after a restart of the agent. The last two use the same id over a
+    // new connection.
     for (round, id) in [None, None, Some(id), Some(id)].into_iter().enumerate() {
         let agent = Endpoint::with_config(EndpointConfig { id, ..EndpointConfig::default() }).unwrap();
         let mut received = subscribe(&agent, NODE).await;
         let agent = connected(agent, &bridge.address("agents")).await;
         assert_eq!(hellos(&mut received, 2).await, ["worker-1", "worker-2"]);
-        // Receives this hello next, so the agent received no other hello twice.
+        // The agent receives this hello next, so it has received no hello twice.
         let late = format!("late-{round}");
         let (late_node, _) = node(&bridge, &late).await;
         assert_eq!(hello(&mut received).await, late);
@@ -119,7 +120,7 @@ async fn the_hello_of_a_reconnecting_node_reaches_a_connected_agent() {
         let marker = format!("marker-{round}");
         publish(&node, NotifyNodeHello { node: marker.clone() }).await;
         assert_eq!(hello(&mut received).await, marker);
-        // Without a BYE.
+        // Close the connection without a BYE.
         drop(node);
         bridge.until("no live node", |bridge| live(bridge).is_empty());
     }
@@ -193,7 +194,7 @@ async fn without_answer_in_flight_the_agent_waits_for_its_timeout() {
     let outcome = dispatch(&agent, &["worker-1"], short).await;
     assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
     assert_eq!(bridge.status()["answered_for"], answered_for(0, 0, 0));
-    // Reloads that enable the setting and disable it again.
+    // Reload the configuration to enable the setting, and again to disable it.
     bridge.reload(&config("answer_in_flight = true", LISTEN));
     let text = failure(&dispatch(&agent, &["worker-1"], FOREVER).await);
     assert!(text.contains("not connected to the bridge"), "{text}");

@@ -49,12 +49,12 @@ async fn payloads_are_forwarded_byte_for_byte() {
     let mut from = peers(&bridge, "in", &[2]).await.remove(0);
     let out_id = id(&bridge, "out");
     let payloads: [&[u8]; 5] = [
-        // An overlong length encoding, a boolean with the byte 2, an unsorted set, and an unusual NaN.
+        // Unusual encodings: a length with too many bytes, a boolean with the byte 2, an unsorted set, and a NaN.
         b"\x05\x83\x00abc",
         b"\x01\x02",
         b"\x0c\x03\x02\0\0\0\0\0\0\0\x09\x02\0\0\0\0\0\0\0\x01\x05\x01a",
         b"\x04\x7f\xf8\0\0\0\0\0\x01",
-        // An event with metadata of a future Zeek.
+        // An event with metadata, as a future version of Zeek may write it.
         b"\x0e\x03\x02\0\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x01\x0e\x02\x05\x01e\x0e\x00",
     ];
     for (payload, ttl) in payloads.into_iter().zip([INITIAL_TTL, 2, 7, u16::MAX, 300]) {
@@ -186,7 +186,7 @@ async fn unsolicited_log_creates_cause_no_warning() {
     from.send(&log_message(&from, LOG_CREATE, own)).await;
     from.settle().await;
     assert_eq!((bridge.refused("log_create"), bridge.refused("no_rule")), (1, 0));
-    // The next message without a rule causes the first warning.
+    // The next message that no rule allows causes the first warning.
     from.send(&log_message(&from, LOG_WRITE, own)).await;
     let line = bridge.program.says("refused: ");
     assert!(line.contains("reason=\"no_rule\""), "{line}");

@@ -35,8 +35,8 @@ to = [\"healthy\", \"stalled\"]
 topics = [\"/load\"]
 ";
 
-/// Maximum memory of the bridge, in kB: its queues (4 MiB and the socket buffers) and its code. A debug build needs about
-/// 30 MB more than a release build.
+/// Maximum memory of the bridge, in kB. It includes the queues (4 MiB), the socket buffers, and the code. A debug build
+/// needs about 30 MB more than a release build.
 const MAX_MEMORY: u64 = 96 * 1024;
 
 /// Runs until `messages` messages have arrived, or for `time`.
@@ -44,7 +44,8 @@ async fn soak(messages: u64, time: Option<Duration>) {
     let bridge = BridgeProcess::start(CONFIG);
     let address = |link: &str| bridge.link(link)["listening"][0].as_str().unwrap().to_owned();
     let publisher = peer();
-    // Not a subscriber of this crate, which drops messages if the test is too slow: a raw peer applies back-pressure.
+    // Use a raw peer, which applies back-pressure. A subscriber of this crate would drop messages if the test is too
+    // slow.
     let healthy: SocketAddr = address("healthy").parse().unwrap();
     let mut healthy = Raw::connect(EndpointId::from_bytes([2; 16]), healthy, &["/load"]).await;
     let stalled: SocketAddr = address("stalled").parse().unwrap();
@@ -143,7 +144,7 @@ async fn garbage(address: SocketAddr, over: Arc<AtomicBool>) -> u64 {
         for (n, byte) in garbage_bytes.iter_mut().enumerate() {
             *byte = (attempts.wrapping_mul(31).wrapping_add(n as u64 * 7) % 251) as u8;
         }
-        // Every second one starts with a valid length.
+        // Every second attempt starts with a valid length.
         if attempts.is_multiple_of(2) {
             garbage_bytes[..4].copy_from_slice(&508u32.to_be_bytes());
         }

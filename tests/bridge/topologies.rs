@@ -1,4 +1,4 @@
-//! Bridges with several paths between them: every subscriber receives every message once, and no peer is disconnected.
+//! Bridges with several paths between them. Every subscriber receives every message once, and no peer is disconnected.
 
 use std::collections::BTreeMap;
 
@@ -103,8 +103,8 @@ impl Network {
         }
     }
 
-    /// Waits until the local peer of this bridge has received `count` messages, and the network is idle: everything
-    /// that was sent has been received, and no further messages are sent.
+    /// Waits until the local peer of this bridge has received `count` messages and the network is idle. The network is
+    /// idle when all sent messages have been received and no more messages are sent.
     async fn idle(&self, at: usize, count: u64) {
         until(|| self.locals[at].0.stats().received >= count).await;
         let read = || {
@@ -131,7 +131,7 @@ impl Network {
             let before = received(self);
             let first = u64::try_from(from).unwrap() * MESSAGES;
             self.publish(from, first..first + MESSAGES).await;
-            // Waits for a neighbor, because with a small ttl not all bridges receive the messages.
+            // Wait for a neighbor only, because with a small ttl not all bridges receive the messages.
             let next = if from == 0 { 1 } else { from - 1 };
             self.idle(next, before[next] + MESSAGES).await;
             for (to, (after, before)) in received(self).iter().zip(before).enumerate() {
@@ -248,8 +248,8 @@ async fn the_ttl_of_the_first_link_limits_the_number_of_bridges() {
         let expected = if from != to && from.abs_diff(to) < 4 { 1.0 } else { 0.0 };
         assert_eq!(count, expected, "from {from} to {to}");
     }
-    // Four bridges drop a message because of its ttl: each of the first two and of the last two publishers is too far
-    // away from one bridge.
+    // Each message of the first two and the last two publishers is dropped once because of its ttl, because one bridge
+    // is too far away from the publisher.
     assert_eq!(refused(&network, "ttl"), 4 * MESSAGES);
 }
 

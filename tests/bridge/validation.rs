@@ -97,7 +97,7 @@ async fn responses_that_break_an_agent_are_not_forwarded() {
         let status = bridge.status();
         assert_eq!(status["refused"], serde_json::json!({"invalid_node_api": 1}), "{what}");
         assert_eq!(status["rules"].as_array().unwrap().iter().map(invalid).sum::<u64>(), 1, "{what}");
-        // The request is still pending, and its response is the next message that the agent receives.
+        // The request is still pending. A valid response to it is the next message that the agent receives.
         publish(&mut node, &response(result())).await;
         let NodeMessage::Response(response) = next_of_node_api(&mut received).await else { panic!("{what}") };
         assert_eq!(response.result().node(), Some("worker-1"), "{what}");

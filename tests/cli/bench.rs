@@ -4,10 +4,10 @@ use crate::program::{End, Files, Program};
 use serde_json::Value as Json;
 use zeek_bridge::net::tls::ephemeral_authority;
 
-/// A bridge with two links, and a rule from the one to the other.
+/// A bridge with two links, and a rule from the first link to the second.
 struct Bridge {
     program: Program,
-    /// The options with its addresses.
+    /// The options that contain the addresses of the bridge.
     options: String,
     subscribe_at: String,
     _folder: tempfile::TempDir,

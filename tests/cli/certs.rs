@@ -1,4 +1,4 @@
-//! `certs` and `init`: the files they write work, and nothing is overwritten.
+//! `certs` and `init`: the files that they write are valid, and no file is overwritten.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -70,7 +70,7 @@ fn keys_are_readable_by_their_owner_only_and_nothing_is_overwritten() {
     run(folder.path(), "init").fails(1, &["ca.key exists already"]);
     run(folder.path(), "issue a").fails(1, &["a.key exists already"]);
     assert_eq!(["ca.pem", "ca.key", "a.pem", "a.key"].map(read), before);
-    // No key is left without its certificate.
+    // If the certificate cannot be written, the key is not kept.
     fs::write(folder.path().join("b.pem"), "").unwrap();
     run(folder.path(), "issue b").fails(1, &["b.pem exists already"]);
     assert!(!folder.path().join("b.key").exists());
@@ -84,7 +84,7 @@ fn a_certificate_is_renewed_with_its_names_and_a_new_key() {
     run(folder.path(), "issue w").fails(1, &["exists already", "zeek-bridge certs renew"]);
     let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
     let before = ["w.pem", "w.key"].map(read);
-    // Other users must not be able to read the new key, whatever the old one's permissions were.
+    // Other users must not be able to read the new key, even if they could read the old one.
     fs::set_permissions(folder.path().join("w.key"), fs::Permissions::from_mode(0o644)).unwrap();
     let end = run(folder.path(), "renew w --days 30");
     assert_eq!(end.code, Some(0), "{end:?}");
@@ -209,7 +209,7 @@ fn only_a_valid_ca_issues_certificates() {
     copy("leaf.pem", "ca.pem");
     copy("leaf.key", "ca.key");
     run(other.path(), "issue a").fails(1, &["it is not the certificate of a CA"]);
-    // A device without an end.
+    // A device that can be read without end.
     for file in ["ca.key", "ca.pem"] {
         fs::remove_file(other.path().join(file)).unwrap();
         std::os::unix::fs::symlink("/dev/zero", other.path().join(file)).unwrap();
@@ -220,7 +220,7 @@ fn only_a_valid_ca_issues_certificates() {
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mkfifoat(rustix::fs::CWD, other.path().join("ca.pem"), mode).unwrap();
     run(other.path(), "issue a").fails(1, &["ca.pem: it is a pipe"]);
-    // With a byte order mark, as some editors write it.
+    // Add a byte order mark, which some editors write.
     let text = fs::read_to_string(folder.path().join("ca.pem")).unwrap();
     fs::write(folder.path().join("ca.pem"), format!("\u{feff}{text}")).unwrap();
     assert_eq!(run(folder.path(), "issue b").code, Some(0));
@@ -245,7 +245,7 @@ fn a_directory_whose_path_cannot_be_printed_is_refused() {
     let dir = folder.to_str().unwrap();
     Program::with(["certs", "init", "--dir", dir]).end().fails(1, &[r"a\u{1b}[2J\nb", "control characters"]);
     assert!(!folder.exists());
-    // Also if a symbolic link leads to it.
+    // The same is true if the path is a symbolic link to such a directory.
     let ca = issued(&[]);
     fs::rename(ca.path(), &folder).unwrap();
     let link = root.path().join("link");

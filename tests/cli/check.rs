@@ -1,4 +1,4 @@
-//! `check`: one line for every error, tests of files and addresses, and a summary of a valid configuration.
+//! `check`: one line for each error, the tests of files and addresses, and the summary of a valid configuration.
 
 use std::fs;
 use std::io::Write;
@@ -26,7 +26,7 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Checks a file with this text from another working directory.
+    /// Checks a file with this text from a different working directory.
     fn check(&self, text: &str) -> End {
         let file = self.path("bridge.toml");
         fs::write(&file, text).unwrap();
@@ -246,7 +246,7 @@ fn tls_that_requires_openssl_is_valid_only_with_it() {
 
 #[test]
 fn names_are_resolved() {
-    // RFC 6761 reserves this name, so that it never exists.
+    // RFC 6761 reserves this name, so it never resolves.
     let end =
         Folder::new().check(&links("connect = [\"127.0.0.1:2151\", \"zeek.invalid:2151\"]\ntls = \"off\""));
     end.fails(
@@ -312,7 +312,7 @@ fn a_default_status_socket_that_cannot_be_created_is_reported() {
         command.env("XDG_RUNTIME_DIR", runtime);
         Program::spawn(command).end()
     };
-    // A file in place of the directory, because root may write to every directory.
+    // Use a file instead of a directory without write permission, because root may write to every directory.
     let end = check(&file);
     assert_eq!(end.code, Some(0), "{end:?}");
     end.has_said(&[

@@ -1,4 +1,4 @@
-//! `decode` and `encode`, as a user runs them, and the command line itself.
+//! The commands `decode` and `encode`, and the command line in general.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -47,7 +47,7 @@ fn decoded_values_do_not_affect_a_terminal() {
     assert_eq!(end.json()[0]["data"], text);
 }
 
-/// Another program on the same terminal may have set the mode.
+/// A different program on the same terminal may have set the mode.
 #[test]
 fn a_full_stdout_in_non_blocking_mode_blocks() {
     let (mut reader, mut writer) = std::io::pipe().unwrap();
@@ -62,7 +62,7 @@ fn a_full_stdout_in_non_blocking_mode_blocks() {
     let mut command = command(["decode", "--value", lines.path().to_str().unwrap()]);
     let mut child = command.stdin(Stdio::null()).stdout(writer).spawn().unwrap();
     drop(command);
-    // Once the program sleeps (or has ended), it has tried to write.
+    // When the program sleeps or has ended, it has tried to write.
     let stat = format!("/proc/{}/stat", child.id());
     while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") S ") && !stat.contains(") Z ")) {
         std::thread::yield_now();
@@ -234,7 +234,7 @@ fn a_closed_stdout_ends_the_program_without_an_error() {
     let mut program = Running::spawn(&mut command(["decode", "--value"]));
     let mut stdin = program.stdin.take().unwrap();
     drop(program.stdout.take());
-    // More than any pipe holds, so that the write fails once the program has ended.
+    // Write more than any pipe holds, so that the write fails when the program has ended.
     let written = within("the program to close its stdin", move || {
         std::io::Write::write_all(&mut stdin, "00\n".repeat(1_000_000).as_bytes())
     });

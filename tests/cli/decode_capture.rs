@@ -116,7 +116,7 @@ fn extended(sent: &Sent) -> Vec<u8> {
     let next = [43, 60, 6];
     bytes[6] = 0;
     for next in next {
-        // Each has one unit of eight bytes with padding. The routing header has no segments left.
+        // Each header has one unit of eight bytes, including padding. The routing header has no segments left.
         bytes.extend([next, 0, if next == 60 { 4 } else { 1 }, if next == 60 { 0 } else { 4 }, 0, 0, 0, 0]);
     }
     bytes.extend(tcp);
@@ -338,7 +338,7 @@ fn packets_that_are_not_read_are_counted_by_their_encapsulation() {
     let decoded = Program::run("decode -", pcap(1, &with_time(&packets)));
     let kinds = "128 packets: 120 GRE, 3 PPPoE, 2 UDP, 1 VXLAN, 1 ARP, 1 without complete headers";
     decoded.fails(1, &["contains no TCP connection", kinds, "warning: ", "120 GRE, 3 PPPoE, 1 VXLAN;"]);
-    // There is a warning even if other packets are read, but only about kinds that may contain TCP.
+    // There is a warning even if some packets can be read, but only about kinds of packets that may contain TCP.
     packets.extend(sent.iter().map(|sent| ether(0x0800, &raw(sent, false))));
     let decoded = Program::run("decode -", pcap(1, &with_time(&packets)));
     assert_eq!(decoded.code, Some(0), "{decoded:?}");
@@ -438,7 +438,7 @@ fn all_recordings_in_a_folder_are_read() {
             fs::copy(fixtures().join(name).join(file), folder.path().join(name).join(file)).unwrap();
         }
     }
-    // Its recorder was stopped before it wrote the last line.
+    // The recorder of this recording was stopped before it wrote the last line.
     let index = folder.path().join("plain-peering/frames.jsonl");
     let text = fs::read_to_string(&index).unwrap();
     let all: Vec<&str> = text.lines().collect();
@@ -463,7 +463,7 @@ fn a_capture_is_read_while_it_is_written() {
     let mut child = Running::spawn(&mut command(["decode", "-"]));
     let mut stdin = child.stdin.take().unwrap();
     let mut printed = BufReader::new(child.stdout.take().unwrap()).lines();
-    // Everything but the end of the last packet, which is a FIN.
+    // All bytes except the last one, which belongs to a FIN.
     stdin.write_all(&whole[..whole.len() - 1]).unwrap();
     stdin.flush().unwrap();
     let count = 1 + lines("plain-peering").len();

@@ -1,4 +1,4 @@
-//! Files that block, or have no end.
+//! Files that block when they are read, and files without an end.
 
 use std::fs::OpenOptions;
 use std::path::Path;

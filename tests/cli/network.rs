@@ -100,7 +100,7 @@ fn invalid_certificate_files_are_reported() {
 
 #[test]
 fn a_refused_connection_is_reported_once_with_exit_code_3() {
-    // A bound port that is not listened on: no other process can get it.
+    // The port is bound but has no listener, so no other process can listen on it.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let port = bound.local_addr().unwrap().port();
@@ -243,7 +243,7 @@ async fn a_peer_that_reconnects_often_does_not_flood_the_log() {
         raw.stream.shutdown().await.unwrap();
         while raw.frame().await.is_some() {}
     }
-    // The same number of peers that do not speak the protocol.
+    // Connect the same number of peers that do not speak the protocol.
     for _ in 0..TIMES {
         let mut raw = raw::Raw::open(id, address).await;
         raw.bytes(b"GET / HTTP/1.1\r\n\r\n").await;

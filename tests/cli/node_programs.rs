@@ -21,7 +21,7 @@ impl Answering {
         Answering { node, address }
     }
 
-    /// Starts a node with these options, whose program is a shell that runs `script`.
+    /// Starts a node with these options. Its program is a shell that runs `script`.
     fn shell(options: &str, script: &str) -> Self {
         let node = "node --name worker-01 --tls off --listen 127.0.0.1:0 --exec sh";
         let args = node.split_whitespace().chain(options.split_whitespace());
@@ -185,7 +185,7 @@ fn programs_beyond_the_limit_wait() {
     let script = format!(r#"case "$1" in wait) cat {} ;; *) echo 2 ;; esac"#, fifo.display());
     let node = Answering::shell("--jobs 1 --answer-timeout 5", &script);
     let first = node.asking(&["-", "wait"]);
-    // Opens when the first program reads.
+    // This returns when the first program opens the pipe for reading.
     let pipe = writer(&fifo);
     let second = node.asking(&["-", "at once"]);
     drop(pipe);

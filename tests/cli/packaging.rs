@@ -94,7 +94,7 @@ fn systemd_accepts_the_unit() {
     }
     let end = Running::spawn(command_of("systemd-analyze", ["verify", "--man=no"]).arg(&path)).output();
     let printed = String::from_utf8_lossy(&end.stderr).into_owned();
-    // Units of the machine itself may be faulty.
+    // Ignore lines about the other units of this machine, which may have faults.
     let about: Vec<&str> = printed.lines().filter(|line| line.contains("zeek-bridge")).collect();
     assert!(about.is_empty(), "{printed}");
 }

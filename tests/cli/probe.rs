@@ -83,7 +83,7 @@ fn broker_json(id: EndpointId) -> Json {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_endpoint_is_identified_for_every_order_of_ids_and_not_peered_with() {
-    // Smaller than the id of any probe, larger, and random.
+    // The ids are smaller than the id of any probe, larger than the id of any probe, and random.
     let mut smallest = [0; 16];
     smallest[15] = 1;
     for id in [Some(EndpointId::from_bytes(smallest)), Some(EndpointId::from_bytes([0xff; 16])), None] {
@@ -175,7 +175,7 @@ async fn a_version_1_certificate_is_noted() {
         let address = tls_server(&fixture("v1.pem"), &fixture("v1.key"), false, b"");
         let (_, json) =
             tokio::task::spawn_blocking(move || probe(&format!("probe {address}"))).await.unwrap();
-        // It does not ask for a certificate, so it is no Zeek.
+        // The server does not request a certificate, so it is not Zeek.
         assert_eq!((&json["found"], &json["notes"]), (&json!("certificate"), &json!([])));
         assert_eq!(json["tls"]["certificate"]["issuer"], "CN=rsa-ca");
     }
@@ -195,7 +195,7 @@ async fn anonymous_tls_is_detected_without_openssl_and_probed_with_it() {
         broker.assert_no_peering(2).await;
         return;
     }
-    // Takes that one cipher suite, and refuses each other, as a Zeek does.
+    // The server accepts only the anonymous cipher suite, as a Zeek without TLS settings does.
     let address = serve(|mut stream| {
         let hello = read_some(&mut stream);
         let mut server_hello = b"\x16\x03\x03\x00\x2a\x02\x00\x00\x26\x03\x03".to_vec();
@@ -267,7 +267,7 @@ fn read_some(stream: &mut TcpStream) -> Vec<u8> {
     words
 }
 
-/// A TLS server that accepts clients without a certificate, and answers with these bytes.
+/// A TLS server that accepts clients without a certificate, and sends these bytes.
 fn tls_server(
     certificate: &std::path::Path,
     key: &std::path::Path,
@@ -313,7 +313,7 @@ fn other_protocols_are_named_by_their_first_bytes() {
             let _ = std::io::copy(&mut stream, &mut std::io::sink());
         })
     };
-    // Byte by byte, after at most this number of bytes was received.
+    // The server receives at most `hears` bytes, and then answers byte by byte.
     let in_pieces = |hears: usize, words: &'static [u8]| {
         serve(move |mut stream| {
             stream.set_nodelay(true).unwrap();
@@ -389,7 +389,8 @@ fn other_protocols_are_named_by_their_first_bytes() {
     }
 }
 
-/// What libzmq sends on each new connection: the signature, then, once the peer's has arrived, the rest.
+/// The signature that libzmq sends on each new connection. It sends the rest after it has received the signature of the
+/// peer.
 const ZMTP: &[u8] = b"\xff\0\0\0\0\0\0\0\x01\x7f";
 
 fn zeromq() -> String {
@@ -448,7 +449,7 @@ fn a_silent_server_does_not_block_the_probe() {
             }
         }
     });
-    // Broker's hello contains no line break, that of TLS may contain one.
+    // Broker's hello contains no line break. The hello of TLS may contain one.
     let (end, json) = probe(&format!("probe {web} --wait 0.2"));
     assert_eq!(
         (end.code, &json["summary"]),

@@ -170,7 +170,8 @@ async fn messages_are_reported_as_unconfirmed_after_a_lost_connection() {
     // A proxy to the endpoint whose connections can be cut.
     let there = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
     let (cut, to_cut) = std::sync::mpsc::channel::<()>();
-    // If set, the proxy forwards nothing to the publisher, so that it cannot know whether its message was received.
+    // If set, the proxy forwards nothing to the publisher, so that the publisher cannot know whether its message was
+    // received.
     let silent = Arc::new(AtomicBool::new(false));
     let is_silent = silent.clone();
     std::thread::spawn(move || {
@@ -229,7 +230,8 @@ async fn a_lost_peering_is_reported_as_the_cause_with_the_lines_that_were_not_pu
     }
 }
 
-/// With nothing published before the peering was lost, no line can be lost, so that the exit code is that of the last attempt.
+/// If no line was published before the peering was lost, no line can be lost. So the exit code is that of the last
+/// attempt.
 #[test]
 fn a_peering_that_is_lost_before_the_first_message_is_exit_code_3() {
     let mut tap = Program::start("tap --topic /other --tls off --listen 127.0.0.1:0");

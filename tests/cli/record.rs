@@ -60,7 +60,7 @@ fn passes(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
     assert!(received == bytes);
 }
 
-/// Writes the same connection as tcpdump does, each frame in a packet.
+/// Writes a capture of the same connection in the format of tcpdump, with one packet for each frame.
 fn capture(folder: &Path, lines: &[Json]) -> tempfile::NamedTempFile {
     let [connector, listener, ..] = files(folder);
     let mut seq = [1000u32, 2000];
@@ -125,7 +125,7 @@ fn a_dispatch_is_recorded_and_a_capture_of_it_has_the_same_frames() {
     assert_eq!(meta["frames"], frames.len());
     assert_eq!(meta["bytes"], json!({"connector": connector.len(), "listener": listener.len()}));
     assert_eq!(meta["tls"], json!({"connector": "off", "listener": "off"}));
-    // Again, with the same node.
+    // Record again, with the same node.
     assert_eq!(ask(&recorder.address, "--tls off"), unknown());
     assert_ne!(recorder.recording(), folder);
     let end = recorder.stop();
@@ -146,7 +146,7 @@ fn each_side_has_its_own_tls() {
     let folder = recorder.recording();
     assert_eq!(meta(&folder)["tls"], json!({"connector": "mutual", "listener": "mutual"}));
     assert_eq!(events(&decoded(&folder, 0).1).len(), 3);
-    // The certificates of one side are rejected on the other.
+    // The certificates for one side of the recorder are rejected on the other side.
     let stranger = Program::run(
         &format!("dispatch --connect {} --timeout 5 {} get_id_value x", recorder.address, node_files.options),
         "",
@@ -227,7 +227,7 @@ fn other_protocols_are_forwarded_and_recorded_with_an_error() {
 fn an_unreachable_target_is_reported_and_retried_for_the_next_connection() {
     // The port is bound here, so no other process can listen on it.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
-    // A program that another test starts inherits it until it is executed.
+    // If another test starts a program now, the child process holds this socket until it executes the program.
     bound.set_reuseaddr(true).unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
@@ -251,7 +251,7 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
     let mut recorder = Recorder::start(&address, "--tls off");
     let (mut connector, mut target) = sockets(&recorder, &listener);
     let folder = recorder.begun();
-    // A probe, and a part of another.
+    // A complete probe message, and a part of a second one.
     passes(&mut connector, &mut target, b"\0\0\0\x05\x07ZEEK\0\0\0\x05\x07ZE");
     let lines = || fs::read(folder.join("frames.jsonl")).unwrap();
     let deadline = std::time::Instant::now() + LIMIT;
@@ -259,7 +259,7 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
         assert!(std::time::Instant::now() < deadline, "no line is written");
         std::thread::yield_now();
     }
-    // While it is being written.
+    // Decode the recording while it is being written.
     let (about, frames) = decoded(&folder, 0);
     assert_eq!(
         (about["note"].as_str().unwrap().contains("not finished"), frames.len()),
@@ -370,7 +370,7 @@ fn traffic_continues_when_the_disk_is_full_and_the_recording_is_marked_incomplet
 fn a_long_connection_is_split_and_the_oldest_recordings_are_removed() {
     let mut tap = Program::start("tap --tls off --topic /t --count 300 --listen 127.0.0.1:0");
     let out = Arc::new(tempfile::tempdir().unwrap());
-    // Other files, and recordings that contain them, are kept.
+    // Files that do not belong to a recording are kept, and so are recordings that contain such files.
     fs::write(out.path().join("notes"), "").unwrap();
     let recorder = Recorder::start_in(out.clone(), &tap.address(), "--tls off --rotate 8KiB --keep 3");
     let text = "x".repeat(100);
@@ -462,7 +462,7 @@ fn a_redacted_recording_has_no_secrets_and_consistent_pseudonyms() {
     let network = text(3).strip_suffix(".0/24").unwrap();
     assert!(text(1).starts_with(network) && text(2).starts_with(network) && text(1) != text(2), "{found:?}");
     assert_eq!(found[6..], args.as_array().unwrap()[6..]);
-    // Another run has other pseudonyms.
+    // A second run has different pseudonyms.
     assert_ne!(text(4), "2001:db8::77");
     assert_eq!(recorder.stop().code, Some(0));
 }

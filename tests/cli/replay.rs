@@ -1,4 +1,4 @@
-//! `replay` against live endpoints, against another `replay`, and against other peers.
+//! `replay` against live endpoints, against a second `replay`, and against peers that are not Broker endpoints.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -79,11 +79,11 @@ fn a_recording_matches_a_new_node_and_a_new_agent() {
         let (_recorder, folder) = recorded_dispatch(tls);
         let (_node, address) = node("one", tls);
         same(&replay(&folder, &format!("--as connector --connect {address} {tls}")).end());
-        // Again, with the same node.
+        // Replay again, with the same node.
         same(&replay(&folder, &format!("--connect {address} {tls}")).end());
         let mut listener = replay(&folder, &format!("--as listener --listen 127.0.0.1:0 {tls}"));
         let address = listener.address();
-        // Its request has another id, which replaces the recorded one in the answer.
+        // The request has a different id than the recorded one. The replayed answer contains the new id.
         let end = Program::run(&format!("dispatch --connect {address} {tls} get_id_value name"), "");
         assert_eq!(end.json(), [json!({"node": "worker-01", "success": true, "data": "one", "error": null})]);
         same(&listener.end());
@@ -115,7 +115,7 @@ fn a_different_value_is_reported_with_its_path() {
     for ignored in ["*.args[1][3]", "*_response", at] {
         same(&run(&format!("--ignore {ignored}")));
     }
-    // A different request is reported on the other side.
+    // If the request is different, the replay of the other side reports it.
     let mut listener = replay(&folder, "--listen 127.0.0.1:0 --tls off");
     let address = listener.address();
     let asking = Program::start(&format!("dispatch --connect {address} --tls off get_id_value list"));
@@ -151,7 +151,7 @@ fn recorded_messages_reach_a_new_tap_and_different_messages_are_reported() {
     let (tap_end, address) = tap(3);
     same(&replay(&folder, &format!("--connect {address} --tls off")).end());
     assert_eq!((before, tap_end.end().stdout.len()), (3, 3));
-    // In place of the tap, to other publishers.
+    // Replay the tap to new publishers.
     let listen = |options: &str| {
         let mut listener = replay(&folder, &format!("--listen 127.0.0.1:0 --tls off {options}"));
         let address = listener.address();
@@ -166,7 +166,7 @@ fn recorded_messages_reach_a_new_tap_and_different_messages_are_reported() {
     assert_eq!(end.code, Some(1), "{end:?}");
     assert!(end.stdout[0].contains("/t, a, after frame") && end.stdout.len() == 2, "{end:?}");
     let (listener, address) = listen("");
-    // The replay ends after the last recorded message, so the other one must be sent before it.
+    // The replay ends after the last recorded message, so the additional message must be sent before that.
     publish(&address, &["a", "b", "d", "c"]);
     let end = listener.end();
     assert!(end.code == Some(1) && end.stdout[0].starts_with("not recorded, /t, d: received "), "{end:?}");
@@ -260,7 +260,8 @@ async fn the_captured_node_answers_the_requests_of_another_agent() {
     );
     agent.wait_for_nodes(|nodes| !nodes.is_empty()).await;
     for (action, nodes, answer) in dispatches("node-worker") {
-        // Its ids are longer than the recorded ones. A request that names further nodes is not answered by all.
+        // The ids of the agent are longer than the recorded ids. If a request names more nodes than `worker-01`, not
+        // all of them answer.
         let all_are_here = nodes.iter().all(|node| node == "worker-01");
         let patience = if all_are_here { Duration::from_secs(20) } else { Duration::from_millis(1) };
         let outcome = agent.dispatch(action, nodes, patience).await.unwrap();
@@ -295,7 +296,7 @@ fn at_recorded_speed_no_frame_is_sent_before_its_time() {
         frames.lines().map(|line| serde_json::from_str::<Json>(line).unwrap()["t_us"].as_u64().unwrap());
     let start = Instant::now();
     with_itself(&folder, "--speed recorded");
-    // The last frame is the answer to a BYE, which is not timed.
+    // The last frame is the answer to a BYE, whose time is not that of the recording.
     let times: Vec<u64> = times.collect();
     assert!(start.elapsed() >= Duration::from_micros(times[times.len() - 3]), "{times:?}");
 }
@@ -344,7 +345,7 @@ fn wrong_input_is_reported() {
 #[test]
 fn peers_of_another_protocol_are_reported() {
     let plain = fixture("plain-peering");
-    // TLS on one side only.
+    // Only one side uses TLS.
     let authority = ephemeral_authority().unwrap();
     let files = Files::issue(&authority, "n");
     let (_node, address) = node("x", &files.options);
@@ -353,7 +354,7 @@ fn peers_of_another_protocol_are_reported() {
     let (_node, address) = node("x", "--tls off");
     let end = replay(&plain, &format!("--connect {address} {} --timeout 5", files.options)).end();
     end.fails(4, &["TLS with", "failed"]);
-    // A peer of another protocol.
+    // A peer with a different protocol.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let talking = std::thread::spawn(move || {

@@ -48,7 +48,7 @@ fn a_listening_node_answers_several_agents() {
     assert_answers(&dispatch("--nodes worker-01 get_id_value ports"), &[success("worker-01", ports)]);
     let real = dispatch("get_id_value real");
     assert_eq!(real.stdout, [r#"{"node":"worker-01","success":true,"data":1.50,"error":null}"#]);
-    // A failure is an answer.
+    // A failure is also an answer.
     assert_answers(&dispatch("get_id_value nonsense"), &[failed("worker-01", "unknown id")]);
     assert_answers(
         &dispatch("get_id_value"),
@@ -161,7 +161,7 @@ async fn the_name_of_a_node_cannot_steer_the_terminal() {
 
 #[test]
 fn a_node_retries_and_reports_why_it_cannot_connect() {
-    // A bound port that is not listened on: no other process can get it.
+    // The port is bound but has no listener, so no other process can listen on it.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
@@ -224,7 +224,7 @@ async fn a_copy_of_a_signal_does_not_interrupt_the_graceful_end() {
         let pid = rustix::process::Pid::from_raw(program.pid().try_into().unwrap()).unwrap();
         let terminate = || rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         terminate();
-        // The kernel merges a signal with a pending one.
+        // Wait until the signal is handled: the kernel merges a signal with a pending one.
         while signal_is_pending(program.pid(), rustix::process::Signal::TERM) {
             std::thread::yield_now();
         }
@@ -247,7 +247,8 @@ fn the_delay_before_reconnecting_is_an_option() {
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
-    // The default is a second, with a jitter of a quarter, because an agent waits 5 s for the nodes of a deployment.
+    // The default delay is one second, with a jitter of a quarter. It is short, because an agent waits only 5 s for the
+    // nodes of a deployment.
     for (options, tries, least, most) in
         [("", 3, 0.7, 1.3), ("--retry 3600", 1, 2699.0, 4501.0), ("--retry 0.001..1000", 5, 0.0, 0.1)]
     {

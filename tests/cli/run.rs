@@ -144,7 +144,7 @@ fn the_unit_file_starts_the_bridge_with_the_configuration_that_is_named() {
 #[test]
 fn the_longest_path_of_a_status_socket_can_be_bound() {
     let folder = tempfile::tempdir().unwrap();
-    // The file name is short, so that the directory is as long as it can be.
+    // The file name is short, so that the path of the directory is as long as possible.
     let room = 92 - folder.path().as_os_str().len() - "//s".len();
     let directory = folder.path().join("d".repeat(room));
     let config = CONFIG.replace("s.sock", &format!("{}/s", "d".repeat(room)));
@@ -156,7 +156,7 @@ fn the_longest_path_of_a_status_socket_can_be_bound() {
     assert_eq!(Program::run(&format!("status --config {config}"), "").code, Some(0));
 }
 
-/// A bridge with a verbose log that is read only until the bridge runs.
+/// A bridge with a verbose log. The test reads the log only until the bridge runs.
 struct Unread {
     bridge: Running,
     log: BufReader<ChildStderr>,
@@ -165,14 +165,14 @@ struct Unread {
 }
 
 impl Unread {
-    /// Starts it, and fills the pipe of its log and more.
+    /// Starts the bridge, and makes it log more than the pipe of its log can hold.
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = write(folder.path(), &CONFIG.replace("'off'\n", "'off'\nlimits = { peers = 100 }\n"));
         let mut run = command(["-vvv", "run", &config]);
         run.stderr(Stdio::piped()).stdin(Stdio::null()).stdout(Stdio::null());
         let mut bridge = Running::spawn(&mut run);
-        // Reads up to the line that contains the address, and not further.
+        // Read only up to the line that contains the address.
         let mut log = BufReader::with_capacity(1, bridge.stderr.take().unwrap());
         let (log, http) = within("the address", move || {
             let mut line = String::new();

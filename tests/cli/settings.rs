@@ -128,10 +128,10 @@ fn a_profile_sets_the_address_and_certificates_relative_to_its_file() {
     let (listener, address) = tap("--count 1");
     write(format!("[profile.default]\nconnect = \"{address}\"\ntls = \"off\"\n"));
     published(&config.with(&[], "publish -t /t"), listener);
-    // Variables precede it.
+    // Environment variables take precedence over the profile.
     let (listener, address) = tap("--count 1");
     published(&config.with(&[("ZEEK_BRIDGE_CONNECT", &*address)], "publish -t /t"), listener);
-    // `probe` uses its address, and `replay` does not.
+    // `probe` uses the address of the profile, and `replay` does not.
     let (mut listener, address) = tap("");
     write(format!("[profile.default]\nconnect = \"{address}\"\n"));
     let end = config.with(&[], "probe");
@@ -159,7 +159,7 @@ fn tls_options_of_two_sources_are_never_combined() {
     let (config, _files) =
         with_certificates(&format!("[profile.default]\nconnect = \"127.0.0.1:1\"\n{FILES}"));
     let shown = config.file().display().to_string();
-    // A name to verify alone does not add to the certificates of the profile.
+    // An option that only sets the name to verify does not use the certificates of the profile.
     let unused =
         format!("the TLS options of profile default in {shown} are not used, because the command line");
     config.with(&[], "tap --verify-name a").fails(2, &["--certificate and --keyfile are missing", &unused]);
@@ -245,7 +245,7 @@ fn an_invalid_profile_is_reported_with_file_line_and_fix() {
     let text: String = files.iter().map(|(key, file)| format!("{key} = \"{file}\"\n")).collect();
     let config = Config::new(&format!("[profile.p]\nconnect = \"127.0.0.1:1\"\n{text}"));
     config.with(&[], "tap --profile p").fails(4, &["profile p in ", "zeek-bridge/a", "cannot be read"]);
-    // If the command line is complete, the file is not read.
+    // If the command line has all settings, the file is not read.
     assert_eq!(Config::new("?").with(&[], "tap -l 127.0.0.1:0 --tls off --timeout 100ms").code, Some(0));
 }
 

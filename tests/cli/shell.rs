@@ -19,7 +19,7 @@ fn is_installed(name: &str, args: &str) -> bool {
     installed
 }
 
-/// Runs another program to its end, with an empty stdin.
+/// Runs any program to its end, with an empty stdin.
 fn output(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Running::spawn(command).output()
@@ -32,7 +32,7 @@ fn completions(shell: &str) -> String {
     end.stdout.join("\n")
 }
 
-/// Returns the output of a script in a shell, in which FILE is the completions.
+/// Returns the output of a script in a shell. FILE in the script is the file with the completions.
 fn in_shell(shell: &str, options: &[&str], script: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("completions");
@@ -77,7 +77,7 @@ fn zsh_loads_the_completions() {
     }
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("_zeek-bridge"), completions("zsh")).unwrap();
-    // Installed as a file in a directory of fpath. Loading it parses all of it.
+    // Install the completions as a file in a directory of fpath. Zsh parses the complete file when it loads it.
     let script = "fpath=($0 $fpath); autoload -Uz compinit; compinit -D -u; echo ${_comps[zeek-bridge]}; \
                   autoload +X -Uz _zeek-bridge && echo ${(k)functions[_zeek-bridge]} ${#functions[_zeek-bridge]}";
     let output = output(Command::new("zsh").args(["-fc", script]).arg(folder.path()));
@@ -175,7 +175,7 @@ const ESCAPE: char = '\u{1b}';
 
 #[test]
 fn colors_depend_on_the_terminal_and_the_environment() {
-    // The environment, and whether output is colored in a pipe and on a terminal.
+    // The environment variables, whether output to a pipe is colored, and whether output to a terminal is colored.
     type Case = (&'static [(&'static str, &'static str)], bool, bool);
     let cases: [Case; 7] = [
         (&[], false, true),
@@ -223,7 +223,7 @@ fn feed(mut command: Command, head: &[u8], more: &[u8], text: &str) -> (Option<i
     let mut terminal = Terminal::new();
     command.env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(terminal.end());
     let mut child = Running::spawn(&mut command);
-    // The command keeps a handle of the terminal.
+    // Drop the command, because it holds a handle of the terminal.
     drop(command);
     let mut stdin = child.stdin.take().unwrap();
     let (head, more, shown) = (head.to_vec(), more.to_vec(), text.to_owned());

@@ -53,7 +53,7 @@ fn log_write() -> ZeekMessage {
     .into()
 }
 
-/// Returns the lines without the time and the peer, which differ.
+/// Returns the lines without the time and the peer, which differ between runs.
 fn without_peer(end: &End) -> Vec<&str> {
     assert_eq!(end.code, Some(0), "{end:?}");
     end.stdout
@@ -325,7 +325,7 @@ async fn the_live_table_is_sorted_by_keys_follows_the_size_and_ends_at_q() {
     assert_eq!(first(&screen), r"\u{1b}[2Jz", "{screen}");
     terminal.press("e");
     assert_eq!(first(&terminal.screen_shows("EVENT▼")), "b");
-    // Without room for all columns and rows. The text of the last lines is that of the smaller screen.
+    // Not all columns and rows fit on this screen. The text in the last lines is that for a small screen.
     terminal.resize(60, 5);
     let screen = terminal.screen_shows("and 2 more");
     assert!(!screen.contains("SHARE"), "{screen}");
@@ -337,7 +337,7 @@ async fn the_live_table_is_sorted_by_keys_follows_the_size_and_ends_at_q() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_esc_and_sigquit_end_the_live_table_before_the_count_is_reached() {
-    // Ctrl-C, Ctrl-\, Esc, and a signal from elsewhere.
+    // Ctrl-C, Ctrl-\, Esc, and a signal that another process sends.
     for key in [Some("\u{3}"), Some("\u{1c}"), Some("\u{1b}"), None] {
         let (endpoint, address) = listening().await;
         let options = format!("tap --topic /t --tls off --connect {address} --stats --count 2");
@@ -365,7 +365,7 @@ async fn stats_in_the_background_of_a_shell_are_tables() {
     let (endpoint, address) = listening().await;
     let options = format!("tap --topic /t --tls off --connect {address} --stats --count 1");
     let tap = command(options.split(' '));
-    // A session whose terminal is this one, and a shell with job control.
+    // Start a new session with this terminal as its controlling terminal, and a shell with job control.
     let shell = ["--ctty", "--wait", "sh", "-c", "set -m; \"$@\" & wait $!", "-"];
     let mut shell = command_of("setsid", shell);
     shell.arg(tap.get_program()).args(tap.get_args()).env("TERM", "xterm");
@@ -383,7 +383,7 @@ async fn a_tap_whose_output_is_not_read_can_be_ended() {
     let mut status = endpoint.status();
     let options = format!("tap --topic /t --tls off --connect {address} --count 100");
     let mut tap = Running::spawn(command(options.split(' ')).stderr(Stdio::null()));
-    // More than the buffer of a pipe.
+    // Publish more than the buffer of a pipe holds.
     publish(&endpoint, "/t/x", (0..100).map(|_| event("e", ["x".repeat(5000).into()]))).await;
     let left = async {
         while !matches!(status.recv().await, Some(Status::PeerLost { .. } | Status::PeerRemoved { .. })) {}

@@ -40,7 +40,7 @@ fn a_signal_before_the_last_message_is_a_failure() {
     tap.address();
     tap.signal("TERM");
     tap.end().fails(1, &["interrupted", "0 of 3"]);
-    // Its stdin is still open.
+    // The stdin of `publish` is still open.
     let mut publish = Program::start("publish --topic /t --tls off --listen 127.0.0.1:0");
     publish.address();
     publish.signal("INT");
@@ -76,7 +76,7 @@ async fn a_stdout_that_is_not_read_does_not_block_the_end_of_a_tap() {
     for _ in 0..3 {
         endpoint.publish(topic.clone(), &large).await.unwrap();
     }
-    // Leaving is confirmed after tap has received all of them.
+    // The tap confirms the BYE after it has received all messages.
     endpoint.unpeer(peer).await;
     while !matches!(soon("a status", status.recv()).await.unwrap(), Status::PeerRemoved { error: None, .. }) {
     }
@@ -106,7 +106,7 @@ async fn a_tap_with_a_slow_stdout_reports_how_many_messages_it_did_not_print() {
     for _ in 0..90 {
         assert_eq!(endpoint.publish(topic.clone(), &large).await.unwrap(), 1);
     }
-    // The shutdown ends after tap has received all of them.
+    // The shutdown ends after the tap has received all messages.
     endpoint.shutdown().await;
     let mut stderr = std::io::BufReader::new(tap.stderr.take().unwrap());
     let (stderr, mut log) = within("the loss of the peer", move || {

@@ -154,7 +154,7 @@ fn a_certificate_that_rustls_refuses_works_with_openssl() {
         return;
     }
     for options in [version1.clone(), format!("{version1} --tls-backend openssl")] {
-        // The other end must choose OpenSSL explicitly, because its own certificate does not require it.
+        // The second program must select OpenSSL explicitly, because its own certificate does not require OpenSSL.
         let other = certificate("ec.pem", "ec.sec1.key");
         succeeds(&publish_to_tap(&format!("{other} --tls-backend openssl"), &options));
         let ends = publish_to_tap(&other, &options);
@@ -240,7 +240,7 @@ fn every_mismatch_fails_at_once_and_each_side_reports_the_cause() {
     let foreign = Files::issue(&ephemeral_authority().unwrap(), "a");
     let (off, anonymous) = ("--tls off", "--tls anonymous");
     let (mutual, foreign) = (files.options.as_str(), foreign.options.as_str());
-    // Connector and its exit code, listener, a part of the message of each.
+    // The connector and its exit code, the listener, and a part of the error message of each.
     let mut table = vec![
         (off, 4, mutual, "Turn TLS on here", "Broker::disable_ssl=T"),
         (mutual, 4, off, "Broker::disable_ssl=T", "Turn TLS on here"),
@@ -261,7 +261,7 @@ fn every_mismatch_fails_at_once_and_each_side_reports_the_cause() {
         let end = Program::run(&format!("tap --topic /t --connect {address} {connector}"), "");
         assert_eq!(end.code, Some(code), "{what}: {end:?}");
         assert!(end.stderr.contains(connector_message), "{what}: {}", end.stderr);
-        // The program adds the options to the error; the log of the library names none.
+        // The program adds the names of options to the error. The log of the library names no options.
         for (advice, options) in
             [("speak mutual TLS", "--cafile"), ("speak anonymous TLS here too", "--tls anonymous")]
         {
@@ -322,7 +322,7 @@ async fn renewed_certificates_are_reloaded_without_closing_peerings() {
         let (endpoint, tls) = ours();
         assert_eq!(connect(&endpoint, tls).await, "CN=second", "{command}");
 
-        // Without a signal.
+        // The new certificate is used even without a signal.
         files.renew(&authority, "third");
         program.says("certificates were reloaded");
         let (endpoint, tls) = ours();

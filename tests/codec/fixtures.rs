@@ -1,7 +1,10 @@
 //! The frames of all captured peerings, decoded and encoded by the wire layer.
 //!
-//! There is one test for each captured peering. Every frame decodes to the content that Broker's C++ implementation found,
-//! is encoded to the same bytes, and is malformed if it is truncated anywhere.
+//! There is one test for each captured peering. For each frame, the test checks that:
+//!
+//! - it decodes to the content that Broker's C++ implementation found;
+//! - the content is encoded to the same bytes;
+//! - it is malformed if it is truncated anywhere.
 
 use std::collections::BTreeSet;
 

@@ -27,7 +27,7 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
                 Phase::Handshake => "handshake",
                 Phase::Peered => "envelope",
             };
-            // The shortest of each kind.
+            // Use the shortest frame of each kind.
             let seed = seeds.entry((target, kind(&frame.json))).or_insert_with(|| frame.body().to_vec());
             if frame.body().len() < seed.len() {
                 *seed = frame.body().to_vec();

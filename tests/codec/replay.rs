@@ -1,13 +1,14 @@
 //! Replays every captured peering with a [`Peering`] in place of each of its two sides.
 //!
 //! The peering has the endpoint id and the filter of its side, and receives the bytes that the other side sent. It must
-//! send the same bytes that its side sent. It sends the handshake and the answers to pings by itself, and messages,
-//! filters and the BYE when the test requests them. It must return every message of the other side. Each replay is
-//! repeated with the input divided in four ways: by frames, by bytes, in chunks that do not follow the frames, and all
-//! at once.
+//! send the same bytes that its side sent. It sends the handshake and the answers to pings by itself. It sends
+//! messages, filters and the BYE when the test requests them. It must return every message of the other side.
 //!
-//! Two parts are not compared: the 8 random bytes of a BYE, which are replaced, and the ttl of pongs, which Broker 2.3 sets
-//! differently. Some captured sides were not endpoints; their tests describe the comparison.
+//! Each replay is repeated with the input divided in four ways: frame by frame, byte by byte, in chunks that are
+//! independent of the frames, and all at once.
+//!
+//! Two parts are not compared: the 8 random bytes of a BYE, which are replaced, and the ttl of pongs, which Broker 2.3
+//! sets differently. Some captured sides were not Broker endpoints. Their tests describe what is compared.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ enum Arrival {
     Frames,
     /// Byte by byte, in the recorded order.
     Bytes,
-    /// In chunks of this size, each as late as possible.
+    /// In chunks of this size. The bytes are passed as late as possible.
     Chunks(usize),
     /// All bytes at once, before this side sends any.
     AtOnce,
@@ -155,7 +156,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
         Arrival::Chunks(size) => waiting.split().chunks(size).for_each(|chunk| replayed.receive(chunk)),
         Arrival::Frames | Arrival::AtOnce => replayed.receive(&waiting.split()),
     };
-    // The answer to this side's BYE must not receive before this side has sent the BYE.
+    // The answer to this side's BYE must not be received before this side has sent the BYE.
     let after_bye = |frame: &Frame| bye.as_ref().is_some_and(|bye| frame.index > bye.index);
     if matches!(arrival, Arrival::AtOnce) {
         let before = fixture.from(side.other()).filter(|frame| !after_bye(frame));
@@ -189,7 +190,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
             }
             "routing_update" => replayed.peering.set_filter(json_filter(&frame.json)).unwrap(),
             "ping" if is_bye(frame) => replayed.peering.leave(replayed.now),
-            // The peering sends these without a request.
+            // The peering sends pongs without a request of the test.
             "pong" => {}
             other => panic!("{context}: {other}"),
         }
@@ -203,7 +204,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
     let recorded: Vec<&Frame> = fixture.from(side).collect();
     assert!(recorded.iter().any(|frame| frame.phase == Phase::Handshake), "{context}");
     if matches!(arrival, Arrival::AtOnce) {
-        // In this mode, all pings receive first, so the pongs are sent earlier than in the recording.
+        // In this mode, all pings are received first, so the pongs are sent earlier than in the recording.
         let pong = |bytes: &&[u8]| bytes.get(4 + 32) == Some(&EnvelopeType::Pong.to_wire());
         let ours: Vec<&[u8]> = replayed.outcome.frames.iter().map(|frame| &frame[..]).collect();
         let theirs: Vec<&[u8]> = recorded.iter().map(|frame| &frame.bytes[..]).collect();

@@ -1,4 +1,4 @@
-//! `serde` for values and their parts: the structure, errors and limits are those of the crate's own JSON.
+//! `serde` for values and their parts. The structure, errors and limits are the same as in the crate's own JSON.
 
 use crate::common::golden_values;
 use ::serde::de::DeserializeOwned;
@@ -143,7 +143,7 @@ fn an_error_contains_the_path_and_the_line() {
     );
 }
 
-/// Returns a value inside `depth` tables, which have the most brackets.
+/// Returns a value inside `depth` tables. Of all containers, tables need the most brackets.
 fn nested(depth: usize) -> Value {
     (0..depth).fold(Value::None, |value, _| Value::Table([(0u64, value)].into_iter().collect()))
 }

@@ -1,8 +1,8 @@
-//! Child processes that do not outlive their test, and waits with a limit.
+//! Child processes that do not outlive their test, and functions that wait with a time limit.
 //!
-//! Every wait is for an event: a line, a connection, or the end of a process. `LIMIT` only turns a hang into a
-//! failure with a message. A blocking call without a timeout of its own runs in a thread (`within`). If it exceeds the
-//! limit, the thread is abandoned and ends with the test process.
+//! Every wait is for an event: a line, a connection, or the end of a process. `LIMIT` only turns a hang into a failure
+//! with a message. A blocking call that has no timeout runs in a thread (`within`). If the call exceeds the limit, the
+//! thread is abandoned, and ends with the test process.
 
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 use std::io::{Read, Write};
@@ -17,7 +17,8 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 /// Longer than any wait of a passing test, even on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
-/// After a failed test: the time between SIGTERM and SIGKILL, in which the child can end itself and its own children.
+/// The time between SIGTERM and SIGKILL after a failed test. In this time, the child can end itself and its own
+/// children.
 const TERM_GRACE: Duration = Duration::from_secs(2);
 
 /// Runs `blocking` in a thread and returns its result. After `LIMIT`, panics with `what` in the message.
@@ -95,7 +96,8 @@ impl Running {
         self.end_within(LIMIT).unwrap_or_else(|| panic!("{:?} has not ended after {LIMIT:?}", self.0))
     }
 
-    /// Closes its stdin and waits for the end of the process. Returns the exit status with the output not read before.
+    /// Closes the stdin of the process and waits for the end of the process. Returns the exit status, and the output
+    /// that was not read before.
     #[track_caller]
     pub fn output(mut self) -> Output {
         drop(self.0.stdin.take());
@@ -110,7 +112,7 @@ impl Running {
         if let Some(status) = self.0.try_wait().unwrap() {
             return Some(status);
         }
-        // NOWAIT does not reap the child, so that its process id is not reused before `wait` below.
+        // With NOWAIT, the child is not reaped, so that its process id is not reused before the call of `wait` below.
         let pid = Pid::from_child(&self.0);
         let (sender, ended) = channel();
         thread::spawn(move || {

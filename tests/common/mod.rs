@@ -1,7 +1,10 @@
 //! The captured peerings and golden values of `fixtures/`, for the integration tests.
 //!
-//! Loading a fixture checks three things on which all tests rely: the frames of each side cover its file without a gap,
-//! each frame begins with its length, and the library's reader of recordings finds the same frames.
+//! All tests rely on three properties, which are checked when a fixture is loaded:
+//!
+//! - The frames of each side cover the file of the side without a gap.
+//! - Each frame begins with its length.
+//! - The library's reader of recordings finds the same frames.
 
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 use std::fs;

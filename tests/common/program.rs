@@ -25,7 +25,7 @@ pub struct Program {
     stderr_lines: Vec<String>,
 }
 
-/// The exit code of a program, with the lines of stdout that were not read before.
+/// The exit code of a program, its stderr, and the lines of its stdout that were not read before.
 #[derive(Debug)]
 pub struct End {
     pub code: Option<i32>,
@@ -39,7 +39,7 @@ pub fn command(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     command_of(env!("CARGO_BIN_EXE_zeek-bridge"), args)
 }
 
-/// Like [`command`], for another program.
+/// Like [`command`], for any program.
 pub fn command_of(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(program);
     command.args(args).env_remove("RUST_LOG").env("NO_COLOR", "1").env("XDG_CONFIG_HOME", "/nonexistent");
@@ -73,7 +73,8 @@ impl Program {
     pub fn run(args: &str, stdin: impl AsRef<[u8]>) -> End {
         let mut program = Self::start(args);
         let (mut pipe, bytes) = (program.stdin.take().unwrap(), stdin.as_ref().to_vec());
-        // Written in a thread: the program may not read all input, or may block on output that is read only below.
+        // Write in a thread, because the program may not read all input, or may block on output that is read only
+        // below.
         let writer = std::thread::spawn(move || pipe.write_all(&bytes));
         let end = program.end();
         let _ = within("the program to read its stdin or close it", move || writer.join().unwrap());

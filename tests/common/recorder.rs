@@ -13,7 +13,7 @@ use crate::program::{Program, command};
 pub struct Recorder {
     pub program: Program,
     pub address: String,
-    /// Shared, so that the folder exists as long as any user of it.
+    /// Shared, so that the folder exists as long as something refers to it.
     pub out: Arc<tempfile::TempDir>,
 }
 

@@ -108,7 +108,7 @@ impl OnTerminal {
         tcsetattr(&other, OptionalActions::Now, &modes).unwrap();
         terminal.resize(columns, lines);
         command.stdout(other.try_clone().unwrap()).stderr(other);
-        // `command` is dropped at the end of this function. Then only the program has the other end open.
+        // `command` is dropped at the end of this function. After that, only the program has the other end open.
         let child = Running::spawn(&mut command);
         OnTerminal { child, terminal, size: (columns, lines), seen: 0 }
     }
@@ -161,7 +161,7 @@ impl OnTerminal {
         }
     }
 
-    /// Waits until this text is written, after the text of the last call. Returns all output so far.
+    /// Waits until this text is written after the text that the previous call found. Returns all output so far.
     pub fn shows(&mut self, words: &str) -> String {
         let deadline = Instant::now() + LIMIT;
         loop {

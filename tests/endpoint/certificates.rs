@@ -31,7 +31,7 @@ pub(crate) fn version3() -> Credentials {
     credentials("ec.pem", "ec.sec1.key")
 }
 
-/// Returns a certificate of another CA.
+/// Returns a certificate of a different CA.
 pub(crate) fn foreign() -> Credentials {
     credentials("ec-by-v1-ca.pem", "ec.sec1.key")
 }

@@ -133,7 +133,8 @@ async fn a_subscription_is_a_stream_that_ends_with_the_endpoint() {
         let message = within("a message", messages.next()).await.unwrap();
         assert_eq!(message.value(), text(n.to_string()));
     }
-    // A stream that is polled and then left must not receive the wake-up for the next message in place of `recv`.
+    // A stream that was polled and is not used any more must not receive the wake-up for the next message instead of
+    // `recv`.
     assert!(is_pending(&mut messages).await);
     let received = tokio::spawn(async move {
         let message = within("a message", messages.recv()).await.unwrap();

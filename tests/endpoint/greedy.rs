@@ -18,7 +18,7 @@ async fn a_flood_of_tiny_frames_does_not_delay_others() {
     let mut subscriber = subscribe(&endpoint, "/t").await;
     let mut flooder = Raw::connect(id(1), listener.local_addr(), &[]).await;
     let mut healthy = Raw::connect(id(2), listener.local_addr(), &[]).await;
-    // The complete flood is queued before the other peer sends its message.
+    // The complete flood is queued before the second peer sends its message.
     const FRAMES: u64 = 1_000_000;
     let flood = tokio::spawn(async move {
         let frame = [0, 0, 0, 1, 0xff];
@@ -66,7 +66,7 @@ async fn new_connections_evict_silent_handshakes() {
     drop(silent);
 }
 
-/// The peer refuses the connection as redundant although there is no other peering.
+/// The peer refuses the connection as redundant although there is no peering with it.
 #[tokio::test]
 async fn a_refusal_as_redundant_without_another_peering_is_a_failure() {
     let endpoint = endpoint();

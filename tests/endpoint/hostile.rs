@@ -45,7 +45,7 @@ async fn garbage_is_refused_at_once_and_the_protocol_is_named() {
     }
 }
 
-/// Random bytes from a simple generator. Each round sends a different number of valid handshake messages before them.
+/// Random bytes from a simple generator. Each round first sends a different number of valid handshake messages.
 #[tokio::test]
 async fn random_bytes_end_only_their_own_connection() {
     let endpoint = endpoint_with(|config| config.handshake_timeout = Duration::from_secs(1));
@@ -118,7 +118,7 @@ async fn no_more_than_max_peers_are_admitted() {
     assert!(within("the end", third.frame()).await.is_none());
     let error = failed(&mut statuses).await;
     assert!(matches!(error, ConnectError::TooManyPeers(2)), "{error}");
-    // A slot is free after the first peer has left; the status is reported shortly before.
+    // A slot is free after the first peer has left. The status is reported shortly before the slot is free.
     drop(first);
     lost(&mut statuses).await;
     within("a place", async {

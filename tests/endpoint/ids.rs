@@ -1,4 +1,4 @@
-//! An endpoint id belongs to a certificate or, without one, to a host.
+//! An endpoint id belongs to a certificate, or to a host if there is no certificate.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn a_half_open_handshake_does_not_exclude_the_owner_of_the_id() {
         let listener = listen(&hub).await;
         let mut half_open = Raw::open(peer_id, listener.local_addr()).await;
         half_open.send_handshake(&half_open.hello()).await;
-        // Continues until the hub knows the id, and then stays silent.
+        // Continue the handshake until the hub knows the id, and then stay silent.
         loop {
             match within("the handshake", half_open.next_handshake()).await {
                 Handshake::Hello { .. } => {
@@ -70,7 +70,7 @@ async fn an_id_conflict_names_both_certificates() {
         assert_eq!(hub.failures().get("id_conflict"), Some(&1));
         let identity = hub.identity(peer_id).unwrap();
         assert_eq!(identity.subject, "CN=owner");
-        // While the owner reconnects, no other certificate gets its id.
+        // While the owner reconnects, no peer with a different certificate gets the owner's id.
         owner.shutdown().await;
         lost(&mut statuses).await;
         connect_with(&other, &listener, other_tls).await.unwrap_err();

@@ -181,7 +181,7 @@ async fn a_stopped_connector_does_not_reconnect() {
     assert_eq!(endpoint.peers().len(), 1, "an established peering continues");
     drop(raw);
     lost(&mut statuses).await;
-    // The stopped connector does not connect while another connector makes twenty attempts.
+    // The stopped connector makes no attempt while a second connector makes twenty attempts.
     let _other = endpoint.connect_with_retry(dead_address(), Tls::Off, SOON);
     for _ in 0..20 {
         status(&mut statuses, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(())).await;

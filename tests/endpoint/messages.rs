@@ -94,7 +94,7 @@ async fn subscriptions_are_prefixes() {
     for name in topics {
         assert_eq!(next(&mut all).await, (name.to_owned(), name.to_owned()));
     }
-    // The last message was received, so all messages before it were received, too.
+    // If the last message was received, all messages before it were received, too.
     for (subscriber, expected) in [
         (&mut one_topic, vec!["/a/b/c"]),
         (&mut wide, vec!["/a/b/c", "/ab"]),
@@ -175,8 +175,8 @@ async fn an_addressed_message_is_sent_to_its_receiver_only() {
     assert_eq!(next_text(&mut at_two).await, "for all");
 }
 
-/// As in Broker's C++ implementation, a message with a receiver is sent to it even if it does not subscribe to the
-/// topic.
+/// As in Broker's C++ implementation, a message with a receiver is sent to this receiver even if it does not subscribe
+/// to the topic.
 #[tokio::test]
 async fn an_addressed_message_ignores_the_filter_of_its_receiver() {
     let endpoint = endpoint();

@@ -84,8 +84,8 @@ async fn a_redundant_connector_takes_over_when_the_peering_ends() {
     assert_eq!(added(&mut at_b).await, a.id());
 }
 
-/// Further connections of an established peer are refused, with a different error code for each role (`PROTOCOL.md`,
-/// section 2).
+/// Additional connections of an established peer are refused. The error code depends on the role of the peer
+/// (`PROTOCOL.md`, section 2).
 #[tokio::test]
 async fn a_second_connection_of_a_peer_is_refused_with_the_codes_of_broker() {
     for (raw_id, code) in [(id(0xff), ErrorCode::REDUNDANT_CONNECTION), (id(1), ErrorCode::LOGIC_ERROR)] {
@@ -115,8 +115,8 @@ async fn a_second_connection_of_a_peer_is_refused_with_the_codes_of_broker() {
     }
 }
 
-/// Of two connections with the same id, the second is held until the first handshake ends. If that fails, the second
-/// continues.
+/// If two connections have the same id, the second connection is held until the handshake of the first one ends. If
+/// this handshake fails, the second connection continues.
 #[tokio::test]
 async fn a_held_connection_continues_when_the_first_handshake_fails() {
     let endpoint = endpoint_of(id(1));

@@ -14,7 +14,7 @@ use crate::support::*;
 /// Long enough that no test passes because of a timeout.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// Connects from another local address. Returns `None` if the system has no local address except 127.0.0.1.
+/// Connects from a different local address. Returns `None` if the system has no local address except 127.0.0.1.
 async fn connection_from(host: u8, to: SocketAddr) -> Option<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     if socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into()).is_err() {
@@ -42,7 +42,7 @@ async fn a_host_with_all_peer_slots_loses_one_to_another_host() {
         greedy.push(Raw::connect(id(n), address, &[]).await);
         added(&mut statuses).await;
     }
-    // Further peers of the same host are refused.
+    // Additional peers of the same host are refused.
     let mut fourth = Raw::open(id(4), address).await;
     assert!(within("the end", fourth.frame()).await.is_none());
     let Some(_other) = peer_from(2, id(5), address).await else { return };
@@ -52,8 +52,8 @@ async fn a_host_with_all_peer_slots_loses_one_to_another_host() {
     let mut peers: Vec<_> = hub.peers().into_iter().map(|(id, _)| id).collect();
     peers.sort();
     assert_eq!(peers, [id(1), id(2), id(5)], "the newest peer of the first host is evicted");
-    // The hosts have 2 peers and 1 peer. Another eviction would give the second host more than the first, so there is
-    // none.
+    // The first host has 2 peers, and the second host has 1. No more peers are evicted, because the second host would
+    // then have more than the first.
     let mut further = Raw::on(id(6), connection_from(2, address).await.unwrap());
     assert!(within("the end", further.frame()).await.is_none());
 }
@@ -64,7 +64,7 @@ async fn silent_connections_of_one_host_do_not_exclude_another_host() {
     let mut statuses = hub.status();
     let listener = listen(&hub).await;
     let mut silent = Vec::new();
-    // More connections than the slots and the queue of waiting connections hold.
+    // Open more connections than the slots and the queue of pending connections can hold.
     for _ in 0..300 {
         silent.push(TcpStream::connect(listener.local_addr()).await.unwrap());
     }

@@ -1,4 +1,4 @@
-//! Slow peers and subscribers do not affect others.
+//! Slow peers and subscribers do not affect other peers and subscribers.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn a_slow_subscriber_loses_messages_and_does_not_delay_others() {
     assert_eq!(next_text(&mut slow).await, "room");
 }
 
-/// A subscriber's queue is bounded in bytes of topics and payloads.
+/// The queue of a subscriber is bounded by the total size of its topics and payloads, in bytes.
 #[tokio::test]
 async fn the_memory_of_a_slow_subscriber_is_bounded_by_its_queue() {
     let a = endpoint_with(|config| config.subscriber_queue.bytes = 1_000_000);
@@ -64,7 +64,7 @@ async fn a_peer_that_does_not_read_is_disconnected_and_does_not_delay_others() {
     let hub = endpoint_with(|config| {
         config.patience = Duration::from_millis(50);
         config.peer_queue.bytes = 4 * 1024 * 1024;
-        // Disables the idle timeout, so that it is not the reason of the disconnect.
+        // Disable the idle timeout, so that it cannot be the reason for the disconnect.
         config.idle_timeout = None;
     });
     let mut statuses = hub.status();

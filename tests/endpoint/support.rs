@@ -47,7 +47,7 @@ pub(crate) fn endpoint_of(id: EndpointId) -> Endpoint {
     endpoint_with(|config| config.id = Some(id))
 }
 
-/// Returns TLS settings for a listener and a connector: first TLS off, then mutual TLS.
+/// Returns pairs of TLS settings for a listener and a connector: first without TLS, then with mutual TLS.
 pub(crate) fn kinds_of_tls() -> [(Tls, Tls); 2] {
     let authority = ephemeral_authority().unwrap();
     let mutual = |name| Tls::Mutual(authority.issue(name).unwrap());
@@ -145,7 +145,7 @@ pub(crate) async fn lost(statuses: &mut StatusReceiver) -> ConnectError {
     .await
 }
 
-/// Waits until this side has ended a peering. Returns the reason; `None` if the peer has confirmed the BYE.
+/// Waits until this side has ended a peering. Returns the reason, or `None` if the peer has confirmed the BYE.
 pub(crate) async fn removed(statuses: &mut StatusReceiver) -> Option<ConnectError> {
     status(statuses, |status| match status {
         Status::PeerRemoved { error, .. } => Some(error.clone()),

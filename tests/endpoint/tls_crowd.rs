@@ -9,11 +9,11 @@ use zeek_bridge::net::tls::Tls;
 use crate::certificates::*;
 use crate::support::*;
 
-/// The number of valid connections, and of invalid ones.
+/// The number of valid connections, which is also the number of invalid connections.
 const EACH: usize = 100;
 
-/// Makes a connection that violates the protocol in one of several ways. The endpoint closes most of them at once, and
-/// those that send too little after the handshake timeout.
+/// Makes a connection that violates the protocol in one of several ways. The endpoint closes most of these connections
+/// at once. It closes those that send too little after the handshake timeout.
 async fn connect_invalid(address: std::net::SocketAddr, number: usize) {
     let mut tcp = TcpStream::connect(address).await.unwrap();
     let noise: Vec<u8> = (0..4096usize).map(|n| (n * 7919 + number * 104_729) as u8).collect();

@@ -56,7 +56,7 @@ async fn both_directions(ours: &Tls, other: &Tls) -> [Result<(), ConnectError>; 
     [connect_pair(ours, other).await.0, connect_pair(other, ours).await.1]
 }
 
-/// Returns the settings of the other side, each with the outcomes on our side with TLS off, anonymous and mutual.
+/// Returns the settings of the other side. Each has the outcomes on our side for `off`, `anonymous` and `mutual`.
 fn table() -> Vec<(&'static str, Tls, [[&'static str; 2]; 3])> {
     let no_tls = ["TLS, not frames"; 2];
     let mutual_tls = ["NotAnonymous"; 2];
@@ -125,7 +125,7 @@ async fn only_openssl_accepts_a_version_1_certificate() {
     for (backend, outcomes) in [
         (Backend::Rustls, ["PeerVersion1"; 2]),
         (Backend::OpenSsl, ["ok"; 2]),
-        // The TLS library is selected by our own chain, and not by the peer's.
+        // Our own certificate chain selects the TLS library. The chain of the peer does not.
         (Backend::Auto, ["PeerVersion1"; 2]),
     ] {
         let other = mutual(&version1(), Backend::Auto);
@@ -228,7 +228,7 @@ async fn certificates_can_be_renewed_during_peerings() {
         assert_eq!(added(&mut statuses).await, new.id(), "no peer was lost before");
         assert_eq!(new.identity(hub.id()).unwrap().subject, "CN=ec-leaf");
 
-        // The earlier peering continues, with the same identities.
+        // The first peering continues, with the same identities.
         assert_eq!(old.identity(hub.id()).unwrap().subject, "CN=rsa-leaf");
         subscribers(&hub, "/t", 1).await;
         hub.publish(topic("/t"), &text("still here")).await.unwrap();

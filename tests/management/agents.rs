@@ -33,7 +33,7 @@ async fn only_the_named_nodes_respond_to_a_dispatch() {
     let request = action(&["get_id_value", "Cluster::node"]);
     let outcome = agent.dispatch(request.clone(), names(&["worker-1"]), LONG).await.unwrap();
     assert_eq!(outcome.answers.keys().collect::<Vec<_>>(), ["worker-1"]);
-    // The manager reports only the second request, so it has ignored the first.
+    // The manager reports only the second request, so it has ignored the first one.
     agent.dispatch(request, names(&["manager"]), LONG).await.unwrap();
     let Some(NodeEvent::Request { request, .. }) = idle.recv().await else { panic!() };
     assert_eq!(request.nodes, names(&["manager"]));
@@ -73,7 +73,7 @@ async fn get_id_value_returns_typed_values_or_the_reason_for_each_node() {
     let any = agent.get_id_value::<serde_json::Value>("x").await.unwrap();
     assert_eq!((&any["number"], &any["text"]), (&Ok(8192.into()), &Ok("a".into())));
 
-    // The forms of a request, and a node that does not answer.
+    // Send requests in all forms, and a request to a node that does not answer.
     let absent = agent.dispatch(["get_id_value", "x"], ["number", "absent"], Duration::from_millis(50));
     let values = absent.await.unwrap().into_values::<u32>();
     assert_eq!((&values["number"], &values["absent"]), (&Ok(8192), &Err(AnswerError::NoAnswer)));
@@ -92,7 +92,7 @@ async fn an_agent_without_peers_does_not_wait() {
 async fn an_agent_accepts_one_response_of_each_node_in_the_request() {
     let (endpoint, address) = listening().await;
     let agent = Arc::new(Agent::start(endpoint).await);
-    // A malicious peer sends invalid responses: for other nodes, twice, without a name, and to other requests.
+    // A malicious peer sends invalid responses: for the wrong node, twice, without a name, and to an unknown request.
     let rogue = connected(&address).await;
     let mut requests = rogue.subscribe([NODE_TOPIC.clone()]).await;
     rogue.wait_for_subscribers(&NODE_TOPIC, 1).await;
@@ -173,7 +173,7 @@ async fn a_log_line_about_a_peer_has_an_excerpt_of_its_text() {
     assert!(line.len() < 2000 && !line.contains('\u{1b}'), "{line}");
 }
 
-/// Connects a peer that subscribes to requests, and whose events are sent by the test.
+/// Connects a peer that subscribes to requests. The test sends the events of this peer.
 async fn manual_peer(address: &str, tls: Tls) -> (Endpoint, Subscriber) {
     let endpoint = Endpoint::new().unwrap();
     let requests = endpoint.subscribe([NODE_TOPIC.clone()]).await;
@@ -202,7 +202,7 @@ async fn only_the_peer_that_sent_the_hello_can_respond_under_its_name() {
 
     let (thief, mut thief_requests) = manual_peer(&address, tls("worker-2")).await;
     publish(&thief, hello("worker-1")).await;
-    // The events of a peer are handled in order. When this event has an effect, the earlier ones have been handled.
+    // The events of a peer are handled in order. When this event has an effect, all previous events have been handled.
     publish(&thief, hello("worker-2")).await;
     agent.wait_for_nodes(|nodes| nodes.contains("worker-2")).await;
     let data = dispatch(&agent, "worker-1", async || {

@@ -243,7 +243,7 @@ async fn a_request_that_is_not_utf_8_is_answered_with_a_failure() {
     for (reqid, action, nodes) in [
         ("action", vec![text(b"get\xff")], vec![]),
         ("argument", vec![text(b"get_id_value"), text(b"\xc3")], vec![text(b"worker-1"), text(b"\xff")]),
-        // The next two requests are for other nodes.
+        // The next two requests are not addressed to this node.
         ("other", vec![text(b"\xff")], vec![text(b"worker-2")]),
         ("other", get(), vec![text(b"worker-1\xff")]),
         ("nodes", get(), vec![text(b"\xff"), text(b"worker-1")]),

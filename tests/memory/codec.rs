@@ -107,7 +107,7 @@ fn a_false_count_needs_little_memory() {
         for count in [1_000, u32::MAX] {
             let bytes = five_byte_count(tag, count);
             let cost = measure(|| drop(decode_value(&bytes, &Limits::DEFAULT).unwrap_err()));
-            // The initial capacity for elements, and the error.
+            // The allocations are the initial capacity for elements, and the error.
             assert!(cost.bytes_total < 5_000, "tag {tag}, count {count}: {cost:?}");
         }
     }
@@ -115,8 +115,8 @@ fn a_false_count_needs_little_memory() {
 
 #[test]
 fn nested_false_counts_need_little_memory() {
-    // The maximum number of nested containers. Each claims as many elements as bytes follow. All these counts are
-    // false, but that is detected only at the end of the input.
+    // The maximum number of nested containers. Each contains a count of 1,000,000 elements, and as many bytes follow.
+    // All these counts are wrong, but this is detected only at the end of the input.
     for tag in [12, 13, 14] {
         let size = 1_000_000;
         let mut bytes = Vec::new();
@@ -140,7 +140,8 @@ fn the_memory_of_a_message_is_bounded_by_the_limits() {
         ("strings", vector(limit - 1, &[5, 1, b'x'])),
         ("empty sets", vector(limit - 1, &[12, 0])),
         ("pairs", vector(limit / 4 - 1, &[13, 1, 0, 0])),
-        // One more than a power of two, because then a vector that doubles its capacity wastes the most memory.
+        // Each inner vector has one element more than a power of two. In this case, a vector that doubles its capacity
+        // wastes the most memory.
         ("vectors", vector(limit / 130 - 1, &vector(129, &[0]))),
     ] {
         let mut value = None;

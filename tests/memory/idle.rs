@@ -169,7 +169,7 @@ fn a_mutual_tls_peer_needs_less_memory_than_two_peers_of_broker() {
     });
     let each = u64::try_from(quiet.bytes_current).unwrap_or(0) / u64::from(PEERS);
     println!("{each} bytes for both ends of a peering");
-    // Both ends are in this process, and the end of the peer is not larger than that of the bridge.
+    // Both ends of the connection are in this process. The peer's end does not need more memory than the bridge's end.
     assert!((2048..2 * MAX_TLS).contains(&each), "{each}");
     drop((first, peers));
     runtime.block_on(bridge.shutdown());

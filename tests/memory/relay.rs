@@ -39,7 +39,7 @@ const MAX_MESSAGE: usize = 400;
 
 const MESSAGES: usize = 10_000;
 
-/// Returns `count` messages, whose topics alternate between these.
+/// Returns `count` messages. Their topics alternate between `topics`.
 fn messages(id: EndpointId, topics: &[&'static str], count: usize) -> BytesMut {
     let mut bytes = BytesMut::new();
     for (n, topic) in (0..count).zip(topics.iter().cycle()) {
@@ -51,7 +51,7 @@ fn messages(id: EndpointId, topics: &[&'static str], count: usize) -> BytesMut {
     bytes
 }
 
-/// Sends all bytes from one peer, and waits until each of the others has received the same number of bytes.
+/// Sends all bytes from one peer, and waits until each of the peers in `to` has received the same number of bytes.
 async fn send_and_receive(from: &mut Raw, to: &mut [Raw], bytes: &[u8], buffer: &mut [u8]) {
     let mut sent = 0;
     let mut got = [0; RECEIVERS];
@@ -93,7 +93,7 @@ fn allocations(more_of_out: &str, topics: &[&'static str]) -> (usize, usize) {
     let mut buffer = vec![0; PIECE];
     let bytes = messages(from.id, topics, MESSAGES);
     let mut run = || runtime.block_on(send_and_receive(&mut from, &mut to, &bytes, &mut buffer));
-    // Runs once before the measurement, for allocations that are made only once.
+    // Run once before the measurement, so that allocations that are made only once are not counted.
     run();
     let allocated = measure(run).count_total;
     runtime.block_on(bridge.shutdown());
@@ -110,7 +110,7 @@ fn forwarding_allocates_per_read_and_not_per_message() {
     }
 }
 
-/// Fault injection copies each message, which shows that allocations per message are counted.
+/// Fault injection copies each message. This test shows that such allocations are counted.
 #[test]
 fn allocations_per_message_are_counted() {
     let (allocated, _) = allocations("chaos = { corrupt = 1.0 }", &["/a"]);

@@ -36,7 +36,7 @@ topics = '/'
 unknown_in_rule = 1
 ";
 
-/// The headings of the tables in the page, with the path of the unknown key of each.
+/// The headings of the tables in the page, each with the path of the unknown key in its table.
 const TABLES: &[(&str, &str)] = &[
     ("`[bridge]`", "bridge.unknown_in_bridge"),
     ("`[link.NAME]`", "link.a.unknown_in_link"),
@@ -88,7 +88,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
     ("`[[rule]]`", "rule"),
 ];
 
-/// Returns the text of Markdown without links and code marks, as a sentence.
+/// Returns the text of Markdown as a plain sentence, without links and code marks.
 fn sentence(markdown: &str) -> String {
     let links = Regex::new(r"\[([^\]]+)\]\([^)]+\)").unwrap();
     let text = links.replace_all(markdown.trim(), "$1").replace('`', "");

@@ -1,8 +1,8 @@
-//! README.md and the guides: runs each console session in them, and checks that it prints the shown output.
+//! Runs each console session in README.md and in the guides, and checks that it prints the shown output.
 //!
-//! A block of kind `console` is a session of bash. Each command begins with `$ `; the lines below it are all its
-//! output, in any order if something runs in the background. A line `...` matches any lines. `rules.rs` lists the only
-//! parts that may differ, such as times and ids.
+//! A block of kind `console` is a session of bash. Each command begins with `$ `. The lines below it are its complete
+//! output. They may be in any order if a command runs in the background. A line `...` matches any number of lines. Only
+//! the parts that `rules.rs` lists may differ, such as times and ids.
 
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
@@ -50,7 +50,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("zeek examples/zeek/ping.zeek &", "it needs a Zeek, and OpenSSL"),
 ];
 
-/// The other blocks whose content is not checked, by the page and their first words.
+/// All other blocks whose content is not checked, by the page and the first words of the block.
 const NOT_CHECKED: &[(&str, &str)] = &[
     ("README.md", "Zeek agents, managers, scripts"),
     ("src/guide/bridge.md", "Zeek agent  <--"),
@@ -130,7 +130,7 @@ fn has_python() -> bool {
     Command::new("python3").args(version).status().is_ok_and(|status| status.success())
 }
 
-/// Runs a session. Returns the difference if it prints anything else than shown.
+/// Runs a session. If its output differs from the shown output, returns the difference.
 fn run(page: &str, block: &Block) -> Result<(), String> {
     let mut session = Session::start(copy_files);
     for step in block.steps() {
@@ -188,8 +188,8 @@ fn copy_files(folder: &Path, address: &str) {
 
 #[test]
 fn each_configuration_is_valid() {
-    // The rules and the settings of the service are added to the links of the first one. The one of several bridges is
-    // complete.
+    // The blocks with rules, and the settings of the service, are added to the links of the first configuration. The
+    // configuration of several bridges is complete by itself.
     let all = of_kind("toml").into_iter().filter(|(page, _)| ![configuration::PAGE, LIBRARY].contains(page));
     let all: Vec<Block> = all.map(|(_, block)| block).collect();
     let folder = tempfile::tempdir().unwrap();

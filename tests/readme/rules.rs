@@ -24,13 +24,14 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         // The end of a certificate's validity, and the directory of the session.
         (r"\bvalid until \d{4}-\d\d-\d\d\b", "valid until DATE"),
         (r#"(^|[ "])/[^ "]*/pki/"#, "$1/etc/zeek/pki/"),
-        // Each session has its own loopback address, which also replaces 0.0.0.0.
+        // Loopback addresses: each session has its own, which also replaces 0.0.0.0 in the page.
         (r"\b127(\.\d+){3}\b|\b0\.0\.0\.0\b", "127.0.0.1"),
         // Ports of connecting peers.
         (r"\b127\.0\.0\.1:\d{5}\b", "127.0.0.1:PORT"),
         // Durations.
         (r"\b\d+(\.\d+)? ?(ns|µs|ms|s)\b", "DURATION"),
-        // Recorded frames and bytes: the order of the endpoint ids decides whether a handshake has one more frame.
+        // The numbers of recorded frames and bytes. The order of the endpoint ids decides whether a handshake has one
+        // more frame.
         (r#""(frames|connector|listener)":\d+"#, "\"$1\":N"),
         // The width of table columns.
         (r" {2,}", " "),

@@ -63,7 +63,7 @@ impl Session {
         }
         bash.process_group(0).stdin(Stdio::piped()).stdout(writer.try_clone().unwrap()).stderr(writer);
         let mut child = Running::spawn(&mut bash);
-        // It also holds the write end of the pipe open.
+        // Drop the command, because it holds the write end of the pipe open.
         drop(bash);
         let (sender, printed) = channel();
         std::thread::spawn(move || {

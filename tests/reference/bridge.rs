@@ -1,4 +1,4 @@
-//! The bridge between reference endpoints, and between one of them and endpoints of this crate.
+//! The bridge between two reference endpoints, and between a reference endpoint and endpoints of this crate.
 
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::Endpoint;
@@ -10,7 +10,7 @@ use crate::driver::*;
 use crate::program::Files;
 use crate::support::*;
 
-/// The configuration of the bridge's link to the reference, and the options of the reference.
+/// The configuration of the bridge's link to the reference, and the command-line options of the reference.
 struct Side {
     name: &'static str,
     lines: String,
@@ -257,7 +257,7 @@ async fn a_message_is_forwarded_once_around_a_circle_of_three_bridges() {
         wait_until_subscribed(bridge, "right", "/around");
     }
     publisher.send_line("event /around Test::around once").await;
-    // The message arrives only once: the next message that the receiver gets is a different one.
+    // The message arrives only once, because the next message of the receiver is a different one.
     assert_eq!(receiver.line("message ").await, "/around (1, 1, (Test::around, (once)))");
     let between = |bridge: &BridgeProcess| -> u64 {
         ["left", "next"].iter().map(|link| bridge.link(link)["messages_in"].as_u64().unwrap()).sum()

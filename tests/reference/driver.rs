@@ -12,11 +12,12 @@ use zeek_bridge::net::tls::{Credentials, Tls};
 
 use crate::support::{LONG, within};
 
-/// Returns the program, or `None` if it is not configured. Then prints a notice that is visible even if the test passes.
+/// Returns the program. If it is not configured, returns `None` and prints a notice that is visible even if the test
+/// passes.
 pub(crate) fn program(test: &str) -> Option<String> {
     let program = std::env::var("ZEEK_BRIDGE_REFERENCE").ok().filter(|program| !program.is_empty());
     if program.is_none() {
-        // Not `eprintln`, which the test harness captures.
+        // Do not use `eprintln`, whose output the test harness captures.
         let _ = writeln!(
             std::io::stderr(),
             "SKIPPED {test}: no reference Broker (ZEEK_BRIDGE_REFERENCE is not set)"
@@ -105,7 +106,7 @@ impl Reference {
         self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
-    /// Ends the reference and asserts that it has not reported any status of a peer.
+    /// Ends the reference. Asserts that it has not reported any status of a peer.
     pub(crate) async fn assert_no_peer_was_seen(mut self) {
         self.send_line("sync now").await;
         self.line("sync now").await;
@@ -199,8 +200,8 @@ pub(crate) struct Pair {
     pub(crate) theirs: Reference,
 }
 
-/// Two ids, smaller and larger than the random id of the reference. Both are valid UUIDs, because the reference reports no
-/// statuses of peers with other ids.
+/// Returns two ids: one is smaller and one is larger than the random id of the reference. Both are valid UUIDs, because
+/// the reference reports no status of a peer whose id is not a valid UUID.
 pub(crate) fn our_ids() -> [EndpointId; 2] {
     ["00000000-0000-4000-8000-000000000001", "ffffffff-ffff-4fff-8fff-ffffffffffff"]
         .map(|id| id.parse().unwrap())

@@ -142,7 +142,7 @@ async fn simultaneous_connections_in_both_directions_result_in_one_peering() {
         theirs.send_line("publish /ours string twice").await;
         assert_eq!(next_text(&mut subscriber).await, "once");
         assert_eq!(next_text(&mut subscriber).await, "twice");
-        // A third connection is redundant. Only its connector learns of it; no status is reported.
+        // A third connection is redundant. Only the connector learns that it is redundant; no status is reported.
         let mut third = ours.connect_with_retry(&address, zeek_bridge::net::tls::Tls::Off, SOON);
         assert_eq!(within("the attempt", third.first_attempt()).await.unwrap(), theirs.id);
         // The next status of the peering is its end.

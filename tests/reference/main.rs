@@ -1,7 +1,8 @@
 //! Tests against Broker's C++ implementation, called "the reference" in these tests.
 //!
-//! The environment variable `ZEEK_BRIDGE_REFERENCE` names a program that runs a Broker endpoint. It is not part of this
-//! repository. If the variable is not set, all tests are skipped with a notice. The program has this interface:
+//! The environment variable `ZEEK_BRIDGE_REFERENCE` names a program that runs a Broker endpoint. The program is not
+//! part of this repository. If the variable is not set, all tests are skipped with a notice. The program has this
+//! interface:
 //!
 //! - options: `--listen PORT` (0: any; prints `listening PORT`), `--connect PORT`, `--retry SECONDS`,
 //!   `--subscribe TOPIC`, `--endpoint-id UUID`, `--peer-buffer-size N`, `--format text|hex`;

@@ -9,7 +9,7 @@ use crate::common;
 use crate::driver::*;
 use crate::support::*;
 
-/// With TLS and without it, with either side as the connector, and with either side having the smaller id.
+/// Messages with and without TLS, with each side as the connector, and with each side having the smaller id.
 #[tokio::test]
 async fn events_arrive_in_both_directions() {
     let program = reference_or_skip!();
@@ -35,7 +35,8 @@ async fn events_arrive_in_both_directions() {
     }
 }
 
-/// A reference endpoint only adds to its filter: it does not report a removed subscription to its peers.
+/// A reference endpoint only adds topics to the filter that it sends. It does not report a removed subscription to its
+/// peers.
 #[tokio::test]
 async fn changed_subscriptions_reach_the_other_side() {
     let program = reference_or_skip!();
@@ -49,7 +50,8 @@ async fn changed_subscriptions_reach_the_other_side() {
         assert_eq!(pair.ours.publish(topic("/three"), &text("not subscribed")).await, Ok(0));
         assert_eq!(pair.ours.publish(topic("/two"), &text("subscribed")).await, Ok(1));
         assert_eq!(pair.theirs.line("message ").await, "/two subscribed");
-        // Our endpoint subscribes. Updates are sent in order: the reference has removed `/a` when it publishes on `/b`.
+        // Our endpoint subscribes. Updates are sent in order, so the reference has removed `/a` when it publishes on
+        // `/b`.
         let mut subscriber = subscribe(&pair.ours, "/a").await;
         publish_until_received(&mut pair, "/a", &mut subscriber).await;
         subscriber.unsubscribe(&topic("/a")).await;
@@ -69,7 +71,8 @@ async fn changed_subscriptions_reach_the_other_side() {
     }
 }
 
-/// Publishes repeatedly until a message arrives. There is no other sign that the reference has received our filter.
+/// Publishes repeatedly until a message arrives. There is no other way to see that the reference has received our
+/// filter.
 async fn publish_until_received(
     pair: &mut Pair,
     topic: &str,

@@ -1,4 +1,4 @@
-//! Probes of the reference. They must not appear as peers there.
+//! Probes of the reference. The reference must not report a probe as a peer.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ fn assert_describes(broker: &BrokerInfo, id: EndpointId) {
     assert_eq!(broker.cut_short, None);
 }
 
-/// Starts three references that listen with these options. Their ids are smaller than any probe's, larger than any probe's,
-/// and random.
+/// Starts three references that listen with these options. The ids of the references are smaller than the id of any
+/// probe, larger than the id of any probe, and random.
 async fn references(program: &str, options: &[&str]) -> Vec<(Reference, String)> {
     let mut references = Vec::new();
     let ids = ["00000000-0000-4000-8000-000000000000", "ffffffff-ffff-4fff-8fff-ffffffffffff"];

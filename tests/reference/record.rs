@@ -41,7 +41,7 @@ async fn a_recording_can_be_replayed_to_another_reference() {
         .unwrap();
         assert_eq!(events(&decoded(&folder, 0).1), [("connector", "first")]);
 
-        // Replays our recorded endpoint to a new reference, and to one with different subscriptions.
+        // Replay our recorded endpoint to a new reference, and to a reference with different subscriptions.
         for (topic, code) in [("/theirs", 0), ("/th", 1)] {
             let theirs: Vec<&str> =
                 theirs.iter().map(|argument| if *argument == "/theirs" { topic } else { argument }).collect();
@@ -56,7 +56,7 @@ async fn a_recording_can_be_replayed_to_another_reference() {
             assert_eq!((end.code, end.stdout.len()), (Some(code), 1 + 2 * code as usize), "{end:?}");
         }
 
-        // Replays the recorded reference to another `publish`.
+        // Replay the recorded reference to a new `publish`.
         let mut listener =
             Program::start(&format!("replay {} --as listener --listen 127.0.0.1:0 {ours}", folder.display()));
         let publish = format!("publish --topic /theirs --connect {} {ours}", listener.address());

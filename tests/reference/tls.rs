@@ -1,4 +1,4 @@
-//! Combinations of TLS configurations that connect, and combinations that fail. Failures are reported before any timeout.
+//! Combinations of TLS configurations. Some connect, and some fail. Failures are reported before any timeout.
 
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use crate::net::tls::{CredentialError, CredentialKind, Credentials, Passphrase, 
 use crate::wire::Limits;
 
 impl LinkConfig {
-    /// Returns the settings of this link's endpoint: its limits, and the identities that it admits. The other settings have
-    /// their default.
+    /// Returns the settings of this link's endpoint: its limits, and the identities that it admits. All remaining
+    /// settings have their default values.
     #[must_use]
     pub fn endpoint_config(&self) -> EndpointConfig {
         let limits = &self.limits;
@@ -43,13 +43,14 @@ impl LinkConfig {
 }
 
 impl LinkTls {
-    /// Loads the TLS of the link with this name. It reads files and may decrypt a key, which is slow by design, so call it from
-    /// a blocking thread.
+    /// Loads the TLS of the link with this name. Call it from a blocking thread: it reads files, and may decrypt a key,
+    /// which is slow by design.
     ///
     /// # Errors
-    /// Returns every file or directory that cannot be read or used; then the errors that concern several of them, such as a key
-    /// that does not match the certificate. Each error has the key that it is about, such as
-    /// `link.agents.keyfile`. [`Source::locate`](super::Source::locate) adds its line.
+    /// Returns an error for each file or directory that cannot be read or used. Errors that concern several files
+    /// follow, such as a private key that does not match the certificate. Each error contains the configuration key
+    /// that it is about, such as `link.agents.keyfile`. [`Source::locate`](super::Source::locate) adds the line of that
+    /// key.
     pub fn load(&self, link: &str) -> Result<Tls, Diagnostics> {
         let error = |key: &str, message: String| Diagnostic::new(format!("link.{link}.{key}"), message);
         match self {
@@ -92,7 +93,7 @@ impl TlsFiles {
         }
     }
 
-    /// Returns the key that an error is about.
+    /// Returns the configuration key that an error is about.
     fn key(&self, error: &CredentialError) -> &'static str {
         match error.kind {
             CredentialKind::Cafile => "cafile",
@@ -106,7 +107,7 @@ impl TlsFiles {
     }
 }
 
-/// Returns the hint, with the key that sets it.
+/// Returns the hint, which names the configuration key to change.
 fn hint(error: &CredentialError) -> String {
     let key = match error.remedy() {
         Some(Remedy::Passphrase) => " (`passphrase_file = \"FILE\"`)",

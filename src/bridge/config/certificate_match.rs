@@ -25,9 +25,10 @@ impl IdentityPattern {
     }
 }
 
-/// Returns whether a name in a certificate identifies one holder. A dNSName does only if it is a host name: NUL, control
-/// characters and characters beyond ASCII can imitate another name, and a wildcard (`*.x`) covers all hosts of a domain, so it
-/// must not match a pattern for one of them.
+/// Returns whether a name in a certificate identifies a single holder. A dNSName does so only if it is a host name:
+///
+/// - NUL, control characters and characters beyond ASCII can make a name look like a different one.
+/// - A wildcard (`*.x`) covers all hosts of a domain, so it must not match a pattern for one of these hosts.
 fn is_identity(name: &SubjectAltName) -> bool {
     match name {
         SubjectAltName::Dns(name) => is_host_name(name),
@@ -35,7 +36,7 @@ fn is_identity(name: &SubjectAltName) -> bool {
     }
 }
 
-/// Allows letters, digits, hyphens, and the underscores that some sites use.
+/// Returns whether the name contains only letters, digits, hyphens, dots, and underscores, which some sites use.
 fn is_host_name(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !name.is_empty() && name.bytes().all(is_allowed)

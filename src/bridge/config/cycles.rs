@@ -3,8 +3,11 @@
 use super::schema::{BridgeConfig, Glob, LinkConfig, RuleConfig};
 use crate::data::Topic;
 
-/// A message from `source` is sent over `out` by `rule`, returns over `back` if the other sides of these links are connected, and
-/// is sent to `source` by `returning`.
+/// The path of a message that returns to the link that it was received on:
+///
+/// - The message is received on `source`, and `rule` allows it to be sent over `out`.
+/// - It returns over `back`, if the remote sides of `out` and `back` are connected.
+/// - The rule `returning` allows it to be sent to `source`.
 struct Cycle<'c> {
     source: &'c LinkConfig,
     out: &'c LinkConfig,
@@ -14,12 +17,14 @@ struct Cycle<'c> {
     topic: &'c Topic,
 }
 
-/// Returns the first cycle that each rule opens: the rule's name, and the warning's message and hint.
+/// Returns the first cycle that each rule makes possible, as the name of the rule, and the message and the hint of the
+/// warning.
 ///
-/// Only cycles over three different links are reported. A cycle over two links is possible with
-/// every rule: the target may return the message, or may be connected to the source directly. A warning for every rule would
-/// be useless. A source with `ttl = 1` opens no cycle,
-/// because no other bridge forwards its messages.
+/// Only cycles over three different links are reported. A cycle over two links is possible with every rule, because the
+/// target may return the message, or may be connected to the source directly. A warning for every rule would be
+/// useless.
+///
+/// A source with `ttl = 1` cannot be part of a cycle: no bridge after this one forwards its messages.
 pub(super) fn find(config: &BridgeConfig) -> Vec<(&str, String, String)> {
     config
         .rules
@@ -74,7 +79,8 @@ fn shared_topic<'c>(one: &'c RuleConfig, other: &'c RuleConfig) -> Option<&'c To
     })
 }
 
-/// Returns whether a name may match both patterns. If both have wildcards, this is assumed if they begin alike.
+/// Returns whether a name may match both patterns. Two patterns with wildcards are assumed to overlap if one begins
+/// like the other, up to the first wildcard of either.
 fn overlap(one: &Glob, other: &Glob) -> bool {
     let (one_text, other_text) = (one.to_string(), other.to_string());
     if one.matches(&other_text) || other.matches(&one_text) {

@@ -16,12 +16,13 @@ pub struct Diagnostic {
     pub line: Option<usize>,
     /// The column in that line in characters, counted from 1; `None` if it is not known.
     pub column: Option<usize>,
-    /// The key with its tables, such as `link.agents.limits.frame`. A rule is named by its name (`rule.ids.topics`), or by
-    /// its number from 1 if it has none (`rule.2.topics`). Empty if there is no key, as for a syntax error.
+    /// The key with its tables, such as `link.agents.limits.frame`. The key of a rule contains the name of the rule
+    /// (`rule.ids.topics`), or its number from 1 if the rule has no name (`rule.2.topics`). Empty if there is no key,
+    /// as for a syntax error.
     pub key: String,
     /// The cause.
     pub message: String,
-    /// How to fix it; empty if the message is enough.
+    /// How to fix the problem; empty if the message is enough.
     pub hint: String,
 }
 
@@ -69,7 +70,7 @@ impl Diagnostic {
         Diagnostic { hint: hint.into(), ..self }
     }
 
-    /// Returns the sort key for the order of the file.
+    /// Returns the line and the column, by which diagnostics are sorted.
     pub(super) fn position(&self) -> (Option<usize>, Option<usize>) {
         (self.line, self.column)
     }
@@ -77,8 +78,8 @@ impl Diagnostic {
 
 /// All errors in a configuration. `Display` writes one line per error.
 ///
-/// It contains no [`BridgeConfig`](super::BridgeConfig), so that no bridge can be started with an invalid configuration: links
-/// whose TLS or `allow` is invalid would run without it.
+/// It contains no [`BridgeConfig`](super::BridgeConfig), so that no bridge can be started with an invalid
+/// configuration. For example, a link with invalid TLS settings would run without TLS.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
@@ -115,8 +116,8 @@ impl Diagnostics {
         &self.source
     }
 
-    /// Returns the files and addresses that the readable part of the file refers to, so that a check can test them although
-    /// other parts of the file are invalid.
+    /// Returns the files and addresses in the valid parts of the configuration file. A check can test them even if the
+    /// rest of the file is invalid.
     #[must_use]
     pub fn references(&self) -> &References {
         &self.references
@@ -193,7 +194,8 @@ impl Source {
         self.positions.contains_key(key)
     }
 
-    /// Adds the file and the position to a diagnostic. If its key is not in the file, the position is that of its table.
+    /// Adds the file and the position of the key to a diagnostic. If the key is not in the file, the position of its
+    /// table is used.
     #[must_use]
     pub fn locate(&self, diagnostic: Diagnostic) -> Diagnostic {
         let mut key = diagnostic.key.as_str();

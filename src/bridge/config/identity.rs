@@ -13,10 +13,10 @@ use super::suggest::suggestion;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidIdentity {
-    /// The text does not begin with the part of a certificate that the pattern is for.
+    /// The text does not begin with the name of a part of a certificate, such as `DNS:`.
     #[error("{0:?} does not begin with the part of the certificate that it is for")]
     NoKind(String),
-    /// The text begins with a part that a pattern cannot be for.
+    /// The text begins with an unknown part of a certificate.
     #[error("unknown part {0:?} of a certificate")]
     UnknownKind(String),
     /// There is no pattern after the colon.
@@ -91,8 +91,8 @@ impl FromStr for IdentityPattern {
         let is_glob = pattern.contains(['*', '?']);
         match kind {
             "subject" => Ok(IdentityPattern::Subject(Glob::new(pattern))),
-            // Normalized to the form in which addresses of certificates are shown, because the pattern is compared with
-            // that form.
+            // Normalize the address: the pattern is compared with the text of the address in the certificate, which is
+            // normalized, too.
             "IP" if !is_glob => match pattern.parse::<IpAddr>() {
                 Ok(address) => Ok(IdentityPattern::San(Glob::new(&format!("IP:{address}")))),
                 Err(_) => Err(InvalidIdentity::InvalidAddress(pattern.to_owned())),

@@ -24,20 +24,22 @@ pub(super) struct LinkDraft<'r> {
     pub(super) is_tls_valid: bool,
 }
 
-/// The default of `ttl`: how many bridges forward a message. Small, because relays other than this program can return a message to
-/// a bridge, which multiplies it with each round. Enough for the bridges of a site, a region, a center and an analyst in a row.
+/// The default of `ttl`: how many bridges forward a message. It is enough for four bridges in a row: those of a site, a
+/// region, a center and an analyst. It is small, because relays other than this program can return a message to a
+/// bridge. Each time a message returns, the number of its copies may grow.
 pub(super) const DEFAULT_TTL: u16 = 4;
 
-/// The maximum of `ttl`: the first bridge counts down from the value that an origin writes.
+/// The maximum of `ttl`. The sender of a message writes [`INITIAL_TTL`], and the first bridge decrements it.
 const MAX_TTL: u16 = INITIAL_TTL - 1;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// The maximum of counts: more than memory holds, and small enough for sums without overflow.
+/// The maximum of counts. So many items never fit in memory, and sums of such counts do not overflow.
 const MAX_COUNT: u64 = 1 << 32;
 
-/// The range of the maximum frame size: from the size of a request to the maximum of Broker's C++ implementation.
+/// The range of `limits.frame`. The minimum is enough for a request; the maximum is that of Broker's C++
+/// implementation.
 const FRAME_SIZES: std::ops::RangeInclusive<u64> = 1024..=(1 << 31) - 5;
 
 pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
@@ -59,7 +61,7 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
         faces: faces_read,
         address: address.unwrap_or_else(|| LinkAddress::Connect(Vec::new())),
         retry: table.take("retry").and_then(|entry| retry(&entry)).unwrap_or_default(),
-        // An invalid value counts as true, so that no error about a missing hub follows from it.
+        // An invalid value counts as true, so that it causes no second error about a link that is not a hub.
         hub: table.take("hub").is_some_and(|entry| entry.flag().unwrap_or(true)),
         group: table.take("group").and_then(|entry| entry.name().map(str::to_owned)),
         ttl: table
@@ -178,7 +180,8 @@ fn retry(entry: &Entry<'_>) -> Option<Retry> {
     let default = Retry::default();
     let given = |time: &Option<(Option<Duration>, Entry<'_>)>| time.as_ref().and_then(|(time, _)| *time);
     let first_time = given(&first).unwrap_or(default.first);
-    // A first wait above the default maximum raises the maximum, unless that is set too.
+    // If the first delay is longer than the default maximum, it also becomes the maximum, unless the file sets a
+    // maximum.
     let cap_time = given(&cap).unwrap_or(default.cap.max(first_time));
     if let Some((Some(_), entry)) = cap
         && cap_time < first_time

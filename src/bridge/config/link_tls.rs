@@ -22,7 +22,7 @@ enum Mode {
     Mutual,
 }
 
-/// Returns the TLS of the link, or `None` after an error that leaves it undecided.
+/// Returns the TLS of the link, or `None` if the keys are invalid. The errors have been reported then.
 pub(super) fn read(table: &mut Table<'_>) -> Option<LinkTls> {
     let mode = table.take("tls");
     let keys = Keys {

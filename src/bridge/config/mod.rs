@@ -82,7 +82,8 @@ pub struct References {
     pub status_socket: Option<PathBuf>,
 }
 
-/// The maximum size of a configuration file, in bytes. It limits the memory that is used if the file is not a configuration.
+/// The maximum size of a configuration file, in bytes. It bounds the memory that is used if a user passes a large file
+/// that is not a configuration.
 const MAX_FILE_SIZE: u64 = 1024 * 1024;
 
 impl ConfigFile {

@@ -11,8 +11,9 @@ use crate::net::HostPort;
 /// The default address of the metrics.
 const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9747);
 
-/// The maximum length of a socket's path in bytes. `sun_path` in `sockaddr_un` has 108, with the final NUL. The socket is created
-/// in a temporary directory beside the path, which adds 15 (`/.zb-01234567/s`).
+/// The maximum length of a socket's path in bytes. `sun_path` in `sockaddr_un` has room for 108 bytes, including the
+/// final NUL. The socket is first created in a temporary directory next to its path, which adds up to 15 bytes
+/// (`/.zb-01234567/s`).
 const MAX_SOCKET_PATH: usize = 92;
 
 /// Returns the default path of the status socket: `zeek-bridge.sock` in `$XDG_RUNTIME_DIR`, or
@@ -85,7 +86,7 @@ fn metrics(entry: &Entry<'_>) -> Option<SocketAddr> {
             return None;
         }
     };
-    // There is no name to resolve, only a zone (`%eth0`), which this host knows itself.
+    // This makes no DNS query: the address is numeric. Only a zone (`%eth0`) is resolved, which is local to this host.
     match address.resolve() {
         Ok(addresses) => addresses.first().copied(),
         Err(error) => {

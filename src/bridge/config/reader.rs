@@ -1,8 +1,8 @@
 //! Walks through a TOML document and collects every error in it.
 //!
-//! The document is walked here instead of being deserialized with serde, because serde stops at the first value of a wrong type
-//! and at the first unknown key. A user would then fix one error per run, while `zeek-bridge check` reports all of them at once,
-//! each with its line and a suggestion.
+//! The document is not deserialized with serde, because serde stops at the first value of a wrong type and at the first
+//! unknown key. A user would then fix one error per run. `zeek-bridge check` reports all errors at once, each with its
+//! line and a suggestion.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -48,7 +48,7 @@ impl<'t> Report<'t> {
 
     fn syntax_error(&mut self, error: &Error) {
         let span = error.span().unwrap_or_default();
-        // A syntax error often causes others in the same line: report the first.
+        // A syntax error often causes more errors in the same line, so report only the first one in each line.
         if !self.broken.insert(self.position(span.start).0) {
             return;
         }
@@ -61,7 +61,8 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// Returns whether there are syntax errors, so that a key that seems to be missing may be in a part that was not read.
+    /// Returns whether there are syntax errors. If so, a key that seems to be missing may be in a part of the file that
+    /// was not read.
     pub(super) fn is_broken(&self) -> bool {
         !self.broken.is_empty()
     }
@@ -119,7 +120,7 @@ pub(super) struct Table<'r> {
     span: Range<usize>,
     /// The entries that were not taken yet, in the order of the file.
     entries: Vec<Entry<'r>>,
-    /// The keys that were asked for.
+    /// The valid keys: all that [`Table::take`] was called with.
     known: Vec<&'static str>,
 }
 
@@ -139,7 +140,7 @@ impl<'r> Table<'r> {
         let mut entries = Vec::new();
         for (key, value) in table {
             let (at, of) = (key.span(), value.span());
-            // After a syntax error, the parser guesses the value. An entry that contains such an error is skipped.
+            // The parser guesses a value where it finds a syntax error, so skip an entry that contains one.
             if report.is_sound(&(at.start.min(of.start)..at.end.max(of.end))) {
                 let path = join(&path, key.get_ref());
                 entries.push(Entry { report, key: key.get_ref(), path, span: at, value: value.get_ref() });

@@ -87,7 +87,7 @@ impl RuleDraft<'_> {
     }
 }
 
-/// Reports conditions on events that the rule does not allow.
+/// Reports conditions that can never match, because the rule does not allow the events that they are about.
 fn check_conditions(config: &RuleConfig, nodes: Option<&Entry<'_>>, actions: Option<&Entry<'_>>) {
     let allows =
         |event: &str| config.events.is_empty() || config.events.iter().any(|glob| glob.matches(event));

@@ -34,11 +34,15 @@ pub struct Operation {
     pub status_socket: Option<PathBuf>,
     /// The maximum time to drain the queues on shutdown.
     pub drain: Duration,
-    /// Whether the bridge answers a dispatch request with a failure in place of a node that does not answer: immediately if the
-    /// node's connection ends before its answer, and after 4 s if the node is gone or unresponsive. Without it, the agent's
-    /// request times out and the answers of all nodes are lost.
+    /// Whether the bridge answers a dispatch request with a failure on behalf of a node that does not answer:
+    ///
+    /// - immediately, if the connection of the node ends before it has answered;
+    /// - after 4 s, if the node is gone or unresponsive.
+    ///
+    /// Otherwise, the request of the agent times out, and the answers of all nodes are lost.
     pub answer_in_flight: bool,
-    /// Whether the bridge immediately answers a dispatch request with a failure if the rules deny it to a live node.
+    /// Whether the bridge immediately answers a dispatch request with a failure if rules do not allow the request for a
+    /// live node.
     pub answer_denied: bool,
 }
 
@@ -65,15 +69,16 @@ pub struct LinkConfig {
     pub tls: LinkTls,
     /// The delays between attempts to connect.
     pub retry: Retry,
-    /// Whether its peers receive each other's messages. A rule must also allow it: one with this link in `from` and in `to`.
+    /// Whether the peers of this link receive each other's messages. A rule that contains this link in both `from` and
+    /// `to` must also allow these messages.
     pub hub: bool,
-    /// The group of links that it belongs to; `None`: no group. A message that is received on a link of a group is not sent to a link
-    /// of the same group. If several peerings of the group lead to the same endpoint or bridge, one carries the messages to it, and
-    /// another replaces it when it fails.
+    /// The group of links that this link belongs to; `None`: no group. Messages that are received on a link of a group
+    /// are not sent to any link of this group. If several peerings of the group lead to the same endpoint or bridge,
+    /// only one of these peerings carries the messages. If this peering fails, one of the others takes over.
     pub group: Option<String>,
-    /// How many bridges may forward a message that is received on this link, including this one.
+    /// The maximum number of bridges that forward a message that is received on this link. This bridge is included.
     pub ttl: u16,
-    /// The certificate identities that may peer; empty: every identity that TLS accepts.
+    /// The certificate identities that are admitted; empty: every identity that TLS accepts.
     pub allow: Vec<IdentityPattern>,
     /// The resource limits of its peers.
     pub limits: LinkLimits,
@@ -137,7 +142,8 @@ pub struct TlsFiles {
 pub struct LinkLimits {
     /// The maximum number of peers.
     pub peers: usize,
-    /// How many connections are accepted per second; `None`: no limit. Further ones stay in the operating system's queue.
+    /// The maximum number of connections that are accepted per second; `None`: no limit. Additional connections remain
+    /// in the queue of the operating system.
     pub connects_per_second: Option<u32>,
     /// The maximum size of a received frame, in bytes.
     pub frame: usize,
@@ -173,15 +179,15 @@ pub struct RuleConfig {
     pub topics: Vec<Topic>,
     /// Patterns for the names of events; empty: every message, including those that are not events.
     pub events: Vec<Glob>,
-    /// For the node API, patterns for the names of the nodes that send or are addressed; empty: every name. If set, requests addressed
-    /// to all nodes do not match.
+    /// For events of the node API, patterns for the names of the nodes in the event: its sender, or the nodes that it
+    /// is addressed to. Empty: every name. If not empty, requests addressed to all nodes do not match.
     pub nodes: Vec<Glob>,
-    /// For dispatch requests, the commands, and for each the alternatives for its arguments; `None`: every action. A
-    /// command without alternatives does not match.
+    /// For dispatch requests, the allowed commands. Each command has a list of alternatives for its arguments; a
+    /// command whose list is empty does not match. `None`: every action.
     pub actions: Option<BTreeMap<String, Vec<Arguments>>>,
-    /// The certificate identities that may send the message; empty: every peer.
+    /// The certificate identities of peers that may send the message; empty: every peer.
     pub identities: Vec<IdentityPattern>,
-    /// Whether it allows data-store commands instead of data messages.
+    /// Whether the rule allows data-store commands instead of data messages.
     pub commands: bool,
     /// Whether the payload of messages is forwarded without validation.
     pub passthrough: bool,
@@ -190,14 +196,16 @@ pub struct RuleConfig {
 /// Patterns for the arguments of a command: one alternative of [`RuleConfig::actions`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arguments {
-    /// A pattern for each argument, by position. An argument that a request leaves out counts as an empty one.
+    /// A pattern for each argument, by position. If a request has fewer arguments, each missing one counts as empty
+    /// text.
     pub patterns: Vec<Glob>,
-    /// Whether any further arguments may follow. Without it, a request with more arguments than patterns does not match.
+    /// Whether any additional arguments may follow. If false, a request with more arguments than patterns does not
+    /// match.
     pub rest: bool,
 }
 
 impl Arguments {
-    /// The text for [`rest`](Self::rest) in the last position of a list in the configuration.
+    /// The last element of a list in the configuration if [`rest`](Self::rest) is true.
     pub const REST: &str = "...";
 }
 
@@ -247,9 +255,10 @@ impl fmt::Display for Glob {
 pub enum IdentityPattern {
     /// `subject:GLOB`, against the subject in RFC 4514's form.
     Subject(Glob),
-    /// `DNS:GLOB`, `IP:GLOB`, `email:GLOB`, `URI:GLOB`, `DirName:GLOB`, against each subjectAltName as it is shown. A
-    /// dNSName in a certificate matches only if it is a host name: letters, digits, `-`, `_` and `.`. A wildcard
-    /// (`*.example`) in a certificate matches no `DNS:` pattern, because it does not name a single host.
+    /// `DNS:GLOB`, `IP:GLOB`, `email:GLOB`, `URI:GLOB`, `DirName:GLOB`, against the text of each subjectAltName. A
+    /// dNSName in a certificate matches only if it is a host name, which consists of letters, digits, `-`, `_` and `.`.
+    /// A wildcard (`*.example`) in a certificate matches no `DNS:` pattern, because a wildcard does not name a single
+    /// host.
     San(Glob),
     /// `sha256:HEX`, against the hash of the certificate.
     Sha256([u8; 32]),

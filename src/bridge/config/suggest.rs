@@ -1,6 +1,7 @@
 //! Suggestions for misspelled keys, values and names.
 
-/// Longer words are not compared: they are not typing errors, and a comparison takes time quadratic in the length.
+/// The maximum length of a word to compare. Longer words are not typing errors, and the time of a comparison is
+/// quadratic in the length.
 const MAX_LENGTH: usize = 64;
 
 /// Returns the known word that is most similar to this one, if at most a third of the letters differ.

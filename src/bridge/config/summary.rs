@@ -93,7 +93,7 @@ impl Display for RuleConfig {
         if self.commands {
             f.write_str("data-store commands")?;
         } else if self.events.is_empty() && (!self.nodes.is_empty() || self.actions.is_some()) {
-            // No other message has nodes or an action.
+            // Only events of the node API have nodes or an action.
             f.write_str("events of the node API")?;
         } else if self.events.is_empty() {
             f.write_str("all data")?;
@@ -107,7 +107,7 @@ impl Display for RuleConfig {
             write!(f, ", nodes {}", joined(&self.nodes, " or "))?;
         }
         if let Some(actions) = &self.actions {
-            // Written as calls, so that it is clear where the arguments of each alternative end.
+            // Write each alternative like a function call, so that it is clear where its arguments end.
             let calls = actions.iter().flat_map(|(command, alternatives)| {
                 alternatives.iter().map(move |arguments| format!("{command}({arguments})"))
             });

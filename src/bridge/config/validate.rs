@@ -13,7 +13,8 @@ use super::suggest::suggestion;
 
 /// The parts of a file that could be read.
 pub(super) struct Draft {
-    /// Valid only if the report has no errors. `None` if the TLS of a link is invalid, because its placeholder must never run.
+    /// Valid only if the report has no errors. `None` if the TLS of a link is invalid, because the placeholder for its
+    /// TLS must never be used.
     pub(super) config: Option<BridgeConfig>,
     pub(super) references: References,
 }
@@ -117,7 +118,7 @@ fn check_listeners(links: &[LinkDraft<'_>], operation: &Operation, metrics: Opti
     let Some((other, name)) = taken.iter().find(|(other, _)| collide(&address, other)) else { return };
     let message =
         format!("the address {address} of the metrics conflicts with {other}, on which {name} listens");
-    // The default address of the metrics has no entry: then report the link.
+    // If the file does not set the address of the metrics, there is no entry to report. Report the link instead.
     let link = || links.iter().find(|link| link.entry.key == *name).and_then(|link| link.address.as_ref());
     match (metrics, link()) {
         (Some(entry), _) => entry.error(message, "use another port, or \"off\""),

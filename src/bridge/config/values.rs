@@ -137,7 +137,7 @@ impl<'r> Entry<'r> {
         size
     }
 
-    /// A list, or a single value in place of a list of one. The list is not empty and has no duplicates.
+    /// A list, or a single value instead of a list with one element. The list must not be empty or have duplicates.
     pub(super) fn list<T: PartialEq>(
         &self,
         expected: &str,

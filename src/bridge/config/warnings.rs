@@ -96,7 +96,7 @@ impl ConfigFile {
         }
     }
 
-    /// Warns of settings without effect, and of a link that connects to this bridge.
+    /// Warns of settings that have no effect, and of a link that connects to a listener of this same bridge.
     fn check_address(&self, link: &LinkConfig, warn: &mut Warn<'_>) {
         let is_set = |key: &str| self.source.contains(&format!("link.{}.{key}", link.name));
         match &link.address {

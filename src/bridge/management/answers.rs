@@ -1,4 +1,4 @@
-//! Sends the failures with which the bridge answers requests in the name of a node.
+//! Sends the failures with which the bridge answers requests on behalf of nodes.
 
 use super::registry::Answer;
 use crate::bridge::audience::Audience;
@@ -15,8 +15,8 @@ pub(super) fn store_answers(links: &LinkSet, answers: Vec<Answer>) {
     messages(links, answers).for_each(|(link, to, envelope)| link.send_or_store(to, &envelope));
 }
 
-/// Sends answers to the agent whose message is being handled. Returns the answers for which its queue has no room. The
-/// connection reads nothing more from that agent until they are queued.
+/// Sends answers to the agent whose message is being handled. Returns the answers for which the agent's queue has no
+/// room. The connection stops reading from this agent until these answers are queued.
 pub(super) fn send_answers(links: &LinkSet, answers: Vec<Answer>) -> Vec<Blocked> {
     messages(links, answers)
         .flat_map(|(link, to, envelope)| link.send(&envelope, None, &Audience::PeerReliable(to)))

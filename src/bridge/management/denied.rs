@@ -18,8 +18,8 @@ use crate::wire::{Envelope, EnvelopeType, Limits};
 use crate::zeek;
 
 impl Core {
-    /// Handles a message that no rule allows. If it is a request of the node API, sends a failure for each live node
-    /// that it is addressed to. Returns the messages for which a queue has no room.
+    /// Handles a message that no rule allows. If the message is a request of the node API, sends a failure for each
+    /// live node that the request is addressed to. Returns the messages for which a queue has no room.
     pub(in crate::bridge) fn node_event_denied(
         &self,
         message: &RoutedMessage<'_>,
@@ -27,9 +27,9 @@ impl Core {
         denial: Denial,
     ) -> Vec<Blocked> {
         let Some(here) = message.links.link(message.link) else { return Vec::new() };
-        // If no rule for this link allows hellos or responses, the link does not lead to nodes. So the node is
-        // connected to another endpoint. If a rule denies the event for its node name or its sender, this conclusion is
-        // not possible.
+        // If no rule for this link allows hellos or responses at all, the link does not lead to nodes, so the node must
+        // be connected to a different endpoint. If a rule allows such events but denies this one for its node name or
+        // its sender, the node may still be connected here.
         if denial.reason == Reason::EventNotAllowed
             && let Some(node) = event.as_ref().and_then(NodeMessage::sender_node)
         {
@@ -65,8 +65,8 @@ impl Core {
     }
 }
 
-/// Returns the text of the failure for the agent. Returns `None` if the request is invalid, because a node would not
-/// answer it either.
+/// Returns the text of the failure for the agent, or `None` if the request is invalid. A node would not answer an
+/// invalid request either.
 fn failure_text(links: &LinkSet, denial: Option<Denial>) -> Option<String> {
     match denial {
         Some(Denial { invalid: true, .. }) => None,
@@ -89,7 +89,7 @@ fn not_allowed(rule: Option<(&str, Reason)>) -> String {
 
 /// Returns the request in a denied message.
 ///
-/// A rule that does not apply to the sender does not decode the payload. If this is true of all rules for the topic,
+/// Rules that do not apply to the sender do not decode the payload. If no rule for the topic applies to the sender,
 /// `decoded` is `None`, and the request is decoded here.
 fn denied_request(
     envelope: &Envelope,

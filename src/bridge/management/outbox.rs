@@ -1,5 +1,5 @@
-//! Stores messages of the bridge itself for peers whose queues have no room. Examples are the hellos of many nodes for
-//! an agent that reconnects, and the failures for a lost node with many pending responses.
+//! Stores messages that the bridge generated for peers whose queues have no room. Examples are the hellos of many
+//! nodes, which an agent receives when it reconnects, and the failures for a lost node with many pending responses.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use crate::data::EndpointId;
 use crate::endpoint::Blocked;
 
-/// The memory that a pending message needs in addition to its own length, in bytes.
+/// The memory overhead of a pending message, in bytes, in addition to its length.
 const PENDING_COST: usize = 256;
 
-/// The pending messages of each peer. One task for each such peer pushes them into its queue.
+/// The pending messages of each peer. For each peer with pending messages, one task pushes them into the peer's queue.
 #[derive(Clone, Debug, Default)]
 pub(in crate::bridge) struct Outbox(Arc<Mutex<HashMap<EndpointId, Pending>>>);
 
@@ -24,8 +24,8 @@ struct Pending {
 }
 
 impl Pending {
-    /// Stores messages up to `max_bytes` in total. Further messages are dropped, and the endpoint counts them as
-    /// dropped.
+    /// Stores messages up to `max_bytes` in total. Messages beyond this limit are dropped, and the endpoint counts them
+    /// as dropped.
     fn extend(&mut self, messages: Vec<Blocked>, max_bytes: usize) {
         for message in messages {
             let bytes = self.bytes.saturating_add(cost(&message));
@@ -42,7 +42,7 @@ fn cost(message: &Blocked) -> usize {
 }
 
 impl Outbox {
-    /// Stores messages until the peer's queue has room for them; at most `max_bytes` for each peer.
+    /// Stores messages until the peer's queue has room for them. At most `max_bytes` are stored for each peer.
     pub(in crate::bridge) fn store(&self, peer: EndpointId, messages: Vec<Blocked>, max_bytes: usize) {
         if messages.is_empty() {
             return;
@@ -68,8 +68,8 @@ impl Outbox {
     }
 
     /// Returns the next message for a peer. If there is none, removes the peer, so that the next [`Outbox::store`]
-    /// starts a new task. Both happen under one lock. Otherwise, a message that is stored in between would have no
-    /// task.
+    /// starts a new task. Both steps happen under one lock. Otherwise, a message could be stored between them, and no
+    /// task would send it.
     fn next(&self, peer: EndpointId) -> Option<Blocked> {
         let mut peers = self.0.lock();
         let pending = peers.get_mut(&peer)?;

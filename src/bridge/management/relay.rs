@@ -1,4 +1,5 @@
-//! Relays the node API: hellos go to agents, requests are tracked, and responses go to the agent that asked.
+//! Relays the node API: forwards hellos to agents, tracks requests, and forwards each response to the agent that sent
+//! the request.
 
 use std::collections::HashSet;
 
@@ -50,13 +51,14 @@ impl Core {
     fn request(&self, message: RoutedMessage<'_>, request: &DispatchRequest) -> Vec<Blocked> {
         let (links, from, party) = (message.links, message.from, party(&message));
         let reached = |link: LinkId| message.rule_to(link).is_some();
-        // Recorded before it is sent, because the response may be received before `forward` returns.
+        // Record the request before it is forwarded, because a response may be received before `forward` returns.
         let accepted = self.nodes().request(&party, request, reached, now());
         match accepted {
             Ok(Accepted { mut answers, denied }) => {
                 answers.extend(self.failures_for_denied(&message, request, &denied));
                 let mut blocked = message.forward();
-                // An agent that sends requests faster than it reads answers has to wait.
+                // Block the agent that is being handled if its queue is full, so that it cannot send requests faster
+                // than it reads answers.
                 let (own, others) = answers.into_iter().partition(|answer| answer.to == party.peering);
                 blocked.extend(send_answers(links, own));
                 store_answers(links, others);
@@ -106,7 +108,8 @@ impl Core {
         filter: &Filter,
     ) {
         let agent = peering_key(id, peer);
-        // Nodes subscribe to the topic, too, for the requests. The rules decide whether hellos reach this link.
+        // Nodes also subscribe to this topic, because they receive requests on it. So check whether rules allow hellos
+        // on this link.
         let allowed = links.rules.may_reach(id, &NODE_TOPIC, NotifyNodeHello::NAME);
         let Some(link) = links.link(id).filter(|_| allowed && filter.matches(&NODE_TOPIC)) else {
             self.nodes().unsubscribe(agent);
@@ -119,14 +122,14 @@ impl Core {
         }
     }
 
-    /// Sends the peers of a link the hellos that new rules allow them to receive.
+    /// Sends the peers of a link the hellos that they may receive since the rules have changed.
     pub(in crate::bridge) fn send_allowed_hellos(&self, links: &LinkSet, link: &Link) {
         let peers = link.endpoint.established_peers();
         for (peer, filter) in &peers {
             self.peer_subscribed(links, link.id(), peer, filter);
         }
-        // A peer may disconnect during this loop, and then `subscribe` records it after its `peer_gone`. Remove it
-        // again here, because nothing else would.
+        // If a peer disconnects during this loop, `subscribe` may record it after `peer_gone` was called for it. Remove
+        // such peers here: nothing else removes them.
         let remaining: HashSet<_> =
             link.endpoint.established_peers().into_iter().map(|(peer, _)| peer.peering).collect();
         for (peer, _) in peers.iter().filter(|(peer, _)| !remaining.contains(&peer.peering)) {
@@ -150,7 +153,7 @@ impl Core {
             let links = self.links();
             store_answers(&links, answers);
             for repeat in hellos {
-                // The rules may have changed since the hello was sent first.
+                // The rules may have changed since the hello was first sent to this agent.
                 if let Some(link) = links.link(repeat.to.link)
                     && links.allows_hello(repeat.node, &repeat.hello, repeat.to.link)
                 {
@@ -161,7 +164,7 @@ impl Core {
     }
 }
 
-/// Returns the sender of a message, with the owner and the memory share that the registry counts for it.
+/// Returns the sender of a message, with the owner and the memory share for the registry.
 fn party(message: &RoutedMessage<'_>) -> Party {
     let share = message.links.link(message.link).map_or(0, |link| link.memory_share());
     Party { peering: message.peering(), owner: message.from.owner.clone(), share }

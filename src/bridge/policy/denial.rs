@@ -8,27 +8,28 @@ use crate::management::{NamedNodes, NodeMessage};
 use crate::wire::DecodeError;
 use crate::zeek::{EventError, MessageError};
 
-/// The reason for denying a message. Variants are ordered: with a later one, more conditions of a rule matched.
+/// The reason for denying a message. The variants are ordered: the later the variant, the more conditions of a rule
+/// matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub(crate) enum Reason {
-    /// Messages under its topic never leave an endpoint.
+    /// Messages with this topic never leave an endpoint.
     LocalTopic,
-    /// Its ttl is used up.
+    /// The message has reached its maximum number of hops.
     Ttl,
-    /// No rule from its link has its topic.
+    /// No rule for the link that it was received on has a matching topic.
     NoRule,
     /// It is a data-store command, and the rules for its topic allow only data.
     CommandNotAllowed,
     /// It is data, and the rules for its topic allow only data-store commands.
     DataNotAllowed,
-    /// The rules apply only to senders with other certificates.
+    /// The rules apply only to senders with different certificates.
     IdentityNotAllowed,
-    /// The rules allow only other events.
+    /// The rules do not allow the event of this name.
     EventNotAllowed,
     /// Its payload is invalid for its kind.
     Malformed,
-    /// The rules allow only events with other nodes.
+    /// The rules do not allow events that name these nodes.
     NodeNotAllowed,
     /// The rules do not allow its action or the arguments of the action.
     ActionNotAllowed,
@@ -109,11 +110,11 @@ impl fmt::Display for Reason {
 /// The denial of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Denial {
-    /// The reason of the rule that came closest to allowing it.
+    /// The reason of the rule that came closest to allowing the message.
     pub(crate) reason: Reason,
     /// The rule; `None` for reasons that do not depend on a rule.
     pub(crate) rule: Option<RuleId>,
-    /// True if the rule matches, and would have allowed the message if it were valid.
+    /// True if the message matches the rule and is denied only because it is invalid.
     pub(crate) invalid: bool,
 }
 
@@ -142,7 +143,7 @@ impl fmt::Display for Fault {
 pub(crate) struct Refusal {
     /// The cause.
     pub(crate) text: String,
-    /// The rule that matched furthest.
+    /// The rule that came closest to allowing the message.
     pub(crate) rule: Option<String>,
     pub(crate) topic: Option<String>,
     pub(crate) event: Option<String>,
@@ -231,7 +232,7 @@ impl fmt::Write for Escaping<'_> {
                 return Ok(());
             };
             self.left = left;
-            // Error messages contain quotes of their own, which need no escape.
+            // Error messages contain quotes and backslashes, which are harmless and therefore not escaped.
             if matches!(letter, '"' | '\'' | '\\') {
                 self.to.write_char(letter)?;
             } else {

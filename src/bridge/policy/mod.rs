@@ -13,33 +13,37 @@
 //! | `nodes` | the key is absent, or the message is an event of the node API whose nodes match: the node of a hello or response, or all nodes that a request names (a request without names does not match) |
 //! | `actions` | the key is absent, or the message is a hello or response, or it is a request whose command is in the table and whose arguments match one of the alternatives |
 //!
-//! In `actions`, each alternative has a pattern for each argument. A request with more arguments does not match
-//! (Zeek's own action ignores further arguments, but actions of other nodes may not) unless the alternative ends with `...`:
+//! In `actions`, each alternative has one pattern for each argument. A request with more arguments matches only if the
+//! alternative ends with `...`. (Zeek's own action ignores additional arguments, but actions of other nodes may use
+//! them.)
 //!
 //! | `get_id_value =` | allows |
 //! | --- | --- |
 //! | `["Site::*", "Cluster::node"]` | one argument, which matches one of the two patterns |
-//! | `[["Site::*", "json"], ["Cluster::*", "..."]]` | two arguments, which match `Site::*` and `json`; or a first argument that matches `Cluster::*`, and any further ones |
+//! | `[["Site::*", "json"], ["Cluster::*", "..."]]` | two arguments, which match `Site::*` and `json`; or a first argument that matches `Cluster::*`, and any number of additional arguments |
 //! | `[[]]` | no arguments |
 //! | `"..."` | any arguments |
 //!
-//! A missing argument counts as empty: `["Cluster::*"]` does not allow `get_id_value` without a name, `["*"]` does. Globs are
-//! case-sensitive, as names in Zeek are. They match text of at most [`MAX_NAME`] bytes only.
+//! A missing argument counts as empty text. So `["*"]` allows `get_id_value` without a name, and `["Cluster::*"]` does
+//! not. Globs are case-sensitive, as names in Zeek are. They do not match text of more than [`MAX_NAME`] bytes.
 //!
 //! A message that matches a rule must also be valid. Otherwise it is denied, and no later rule is evaluated:
-//! - An event of the node API must have the form that Zeek writes, and the arguments of its declaration. A response must contain
-//!   the name of its node, and the same request id outside and inside the result. The data of a result must be a string or none.
-//!   Whether it is JSON is checked by the final receiver, and not by the agent.
+//! - An event of the node API must have the form that Zeek writes, and the arguments of its declaration. A response
+//!   must contain the name of its node, and the same request id outside and inside the result. The data of a result
+//!   must be a string or none. Neither the bridge nor the agent checks that the string is JSON; the final receiver
+//!   does.
 //! - Other data must be a value within the limits. A rule with `events` matches only Zeek messages.
 //! - A command must be well-formed.
 //!
-//! A rule with `passthrough` also allows invalid messages. They are still decoded as far as possible: see [`Decision::node`].
+//! A rule with `passthrough` also allows invalid messages. The bridge still decodes them as far as possible: see
+//! [`Decision::node`].
 //!
-//! Receivers may be more lenient than this crate: Zeek ignores superfluous elements of events and, up to 6.0, the
-//! version of the message and other messages in a batch. So a message that any receiver could interpret as an event of
-//! the node API is treated as such an event, and must be valid. In a batch, where Zeek never puts such events, every
-//! rule denies it. A payload that cannot be decoded is denied even with `passthrough` if it contains the name of such
-//! an event.
+//! Receivers may be more lenient than this crate. Zeek ignores superfluous elements of events. Up to 6.0, it also
+//! ignores the version of the message, and other messages in a batch. So every message that any receiver could
+//! interpret as an event of the node API is treated as such an event, and must be valid:
+//!
+//! - A batch with such an event is denied by every rule, because Zeek never sends these events in a batch.
+//! - A payload that cannot be decoded is denied, even with `passthrough`, if it contains the name of such an event.
 
 mod denial;
 mod node_events;
@@ -64,11 +68,11 @@ use crate::data::{Filter, Topic};
 use crate::net::tls::PeerIdentity;
 use rule::Rule;
 
-/// Maximum length in bytes of a name that a glob can match. With a limit, a peer cannot keep the bridge busy by sending long
-/// names. Zeek's names are far shorter.
+/// Maximum length in bytes of a name that a glob can match. The limit prevents a peer from keeping the bridge busy with
+/// long names. Zeek's names are far shorter.
 pub(crate) const MAX_NAME: usize = 1024;
 
-/// The rules of a bridge. Clones share them.
+/// The rules of a bridge. Clones share the same data.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules(Arc<Compiled>);
 
@@ -83,7 +87,7 @@ struct Compiled {
 #[derive(Debug)]
 struct Route {
     to: Vec<LinkId>,
-    /// In the order of the file; not empty.
+    /// The rules in the order of the file. The list is not empty.
     rules: Vec<RuleId>,
 }
 
@@ -96,20 +100,21 @@ pub(super) struct RuleLink<'a> {
 }
 
 impl RuleLink<'_> {
-    /// Returns whether both are in the same group, so that no message passes between them.
+    /// Returns whether both links are in the same group. No message is forwarded between such links.
     fn shares_group(&self, other: &RuleLink<'_>) -> bool {
         self.group.is_some() && self.group == other.group
     }
 }
 
 impl Rules {
-    /// Compiles rules for links without groups. Each link is given by its name and by whether it is a hub. If a rule names a
-    /// link that does not exist, the name is ignored.
+    /// Compiles rules for links without groups. Each link is a pair of its name and whether it is a hub. Names of links
+    /// in rules that do not exist are ignored.
     pub(crate) fn new<'a>(links: impl IntoIterator<Item = (&'a str, bool)>, rules: &[RuleConfig]) -> Self {
         Self::of_links(links.into_iter().map(|(name, hub)| RuleLink { name, hub, group: None }), rules)
     }
 
-    /// Like [`Rules::new`]. Messages that are received over a link with a group go to no link of that group.
+    /// Like [`Rules::new`], for links that may have groups. Messages that are received over a link of a group are not
+    /// forwarded to any link of this group.
     pub(super) fn of_links<'a>(links: impl Iterator<Item = RuleLink<'a>>, rules: &[RuleConfig]) -> Self {
         let links: Vec<_> = links.collect();
         let contains = |names: &[String], link: &str| names.iter().any(|name| name == link);
@@ -138,7 +143,8 @@ impl Rules {
         }))
     }
 
-    /// Returns the topics to subscribe to on a link: those of all rules that can allow a message received there.
+    /// Returns the topics to subscribe to on a link: the topics of all rules that can allow a message received on this
+    /// link.
     pub(crate) fn filter(&self, from: LinkId) -> Filter {
         let rules = self.0.routes(from).iter().flat_map(|route| &route.rules);
         rules.filter_map(|rule| self.0.rules.get(rule.0)).flat_map(Rule::topics).cloned().collect()
@@ -151,8 +157,8 @@ impl Rules {
         rules.any(|rule| rule.may_match(topic, event))
     }
 
-    /// Returns the rules for a peer of the link `from`, with its certificate's `identity`. Call this once for each peering, and
-    /// again when the rules change.
+    /// Returns the rules for a peer of the link `from`. `identity` is the identity in the peer's certificate. Call this
+    /// once for each peering, and again when the rules change.
     pub(crate) fn for_peer(&self, from: LinkId, identity: Option<&PeerIdentity>) -> PeerPolicy {
         PeerPolicy::new(self.0.clone(), from, identity)
     }

@@ -8,8 +8,8 @@ use crate::zeek::{Event, ZeekMessage};
 /// The number of elements of a `Management::Result`.
 const RESULT_FIELDS: usize = 6;
 
-/// Returns whether a receiver could take an event of this name for one of the node API. Zeek compares the complete string;
-/// other receivers may stop at a NUL.
+/// Returns whether a receiver could interpret an event of this name as an event of the node API. Zeek compares the
+/// complete name; other receivers may ignore everything after a NUL.
 pub(super) fn is_node_api(name: &[u8]) -> bool {
     NodeMessage::NAMES.contains(&until_nul(name))
 }
@@ -33,7 +33,7 @@ pub(super) enum NodeApiEvent {
     Invalid(Fault, Interpretation),
 }
 
-/// The interpretation of an invalid event by Zeek, as far as it concerns the nodes that the event names.
+/// How Zeek interprets an invalid event. The parts of a result that rules do not use are left out.
 #[derive(Debug)]
 pub(super) enum Interpretation {
     /// Zeek accepts it as this message. If it is a response, only the request id and the node of its result are set.
@@ -45,7 +45,8 @@ pub(super) enum Interpretation {
 }
 
 impl NodeApiEvent {
-    /// Decodes an event of this name. `payload` is the complete payload, `args` the arguments of the event.
+    /// Decodes an event with this name. `payload` returns the complete payload, and `args` returns the arguments of the
+    /// event.
     pub(super) fn decode(name: &[u8], payload: impl FnOnce() -> Value, args: impl FnOnce() -> Value) -> Self {
         match decode_strictly(payload()) {
             Ok(message) => match flaw(&message) {
@@ -56,7 +57,7 @@ impl NodeApiEvent {
         }
     }
 
-    /// Returns the message as a receiver would accept it.
+    /// Returns the message in the form that Zeek would accept.
     pub(super) fn message(&self) -> Option<&NodeMessage> {
         match self {
             NodeApiEvent::Valid(message) | NodeApiEvent::Invalid(_, Interpretation::Accepted(message)) => {
@@ -66,7 +67,7 @@ impl NodeApiEvent {
         }
     }
 
-    /// Returns the message as a receiver would accept it, and the fault.
+    /// Returns the message in the form that Zeek would accept, and the fault.
     pub(super) fn into_parts(self) -> (Option<NodeMessage>, Option<Fault>) {
         match self {
             NodeApiEvent::Valid(message) => (Some(message), None),
@@ -90,7 +91,8 @@ fn flaw(message: &NodeMessage) -> Option<&'static str> {
         return Some("the response does not name its node, so the agent would ignore it");
     }
     let NodeMessage::Response(response) = message else { return None };
-    // No node sends two ids. A receiver that uses the inner one would take it for the response to another request.
+    // No node sends two different ids. A receiver that uses the id inside the result would assign the response to a
+    // different request.
     (response.result().reqid() != response.reqid()).then_some("the response has two different request ids")
 }
 
@@ -119,7 +121,7 @@ impl Interpretation {
             }
             _ => return Interpretation::Dropped,
         };
-        // All types are right now, so parsing fails only for strings that are not UTF-8.
+        // All arguments have the right types at this point, so parsing fails only for strings that are not UTF-8.
         let message = NodeMessage::parse(&Event::new(name, args)).ok().flatten();
         message.map_or(Interpretation::NotText, Interpretation::Accepted)
     }

@@ -1,7 +1,7 @@
 //! Classification of data payloads, without decoding more than the rules need.
 //!
-//! The classification answers two questions: which message could any receiver find in the payload, and is the payload
-//! exactly what Zeek writes (no `flaw`)?
+//! The classification answers two questions. Which messages could any receiver find in the payload? Is the payload
+//! exactly as Zeek writes it (then there is no `flaw`)?
 
 use super::denial::Fault;
 use super::node_events::{NodeApiEvent, is_node_api};
@@ -22,9 +22,9 @@ pub(super) enum PayloadKind<'a> {
     },
     /// A batch without events of the node API.
     Batch(Batch<'a>),
-    /// A batch with an event of the node API, of this name.
+    /// A batch that contains an event of the node API with this name.
     BatchedNodeApi(&'a [u8]),
-    /// A message of another kind than an event or a batch.
+    /// A message that is neither an event nor a batch.
     OtherMessage,
     /// A value that is not a Zeek message.
     NotMessage(&'static str),
@@ -175,7 +175,7 @@ impl<'a> Batch<'a> {
     /// Returns whether the batch is not empty and contains only events for which `matches` returns true. Unless `lenient`,
     /// the events and batches also have to be exactly as Zeek writes them.
     ///
-    /// The recursion is bounded: [`Batch::search`] has checked the depth.
+    /// The recursion is bounded, because [`Batch::search`] has checked the depth before.
     pub(super) fn contains_only(&self, lenient: bool, matches: &impl Fn(&[u8]) -> bool) -> bool {
         (lenient || self.flaw.is_none())
             && self.elements.len() > 0

@@ -17,21 +17,22 @@ use crate::wire::{Envelope, Limits};
 pub(crate) struct PeerPolicy {
     rules: Arc<Compiled>,
     from: LinkId,
-    /// By [`RuleId`], whether the rule applies to the peer's certificate.
+    /// Whether each rule applies to the peer's certificate. The index is the [`RuleId`].
     applies: Vec<bool>,
 }
 
 /// The decision on a message.
 #[derive(Debug)]
 pub(crate) struct Decision<'a> {
-    /// The event of the node API in the message. `None` if it has another payload, or if no rule for its topic and sender
-    /// needed the payload.
+    /// The event of the node API in the message. `None` if the payload is not such an event, or if no rule for the
+    /// topic and the sender needed the payload.
     ///
-    /// An invalid event is allowed only by rules with `passthrough`. This then is the message that Zeek would accept, with only
-    /// the request id and the node of a response's result. If a message is allowed and this is `None`, Zeek accepts no node
-    /// name from it.
+    /// An invalid event is allowed only by rules with `passthrough`. In this case, the field contains the event as Zeek
+    /// would accept it; for a response, only the request id and the node of its result are set. If a message is allowed
+    /// and this field is `None`, Zeek does not read the name of a node from the message.
     pub(crate) node: Option<NodeMessage>,
-    /// The denial, if no link receives the message, or if the message is invalid and some links do not receive it.
+    /// The denial. It is set if no link receives the message, or if the message is invalid and at least one link does
+    /// not receive it.
     pub(crate) denial: Option<Denial>,
     topic: &'a Topic,
     event: Option<&'a [u8]>,
@@ -60,10 +61,11 @@ impl PeerPolicy {
         PeerPolicy { rules, from, applies }
     }
 
-    /// Decides on a message from this peer. Calls `allow` with each link that it may reach and the rule that allows it.
+    /// Decides on a message from this peer. For each link that the message may be forwarded to, calls `allow` with the
+    /// link and the rule that allows it.
     ///
-    /// The payload is not inspected unless there is a rule for the topic and the sender. No memory is allocated for messages
-    /// that are allowed and are not events of the node API, unless their sets and tables are out of order (see
+    /// The payload is inspected only if there is a rule for the topic and the sender. No memory is allocated for a
+    /// message that is allowed and is not an event of the node API, unless its sets or tables are not sorted (see
     /// [`check_value`](crate::wire::check_value)).
     pub(crate) fn evaluate<'a>(
         &self,
@@ -98,8 +100,9 @@ impl PeerPolicy {
         Self::decision(message, denial)
     }
 
-    /// Returns the links that rules deny the message, each with the denial. The denial is `None` if no rule for that link has
-    /// the message's topic. Links to which no rule leads are left out.
+    /// Returns the links for which rules deny the message, each with the denial. The denial is `None` if no rule for
+    /// the link has a matching topic. A link is left out if no rule has the peer's link in `from` and this link in
+    /// `to`.
     pub(crate) fn denials(&self, envelope: &Envelope, limits: &Limits) -> Vec<(LinkId, Option<Denial>)> {
         let message = Inspected::new(envelope, limits);
         let routes = self.rules.routes(self.from).iter();
@@ -108,7 +111,8 @@ impl PeerPolicy {
         denied.flat_map(|(to, denial)| to.iter().map(move |to| (*to, denial))).collect()
     }
 
-    /// Returns the first rule of a route that allows a message, or the denial of the rule that came closest.
+    /// Returns the first rule of a route that allows a message, or the denial of the rule that came closest to allowing
+    /// it.
     fn evaluate_route(&self, route: &Route, message: &Inspected<'_>) -> Result<RuleId, Option<Denial>> {
         let mut closest = None;
         for &id in &route.rules {
@@ -148,7 +152,8 @@ impl PeerPolicy {
     }
 }
 
-/// Returns the denial of the rule that came closer to allowing the message, or the first of two that came equally close.
+/// Returns the denial of the rule that came closer to allowing the message. If both came equally close, returns the
+/// first.
 fn closer(one: Option<Denial>, other: Option<Denial>) -> Option<Denial> {
     let rank = |denial: &Denial| (denial.invalid, denial.reason);
     match (one, other) {

@@ -27,11 +27,11 @@ pub(super) enum Verdict {
     Allow,
     /// The rule does not match the message. The next rule is evaluated.
     NoMatch(Reason),
-    /// The rule matches the message, which is invalid. No further rule is evaluated.
+    /// The rule matches the message, but the message is invalid. No later rule is evaluated.
     Deny(Reason),
 }
 
-/// A message whose payload is inspected at most once, when the first rule needs it.
+/// A message whose payload is inspected at most once. This happens when the first rule needs the payload.
 pub(super) struct Inspected<'a> {
     pub(super) envelope: &'a Envelope,
     limits: Limits,
@@ -85,10 +85,10 @@ impl Rule {
             && (events.is_empty() || events.iter().any(|glob| glob.matches(event)))
     }
 
-    /// Evaluates the rule for a message under one of its topics. `applies` is the result of [`Rule::applies_to`] for the
-    /// sender.
+    /// Evaluates the rule for a message that matches one of the rule's topics. `applies` is the result of
+    /// [`Rule::applies_to`] for the sender.
     ///
-    /// The payload is inspected only after all checks that do not need it.
+    /// All checks that do not need the payload are made before the payload is inspected.
     pub(super) fn evaluate(&self, message: &Inspected<'_>, applies: bool) -> Verdict {
         let is_command = match message.envelope.kind {
             EnvelopeType::Data => false,
@@ -141,7 +141,7 @@ impl Rule {
 
             PayloadKind::Undecodable(_) if !any_payload => NoMatch(Reason::Malformed),
             PayloadKind::Undecodable(_) if !passthrough => Deny(Reason::Malformed),
-            // A lenient receiver could decode an event of the node API in it, which no rule has checked.
+            // A lenient receiver could find an event of the node API in the payload. No rule has checked this event.
             PayloadKind::Undecodable(_) if contains_name(&message.envelope.payload) => {
                 Deny(Reason::InvalidNodeApi)
             }
@@ -151,7 +151,7 @@ impl Rule {
 
     fn evaluate_node_event(&self, event: &NodeApiEvent) -> Verdict {
         if self.is_for_node_api() {
-            // If the nodes of an event are unknown, no later rule can be known to match it either.
+            // If the nodes of an event are unknown, no later rule can be matched either, so deny the message here.
             let message = event.message().filter(|message| message.nodes() != NamedNodes::Sender(None));
             let Some(message) = message else { return Deny(Reason::InvalidNodeApi) };
             if !self.has_nodes(message) {

@@ -12,7 +12,7 @@ use crate::endpoint::{Forwarded, Peer};
 use crate::net::Batch;
 use crate::wire::Envelope;
 
-/// The maximum number of topics that are remembered to have the same subscribers as the first topic of a batch.
+/// The maximum length of `OutgoingBatch::same_topics`.
 const MAX_SAME_TOPICS: usize = 16;
 
 /// Consecutive messages from one peer that have the same recipients: encoded once for each link, and queued together.
@@ -21,15 +21,16 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     links: &'a LinkSet,
     from: &'a Peer,
     batch: Batch,
-    /// The sender in the envelope of the first message, as it was received: the last hop.
+    /// The sender in the envelope of the first message as it was received, which is the last hop.
     last_hop: EndpointId,
-    /// The first bridge on the path of the messages, if they have ids. It is the same for all of them.
+    /// If the messages have ids: the first bridge on their path. It is the same for all messages of the batch.
     instance: Option<Instance>,
-    /// Further topics with the same subscribers as the first topic.
+    /// More topics that have the same subscribers as the first topic of the batch.
     same_topics: Vec<Topic>,
-    /// The links that they are sent to.
+    /// The links that the messages are sent to.
     to: Vec<Target>,
-    /// One for each element of `to`. Any further ones are unused; their buffers are kept for later batches.
+    /// One for each element of `to`. Additional elements are unused, and are kept so that later batches can reuse their
+    /// buffers.
     lanes: Vec<Lane>,
     /// The result of sending.
     pub(in crate::bridge) forwarded: Forwarded,
@@ -68,8 +69,9 @@ impl<'a> OutgoingBatch<'a> {
         }
     }
 
-    /// Adds a message, with its id if it has one. If it has other recipients than the batch, or the batch has no room for it,
-    /// first sends the batch and begins a new one. `more` is the number of messages that may still follow.
+    /// Adds a message, with its id if it has one. If the message has different recipients than the batch, or the batch
+    /// has no room for it, first sends the batch and begins a new one. `more` is the maximum number of messages that
+    /// follow in the same call.
     pub(in crate::bridge) fn add(
         &mut self,
         envelope: Envelope,
@@ -85,7 +87,8 @@ impl<'a> OutgoingBatch<'a> {
             self.instance = instance;
         }
         self.batch.set_following(more);
-        // Only other bridges receive the id. It is the same on all links, so that copies of the message are recognized.
+        // Only other bridges receive the id. It is the same on all links, so that these bridges recognize copies of the
+        // message.
         let has_bridges = self.lanes().any(|lane| lane.route.has_bridges());
         let sender = match id {
             Some(id) => id.as_sender(),
@@ -99,10 +102,11 @@ impl<'a> OutgoingBatch<'a> {
         self.lanes.iter().take(self.to.len())
     }
 
-    /// Returns whether a message has the recipients of this batch, and the batch has room for it.
+    /// Returns whether a message has the same recipients as this batch, and the batch has room for the message.
     fn accepts(&mut self, envelope: &Envelope, to: &[Target]) -> bool {
         let Some(first) = self.batch.first() else { return false };
-        // If the messages have ids, their senders are these ids and always differ. Then the caller compares `instance`.
+        // If the messages have ids, these ids are in the sender fields, which are therefore always different. The
+        // caller compares `instance` instead.
         let same_origin = self.last_hop == envelope.sender || self.instance.is_some();
         let same = first.receiver == envelope.receiver && same_origin && self.to == to;
         if !same || !self.batch.has_room(envelope) {
@@ -157,7 +161,7 @@ impl<'a> OutgoingBatch<'a> {
             });
             let before = self.forwarded.recipients();
             link.send_batch(&self.batch, &mut lane.route, &audience, &mut self.forwarded);
-            // One link is enough for the sample of the latency, if a peer on it receives the batch.
+            // Take the sample of the latency on only one link: the first on which a peer receives the batch.
             if self.forwarded.recipients() > before {
                 self.batch.set_received(None);
             }

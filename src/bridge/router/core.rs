@@ -32,7 +32,7 @@ pub(in crate::bridge) struct Core {
     /// Notified when something becomes due earlier than the time for which the timer is set.
     timer: Notify,
     pub(in crate::bridge) denials: Denials,
-    /// True if the bridge sends a failure to an agent if rules deny its request.
+    /// Whether the bridge sends a failure to an agent when rules deny the agent's request.
     answer_denied: AtomicBool,
     pub(in crate::bridge) origin: Arc<Origin>,
     /// Lock order: before `nodes`.
@@ -47,7 +47,8 @@ struct Timed {
     armed: Option<Instant>,
 }
 
-/// Exclusive access to the registry of nodes. Wakes the timer on drop if something is due earlier than before.
+/// Exclusive access to the registry of nodes. On drop, wakes the timer if something became due earlier than the timer
+/// is set for.
 pub(in crate::bridge) struct NodesGuard<'a> {
     timed: MutexGuard<'a, Timed>,
     timer: &'a Notify,
@@ -107,7 +108,7 @@ impl Core {
         self.answer_denied.store(operation.answer_denied, Ordering::Relaxed);
     }
 
-    /// Returns whether the bridge sends a failure to an agent if rules deny its request.
+    /// Returns whether the bridge sends a failure to an agent when rules deny the agent's request.
     pub(in crate::bridge) fn answers_denied(&self) -> bool {
         self.answer_denied.load(Ordering::Relaxed)
     }
@@ -118,7 +119,8 @@ impl Core {
 
     pub(in crate::bridge) fn set_links(&self, links: LinkSet) {
         let old = std::mem::replace(&mut *self.links.write(), Arc::new(links));
-        // Dropped after the lock is released: this may be the last reference to a link, whose drop does more than free memory.
+        // Drop the old links after the lock is released: this may be the last reference to a link, and dropping a link
+        // does more than free memory.
         drop(old);
     }
 
@@ -130,7 +132,8 @@ impl Core {
         NodesGuard { timed: self.nodes.lock(), timer: &self.timer }
     }
 
-    /// Waits until the registry of nodes has something due. If that time becomes earlier, the wait becomes shorter.
+    /// Waits until something is due in the registry of nodes. If something else becomes due earlier in the meantime,
+    /// the wait becomes shorter.
     pub(in crate::bridge) async fn nodes_due(&self) {
         loop {
             let next = self.nodes().arm();
@@ -147,8 +150,8 @@ impl Core {
         }
     }
 
-    /// Counts a denied message, and logs it unless the peer's owner causes too many such lines on this link. `refusal` is
-    /// called only if the line is logged.
+    /// Counts a denied message, and logs it unless the owner of the peer causes too many log lines about denied
+    /// messages on this link. `refusal` is called only if the line is logged.
     pub(in crate::bridge) fn deny(
         &self,
         links: &LinkSet,

@@ -1,14 +1,18 @@
-//! The messages of other bridges that were forwarded recently, so that no link receives one twice.
+//! The messages from other bridges that were forwarded recently. They are remembered so that no link receives a message
+//! twice.
 //!
-//! A message is identified by its id *and* a keyed hash of its content, and remembered for each link that it was forwarded to.
-//! So a copy is dropped only for links that received the same bytes. A peer that forges ids cannot suppress the messages of
-//! other peers, and a copy that rules allow to reach more links than the first one is forwarded to those.
+//! A message is identified by its id *and* a keyed hash of its content, and is remembered for each link that it was
+//! forwarded to. So a copy is dropped only for links that received the same bytes:
 //!
-//! A copy with a higher ttl than all before it is forwarded to bridges again, because the ttl of the others may have run out
-//! before they reached all receivers. The bridges there deliver it only once.
+//! - A peer that forges ids cannot suppress the messages of other peers.
+//! - If rules allow a copy to reach more links than the first copy, it is forwarded to these additional links.
 //!
-//! A bridge that sends very many messages shortens the time for which the messages of others are remembered. A copy that
-//! arrives later than that is forwarded again; the ttl bounds the number of times.
+//! A copy with a higher ttl than all previous copies is forwarded to bridges again. The ttl of the previous copies may
+//! have run out before they reached all receivers. The receiving bridges deliver the message only once to peers that
+//! are not bridges.
+//!
+//! If a bridge sends very many messages, the messages of other bridges are remembered for a shorter time. A copy that
+//! arrives after this time is forwarded again. The ttl limits how often this can happen.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -17,18 +21,18 @@ use crate::bridge::LinkId;
 use crate::bridge::router::origin::MessageId;
 use crate::wire::Envelope;
 
-/// Minimum number of pairs of a message and a link that are remembered; the maximum is twice that. A copy can arrive
-/// later than the first one by all messages buffered on its path: for each hop, a queue of 2048 messages and some
-/// megabytes in sockets. A hash table of this size has 131,072 slots of 41 bytes, so both tables take at most 11 MiB,
-/// and no memory without other bridges.
+/// Minimum number of pairs of a message and a link that are remembered; the maximum is twice this number. All messages
+/// that are buffered on the path of a copy can arrive between the first copy and this one: for each hop, a queue of
+/// 2048 messages, and a few megabytes in sockets. A hash table of this size has 131,072 slots of 41 bytes, so both
+/// tables need at most 11 MiB. They need no memory if there are no other bridges.
 const REMEMBERED: usize = 65_536;
 
 /// The recently forwarded messages.
 #[derive(Debug, Default)]
 pub(in crate::bridge) struct Delivered {
-    /// The highest ttl with which each was forwarded.
+    /// The highest ttl with which each message was forwarded to each link.
     recent: HashMap<Key, u16>,
-    /// The messages before those in `recent`.
+    /// The messages that were forwarded before those in `recent`.
     former: HashMap<Key, u16>,
     hash: RandomState,
 }
@@ -49,11 +53,11 @@ pub(in crate::bridge) struct Fingerprint {
 /// The peers of a link that need a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::bridge) enum Need {
-    /// All: none has received it.
+    /// All peers: none has received the message.
     All,
-    /// Only bridges: they can forward it further than the copy before.
+    /// Only bridges: the copy has a higher ttl than the previous ones, so bridges can forward it over more hops.
     Hops,
-    /// None.
+    /// No peer.
     Nothing,
 }
 
@@ -67,7 +71,7 @@ impl Delivered {
         Fingerprint { id, content: hasher.finish() }
     }
 
-    /// Records that a message is forwarded to a link with this ttl, and returns which peers there need it.
+    /// Records that a message is forwarded to a link with this ttl. Returns which peers of the link need the message.
     pub(in crate::bridge) fn record(&mut self, message: Fingerprint, link: LinkId, ttl: u16) -> Need {
         let key = Key { message, link };
         let before = self.recent.get_mut(&key).or_else(|| self.former.get_mut(&key));
@@ -129,7 +133,7 @@ mod tests {
         assert_eq!(delivered.record(to_one, LinkId(1), 3), Need::All);
         let message = delivered.fingerprint(id, &envelope(1));
         assert_eq!(delivered.record(message, LinkId(1), 3), Need::All);
-        // The same bytes, divided differently between topic and payload.
+        // Two messages with the same sequence of bytes, which is divided differently between topic and payload.
         let [one, other] = [("/t", "/u"), ("/t/", "u")].map(|(topic, payload)| {
             let (topic, payload) = (Topic::from_static(topic), payload.into());
             delivered.fingerprint(id, &Envelope { topic, payload, ..envelope(1) })

@@ -1,4 +1,4 @@
-//! Receives the messages of a link's peers, evaluates the rules, and forwards what they allow to other links.
+//! Receives the messages of a link's peers, evaluates the rules, and forwards the allowed messages to other links.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ pub(in crate::bridge) struct LinkRelay {
     name: Arc<str>,
     group: Option<Arc<str>>,
     peers: Arc<PeerCounts>,
-    /// True if a warning was logged that messages of this bridge return over this link.
+    /// Whether a warning was logged that messages of this bridge return over this link.
     warned: AtomicBool,
 }
 
@@ -63,7 +63,7 @@ impl LinkRelay {
         At { link: self.id, name: &self.name, group: self.group.as_ref() }
     }
 
-    /// Counts a message that this bridge forwarded to another bridge before and that is therefore dropped.
+    /// Counts a message that is dropped because this bridge has already forwarded it to another bridge.
     fn returned(&self, envelope: &Envelope) {
         self.core.denials.count("returned");
         if !self.warned.swap(true, Ordering::Relaxed) {
@@ -88,8 +88,8 @@ struct Inbound<'a> {
     received: Option<Instant>,
     /// The targets of the current message; kept between messages to save allocations.
     to: Vec<Target>,
-    /// Locked until all messages of this call are forwarded. Otherwise, another peer that sends copies of them could
-    /// overtake, and receivers would get the messages out of order.
+    /// Locked until all messages of this call are forwarded. Without the lock, copies of the same messages from a
+    /// second peer could be forwarded in between, and receivers would get the messages out of order.
     delivered: Option<MutexGuard<'a, Delivered>>,
     batch: OutgoingBatch<'a>,
 }
@@ -128,12 +128,12 @@ impl<'a> Inbound<'a> {
             }
             return;
         }
-        // The ttl is not taken from the peer: with a high ttl, its messages could circulate for a long time in a loop
-        // of other relays.
+        // Limit the ttl that the peer chose. With a high ttl, its messages could circulate for a long time in a loop of
+        // relays that are not bridges.
         let ttl = envelope.ttl.saturating_sub(1).min(self.here.config.ttl);
         let is_copy = match id {
-            // The registry sends hellos and responses once to each agent. Which copy it forwards depends on the peering that
-            // owns the node's name, so copies must not be dropped before.
+            // Do not drop copies of hellos and responses here. The registry sends each of them to an agent only once,
+            // and selects the copy from the peering that holds the node's name.
             Some(id) if !matches!(event, Some(NodeMessage::Hello(_) | NodeMessage::Response(_))) => {
                 self.drop_copies(id, &envelope, ttl, event.is_some())
             }
@@ -142,7 +142,7 @@ impl<'a> Inbound<'a> {
         if self.to.is_empty() {
             return core.denials.count("duplicate");
         }
-        // A LogCreate is addressed to this endpoint. It is forwarded to all subscribers of the logs.
+        // A LogCreate is addressed to this endpoint. Address it to all subscribers of the logs instead.
         let receiver = if log_create { EndpointId::NIL } else { envelope.receiver };
         let envelope = Envelope { ttl, receiver, ..envelope };
         match event {
@@ -151,7 +151,7 @@ impl<'a> Inbound<'a> {
         }
     }
 
-    /// Removes the targets that received a copy of a message before. Returns whether there were any.
+    /// Removes the targets that have already received a copy of the message. Returns whether there were any.
     fn drop_copies(&mut self, id: MessageId, envelope: &Envelope, ttl: u16, is_node_event: bool) -> bool {
         let relay = self.relay;
         let delivered = self.delivered.get_or_insert_with(|| relay.core.delivered());
@@ -190,7 +190,7 @@ impl<'a> Inbound<'a> {
         event: NodeMessage,
         is_copy: bool,
     ) {
-        // Messages of other kinds that were received before must not be overtaken.
+        // Send the batch first, so that the event does not overtake messages that were received before it.
         self.batch.send();
         let core = &self.relay.core;
         let new_id = id.unwrap_or_else(|| core.origin.next_id());
@@ -198,8 +198,8 @@ impl<'a> Inbound<'a> {
         let to = self.to.iter().map(|target| (target.link, target.rule)).collect();
         let message = self.routed(sender, id, envelope, to);
         let blocked = match event {
-            // The registry would reject the copy as a repeated request, and send failures for nodes that have received the
-            // first copy and respond to it.
+            // Do not pass a copy of a request to the registry. It would reject the copy as a repeated request, and send
+            // failures on behalf of nodes that have received the first copy and respond to it.
             NodeMessage::Request(_) if is_copy => message.forward(),
             event => core.node_event(message, event),
         };
@@ -246,7 +246,7 @@ impl Relay for LinkRelay {
             delivered: None,
             batch: OutgoingBatch::new(&self.core, &links, from, messages),
         };
-        // Stop at the first blocked message: the connection reads nothing more until there is room.
+        // Stop at the first blocked message. The connection then stops reading until the queue has room.
         while inbound.batch.forwarded.blocked.is_empty()
             && let Some(envelope) = messages.pop()
         {

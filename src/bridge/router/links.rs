@@ -13,10 +13,10 @@ use crate::bridge::{LinkId, RuleId};
 use crate::endpoint::Peer;
 use crate::wire::{Envelope, INITIAL_TTL};
 
-/// The links and rules of a bridge. Replaced at every change, so that messages only read it.
+/// The links and rules of a bridge. Every change replaces the complete set, so that handling a message only reads it.
 #[derive(Debug)]
 pub(in crate::bridge) struct LinkSet {
-    /// By [`LinkId`]. Slots of links that are gone stay empty.
+    /// The links by [`LinkId`]. Slots of links that were removed stay empty.
     slots: Vec<Option<Slot>>,
     pub(in crate::bridge) rules: Rules,
     /// The name and counters of each rule, by [`RuleId`].
@@ -34,9 +34,9 @@ struct Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::bridge) struct Target {
     pub(in crate::bridge) link: LinkId,
-    /// The rule that allows it.
+    /// The rule that allows the message.
     pub(in crate::bridge) rule: RuleId,
-    /// True if only the bridges there need it: the other peers received a copy before.
+    /// Whether only the bridges on this link need the message, because all other peers have already received a copy.
     pub(in crate::bridge) bridges_only: bool,
 }
 
@@ -45,7 +45,7 @@ pub(in crate::bridge) struct Target {
 pub(in crate::bridge) struct RuleCount {
     pub(in crate::bridge) passed: AtomicU64,
     pub(in crate::bridge) invalid: AtomicU64,
-    /// By reason.
+    /// The number of denied messages, by reason.
     denied: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -79,7 +79,7 @@ impl LinkSet {
         Some(&self.slot(id)?.link)
     }
 
-    /// Returns the links by [`LinkId`], with `None` for slots of links that are gone.
+    /// Returns the links by [`LinkId`], with `None` for slots of links that were removed.
     pub(in crate::bridge) fn slots(&self) -> impl Iterator<Item = Option<&Arc<Link>>> {
         self.slots.iter().map(|slot| Some(&slot.as_ref()?.link))
     }
@@ -100,7 +100,8 @@ impl LinkSet {
         Some(policy)
     }
 
-    /// Like [`LinkSet::policy`], for a peer that may have sent nothing since the rules changed. The result is not stored.
+    /// Like [`LinkSet::policy`], but does not store the result. Used for a peer that may not have sent a message since
+    /// the rules changed.
     fn policy_of(&self, key: PeeringKey) -> Option<Arc<PeerPolicy>> {
         let slot = self.slot(key.link)?;
         let compile =
@@ -135,7 +136,7 @@ impl LinkSet {
         self.slots.get(id.0)?.as_ref()
     }
 
-    /// Counts messages that a rule allowed, once for each link that they go to.
+    /// Counts messages that a rule allowed. A message that is forwarded to two links counts twice.
     pub(in crate::bridge) fn count_passed(&self, rule: RuleId, messages: usize) {
         if let Some((_, count)) = self.counts.get(rule.0) {
             count.passed.fetch_add(u64::try_from(messages).unwrap_or(u64::MAX), Ordering::Relaxed);

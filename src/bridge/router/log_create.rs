@@ -9,12 +9,12 @@ const LOG_TOPICS: &[u8] = b"zeek/logs/";
 /// The kind of message in Zeek's envelope (`[version, kind, content]`).
 const LOG_CREATE: u64 = 2;
 
-/// The reason under which they are counted if no rule allows them. That does not indicate a missing rule, because Zeek sends them
-/// without a subscription.
+/// The reason under which `LogCreate` messages that no rule allows are counted. They do not indicate a missing rule,
+/// because Zeek sends them even if the bridge does not subscribe to the logs.
 pub(in crate::bridge) const REASON: &str = "log_create";
 
-/// Returns whether this is a `LogCreate` addressed to the endpoint `own`. The bridge receives it on behalf of the subscribers
-/// on its other links.
+/// Returns whether this is a `LogCreate` that is addressed to the endpoint `own`. The bridge receives the message on
+/// behalf of the subscribers on its other links.
 pub(in crate::bridge) fn is_addressed_to(own: EndpointId, envelope: &Envelope, limits: &Limits) -> bool {
     envelope.receiver == own
         && envelope.kind == EnvelopeType::Data

@@ -1,7 +1,8 @@
 //! The ids by which bridges recognize each other and each other's messages.
 //!
-//! An envelope has no field for a message id, and a handshake none for a name. Two existing ids of 16 opaque bytes carry them.
-//! Other endpoints only compare these bytes, so Zeek is not affected:
+//! The protocol has no field for the id of a message in envelopes, and none for the name of a bridge in handshakes. So
+//! bridges store both in two existing ids of 16 opaque bytes. All other endpoints only compare these bytes, so Zeek is
+//! not affected:
 //!
 //! | id | bytes | content |
 //! | --- | --- | --- |
@@ -11,8 +12,8 @@
 //! | sender of a data or command envelope from bridge to bridge | 0 to 7 | the instance of the bridge that received the message first |
 //! | | 8 to 15 | a number that cannot be predicted, and that this bridge does not use again for a long time |
 //!
-//! Otherwise, the sender is the last hop, which the receiver of an envelope knows anyway. A peer that claims to be a bridge
-//! has no advantage: see [`crate::bridge::router::delivered`].
+//! In Broker, the sender of an envelope is the last hop, which its receiver knows anyway. A peer that falsely claims to
+//! be a bridge has no advantage: see [`crate::bridge::router::delivered`].
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -22,8 +23,8 @@ use crate::bridge::LinkId;
 use crate::data::EndpointId;
 
 const MAGIC: u128 = 0x5A42_5247;
-/// The UUID version. It must be one of 1 to 5: Broker's C++ implementation reports no status of a peer with another id, and
-/// a Zeek node then sends no hello. Version 4 is for random ids, whose bits may have any value.
+/// The UUID version. It must be 1 to 5. For peers with any other version, Broker's C++ implementation reports no
+/// status, so a Zeek node sends no hello. Version 4 is for random ids, in which all remaining bits may have any value.
 const VERSION: u128 = 4;
 /// The variant of a UUID, which is the two highest bits of an instance.
 const VARIANT: u64 = 0b10;
@@ -35,22 +36,22 @@ pub(in crate::bridge) struct Instance(u64);
 /// A message on its way through all bridges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::bridge) struct MessageId {
-    /// The bridge that received it first.
+    /// The bridge that received the message first.
     pub(in crate::bridge) origin: Instance,
     number: u64,
 }
 
-/// Creates the ids of one bridge: of its links, and of the messages that it receives first.
+/// Creates the ids of one bridge: the endpoint ids of its links, and the ids of the messages that it receives first.
 #[derive(Debug)]
 pub(in crate::bridge) struct Origin {
     instance: Instance,
     next: AtomicU64,
-    /// The key of the message numbers.
+    /// The key of the hash that creates message numbers.
     key: RandomState,
 }
 
 impl Instance {
-    /// Returns the bridge with this endpoint id on one of its links. `None` if the id is not that of a bridge.
+    /// Returns the bridge that has this endpoint id on one of its links. `None` if the id is not the id of a bridge.
     pub(in crate::bridge) fn of(id: EndpointId) -> Option<Self> {
         let (high, low) = halves(id);
         let is_bridge = u128::from(high >> 32) == MAGIC && u128::from((high >> 12) & 0xf) == VERSION;
@@ -86,16 +87,16 @@ impl Origin {
         Ok(Origin { instance: Instance(instance), next: AtomicU64::new(0), key: RandomState::new() })
     }
 
-    /// Returns the endpoint id of a link. Two links have the same id only if their slots differ by 2^28, and so many reloads do
-    /// not happen.
+    /// Returns the endpoint id of a link. Two links have the same id only if their slots differ by 2^28, which would
+    /// need an impossible number of reloads.
     pub(in crate::bridge) fn link_id(&self, link: LinkId) -> EndpointId {
         let slot = u128::try_from(link.0).unwrap_or_default();
         let high = (MAGIC << 32) | (((slot >> 12) & 0xffff) << 16) | (VERSION << 12) | (slot & 0xfff);
         joined(u64::try_from(high).unwrap_or_default(), self.instance.0)
     }
 
-    /// Returns whether this is the endpoint id of another bridge. If a bridge is connected to itself, it treats itself like any
-    /// other endpoint, and messages go around until their ttl ends.
+    /// Returns whether this is the endpoint id of another bridge. If a bridge is connected to itself, it treats itself
+    /// like an endpoint that is not a bridge, and messages circulate until their ttl is used up.
     pub(in crate::bridge) fn is_other_bridge(&self, id: EndpointId) -> bool {
         Instance::of(id).is_some_and(|instance| instance != self.instance)
     }
@@ -105,9 +106,9 @@ impl Origin {
         id.origin == self.instance
     }
 
-    /// Returns an id for a message that was not received from a bridge. The number is a keyed hash of a counter,
-    /// so that no peer can predict it. Such a peer could send the same content with that id first, and then the message itself
-    /// would be dropped as a copy.
+    /// Returns an id for a message that was not received from a bridge. The number is a keyed hash of a counter, so
+    /// that no peer can predict it. A peer that knew the next id could send the same content with this id first, and
+    /// the bridges would drop the actual message as a copy.
     pub(in crate::bridge) fn next_id(&self) -> MessageId {
         MessageId {
             origin: self.instance,

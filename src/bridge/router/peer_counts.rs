@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The number of peers of a link that are other bridges, and of those that are not.
+/// The number of peers of a link that are other bridges, and the number of all other peers.
 #[derive(Debug, Default)]
 pub(in crate::bridge) struct PeerCounts {
     bridges: AtomicUsize,
@@ -18,7 +18,7 @@ impl PeerCounts {
         self.of(is_bridge).fetch_sub(1, Ordering::Release);
     }
 
-    /// Returns whether there are peers that are other bridges, and whether there are peers that are not.
+    /// Returns whether there are peers that are other bridges, and whether there are peers that are not bridges.
     pub(in crate::bridge) fn any(&self) -> [bool; 2] {
         [&self.bridges, &self.others].map(|count| count.load(Ordering::Acquire) > 0)
     }

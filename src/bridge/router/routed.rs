@@ -21,15 +21,15 @@ pub(in crate::bridge) struct RoutedMessage<'a> {
     pub(in crate::bridge) link: LinkId,
     /// The peer that it was received from.
     pub(in crate::bridge) from: &'a Peer,
-    /// The last hop, as the received envelope names it.
+    /// The sender in the received envelope, which is the last hop.
     pub(in crate::bridge) sender: EndpointId,
-    /// The bridge that received it first, if that is another one.
+    /// The bridge that received the message first, if it is a different bridge than this one.
     pub(in crate::bridge) first: Option<Instance>,
-    /// The envelope to send: one hop further, with the message id as the sender.
+    /// The envelope to send: its ttl is already decremented, and its sender is the message id.
     pub(in crate::bridge) envelope: Envelope,
     /// When it was received, if its latency is measured.
     pub(in crate::bridge) received: Option<Instant>,
-    /// The links that it may go to, each with the rule that allows it.
+    /// The links that the message may be forwarded to, each with the rule that allows it.
     pub(in crate::bridge) to: Vec<(LinkId, RuleId)>,
 }
 
@@ -44,7 +44,7 @@ impl RoutedMessage<'_> {
         self.to.iter().find(|(to, _)| *to == link).map(|(_, rule)| *rule)
     }
 
-    /// Sends it to all subscribers on its links. Returns what has to wait for room in a queue.
+    /// Sends the message to all subscribers on its links. Returns the copies for which a queue has no room.
     pub(in crate::bridge) fn forward(self) -> Vec<Blocked> {
         let mut blocked = Vec::new();
         for (id, rule) in &self.to {
@@ -62,7 +62,8 @@ impl RoutedMessage<'_> {
         blocked
     }
 
-    /// Sends it to these peers only, as far as rules allow it to reach their links. Returns what has to wait for room.
+    /// Sends the message to these peers only, if rules allow it on their links. Returns the copies for which a queue
+    /// has no room.
     pub(in crate::bridge) fn forward_to(&self, peers: &[PeeringKey]) -> Vec<Blocked> {
         let mut blocked = Vec::new();
         for peer in peers {

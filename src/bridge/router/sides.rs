@@ -1,7 +1,8 @@
 //! Peerings that lead to the same remote side: one endpoint, or one bridge, connected over several links.
 //!
-//! In a group of links, one peering with each remote side is active and carries the messages; the others are on standby. The
-//! one that was established first is active. So a peering that ends and is established again goes on standby.
+//! In a group of links, one peering with each remote side is active and carries the messages; the others are on
+//! standby. The peering that was established first is active. A peering that ends and is established again is therefore
+//! on standby.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use crate::bridge::router::origin::Instance;
 use crate::data::{EndpointId, Filter, Topic};
 use crate::endpoint::{Owner, Peer};
 
-/// Maximum number of pairs of links for which a logged warning is remembered. Beyond it, all are forgotten.
+/// Maximum number of pairs of links for which a logged warning is remembered. If it is exceeded, all pairs are
+/// forgotten.
 const MAX_WARNED: usize = 1024;
 
 /// The peerings for which parallel paths are detected: all peerings with bridges, and all peerings on links with a
@@ -24,7 +26,7 @@ pub(in crate::bridge) struct Sides(RwLock<State>);
 #[derive(Debug, Default)]
 struct State {
     sides: HashMap<Side, Vec<Member>>,
-    /// For each group, the remote sides that are reached by more than one of its peerings.
+    /// For each group, the remote sides that more than one peering of the group leads to.
     parallel: HashMap<Arc<str>, HashSet<Side>>,
     /// The pairs of links for which a warning was logged.
     warned: HashSet<[LinkId; 2]>,
@@ -32,9 +34,9 @@ struct State {
 
 /// The remote side of a peering.
 ///
-/// It includes the owner: the certificate, or without one the host. Endpoint ids are not secret, so a peer that uses
-/// the id of another peer must not be able to replace it. As a consequence, links without certificates are recognized
-/// as parallel only if they lead to the same host.
+/// It includes the owner of the peer: its certificate, or its host if it has no certificate. Endpoint ids are not
+/// secret. Without the owner, a peer could use the endpoint id of another peer, and so replace it. As a consequence,
+/// links without certificates are recognized as parallel only if they lead to the same host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Side {
     endpoint: SideId,
@@ -74,15 +76,15 @@ pub(in crate::bridge) struct At<'a> {
 }
 
 impl At<'_> {
-    /// Returns whether the peer is recorded: if it is a bridge, or if its link is in a group.
+    /// Returns whether the peer is recorded. Peers are recorded if they are bridges, or if their link is in a group.
     fn records(self, peer: &Peer) -> bool {
         self.group.is_some() || Instance::of(peer.id).is_some()
     }
 }
 
 impl Sides {
-    /// Records an established peering. Returns another link that leads to the same remote side and is not in the same group,
-    /// once for each pair of links.
+    /// Records an established peering. Returns the name of a second link that leads to the same remote side and is not
+    /// in the same group, but only once for each pair of links.
     pub(in crate::bridge) fn established(&self, at: At<'_>, peer: &Peer) -> Option<Arc<str>> {
         if !at.records(peer) {
             return None;
@@ -242,7 +244,7 @@ mod tests {
         assert_eq!(standby(&sides, &[0, 1, 2]), [false; 3], "the first takes over");
         sides.subscribed(links.at(1), &peer(1), &topics(&["/"]));
         assert_eq!(standby(&sides, &[0, 1, 2]), [false, false, true]);
-        // It comes back, and is the last.
+        // The first peering is established again, and is now the last one.
         sides.established(links.at(0), &peer(3));
         sides.subscribed(links.at(0), &peer(3), &topics(&["/"]));
         assert_eq!(standby(&sides, &[0, 1, 2]), [true, false, true]);
@@ -293,7 +295,7 @@ mod tests {
                 assert_eq!(established(1), None, "reported before");
             }
         }
-        // The remote side of an endpoint that is not a bridge matters in a group only.
+        // Parallel paths to an endpoint that is not a bridge are detected only in a group.
         let (sides, links) = (Sides::default(), Links::with([None; 3]));
         assert_eq!([0, 1].map(|link| sides.established(links.at(link), &peer(1))), [None, None]);
     }

@@ -20,23 +20,26 @@ pub enum JsonError {
     /// The text is not JSON. Contains the message of the parser, with line and column.
     #[error("not JSON: {0}")]
     Syntax(String),
-    /// Sets, tables and vectors are nested deeper than [`MAX_DEPTH`], or there are more nested brackets than a value of
-    /// that depth needs.
+    /// Sets, tables and vectors are nested deeper than [`MAX_DEPTH`], or the text has more nested brackets than a value
+    /// of this depth needs.
     #[error("nested too deep: sets, tables and vectors may be nested at most {MAX_DEPTH} deep")]
     TooDeep,
-    /// The JSON has another structure. Contains the location, what was expected and what was found.
+    /// The JSON does not have the structure of a value. Contains the location, what was expected, and what was found.
     #[error(transparent)]
     WrongType(#[from] WrongType),
 }
 
-/// The maximum depth of brackets. The deepest value needs three for each table (`{`, `[`, and the pair's `{`) and two for a
-/// `none` in the innermost one (the object and its `{}`); the rest is for objects around the value.
+/// The maximum depth of nested brackets:
+///
+/// - A value of the maximum depth needs three for each table: `{`, `[`, and the `{` of the pair.
+/// - It needs two more for a `none` in the innermost table: the object, and its `{}`.
+/// - Eight more are for objects and arrays that contain the value.
 const MAX_BRACKETS: usize = MAX_DEPTH.saturating_mul(3).saturating_add(2 + 8);
 
-/// Parses JSON that is a value, or contains values in a few other objects and arrays.
+/// Parses JSON that is a value, or a few nested objects and arrays that contain values.
 ///
-/// By default, `serde_json` rejects brackets nested deeper than 128, and a valid value can exceed that. This function counts
-/// the brackets first instead, so that no text can exhaust the stack.
+/// By default, `serde_json` rejects brackets nested deeper than 128, but a valid value can be nested deeper. This
+/// function removes that limit and counts the brackets first, so that no text can exhaust the stack.
 ///
 /// # Errors
 /// Fails with [`JsonError::TooDeep`] or [`JsonError::Syntax`].
@@ -58,7 +61,7 @@ pub fn parse_json(text: impl AsRef<[u8]>) -> Result<Json, JsonError> {
 }
 
 /// Returns the maximum number of brackets that are open at once. If the text is not JSON, the result is correct for the
-/// part before the error. A parser reads no further than that.
+/// part before the error, which is the only part that a parser reads.
 fn deepest(text: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0usize, 0);
     let mut bytes = text.iter();
@@ -85,8 +88,8 @@ fn deepest(text: &[u8]) -> usize {
 }
 
 impl Value {
-    /// Converts JSON in the format of [`Value::to_json`] to a value. As in Broker, unknown members of an object are ignored
-    /// and the host bits of a subnet are cleared. Everything else is checked.
+    /// Converts JSON in the format of [`Value::to_json`] to a value. As in Broker, unknown members of an object are
+    /// ignored and the host bits of a subnet are cleared. All other parts of the JSON are checked.
     ///
     /// # Errors
     /// Fails with [`JsonError::TooDeep`] or [`JsonError::WrongType`].

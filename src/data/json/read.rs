@@ -115,7 +115,7 @@ fn pairs(data: &Json, depth: usize) -> Result<Vec<(Value, Value)>, JsonError> {
         .collect()
 }
 
-/// Returns the elements of a container nested in `depth` others, and their depth.
+/// Returns the elements of a container that is nested in `depth` other containers, and the depth of the elements.
 fn array(data: &Json, depth: usize) -> Result<(&Vec<Json>, usize), JsonError> {
     if depth >= MAX_DEPTH {
         return Err(JsonError::TooDeep);
@@ -149,7 +149,7 @@ pub(super) fn parsed<T: FromStr>(data: &Json) -> Option<T> {
     data.as_str()?.parse().ok()
 }
 
-/// Returns the result of `take` on the JSON. If it is `None`, returns an error that names `expected`.
+/// Returns the result of `take` for the JSON. If `take` returns `None`, returns an error that contains `expected`.
 pub(super) fn read_as<'a, T>(
     json: &'a Json,
     expected: &'static str,
@@ -162,7 +162,8 @@ pub(super) fn member<'a>(object: &'a Map<String, Json>, name: &str) -> Result<&'
     object.get(name).ok_or_else(|| WrongType::new(format!(r#"an object with "{name}""#), "none there"))
 }
 
-/// Returns the name and content of whichever of two members is present. It is an error if both or neither are.
+/// Returns the name and the content of the one of two members that is present. Fails if both are present or both are
+/// missing.
 fn either<'a>(
     object: &'a Map<String, Json>,
     one: &'static str,

@@ -11,7 +11,8 @@ use crate::data::{
     WrongType,
 };
 
-/// Implements `Serialize` and `Deserialize` for a type, by its [`AsJson`] form and a function that reads it from JSON.
+/// Implements `Serialize` and `Deserialize` for a type, with its [`AsJson`] form and a function that reads the type
+/// from JSON.
 macro_rules! serde {
     ($($(#[$doc:meta])* $type:ty: |$this:ident| $shown:expr, |$json:ident| $read:expr;)*) => {$(
         $(#[$doc])*
@@ -35,10 +36,11 @@ macro_rules! serde {
 serde! {
     /// The structure of [`Value::to_json`], and the errors of [`Value::from_json`].
     ///
-    /// Only self-describing formats (JSON, CBOR, TOML, ..) can be deserialized. For a compact format, use the wire format with
-    /// [`encode_value`](crate::wire::encode_value) and [`decode_value`](crate::wire::decode_value). `serde_json::from_str` rejects
-    /// brackets nested deeper than 128, which are 42 tables or 63 vectors; [`Value::from_json_text`] accepts a depth of
-    /// [`MAX_DEPTH`](crate::data::MAX_DEPTH).
+    /// Only self-describing formats, such as JSON, CBOR and TOML, can be deserialized. For a compact format, use the
+    /// wire format with [`encode_value`](crate::wire::encode_value) and [`decode_value`](crate::wire::decode_value).
+    ///
+    /// `serde_json::from_str` rejects brackets nested deeper than 128, which is the depth of 42 nested tables or 63
+    /// nested vectors. [`Value::from_json_text`] accepts a depth of [`MAX_DEPTH`](crate::data::MAX_DEPTH).
     Value: |value| value, |json| Value::from_json(json);
     /// Text: `1.2.3.4`.
     Address: |address| address, |json| read::address(json);
@@ -89,7 +91,7 @@ fn filter(json: &Json) -> Result<Filter, WrongType> {
 }
 
 /// Reads JSON with at most this many nested brackets, so that no input can exhaust the stack. Does not allocate memory
-/// for lengths that the format announces in advance, because they may be false.
+/// for lengths that the format announces in advance, because such a length may be false.
 struct Brackets(usize);
 
 impl Brackets {

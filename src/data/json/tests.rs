@@ -47,13 +47,13 @@ fn every_golden_value_is_read_and_written_back() {
     assert_eq!(count, 83);
 }
 
-/// The members of values that Broker writes with less precision, in its JSON.
+/// Returns whether Broker's JSON differs for this fixture.
 fn differs_in_broker(name: &str) -> bool {
-    // Six digits after the point, and bare infinities.
+    // Broker writes six digits after the point, and infinities without quotes.
     name.starts_with("real-")
-        // Three digits after the point, and one second too early before 1970.
+        // Broker writes three digits after the point. Times before 1970 are one second too early.
         || ["timestamp-2022-04-10T07:00:00.123456789", "timestamp-before-epoch"].contains(&name)
-        // Raw bytes, which are not valid JSON.
+        // Broker writes the raw bytes, which are not valid JSON.
         || ["string-nul-inside", "string-not-utf8"].contains(&name)
 }
 
@@ -279,7 +279,7 @@ fn the_deepest_value_is_read_and_a_deeper_one_rejected() {
     for table in [false, true] {
         let deepest = nested(MAX_DEPTH, Value::None, table);
         let json = deepest.to_json();
-        // The program wraps a value in this many levels.
+        // The program wraps a value in as many levels as this.
         let line = parse_json(json!({"event": "e", "args": [json]}).to_string()).unwrap();
         assert_eq!(Value::from_json(&line["args"][0]), Ok(deepest));
         let deeper = nested(MAX_DEPTH + 1, Value::None, table).to_json();

@@ -28,7 +28,8 @@ impl Value {
     /// | `set`, `vector` | `data`: an array of values |
     /// | `table` | `data`: an array of `{"key": value, "value": value}` |
     ///
-    /// Broker itself writes timestamps with three digits, and loses the others. [`Value::from_json`] also reads:
+    /// Broker itself writes timestamps with only three digits after the point, so later digits are lost.
+    /// [`Value::from_json`] also reads:
     ///
     /// - timestamps with any number of digits, or with a time zone;
     /// - timespans with `min`, `h` or `d`, or with a fraction;
@@ -40,8 +41,8 @@ impl Value {
     }
 
     /// Writes the text of [`Value::to_json`], without spaces and without allocating. A value of one byte on the wire
-    /// becomes about thirty bytes of JSON text. As a `serde_json::Value`, it would use many times that amount of
-    /// memory. Recurses as deep as the value is nested.
+    /// becomes about thirty bytes of JSON text. A `serde_json::Value` would need many times as much memory as this
+    /// text. Recurses as deep as the value is nested.
     ///
     /// ```
     /// use zeek_bridge::data::Value;
@@ -59,7 +60,7 @@ impl Value {
     }
 }
 
-/// Serializes a value, or the content of its `data` member.
+/// Serializes a value, or the content of the `data` member of a value.
 pub(crate) struct AsJson<'a, T: ?Sized>(pub(crate) &'a T);
 
 impl Serialize for AsJson<'_, Value> {

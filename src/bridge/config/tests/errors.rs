@@ -156,7 +156,7 @@ fn errors_in_the_addresses_of_a_link() {
         let text = LINKS.replacen("connect = \"127.0.0.1:2151\"", &format!("listen = \"{address}\""), 1);
         assert_reports(&format!("{text}{RULE}"), "6: link.nodes.listen", expected);
     }
-    // The address of the metrics is the default, so the error is reported at the link.
+    // The file does not set the address of the metrics, so the error is reported at the link.
     let metrics = LINKS.replacen("127.0.0.1:2152", "0.0.0.0:9747", 1);
     assert_reports(
         &format!("{metrics}{RULE}"),

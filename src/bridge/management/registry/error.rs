@@ -9,7 +9,7 @@ use crate::management::MAX_NODE_NAME;
 /// The reason for rejecting a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(in crate::bridge) enum HelloError {
-    /// The name is live on a peering of another [`Owner`](crate::endpoint::Owner).
+    /// The name is live on a peering of a different [`Owner`](crate::endpoint::Owner).
     #[error(
         "the name is held by peer {}, which has another certificate or host; give each node a name of its own",
         holder.peer
@@ -62,7 +62,7 @@ impl HelloError {
 /// The reason for rejecting a request, which must not be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(in crate::bridge) enum RequestError {
-    /// The same peering sent a request with this id recently. Responses to the two could not be distinguished.
+    /// The same peering recently sent a request with this id. Responses to the two requests could not be distinguished.
     #[error("the request id was used before; choose a new id for each request")]
     Repeated,
     /// The request id is longer than [`MAX_REQID`].
@@ -89,7 +89,7 @@ pub(in crate::bridge) enum ResponseError {
     /// No live node has this name.
     #[error("no node of this name is connected; a node has to send a hello before it responds")]
     UnknownName,
-    /// The name belongs to another peering.
+    /// The name belongs to a different peering.
     #[error("the name is held by peer {}; only that peer can respond under it", holder.peer)]
     NotItsName { holder: PeeringKey },
     /// The request is not known: it was never received, is too old, or its agent has disconnected.
@@ -101,7 +101,7 @@ pub(in crate::bridge) enum ResponseError {
     /// The node has responded to this request before.
     #[error("the node has responded to this request before")]
     AnsweredAlready,
-    /// The bridge has sent a failure in the node's name, or the agent has given up.
+    /// The bridge has already sent a failure on behalf of the node, or the agent has given up.
     #[error("too late; the bridge has sent a failure in the node's name, or the agent has given up")]
     Late,
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::limits::{Bounds, shrink};
 use crate::bridge::LinkId;
 
-/// The memory of an entry without the name, in bytes: table entries and allocations.
+/// The memory of an entry in bytes, without the text of the name: table entries and allocations.
 const GONE_COST: usize = 256;
 
 #[derive(Debug)]
@@ -15,7 +15,7 @@ struct Gone {
     name: Arc<str>,
     /// The link of the node.
     link: LinkId,
-    /// The links that rules allowed its hello to reach.
+    /// The links to which rules allowed its hello to be forwarded.
     links: Vec<LinkId>,
     until: Instant,
 }
@@ -30,14 +30,14 @@ impl Gone {
 #[derive(Debug, Default)]
 pub(super) struct GoneNames {
     by_name: HashMap<Arc<str>, u64>,
-    /// In the order in which they disconnected.
+    /// The names, in the order in which their nodes disconnected.
     by_age: BTreeMap<u64, Gone>,
     bytes: usize,
     next: u64,
 }
 
 impl GoneNames {
-    /// Adds a name. Beyond the limits, the names that have been gone longest are removed.
+    /// Adds a name. If a limit is exceeded, the names that have been gone longest are removed.
     pub(super) fn insert(
         &mut self,
         name: Arc<str>,
@@ -66,12 +66,12 @@ impl GoneNames {
         }
     }
 
-    /// Returns the stored name, the link of the node, and the links that rules allowed its hello to reach.
+    /// Returns the stored name, the link of the node, and the links to which rules allowed its hello to be forwarded.
     pub(super) fn get(&self, name: &str) -> Option<(&Arc<str>, LinkId, &[LinkId])> {
         self.by_age.get(self.by_name.get(name)?).map(|gone| (&gone.name, gone.link, &*gone.links))
     }
 
-    /// Returns all names, like [`GoneNames::get`].
+    /// Returns the same data as [`GoneNames::get`] for all names.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, LinkId, &[LinkId])> {
         self.by_age.values().map(|gone| (&gone.name, gone.link, &*gone.links))
     }

@@ -12,28 +12,29 @@ use crate::bridge::LinkId;
 use crate::endpoint::Owner;
 use crate::management::{DispatchResponse, ManagementResult};
 
-/// The number of a request, in the order of arrival. All requests have the same time limits, so they are also due in this
-/// order.
+/// The number of a request, in the order of arrival. All requests have the same time limits, so they also become due in
+/// this order.
 type RequestId = u64;
 
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    /// Whether the bridge sends failures in the name of nodes that do not respond.
+    /// Whether the bridge sends failures on behalf of nodes that do not respond.
     answers: bool,
     /// The requests with pending responses.
     open: BTreeMap<RequestId, Request>,
-    /// Settled requests: they have no pending responses, and are kept for a while so that none is answered twice.
+    /// Settled requests, which have no pending responses. They are kept for a while, so that no request is answered
+    /// twice.
     settled: BTreeMap<RequestId, Request>,
     /// The open and the settled requests by request id. Several agents may use the same id.
     by_reqid: HashMap<Arc<str>, Vec<RequestId>>,
-    /// The open requests with a pending response of each node.
+    /// For each node, the open requests that the node has not responded to.
     by_name: HashMap<Arc<str>, BTreeSet<RequestId>>,
     /// The requests of each agent.
     by_agent: HashMap<PeeringKey, Asked>,
     /// The memory of the requests of each owner.
     shares: HashMap<Owner, Share>,
     next: RequestId,
-    /// For requests with a smaller number, [`InFlight::due`] has already returned the failures.
+    /// For all requests with a smaller number, [`InFlight::due`] has already returned the failures.
     not_due: RequestId,
     /// The number of pending responses.
     pub(super) owed: usize,
@@ -50,7 +51,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// Returns the request to forget first: the oldest settled one, or the oldest open one if none is settled.
+    /// Returns the request to forget first: the oldest settled request, or the oldest open request if none is settled.
     fn oldest(&self) -> Option<RequestId> {
         self.settled.first().or(self.open.first()).copied()
     }
@@ -58,7 +59,7 @@ impl Asked {
 
 #[derive(Debug, Default)]
 struct Share {
-    /// The memory of these requests, and its maximum, in bytes.
+    /// The memory of the owner's requests in bytes, and its maximum.
     bytes: usize,
     max: usize,
     /// The peerings with requests.
@@ -117,7 +118,7 @@ impl InFlight {
         let pending = request.pending;
 
         let mut answers = Vec::new();
-        // Before the request is recorded, so that it cannot be forgotten itself.
+        // Make room before the request is recorded, so that the new request itself cannot be forgotten.
         self.make_room(agent, request.bytes(), &mut answers);
         let id = self.next;
         self.next = id.saturating_add(1);
@@ -140,8 +141,9 @@ impl InFlight {
         answers
     }
 
-    /// Forgets the oldest requests of the owner until there is room, first those of the same peering. A request that needs more
-    /// than the complete share is recorded nevertheless: the number of live names bounds its size.
+    /// Forgets the oldest requests of the owner until there is room, beginning with those of the same peering. A single
+    /// request that is larger than the complete share is recorded nevertheless. The number of live names bounds its
+    /// size.
     fn make_room(&mut self, agent: &Party, bytes: usize, answers: &mut Vec<Answer>) {
         while let Some(share) = self.shares.get(&agent.owner)
             && share.bytes.saturating_add(bytes) > agent.share
@@ -159,7 +161,7 @@ impl InFlight {
         self.forget(id, &request);
         for (name, state) in request.nodes.iter().filter(|(_, state)| state.is_pending()) {
             self.forgotten = self.forgotten.saturating_add(1);
-            // A node that is gone may still respond over another path.
+            // Send no failure for a node that is gone: it may still respond over a different path.
             if self.answers && *state == State::Waiting {
                 answers.push(self.answer(
                     request.agent,
@@ -186,12 +188,12 @@ impl InFlight {
     }
 
     /// Records a response from a peering that holds the name for requests from number `since` up to, but not including,
-    /// `until`. Returns the agent that sent the request. If several agents used the same id, this is the one whose
-    /// request was received first.
+    /// `until`. Returns the agent that sent the request. If several agents used the same request id, the response
+    /// counts for the request that was received first.
     ///
-    /// Each request with this id either accepts the response or yields an error. If none accepts it, the first error
-    /// other than `NotAsked` is returned: that request was addressed to the node, so the response was probably meant
-    /// for it.
+    /// The response is checked against each request with this id. If no request accepts it, the first error other than
+    /// `NotAsked` is returned. Such an error is about a request that was addressed to the node, so the response was
+    /// probably meant for this request.
     pub(super) fn response(
         &mut self,
         name: &Arc<str>,
@@ -206,13 +208,14 @@ impl InFlight {
         for (id, request) in ids.iter().filter_map(|id| Some((*id, self.get(*id)?))) {
             let in_time = now < request.deadline();
             match request.state(name) {
-                // The peering had lost the name before this request, so it must not respond to it.
+                // The peering lost the name before this request was received, so its response is not accepted.
                 _ if id >= until => {}
                 Some(State::Waiting | State::Absent) => answered = Some((id, request.agent, true)),
                 Some(State::Answered) => error = ResponseError::AnsweredAlready,
-                // No failure is sent for such a node, so one response of it is still accepted.
+                // No failure is sent for a node that was seen elsewhere, so one response of this node is still
+                // accepted.
                 Some(State::Elsewhere) if in_time => answered = Some((id, request.agent, false)),
-                // The node was unknown when the request was received: its hello was received later.
+                // The node was unknown when the request was received, because its hello was received later.
                 None if request.unknown_nodes && id < since && in_time => {
                     answered = Some((id, request.agent, false));
                 }
@@ -233,8 +236,8 @@ impl InFlight {
         Ok(agent)
     }
 
-    /// Records the response of a node that was not known at the time of the request, so that it can respond only once. Returns
-    /// `false` if there is no room. To make room, settled requests are forgotten, but open ones are not.
+    /// Records the response of a node that was not known at the time of the request, so that the node can respond only
+    /// once. Forgets settled requests to make room, but no open ones. Returns `false` if there is still no room.
     fn record_unexpected(&mut self, id: RequestId, agent: PeeringKey, name: &Arc<str>) -> bool {
         let known = self.get(id).is_some_and(|request| request.state(name).is_some());
         let cost = if known { 0 } else { ASKED_COST };
@@ -258,8 +261,8 @@ impl InFlight {
         true
     }
 
-    /// Returns the failures for requests to a node whose last peering has ended. No connection is left over which the
-    /// node could respond.
+    /// Returns the failures for requests to a node whose last peering has ended. The node cannot respond any more,
+    /// because it has no connection left.
     pub(super) fn lost(&mut self, name: &Arc<str>, links: &[LinkId]) -> Vec<Answer> {
         let mut answers = Vec::new();
         if !self.answers {
@@ -277,8 +280,8 @@ impl InFlight {
         answers
     }
 
-    /// Records that a gone node was seen on another link or bridge. From then on, the bridge sends no failures in its
-    /// name.
+    /// Records that a gone node was seen on a different link or bridge. From then on, the bridge sends no failures on
+    /// its behalf.
     pub(super) fn elsewhere(&mut self, name: &str) {
         let Some((name, ids)) = self.by_name.get_key_value(name) else { return };
         let (name, ids) = (name.clone(), ids.clone());
@@ -289,8 +292,8 @@ impl InFlight {
         }
     }
 
-    /// Returns the failures for responses that have been pending for [`ANSWER_AFTER`]. `answers_for` returns whether the
-    /// bridge may answer an agent in the name of a node.
+    /// Returns the failures for responses that have been pending for [`ANSWER_AFTER`]. `answers_for` returns whether
+    /// the bridge may answer an agent on behalf of a node.
     pub(super) fn due(
         &mut self,
         answers_for: impl Fn(PeeringKey, &str) -> bool,
@@ -367,7 +370,7 @@ impl InFlight {
         }
     }
 
-    /// Turns an open request into a settled one.
+    /// Adds a request that was open to the settled requests.
     fn keep(&mut self, id: RequestId, request: Request) {
         if let Some(asked) = self.by_agent.get_mut(&request.agent) {
             asked.open.remove(&id);

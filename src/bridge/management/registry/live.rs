@@ -18,8 +18,8 @@ use crate::endpoint::Owner;
 use crate::management::{DispatchRequest, MAX_NODE_NAME, NODE_TOPIC};
 use crate::wire::Envelope;
 
-/// Identifies a hello by number. Each peering that sends a hello for a name gets its own number for that name, even if another
-/// peering holds the name.
+/// The number of a hello. Each pair of a peering and a name has its own number, even if a different peering holds the
+/// name.
 type HelloId = u64;
 
 #[derive(Debug, Default)]
@@ -46,10 +46,11 @@ struct Usage {
 #[derive(Debug)]
 pub(super) struct Node {
     owner: Owner,
-    /// The links that rules allow its hello to reach.
+    /// The links to which rules allow its hello to be forwarded.
     pub(super) links: Vec<LinkId>,
-    /// Earlier holders whose connections still exist, all of the same owner. When the current connection ends, the last
-    /// of them holds the name again.
+    /// Peerings that held the name before, or that are a second path to the node, and that still exist. All have the
+    /// same owner as the current holder. When the connection of the current holder ends, the last of these peerings
+    /// becomes the holder.
     before: Vec<Holder>,
     current: Holder,
 }
@@ -67,11 +68,11 @@ pub(super) struct Holder {
 #[derive(Debug, Default)]
 struct Agent {
     subscribes: bool,
-    /// The hellos that it received.
+    /// The hellos that this agent received.
     received: HashSet<HelloId>,
-    /// The hellos of nodes to which it has not sent a request yet.
+    /// The hellos of the nodes to which this agent has not sent a request yet.
     unasked: BTreeSet<HelloId>,
-    /// When hellos are repeated; also in [`Live::repeats`].
+    /// The next time at which hellos are repeated to this agent; also in [`Live::repeats`].
     repeat_at: Option<Instant>,
     /// The last hello that was repeated.
     last_repeated: HelloId,
@@ -196,14 +197,14 @@ impl Live {
                 let (owner, links, before) = (from.owner.clone(), Vec::new(), Vec::new());
                 vacant.insert(Node { owner, links, before, current: holder() });
             }
-            // The peering is another path to the bridge that relays the node. The first path keeps the name.
+            // The peering is a second path to the bridge that relays the node. The first path keeps the name.
             Entry::Occupied(mut node) if new && is_other_path(node.get().current.peering, from.peering) => {
                 let node = node.get_mut();
                 node.before.reserve_exact(1);
                 node.before.push(holder());
             }
-            // Only the first hello of a connection takes over the name. Nodes repeat their hellos, so otherwise two
-            // connections of one owner would repeatedly take the name from each other.
+            // Only the first hello of a connection takes over the name. Nodes repeat their hellos, so two connections
+            // of one owner would otherwise take the name from each other again and again.
             Entry::Occupied(mut node) if new => {
                 let node = node.get_mut();
                 let former = std::mem::replace(&mut node.current, holder());
@@ -215,7 +216,8 @@ impl Live {
         name
     }
 
-    /// Records that an agent subscribes to hellos. Returns those that rules allow it to receive and that it has not received.
+    /// Records that an agent subscribes to hellos. Returns the hellos that rules allow the agent to receive and that it
+    /// has not received yet.
     pub(super) fn subscribe(
         &mut self,
         agent: PeeringKey,
@@ -244,7 +246,7 @@ impl Live {
         }
     }
 
-    /// Schedules the repetition of hellos to an agent, if there are nodes to which it has sent no request yet.
+    /// Schedules the repetition of hellos to an agent, if there are nodes to which the agent has sent no request yet.
     fn schedule(&mut self, agent: PeeringKey, now: Instant) {
         if let Some(state) = self.agents.get_mut(&agent)
             && state.subscribes
@@ -279,8 +281,8 @@ impl Live {
             self.repeats.pop_first();
             let Some(state) = self.agents.get_mut(&agent) else { continue };
             state.repeat_at = None;
-            // A peer that sends hellos is a node, or a bridge with nodes, and not an agent. Without this check, if
-            // rules allow hellos between nodes, each node would receive repeated hellos of all others forever.
+            // A peer that sends hellos is not an agent, but a node or a bridge with nodes. Without this check, if rules
+            // allow hellos between nodes, every node would receive the repeated hellos of all other nodes forever.
             if !state.subscribes || self.names_of.contains_key(&agent) {
                 continue;
             }
@@ -305,8 +307,8 @@ impl Live {
         self.repeats.first().map(|(at, _)| *at)
     }
 
-    /// Records the end of a peering. Returns the names that are no longer live, with the links that rules allowed their
-    /// hellos to reach.
+    /// Records the end of a peering. Returns the names that are no longer live, each with the links to which rules
+    /// allowed its hello to be forwarded.
     pub(super) fn gone(&mut self, peering: PeeringKey, now: Instant) -> Vec<(Arc<str>, Vec<LinkId>)> {
         if let Some(Agent { repeat_at: Some(at), .. }) = self.agents.remove(&peering) {
             self.repeats.remove(&(at, peering));
@@ -327,7 +329,8 @@ impl Live {
         lost
     }
 
-    /// Removes a peering from the holders of a name. Returns its hello, and the links of the node if no holder is left.
+    /// Removes a peering from the holders of a name. Returns the number of the peering's hello, and the links of the
+    /// node if no holder is left.
     fn release(&mut self, peering: PeeringKey, name: &Arc<str>) -> Option<(HelloId, Option<Vec<LinkId>>)> {
         let node = self.names.get_mut(name)?;
         let owner = node.owner.clone();
@@ -336,7 +339,8 @@ impl Live {
         } else if node.current.peering != peering {
             return None;
         } else if let Some(back) = node.before.pop() {
-            // Agents that received the hello of the last holder need not receive that of the new holder immediately.
+            // An agent that received the hello of the previous holder need not receive the hello of the new holder
+            // immediately.
             for state in self.agents.values_mut().filter(|state| state.received.contains(&node.current.id)) {
                 if state.received.insert(back.id) {
                     state.unasked.insert(back.id);

@@ -1,37 +1,45 @@
 //! The live nodes of a bridge, and the requests in flight to them.
 //!
-//! [`NodeRegistry`] does no I/O and has no clock. The caller reports received events and ended peerings. The registry
-//! returns which messages to forward, to repeat or to reject, and which requests to answer in a node's name. The caller
-//! also evaluates the rules.
+//! [`NodeRegistry`] does no I/O and has no clock. The caller reports received events and ended peerings, and evaluates
+//! the rules. The registry returns which messages to forward, to repeat or to reject, and which requests to answer on
+//! behalf of a node.
 //!
-//! - A hello is forwarded to each agent once per peering, as it would be without a bridge. It is then repeated every
-//!   [`HELLO_EVERY`](limits::HELLO_EVERY) until that agent sends a request to that node.
-//! - A name belongs to the peering that sent the hello for it; responses with it are accepted from that peering only.
-//! - No request is answered twice for the same node: neither by the node, nor by the bridge and the node.
+//! - A hello is forwarded to each agent once, and again after the node or the agent has reconnected, as without a
+//!   bridge. It is then repeated every [`HELLO_EVERY`](limits::HELLO_EVERY) until the agent sends a request to the
+//!   node.
+//! - A name belongs to the peering that sent the hello for it. Responses with the name are accepted from this peering
+//!   only.
+//! - No request is answered twice for the same node: neither twice by the node, nor by both the node and the bridge.
 //!
 //! # Failures that the bridge sends
 //!
-//! A node that disconnected from the bridge may be connected to the agent over another path: directly, or through a
-//! second bridge. So the bridge knows only that the node is not connected to it, and not that the node is gone.
+//! A node that disconnected from the bridge may still be connected to the agent over a different path: directly, or
+//! through a second bridge. The bridge only knows that the node is not connected to this bridge.
 //!
-//! - A request for a node that is not connected, or does not respond, is answered with a failure
-//!   [`ANSWER_AFTER`](limits::ANSWER_AFTER) after the request, and only if the bridge has seen no response until then.
-//!   The agent ignores a failure for a node whose response it has already.
-//! - A request that was forwarded to a node whose last peering then breaks is answered at once. The node received the
-//!   request over this peering, and a response can only return over it: a node that reconnects to the agent over
-//!   another path does not receive the old request again. Without the failure, the agent would wait until its timeout.
-//!   (A node that is connected to the agent twice, through the bridge and directly, receives the request twice and has
-//!   normally responded by then.)
-//! - If a second connection of its owner takes over a name, no failure is sent: the first connection may still respond.
-//! - The bridge answers an agent only for nodes whose hello was allowed to reach that agent's link. It stops when it
-//!   sees a hello or a response of the node on any link.
+//! - If a node is not connected, or does not respond, requests to the node are answered with a failure. The failure is
+//!   sent [`ANSWER_AFTER`](limits::ANSWER_AFTER) after the request, and only if the bridge has seen no response of the
+//!   node by then. If the agent has already received a response of the node over a different path, it ignores the
+//!   failure.
+//! - If the last peering of a node breaks after a request was forwarded over it, the request is answered at once. The
+//!   node received the request over this peering, and could respond only over it. If the node reconnects to the agent
+//!   over a different path, it does not receive the old request again, so without the failure the agent would wait
+//!   until its timeout. (A node that is connected to the agent both directly and through the bridge receives the
+//!   request twice. It has normally responded directly by then.)
+//! - If a second connection of the same owner takes over a name, no failure is sent, because the first connection may
+//!   still respond.
+//! - The bridge answers an agent only for nodes whose hello rules allowed to be forwarded to the agent's link. It stops
+//!   answering for a node when it receives a hello or a response of the node on any link.
 //!
 //! # Memory
 //!
-//! Everything is bounded in bytes. For each [`Owner`](crate::endpoint::Owner), the names of its nodes take at most
-//! [`Party::share`] bytes. Its requests also take at most that many bytes, unless a single request is larger. Names
-//! that are gone take at most [`MAX_GONE_BYTES`](limits::MAX_GONE_BYTES) in total. An agent needs 64 bytes for each
-//! live name. So `A` agents, `N` live names and `O` owners take at most `O * 2 * share + A * N * 64 + MAX_GONE_BYTES`.
+//! The memory of all entries is bounded:
+//!
+//! - The names of the nodes of one [`Owner`](crate::endpoint::Owner) need at most [`Party::share`] bytes.
+//! - The requests of one owner also need at most [`Party::share`] bytes, unless a single request is larger.
+//! - The names of gone nodes need at most [`MAX_GONE_BYTES`](limits::MAX_GONE_BYTES) in total.
+//! - Each agent needs 64 bytes for each live name.
+//!
+//! So `A` agents, `N` live names and `O` owners need at most `O * 2 * share + A * N * 64 + MAX_GONE_BYTES`.
 
 mod error;
 mod gone;
@@ -65,7 +73,7 @@ use crate::wire::Envelope;
 
 /// The live nodes of a bridge, and the requests to them. See the [module](self).
 ///
-/// Closures in arguments are called before the method returns; they must not call the registry.
+/// Methods call the closures that they receive before they return. A closure must not call the registry.
 ///
 /// For each peering, call the methods in arrival order and [`gone`](NodeRegistry::gone) last: any later call leaks an entry.
 /// Call [`due`](NodeRegistry::due) at [`next_due`](NodeRegistry::next_due), whether there is traffic or not.
@@ -84,9 +92,11 @@ pub(in crate::bridge) struct NodeRegistry {
 impl NodeRegistry {
     /// Returns a registry without nodes.
     ///
-    /// With `answer_in_flight`, the bridge answers a request with a failure for a node that is gone or does not respond
-    /// in time; a later response of such a node is rejected. Without it, the agent waits for its own timeout, an
-    /// [`Answer`] is returned only for denied requests, and the response of a node that returns in time is forwarded.
+    /// With `answer_in_flight`, the bridge answers a request with a failure on behalf of a node that is gone or does
+    /// not respond in time. A later response of such a node is rejected.
+    ///
+    /// Without `answer_in_flight`, an [`Answer`] is returned only for denied requests. For all other requests, the
+    /// agent waits until its own timeout, and a response of a node that reconnects before that is forwarded.
     pub(in crate::bridge) fn new(answer_in_flight: bool) -> Self {
         Self::with_bounds(answer_in_flight, Bounds::DEFAULT)
     }
@@ -108,14 +118,14 @@ impl NodeRegistry {
         }
     }
 
-    /// Records the hello of a node. The name then belongs to its peering. `links` are the links that rules allow the
-    /// hello to reach.
+    /// Records the hello of a node. The name then belongs to the peering that sent the hello. `links` are the links to
+    /// which rules allow the hello to be forwarded.
     ///
-    /// Returns the agents to forward it to, and records that they received it. A repeated hello over the same peering is
-    /// forwarded only to agents that rules did not allow it to reach before.
+    /// Returns the agents to forward the hello to, and records that they received it. If a peering repeats a hello, the
+    /// hello is forwarded only to agents for which rules did not allow it before.
     ///
     /// # Errors
-    /// Fails without any change if another owner holds the name, or a limit is reached.
+    /// Fails without any change if a different owner holds the name, or if a limit is reached.
     pub(in crate::bridge) fn hello(
         &mut self,
         from: &Party,
@@ -130,12 +140,13 @@ impl NodeRegistry {
         Ok(self.live.hello(from, name, hello, self.in_flight.next(), links, now))
     }
 
-    /// Records that an agent subscribes to hellos: after its handshake, when its filter changes, or when rules change.
-    /// `allows` returns whether rules allow the hello of a node's peering to reach this agent.
+    /// Records that an agent subscribes to hellos. Call it after the agent's handshake, when its filter changes, and
+    /// when rules change. `allows` returns whether rules allow the hello of a node's peering to be forwarded to this
+    /// agent.
     ///
-    /// Returns the hellos to send to it, by name, and records that it received them. The hellos are unchanged, except
-    /// that the caller must rewrite their headers. [`hello`](Self::hello) returns the agent for later hellos, until
-    /// [`unsubscribe`](Self::unsubscribe).
+    /// Returns the hellos to send to the agent, by name, and records that it received them. The hellos are as they were
+    /// received; the caller must rewrite their headers. For later hellos, [`hello`](Self::hello) returns this agent,
+    /// until [`unsubscribe`](Self::unsubscribe) is called.
     pub(in crate::bridge) fn subscribe(
         &mut self,
         agent: PeeringKey,
@@ -147,16 +158,17 @@ impl NodeRegistry {
         hellos.into_iter().map(|(name, hello)| (name.as_ref().to_owned(), hello)).collect()
     }
 
-    /// Records that an agent does not subscribe to hellos any more. Hellos that it received are not sent to it again over this
-    /// peering.
+    /// Records that an agent does not subscribe to hellos any more. If it subscribes again over this peering, the
+    /// hellos that it has received are not sent again.
     pub(in crate::bridge) fn unsubscribe(&mut self, agent: PeeringKey) {
         self.live.unsubscribe(agent);
     }
 
-    /// Records a request. `reached` returns whether rules allow it to reach a link.
+    /// Records a request. `reached` returns whether rules allow the request to be forwarded to a link.
     ///
-    /// [`due`](Self::due) returns failures for nodes that were live here recently and are gone, unless a response or hello of
-    /// them is seen before. There is no failure for nodes that were never live here: another bridge may know them.
+    /// For nodes that were recently live here and are gone, [`due`](Self::due) returns failures, unless a response or a
+    /// hello of the node is received before that. For nodes that were never live here, there is no failure, because
+    /// they may be connected to another bridge.
     ///
     /// # Errors
     /// Fails without any change if the request must not be forwarded.
@@ -180,7 +192,7 @@ impl NodeRegistry {
         Ok(Accepted { answers, denied })
     }
 
-    /// For a request that rules allow on no link, returns the live nodes to which it is addressed. The request is not
+    /// For a request that no rule allows, returns the live nodes to which the request is addressed. The request is not
     /// recorded.
     pub(in crate::bridge) fn denied(
         &mut self,
@@ -201,8 +213,8 @@ impl NodeRegistry {
         self.in_flight.answer(agent, reqid, node, error, AnswerReason::Denied)
     }
 
-    /// Returns the nodes that a request is addressed to. Records that the agent knows them, so that their hellos are not
-    /// repeated to it.
+    /// Returns the nodes that a request is addressed to. Records that the agent knows these nodes, so that their hellos
+    /// are no longer repeated to the agent.
     fn addressed(
         &mut self,
         agent: PeeringKey,
@@ -229,7 +241,8 @@ impl NodeRegistry {
             let named = request.nodes.iter().filter_map(|name| self.live.get(name));
             named.for_each(|(name, node)| add(name, node));
         }
-        // As for a live node, the bridge does not answer requests that rules deny to the node.
+        // The bridge answers on behalf of a gone node only if rules allow the request to be forwarded to the node's
+        // link, and allowed the node's hello to be forwarded to the agent's link.
         let answers_for = |link: LinkId, links: &[LinkId]| reached(link) && links.contains(&agent.link);
         if !self.answer_in_flight {
             to.unknown |= request.nodes.iter().any(|name| self.live.get(name).is_none());
@@ -250,12 +263,12 @@ impl NodeRegistry {
         (to, denied)
     }
 
-    /// Records a response. Returns the agent that sent the request. The response must be forwarded to it only: another agent
-    /// may use the same request ids.
+    /// Records a response. Returns the agent that sent the request. The response must be forwarded to this agent only,
+    /// because other agents may use the same request id.
     ///
-    /// A node that was not known at the time of the request may respond, too, because a node receives requests as soon
-    /// as its peering is established, and its hello arrives only after that. The former holder of a name may respond to
-    /// requests from the time before the name was taken over.
+    /// A node that was not known at the time of the request may respond, too: it receives requests as soon as its
+    /// peering is established, and its hello arrives only after that. The previous holder of a name may respond to
+    /// requests that were received before the name was taken over.
     ///
     /// # Errors
     /// Fails if the response must not be forwarded.
@@ -274,8 +287,8 @@ impl NodeRegistry {
         let (holder, current) = (node.holder(from), node.current());
         let not_its_name = ResponseError::NotItsName { holder: current.peering };
         let since = holder.ok_or(not_its_name)?.since;
-        // A bridge responds over the path on which it received the request first. That may be a different path than
-        // that of the hello.
+        // A bridge responds over the path on which it received the request first. This may differ from the path of the
+        // hello.
         if from == current.peering || is_bridge(from.peer) {
             self.in_flight.response(name, since, u64::MAX, response.reqid(), now)
         } else {
@@ -284,8 +297,8 @@ impl NodeRegistry {
         }
     }
 
-    /// Records that a hello or a response of this node was seen and not accepted. If the node was live here before, it is
-    /// connected elsewhere now, and the bridge stops answering for it.
+    /// Records that a hello or a response of this node was received and not accepted. If the node was live here before,
+    /// it is now connected elsewhere, so the bridge stops answering on its behalf.
     pub(in crate::bridge) fn seen_elsewhere(&mut self, name: &str) {
         if self.live.get(name).is_none() {
             self.gone.remove(name);
@@ -293,8 +306,12 @@ impl NodeRegistry {
         }
     }
 
-    /// Records the end of a peering. Returns failures for requests to its nodes, which cannot respond any more. Requests that
-    /// were received over it are forgotten. A name returns to the connection that held it before, if that still exists.
+    /// Records the end of a peering:
+    ///
+    /// - Returns failures for the requests to its nodes, which cannot respond any more.
+    /// - Forgets the requests that were received over the peering.
+    /// - For each of its names, makes the connection that held the name before the holder again, if that connection
+    ///   still exists.
     pub(in crate::bridge) fn gone(&mut self, peering: PeeringKey, now: Instant) -> Vec<Answer> {
         let now = self.tick(now);
         self.in_flight.agent_gone(peering);
@@ -321,12 +338,14 @@ impl NodeRegistry {
         Due { answers, hellos }
     }
 
-    /// Forgets expired requests and names, so that [`in_flight`](Self::in_flight) and the other counters are up to date.
+    /// Forgets expired requests and names, so that [`in_flight`](Self::in_flight) and all other counters are up to
+    /// date.
     pub(in crate::bridge) fn expire(&mut self, now: Instant) {
         self.tick(now);
     }
 
-    /// Returns when to call [`due`](Self::due) next, or `None` if nothing becomes due without another event.
+    /// Returns the time at which to call [`due`](Self::due) next, or `None` if nothing becomes due until the next
+    /// event.
     pub(in crate::bridge) fn next_due(&self) -> Option<Instant> {
         let (requests, names, hellos) =
             (self.in_flight.next_due(), self.gone.next_expiry(), self.live.next_due());
@@ -353,7 +372,7 @@ impl NodeRegistry {
         self.in_flight.owed
     }
 
-    /// Returns the number of failures that the bridge has sent in a node's name, by reason.
+    /// Returns the number of failures that the bridge has sent on behalf of nodes, by reason.
     pub(in crate::bridge) fn answered_for(&self) -> AnsweredFor {
         self.in_flight.answered_for
     }

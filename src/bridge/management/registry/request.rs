@@ -23,8 +23,9 @@ pub(super) struct Request {
     pub(super) nodes: Vec<(Arc<str>, State)>,
     /// The number of nodes with a pending response.
     pub(super) pending: usize,
-    /// Whether it is also addressed to nodes that were not known. Such a node may have received the request before its
-    /// hello was received here, if its peering was already established.
+    /// Whether the request is also addressed to nodes that were not known when it was received. The peering of such a
+    /// node may have been established already, so that the node received the request before its hello was received
+    /// here.
     pub(super) unknown_nodes: bool,
 }
 
@@ -33,13 +34,13 @@ pub(super) struct Request {
 pub(super) enum State {
     /// Pending: the node was connected, and the request was forwarded to it.
     Waiting,
-    /// Pending: the node was gone. It has some time to respond over another path.
+    /// Pending: the node was gone. It may still respond over a different path before its failure is due.
     Absent,
-    /// The node was gone, and was then seen on another link or bridge. It may return and respond.
+    /// The node was gone, and was then seen on a different link or bridge. It may connect here again and respond.
     Elsewhere,
     /// The node has responded.
     Answered,
-    /// The bridge has sent a failure in the node's name, or the agent has given up.
+    /// The bridge has sent a failure on behalf of the node, or the agent has given up.
     Over,
 }
 
@@ -54,7 +55,7 @@ impl State {
 pub(super) struct Addressed {
     /// Live nodes that it is forwarded to.
     pub(super) live: Vec<Arc<str>>,
-    /// Gone nodes that the bridge may send failures for.
+    /// Gone nodes on whose behalf the bridge may send failures.
     pub(super) gone: Vec<Arc<str>>,
     /// Whether it is also addressed to nodes that are neither live nor gone.
     pub(super) unknown: bool,

@@ -23,14 +23,16 @@ pub(in crate::bridge) struct PeeringKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::bridge) struct Party {
     pub(in crate::bridge) peering: PeeringKey,
-    /// The owner of its names and requests. A live name can be taken over by the same owner, because the bridge may not
-    /// have detected yet that the old connection is dead. Other owners cannot take it over.
+    /// The owner of the peer's names and requests. A new connection of the same owner can take over a live name,
+    /// because the bridge may not have detected yet that the old connection is dead. Connections of other owners
+    /// cannot.
     pub(in crate::bridge) owner: Owner,
-    /// The maximum memory of the owner's names, and of its requests, in bytes. One owner cannot use the share of another.
+    /// The maximum memory of the owner's names in bytes, and also that of the owner's requests. One owner cannot use
+    /// the share of another owner.
     pub(in crate::bridge) share: usize,
 }
 
-/// The number of failures that a bridge sent in a node's name, by reason.
+/// The number of failures that a bridge sent on behalf of nodes, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnsweredFor {
     /// Rules denied the request to the node.
@@ -43,7 +45,7 @@ pub struct AnsweredFor {
     pub forgotten: u64,
 }
 
-/// The reason of a failure that the bridge sends in a node's name.
+/// The reason of a failure that the bridge sends on behalf of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnswerReason {
     Denied,
@@ -71,7 +73,7 @@ impl AnsweredFor {
     }
 }
 
-/// A failure that the bridge sends in a node's name.
+/// A failure that the bridge sends on behalf of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub(in crate::bridge) struct Answer {
@@ -86,7 +88,7 @@ pub(in crate::bridge) struct Answer {
 pub(in crate::bridge) struct Accepted {
     /// Failures for the oldest requests of the same owner, which were forgotten to make room.
     pub(in crate::bridge) answers: Vec<Answer>,
-    /// The live nodes to which the request is addressed but is denied by rules.
+    /// The live nodes that the request is addressed to, but for which rules deny it.
     pub(in crate::bridge) denied: Vec<DeniedNode>,
 }
 

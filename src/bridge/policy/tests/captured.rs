@@ -37,7 +37,7 @@ fn the_default_rules_allow_exactly_the_node_api_messages_of_captured_zeeks() {
                 NodeMessage::Request(_) => requests += 1,
                 NodeMessage::Response(_) => responses += 1,
             }
-            // In the other direction, the message is denied.
+            // In the opposite direction, the message is denied.
             let back = Incoming { link: 1 - incoming.link, ..incoming };
             assert_eq!(back.outcome(&rules), Err(Reason::EventNotAllowed), "{at}");
         }

@@ -57,7 +57,7 @@ fn the_log_line_describes_the_message_and_its_fault() {
         (Incoming::value(&Value::None), format!(r#"topic "{NODE}": not a vector"#)),
         (
             Incoming::bytes(NODE, EnvelopeType::Data, vec![99]),
-            // Counted from the start of the frame.
+            // The position is counted from the start of the frame.
             format!(r#"topic "{NODE}": byte 57: unknown value tag 99"#),
         ),
         // No rule has the topic, so the payload is not inspected.

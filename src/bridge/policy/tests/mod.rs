@@ -1,4 +1,5 @@
-//! Tests of the rules: which messages each kind of rule allows and denies, and that no encoding of a message evades them.
+//! Tests of the rules: the messages that each kind of rule allows and denies, and encodings of messages that try to
+//! evade rules.
 
 #[allow(unreachable_pub, missing_docs, reason = "shared with the integration tests")]
 #[path = "../../../../tests/common/mod.rs"]

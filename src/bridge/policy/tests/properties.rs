@@ -1,5 +1,5 @@
-//! Properties of the rules for any payload. The expected results come from a second decoder, the owned one, which works
-//! like Broker's C++ implementation.
+//! Properties of the rules for any payload. The expected results come from a second decoder, which creates owned values
+//! and works like Broker's C++ implementation.
 
 use crate::bridge::policy::Rules;
 use crate::data::{Timestamp, Value};

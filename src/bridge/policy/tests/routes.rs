@@ -38,7 +38,7 @@ fn an_invalid_message_denied_by_a_rule_is_allowed_by_no_later_rule() {
     assert_eq!(links(&rules), (vec![], denial(0)));
     let rules = Rules::new(LINKS, &[loose(&["b"]), strict(&["b"])]);
     assert_eq!(links(&rules), (vec![(1, 0)], None));
-    // The message is allowed to one link and denied for the other. The denial is reported.
+    // Rules allow the message for one link and deny it for a second link. The denial is reported.
     let rules = Rules::new(LINKS, &[strict(&["b"]), loose(&["b", "c"])]);
     assert_eq!(links(&rules), (vec![(2, 1)], denial(0)));
 }
@@ -151,7 +151,7 @@ fn an_event_may_reach_a_link_if_a_rule_to_it_has_its_topic_and_name() {
         (0, NODE, HELLO, false),
         // Commands are not events.
         (2, NODE, HELLO, false),
-        // A rule without events, from another link.
+        // A rule without `events`, for messages from a different link.
         (3, NODE, REQUEST, true),
         (4, NODE, HELLO, false),
     ] {

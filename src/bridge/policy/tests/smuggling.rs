@@ -163,7 +163,7 @@ fn an_event_in_a_form_that_zeek_does_not_write_matches_no_name() {
         assert_eq!(Incoming::value(&value).outcome(&named), Err(Reason::Malformed), "{what}");
         let in_batch = Incoming::value(&batch([value.clone()]));
         assert_eq!(in_batch.outcome(&named), Err(Reason::EventNotAllowed), "{what}");
-        // It is still a value.
+        // The payload is still a valid value.
         let everything = Rules::new(LINKS, &[rule(|_| {})]);
         assert_eq!(Incoming::value(&value).outcome(&everything), Ok(vec![(1, 0)]), "{what}");
     }
@@ -198,7 +198,8 @@ fn an_overlong_length_encoding_hides_no_name() {
         assert_eq!(with(long).outcome(&rules(HELLO)), Ok(vec![(1, 0)]));
         assert_eq!(with(long).outcome(&rules("My::*")), Err(Reason::EventNotAllowed));
     }
-    // Broker's C++ implementation decodes this, this crate does not. Its content is unknown, but it contains the name.
+    // Broker's C++ implementation decodes this payload, but this crate does not. So its content is unknown, but its
+    // bytes contain the name of the event.
     let too_long = with(&[length | 0x80, 0x80, 0x80, 0x80, 0x80, 0]);
     for (name, rule) in self::rules() {
         assert!(too_long.outcome(&Rules::new(LINKS, &[rule])).is_err(), "{name}");

@@ -1,5 +1,5 @@
-//! The memory that peers can make a bridge use for nodes and requests, as counted by the allocator: bounded by the limits of
-//! their link, and released in the end.
+//! The memory of nodes and requests, as counted by the allocator. The tests check that the limits of a link bound the
+//! memory that its peers can use, and that all memory is released in the end.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ use allocation_counter::measure;
 /// The maximum size of a queue of the link, in bytes.
 const SHARE: usize = 16 * 1024;
 
-/// Allowed in addition: an empty map keeps some memory, and while a table grows, the old one still exists.
+/// Additional bytes that are allowed: an empty map keeps some memory, and a table that grows needs the old memory until
+/// it is copied.
 const SPARE: usize = 16 * 1024;
 
 fn party(number: u8, owner: u8, share: usize) -> Party {
@@ -28,7 +29,7 @@ fn request(reqid: String, nodes: &[String]) -> DispatchRequest {
     DispatchRequest { reqid, action: vec!["get_id_value".into()], nodes: nodes.iter().cloned().collect() }
 }
 
-/// Returns a hello of this length, padded with metadata.
+/// Returns a hello with this length. It is padded with metadata.
 fn hello(name: &str, length: usize) -> Envelope {
     let event = Event::from(NotifyNodeHello { node: name.to_owned() });
     let mut hello =

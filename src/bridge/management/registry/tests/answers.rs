@@ -1,4 +1,4 @@
-//! Failures that the bridge sends in a node's name.
+//! Failures that the bridge sends on behalf of nodes.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn absent_error(agent: u8, reqid: &str, node: &str) -> (PeeringKey, String, Stri
     failure(agent, reqid, node, &absent(node))
 }
 
-/// The node may be connected to the agent over another path, and respond there.
+/// The node may be connected to the agent over a different path, and respond over that path.
 #[test]
 fn the_bridge_waits_before_it_answers_for_a_gone_node() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
@@ -73,7 +73,7 @@ fn the_bridge_does_not_answer_for_a_node_seen_elsewhere() {
         world.ask_pending(A, "s", &["worker-1"]);
         world.wait(4000);
         assert_eq!((world.due(), world.nodes.in_flight()), (vec![], 0), "{by_answer}");
-        // The node returns before the agent's timeout.
+        // The node reconnects before the agent's timeout.
         let _ = world.hello(7, "h", "worker-1").unwrap();
         assert_eq!(world.answer(7, "r", "worker-1"), Ok(peering(A)));
         assert_eq!(world.answer(7, "r", "worker-1"), Err(ResponseError::AnsweredAlready));
@@ -89,7 +89,8 @@ fn a_live_node_that_is_also_seen_elsewhere_is_still_answered_for() {
     assert_eq!(world.due(), [failure(A, "r", "worker-1", SILENT)]);
 }
 
-/// Otherwise, a node whose hello rules deny could prevent the responses of another node with that name.
+/// Otherwise, a node whose hello is denied by rules could cause failures on behalf of a different node with the same
+/// name, and so prevent the responses of that node.
 #[test]
 fn the_bridge_answers_only_for_names_whose_hello_could_reach_the_agent() {
     let mut world = World::new();

@@ -133,7 +133,7 @@ fn after_a_takeover_the_old_peering_cannot_respond_to_new_requests() {
     assert_eq!(world.nodes.response(repeated_by(1), &success("r2", "worker-1"), world.now), Ok(peering(A)));
 }
 
-/// The old peering may be alive, so that a failure would be wrong.
+/// The old peering may still be alive and respond, so a failure would be wrong.
 #[test]
 fn after_a_takeover_the_old_peering_may_respond_to_earlier_requests() {
     for by in [peering(1), repeated_by(1)] {
@@ -156,7 +156,7 @@ fn a_name_returns_to_the_connection_that_held_it_before() {
     let _ = world.hello(2, "h", "worker-1").unwrap();
     let _ = world.hello(3, "h", "worker-1").unwrap();
     world.ask_pending(A, "r", &["worker-1"]);
-    // No failure is sent: the other connections have received the request, too.
+    // No failure is sent, because the remaining connections of the node have received the request, too.
     assert_eq!(world.gone(3), []);
     assert_eq!(world.nodes.holder("worker-1"), Some(peering(2)));
     assert_eq!(world.gone(2), []);

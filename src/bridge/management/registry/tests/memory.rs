@@ -66,7 +66,7 @@ fn a_request_larger_than_the_share_is_remembered_alone() {
     assert_eq!(world.answer(0, "2", "a"), Ok(peering(A)));
 }
 
-/// The node may respond over another path.
+/// The node may respond over a different path.
 #[test]
 fn a_forgotten_request_is_not_answered_for_a_gone_node() {
     let mut world = World::new().with(&["a"]);

@@ -84,7 +84,7 @@ fn sorted(answers: &[Answer]) -> Vec<(PeeringKey, String, String, String)> {
     sorted
 }
 
-/// A registry with a clock of its own, and rules that allow everything.
+/// A registry with its own clock, and with rules that allow everything.
 struct World {
     nodes: NodeRegistry,
     now: Instant,
@@ -120,7 +120,7 @@ impl World {
         self.nodes.hello(&party(from, owner), name, &hello_of(name), &everywhere(), self.now)
     }
 
-    /// Adds live nodes, each with a peering of its own, from 0 on.
+    /// Adds live nodes. Each has its own peering; the peerings are numbered from 0.
     fn with(mut self, names: &[&str]) -> Self {
         for (number, name) in (0..).zip(names) {
             let _ = self.hello(number, &format!("host-{number}"), name).unwrap();

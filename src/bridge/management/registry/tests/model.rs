@@ -47,7 +47,7 @@ pub(super) struct Model {
     live: Vec<Node>,
     subscribers: Vec<PeeringKey>,
     received: Vec<(PeeringKey, PeeringKey, String)>,
-    /// Name, link of the node, links that its hello could reach, and time of the disconnection.
+    /// Name, link of the node, links to which rules allowed its hello to be forwarded, and time of the disconnection.
     gone: Vec<(String, LinkId, Vec<LinkId>, Instant)>,
     asked: Vec<Asked>,
     number: usize,
@@ -286,7 +286,7 @@ impl Model {
             let held = node.current().0 == peering;
             node.holders.retain(|(holder, _)| *holder != peering);
             match node.holders.last() {
-                // Agents that received the hello of the one holder do not need that of the other.
+                // An agent that received the hello of one holder does not need the hello of the second holder.
                 Some((back, _)) if held => {
                     let received =
                         self.received.iter().filter(|(_, from, name)| *from == peering && *name == node.name);

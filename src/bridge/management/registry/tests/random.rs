@@ -59,7 +59,7 @@ struct Run {
     /// The number of the current peering of each peer.
     current: [u64; 7],
     subscribers: BTreeSet<PeeringKey>,
-    /// The names that returned to a former holder.
+    /// The names that belong to a former holder again.
     returned: BTreeSet<String>,
     share: usize,
 }
@@ -132,7 +132,7 @@ impl Run {
         let before = self.nodes.holder(name);
         let outcome = self.nodes.hello(&node, name, &hello_of(name), &links, self.now);
         if let Ok(agents) = &outcome {
-            // The name goes to the sender, or stays with its holder if the sender is a former holder that repeats its hello.
+            // The sender becomes the holder of the name, unless it is a former holder that repeats its hello.
             let holder = self.nodes.holder(name).unwrap();
             assert!(holder == key || Some(holder) == before);
             for agent in agents {
@@ -271,7 +271,7 @@ proptest! {
         assert!(answer_in_flight || run.nodes.answered_for().total() == 0);
     }
 
-    /// Forgotten requests are answered, unless the node may respond over another path.
+    /// Forgotten requests are answered, unless the node may respond over a different path.
     #[test]
     fn no_request_is_answered_twice_under_tight_limits(
         steps in proptest::collection::vec(step(), 1..200),

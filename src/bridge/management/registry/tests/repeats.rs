@@ -27,7 +27,7 @@ fn a_hello_is_repeated_until_the_agent_sends_the_node_a_request() {
     world.ask_pending(A, "r", &["worker-2"]);
     world.ask_pending(B, "r", &[]);
     assert_eq!(world.repeats(), to(A, &["worker-1"]));
-    // A denied request counts, too.
+    // A request that rules deny also ends the repetition.
     let _ = world.nodes.denied(peering(A), &request("s", &["worker-1"]));
     world.wait(4000);
     assert_eq!(world.repeats(), []);
