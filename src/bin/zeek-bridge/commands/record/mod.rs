@@ -158,7 +158,7 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     }
     drop(connections);
     let lost = recorder.lost.load(Ordering::Relaxed);
-    // Only this task is left.
+    // All other tasks have ended, so this task has the only reference.
     if let Some(recorder) = Arc::into_inner(recorder) {
         recorder.output.finish(LAST_LINES).await.result?;
     }
@@ -168,7 +168,7 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     }
 }
 
-/// Returns whether the target is the address `local`. A name that cannot be resolved now may be resolved later.
+/// Returns whether the target is the address `local`. Returns `false` for a name that cannot be resolved: this may be temporary.
 async fn is_same_address(target: &str, local: SocketAddr) -> bool {
     let Ok(target) = target.parse::<zeek_bridge::net::HostPort>() else { return false };
     let Ok(Ok(addresses)) = tokio::task::spawn_blocking(move || target.resolve()).await else { return false };
