@@ -17,13 +17,13 @@ pub(crate) enum Action {
     Quit,
     /// Stop the process, as the shell does on Ctrl-Z.
     Suspend,
-    /// Another key.
+    /// Any key without a fixed meaning.
     Key(char),
-    /// The terminal has another size, or its content was overwritten.
+    /// The size of the terminal has changed, or its content was overwritten.
     Redraw,
 }
 
-/// Reads keys in a thread, until it is dropped.
+/// Reads keys in a thread. The thread ends on drop.
 #[derive(Debug)]
 pub(super) struct Keys {
     actions: mpsc::Receiver<Action>,

@@ -99,7 +99,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let values = match args.values {
         None => None,
-        // In another thread, so that a signal ends the program while the file (a pipe) has no data.
+        // Read in a separate thread: if the file is a pipe without data, a signal can still end the program.
         Some(file) => tokio::select! {
             read = tokio::task::spawn_blocking(move || values::read(&file)) => {
                 Some(read.map_err(|error| Failure::failed(format!("cannot read the values: {error}")))??)
@@ -193,7 +193,7 @@ async fn log(mut events: NodeEvents) {
             NodeEvent::Answered { peer, result } => {
                 tracing::info!(%peer, reqid = result.reqid(), success = result.is_success(), "response sent");
             }
-            // The library logs the others.
+            // The library logs all other events.
             _ => {}
         }
     }

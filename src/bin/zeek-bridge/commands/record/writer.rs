@@ -21,8 +21,8 @@ const BATCH: usize = 256 * 1024;
 /// The number of bytes after which the size of a recording is checked.
 const PART: usize = 4096;
 
-/// A recording cannot be split within a handshake or a frame, so it can become larger than `--rotate`. This is the maximum excess in
-/// bytes.
+/// A recording cannot be split within a handshake or a frame, so it can become larger than `--rotate`. This is the maximum
+/// excess in bytes.
 const MAX_EXCESS: u64 = 64 * 1024 * 1024;
 
 /// Maximum time for which a slow disk may delay a connection. After that, its recording is abandoned.

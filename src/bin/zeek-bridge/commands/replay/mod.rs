@@ -223,8 +223,8 @@ async fn endpoints(folder: &Path, side: Side) -> Result<[Option<EndpointId>; 2],
     Ok([ours, theirs])
 }
 
-/// Returns a new endpoint id for the played side. If its recorded id is smaller than that of the opposite side, the new id is
-/// smaller than almost every id; otherwise it is larger. So the originator of the handshake is the same side as in the recording.
+/// Returns a new endpoint id for the played side. If its recorded id is larger than that of the opposite side, the new id is
+/// larger than almost every id, otherwise smaller. So the originator of the handshake is the same side as in the recording.
 fn id_for([ours, theirs]: [Option<EndpointId>; 2]) -> std::io::Result<EndpointId> {
     let larger = ours.zip(theirs).is_some_and(|(ours, theirs)| ours > theirs);
     let random = EndpointId::random()?;
