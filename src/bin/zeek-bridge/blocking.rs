@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-/// Reads and writes without a buffer, and blocks whatever the mode of the file is.
+/// Reads and writes without a buffer. Blocks even if the file is in non-blocking mode.
 #[derive(Debug)]
 pub(crate) struct Blocking<F>(pub(crate) F);
 

@@ -96,7 +96,7 @@ fn action(event: &Event) -> Option<Action> {
     })
 }
 
-/// Asserts that the section KEYS of a manual page lists all keys, and no others. `sorts` are the keys of the command.
+/// Asserts that the section KEYS of a manual page lists exactly the keys that exist. `sorts` are the sort keys of the command.
 #[cfg(test)]
 pub(crate) fn assert_all_listed(manual: &str, sorts: impl Fn(char) -> bool) {
     let (_, keys) = manual.split_once("\nKEYS\n").unwrap();

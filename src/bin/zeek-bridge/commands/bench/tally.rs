@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Counts messages whose number is not below the first one that is counted.
+/// Counts messages from the number `first` on. Messages with lower numbers are ignored.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     first: Option<u64>,

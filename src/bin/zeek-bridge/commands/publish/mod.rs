@@ -271,7 +271,7 @@ impl Publisher<'_> {
         Ok(invalid)
     }
 
-    /// Publishes one line. The inner error is that of an invalid line.
+    /// Publishes one line. If the line is invalid, returns an inner error.
     async fn line(&self, number: u64, text: &[u8]) -> Result<Result<(), String>, Failure> {
         match message::parse(text) {
             Ok(value) => self.message(number, &value).await,
@@ -279,7 +279,7 @@ impl Publisher<'_> {
         }
     }
 
-    /// Publishes the message of a line. The inner error is that of a message that cannot be encoded.
+    /// Publishes the message of a line. If the message cannot be encoded, returns an inner error.
     async fn message(&self, number: u64, value: &Value) -> Result<Result<(), String>, Failure> {
         self.progress.start_line(number);
         loop {

@@ -60,7 +60,7 @@ pub(super) async fn forward(
     }
 }
 
-/// Forwards one direction until its end, which is then forwarded as well.
+/// Forwards one direction until its end, and then closes this direction at the receiver.
 async fn one_way(
     side: Side,
     mut from: ReadHalf<Stream>,

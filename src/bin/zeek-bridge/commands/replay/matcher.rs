@@ -63,7 +63,7 @@ pub(super) struct Matcher {
     early: HashMap<Key, VecDeque<(u64, Frame)>>,
     early_bytes: usize,
     received: u64,
-    /// For each topic, the last recorded frame whose counterpart was received.
+    /// For each topic, the last recorded frame for which the live frame was received.
     last: HashMap<Topic, u64>,
     /// The recorded frame with the filter of the live side.
     recorded_filter: Option<(u64, Frame)>,

@@ -104,7 +104,7 @@ fn unit(config: Option<&Path>) -> Result<String, Failure> {
             config.display()
         )));
     };
-    // In arguments, systemd expands $ and removes quotes and backslashes as well.
+    // In arguments, systemd also expands $, and removes quotes and backslashes.
     let config = config.replace('%', "%%").replace('$', "$$").replace('\\', r"\\").replace('"', "\\\"");
     let is_quoted =
         config.contains(|letter: char| letter.is_whitespace() || matches!(letter, '"' | '\'' | '\\'));
