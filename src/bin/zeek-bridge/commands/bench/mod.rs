@@ -57,7 +57,7 @@ struct RelayArgs {
     /// The relay; without it, one is started
     #[arg(long, value_name = "HOST:PORT", value_parser = connect_address)]
     publish_to: Option<HostPort>,
-    /// The address for subscribers, if it is another one
+    /// The address for subscribers, if it differs from --publish-to
     #[arg(long, value_name = "HOST:PORT", requires = "publish_to", value_parser = connect_address)]
     subscribe_at: Option<HostPort>,
     /// The process id of the relay, to report its CPU time and memory

@@ -53,7 +53,7 @@ struct ProgramArgs {
     #[arg(long, value_name = "DURATION", default_value = "4s", allow_negative_numbers = true,
           value_parser = answer_timeout)]
     answer_timeout: DurationArg,
-    /// Maximum number of COMMANDs that run at once; further dispatches wait, for at most the time of an answer
+    /// Maximum number of COMMANDs that run at once; more dispatches wait, for at most the time of an answer
     #[arg(long, value_name = "N", default_value = "8", requires = "exec",
           value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
     jobs: u16,

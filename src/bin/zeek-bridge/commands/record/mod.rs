@@ -78,8 +78,8 @@ pub(crate) struct RecordArgs {
     /// Continue in a new folder when all files of one have this size, such as 64MiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     rotate: Option<u64>,
-    /// Keep this number of recordings in DIR and remove the oldest; not those being written, nor those of another recorder
-    /// that is running
+    /// Keep this number of recordings in DIR and remove the oldest; recordings that are being written, and recordings of a
+    /// different recorder that is running, are never removed
     #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep: Option<NonZeroUsize>,
     #[command(flatten)]
