@@ -1,7 +1,7 @@
-//! Stdin, stdout and stderr, also where they are in non-blocking mode.
+//! Stdin, stdout and stderr, which may be in non-blocking mode.
 //!
-//! The mode belongs to the open file and not to this process: a parent, or any program on the same terminal, may have
-//! set it (O_NONBLOCK). Reads and writes that would block then fail with EAGAIN, and here wait instead.
+//! The mode (O_NONBLOCK) belongs to the open file and not to this process. A parent, or any program on the same terminal, may
+//! have set it. Reads and writes that would block then fail with EAGAIN. The types here wait in this case, and try again.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-/// Reads and writes without a buffer, and blocks whatever the mode of the file is.
+/// Reads and writes without a buffer. Blocks even if the file is in non-blocking mode.
 #[derive(Debug)]
 pub(crate) struct Blocking<F>(pub(crate) F);
 
@@ -24,7 +24,7 @@ impl<F: AsFd> Blocking<F> {
                 Ok(count) => return Ok(count),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => match poll(&mut [PollFd::new(&self.0, wait_for)], None) {
-                    // Also after an error or a hang-up, which the next call reports.
+                    // Also return after an error or a hang-up: the next read or write reports it.
                     Ok(_) | Err(Errno::INTR) => {}
                     Err(error) => return Err(error.into()),
                 },
@@ -59,7 +59,7 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&reader, true).unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
-        // More than a pipe holds, so that both sides have to wait.
+        // More bytes than a pipe holds, so that both sides have to wait.
         let sent: Vec<u8> = (0..=250).cycle().take(1 << 20).collect();
         let to_write = sent.clone();
         let writing = std::thread::spawn(move || Blocking(writer).write_all(&to_write));

@@ -1,4 +1,4 @@
-//! The options of this program that follow the advice in an error of the library, which names no options.
+//! The options of this program for the hint in an error of the library. The library itself names no options.
 
 use zeek_bridge::endpoint::ConnectError;
 use zeek_bridge::net::ConnectionFault;
@@ -29,7 +29,7 @@ fn for_peering(error: &PeeringError) -> &'static str {
     }
 }
 
-/// Returns the command that identifies the service at this address, if it has another kind of TLS or may not be a Broker.
+/// Returns the command that identifies the service at this address, if its TLS mode differs or it may not be a Broker.
 pub(crate) fn to_identify(address: &str, error: &ConnectError) -> String {
     let may_be_other_service = match error {
         ConnectError::TlsTimeout(_) => true,
@@ -71,7 +71,7 @@ pub(crate) fn for_tls(error: &TlsError) -> &'static str {
     }
 }
 
-/// Returns the setting that is the remedy. `setting` formats an option and its value.
+/// Returns the setting that fixes the error. `setting` formats an option and its value.
 pub(crate) fn for_credentials(remedy: Option<Remedy>, setting: impl Fn(&str, &str) -> String) -> String {
     match remedy {
         Some(Remedy::Passphrase) => format!(" (`{}`)", setting("passphrase-file", "FILE")),

@@ -49,7 +49,7 @@ impl Network {
         Ok(Network { address, retry, tls })
     }
 
-    /// Returns the address to connect to, if this does not listen.
+    /// Returns the address to connect to. `None` if the command listens.
     pub(crate) fn target(&self) -> Option<&str> {
         match &self.address {
             Address::Connect(target) => Some(target),
@@ -57,9 +57,9 @@ impl Network {
         }
     }
 
-    /// Connects or listens. Subscriptions must exist before, so that they are part of the first handshake.
+    /// Connects or listens. Create subscriptions before this call, so that they are part of the first handshake.
     ///
-    /// With `--tls auto`, waits until a probe has found the TLS of the peer. It is never changed after that.
+    /// With `--tls auto`, waits until a probe has found the TLS mode of the peer. The mode is never changed after that.
     pub(crate) async fn start(&self, endpoint: &Endpoint, persistence: Persistence) -> Result<(), Failure> {
         let (Address::Connect(address) | Address::Listen(address)) = &self.address;
         let tls = match &self.tls {
@@ -96,8 +96,8 @@ impl Network {
     }
 }
 
-/// Logs a warning if other hosts can reach the address and this TLS does not authenticate them. Called once for each address of
-/// a command. The links of a bridge have the same warning in its configuration.
+/// Logs a warning if the connection can leave this host, and this TLS mode does not authenticate peers. Called once for each
+/// address of a command. For the links of a bridge, the check of the configuration has the same warning.
 pub(crate) fn warn_of_exposure(tls: &Tls, address: &str) {
     if let Some(exposure) = Exposure::of(tls, address) {
         tracing::warn!(
@@ -110,8 +110,8 @@ pub(crate) fn warn_of_exposure(tls: &Tls, address: &str) {
 async fn reconnect(endpoint: Endpoint, mut status: StatusReceiver, target: String, tls: Tls, retry: Retry) {
     while let Some(status) = status.recv().await {
         if matches!(status, Status::PeerLost { .. } | Status::PeerRemoved { .. }) {
-            // The usual delay before reconnecting. Without it, the peer is likely not back yet, and this command may be
-            // about to end as well.
+            // Wait for the usual delay before reconnecting. Otherwise the peer is probably not available yet, and this
+            // command may be about to end.
             tokio::time::sleep(retry.first).await;
             endpoint.connect_with_retry(&target, tls, retry);
             return;
@@ -130,7 +130,7 @@ pub(crate) fn endpoint_with(config: EndpointConfig) -> Result<Endpoint, Failure>
         .map_err(|error| Failure::failed(format!("cannot get random bytes for the endpoint id: {error}")))
 }
 
-/// Leaves all peers gracefully. Returns true if a further signal interrupted this.
+/// Leaves all peers gracefully. Returns true if a signal interrupted this.
 pub(crate) async fn leave(endpoint: &Endpoint, signals: &mut Signals) -> bool {
     tokio::select! {
         () = endpoint.shutdown() => false,

@@ -12,7 +12,7 @@ pub(crate) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Re
     block_on_with(Runtime::new(), command)
 }
 
-/// Runs a command to its end on this runtime. Tasks that are still running are not waited for.
+/// Runs a command to its end on this runtime. Does not wait for tasks that are still running then.
 pub(crate) fn block_on_with(
     runtime: io::Result<Runtime>,
     command: impl Future<Output = Result<(), Failure>>,

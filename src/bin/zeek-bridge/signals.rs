@@ -11,13 +11,13 @@ use crate::output::Failure;
 
 /// A signal that repeats the last one within this time belongs to the same request.
 ///
-/// timeout(1) sends its signal twice: to its child, and to the process group that contains the child. The kernel
-/// merges the two only while the first is pending. If the copy counted as a second request, it would interrupt the
-/// graceful end, and peers would see a lost connection instead of a BYE. A user who presses Ctrl-C again because the
-/// end takes too long is slower than this.
+/// timeout(1) sends its signal twice: to its child, and to the process group that contains the child. The kernel merges the
+/// two signals only while the first one is pending. If the second one counted as a new request, it would interrupt the
+/// graceful end, and peers would see a lost connection instead of a BYE. A user who presses Ctrl-C a second time, because the
+/// end takes too long, is slower than this.
 const SAME_REQUEST: Duration = Duration::from_millis(500);
 
-/// Receives signals from the time it is created. One request that arrives between two calls of `next` is kept.
+/// Receives signals that arrive after its creation. If a request arrives between two calls of `next`, the second call returns it.
 pub(crate) struct Signals(mpsc::Receiver<()>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

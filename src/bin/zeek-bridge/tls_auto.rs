@@ -14,8 +14,8 @@ use crate::verdict::Verdict;
 /// Maximum time for each attempt of a probe.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// Probes the address, and returns anonymous TLS or off. Reports the choice to stderr. With `retry`, waits for a peer that cannot
-/// be reached yet.
+/// Probes the address, and returns anonymous TLS or off. Reports the choice on stderr. If the peer cannot be reached yet, probes
+/// again after the delays of `retry`, if there are any.
 ///
 /// # Errors
 /// Fails if the peer requires a certificate, or is not a Broker endpoint.
@@ -49,7 +49,7 @@ pub(crate) async fn choose(target: &str, retry: Option<Retry>) -> Result<Tls, Fa
     }
 }
 
-/// Returns whether the peer may only not be ready yet.
+/// Returns whether a later probe may succeed, because the peer may not be ready yet.
 fn is_temporary(found: &Found) -> bool {
     matches!(found, Found::Nothing(_) | Found::Other(OtherProtocol::Closed | OtherProtocol::Silent))
 }

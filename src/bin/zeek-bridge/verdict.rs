@@ -18,11 +18,11 @@ pub(crate) struct Verdict {
     pub(crate) kind: &'static str,
     /// The service in a sentence.
     pub(crate) summary: String,
-    /// The exit code; `None` for a Broker endpoint, and for the TLS of one.
+    /// The exit code. `None` for a Broker endpoint, and for TLS that may belong to one.
     pub(crate) exit: Option<Exit>,
-    /// How to connect to it.
+    /// How to connect to the service.
     pub(crate) reach: Option<Reach>,
-    /// Further advice.
+    /// Additional advice.
     pub(crate) notes: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Reach {
     /// The options of this program's network commands.
     pub(crate) options: Vec<String>,
-    /// The settings of the Zeek there.
+    /// The settings of the Zeek at this address.
     pub(crate) zeek: &'static [&'static str],
 }
 
@@ -134,7 +134,7 @@ fn notes(other: &OtherProtocol) -> &'static [&'static str] {
     }
 }
 
-/// Returns whether the service requests a certificate, and rejects clients without one.
+/// Returns whether the service requests a certificate, and rejects clients without a certificate.
 fn is_mutual(found: &CertificateTls) -> bool {
     found.asks_for.is_some() && matches!(found.without, Answer::Tls(_) | Answer::Other(OtherProtocol::Closed))
 }

@@ -57,7 +57,7 @@ fn agent() -> Result<Option<HostPort>, Failure> {
     let address = address.as_deref().unwrap_or(DEFAULT_ADDRESS);
     let port = port.unwrap_or_else(|| DEFAULT_AGENT_PORT.to_string());
     let number = port.strip_suffix("/tcp").unwrap_or(&port);
-    // Digits only: `parse` accepts a sign as well.
+    // Check for digits, because `parse` also accepts a sign.
     let is_number = number.bytes().all(|digit| digit.is_ascii_digit());
     if !is_number || number.parse::<u16>().is_err() {
         return Err(invalid(PORT, port_hint));

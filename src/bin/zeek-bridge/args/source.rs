@@ -9,7 +9,7 @@ const PREFIX: &str = "ZEEK_BRIDGE_";
 /// Where a setting is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The command line. The prefix is that of the options of one side, such as `listen-`, or empty.
+    /// The command line. The prefix is empty, or the prefix of the options of one side, such as `listen-`.
     CommandLine { prefix: &'static str },
     /// The environment variables of this program.
     Environment,

@@ -100,7 +100,7 @@ const ANONYMOUS_BUILD: &str =
     if cfg!(feature = "openssl") { "" } else { ", in a build with `--features openssl`" };
 
 impl TlsArgs {
-    /// Returns the TLS between two ends that both belong to this program, so that the user provides no certificates.
+    /// Returns the TLS mode between two ends that both belong to this program. No certificates of the user are needed for it.
     pub(crate) fn between_own(&self) -> Result<TlsMode, Failure> {
         match self.certificates.as_options().as_slice() {
             [] => Ok(self.tls.unwrap_or(TlsMode::Off)),
@@ -205,7 +205,7 @@ impl TlsArgs {
         Ok(())
     }
 
-    /// Returns the options that imply mutual TLS, without another option.
+    /// Returns TLS options with only these certificates, which imply mutual TLS.
     pub(crate) fn of_certificates(certificates: CertificateArgs) -> Self {
         TlsArgs { tls: None, certificates }
     }
@@ -220,7 +220,7 @@ impl TlsArgs {
         self.tls.is_some()
     }
 
-    /// Returns how well these options protect a connection; more is better.
+    /// Returns how well these options protect a connection. A higher number means better protection.
     pub(crate) fn strength(&self) -> u8 {
         match self.tls {
             Some(TlsMode::Off | TlsMode::Auto) => 0,

@@ -1,6 +1,6 @@
 //! Sections of the manual pages on formats and limits, which are too long for `--help`.
 
-/// For a command, headings in capitals and paragraphs, separated by empty lines.
+/// The sections for each command: headings in capitals and paragraphs, separated by empty lines.
 pub(super) const DETAILS: &[(&str, &str)] = &[
     ("tap", include_str!("details/tap.txt")),
     ("record", include_str!("details/record.txt")),

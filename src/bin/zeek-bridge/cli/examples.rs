@@ -184,7 +184,7 @@ const PROGRAM: &str = "
   # Help on one command
   zeek-bridge help node";
 
-/// Adds the examples to the long help of each command, and to each help where to find the rest.
+/// Adds the examples to the long help of each command. Adds to each help where to find more information.
 pub(crate) fn add(command: Command) -> Command {
     let command = add_to(with_end(command), &[], PROGRAM);
     EXAMPLES.iter().fold(command, |command, (path, text)| add_to(command, path, text))
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    /// A command that only contains others.
+    /// A command that only has subcommands.
     const WITHOUT: &str = "zeek-bridge bench";
 
     /// Returns every command with its full name.

@@ -33,7 +33,7 @@ use details::DETAILS;
 pub(crate) const MANUAL: Manual =
     Manual { details: DETAILS, ends: manual::sections, end_of_help: manual::END_OF_HELP };
 
-/// The heading of the options of all commands, which follow those of the command.
+/// The heading of the options that all commands have. In the help, they follow the command's own options.
 const GLOBAL: &str = "Global options";
 
 /// The commands whose connection options can be set by variables and profiles.
@@ -87,7 +87,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Returns the minimum number of times that `-v` counts as given.
+    /// Returns the minimum log level of the command, as a number of `-v` options.
     pub(crate) fn least_verbose(&self) -> u8 {
         match self {
             Command::Tap(args) if args.follow => 1,

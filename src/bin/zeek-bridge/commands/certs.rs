@@ -29,7 +29,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// The longest commonName of X.509.
 const MAX_NAME: usize = 64;
 
-/// Certificates are valid from this time before they are issued, for hosts whose clocks are slow.
+/// The validity of a certificate begins this time before it is issued, for hosts whose clocks are slow.
 const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -331,7 +331,7 @@ fn print_usage(
     printed
 }
 
-/// Returns the text of a path that can be printed as it is, for a shell and for Zeek.
+/// Returns the text of a path, if it can be printed unchanged for a shell and for Zeek.
 fn check_directory(directory: &Path) -> Result<&str, Failure> {
     directory.to_str().filter(|text| !text.contains(steers)).ok_or_else(|| {
         Failure::failed(format!(
@@ -422,7 +422,7 @@ fn read_file(path: &Path, missing: &str) -> Result<String, Failure> {
         Failure::failed(format!("cannot read {}: {error}; {hint}", path.display()))
     };
     let mut text = String::new();
-    // Does not wait for the writer of a pipe.
+    // Do not wait for the writer of a pipe.
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
     let read = file.and_then(|file| match file.metadata()?.file_type().is_fifo() {

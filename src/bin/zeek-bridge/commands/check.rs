@@ -31,7 +31,7 @@ pub(crate) struct CheckArgs {
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let read = ConfigFile::read(&args.config);
-    // Files and addresses are tested even if there are errors elsewhere in the file, so that all are reported at once.
+    // Files and addresses are tested even if the configuration has errors, so that all errors are reported at once.
     let (references, mut findings) = match &read {
         Ok(file) => {
             let findings = Findings { source: &file.source, errors: Vec::new(), warnings: file.warnings() };
@@ -77,7 +77,7 @@ impl Findings<'_> {
         self.warnings.push(self.source.locate(diagnostic));
     }
 
-    /// Writes them to stderr, in the order of the file.
+    /// Writes the errors and warnings to stderr, in the order of the file.
     fn report(&mut self) {
         for list in [&mut self.errors, &mut self.warnings] {
             list.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));

@@ -110,7 +110,7 @@ impl Request {
     }
 }
 
-/// Prints the answers. With `fail`, a failure that a node reports is one of the command.
+/// Prints the answers. With `fail`, the command fails if a node reports a failure.
 fn print(outcome: &Outcome, fail: bool) -> Result<(), Failure> {
     let mut output = Output::new();
     for (node, result) in &outcome.answers {

@@ -43,7 +43,7 @@ fn encode(line: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
 fn offset(line: &[u8], error: &JsonError) -> Option<u64> {
     let JsonError::Syntax(message) = error else { return None };
     let error = serde_json::from_slice::<Json>(line).err()?;
-    // serde_json may report another error here, as it limits the depth of nesting; then the offset is unknown.
+    // serde_json limits the depth of nesting, so it may report a different error than the parser. The offset is then unknown.
     (error.to_string() == message.strip_prefix("not JSON: ").unwrap_or(message))
         .then(|| error.column().saturating_sub(1).try_into().ok())
         .flatten()

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
     let file = args.file.display();
     let created = OpenOptions::new().write(true).create_new(true).open(&args.file);
     let written = created.and_then(|mut to| {
-        // An incomplete file would be in the way of the next attempt.
+        // Remove an incomplete file: an existing file would prevent the next attempt.
         to.write_all(text.as_bytes()).inspect_err(|_| _ = std::fs::remove_file(&args.file))
     });
     written.map_err(|error| match error.kind() {

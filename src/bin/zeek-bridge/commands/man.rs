@@ -48,7 +48,7 @@ pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Resul
 
 /// The texts of manual pages that are not in the help.
 pub(crate) struct Manual {
-    /// Further sections for some commands.
+    /// Additional sections for some commands.
     pub(crate) details: &'static [(&'static str, &'static str)],
     /// Returns the last sections of a command's page.
     pub(crate) ends: fn(&str) -> Vec<&'static str>,

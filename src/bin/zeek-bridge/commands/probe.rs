@@ -48,7 +48,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let (HostPort(target), tls) =
         settings::choose_for_probe(args.target.or(args.connect), args.profile.profile, own)?;
     let target = &target;
-    // Other TLS options have no certificates to present.
+    // A probe only uses the certificates to present, so all other TLS options are ignored.
     let tls = tls.filter(|tls| tls.args.has_certificates());
     let ours = match tls.as_ref().map(settings::TlsSettings::load).transpose()? {
         Some(TlsChoice::Fixed(Tls::Mutual(mutual))) => Some(mutual),
@@ -75,7 +75,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     verdict.exit.map_or(Ok(()), |exit| Err(Failure::Reported(exit)))
 }
 
-/// Returns what a Broker endpoint revealed.
+/// Returns the information that a Broker endpoint has sent.
 fn broker(found: &Found) -> Option<&BrokerInfo> {
     let answer = match found {
         Found::Plain(broker) => return Some(broker),

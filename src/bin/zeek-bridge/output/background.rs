@@ -22,7 +22,7 @@ pub(crate) struct BackgroundOutput {
 #[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// Notifies the thread that there is something to write, or that the queue is complete.
+    /// Notifies the thread that lines were queued, or that the queue is complete.
     filled: Condvar,
     /// Notifies waiting tasks that the thread has taken or written the queue, or has ended.
     progress: Notify,
@@ -51,7 +51,7 @@ impl Queue {
 /// The result of writing all lines.
 pub(crate) struct Written {
     pub(crate) result: Result<(), Failure>,
-    /// The number of queued lines that are not known to be written.
+    /// The number of queued lines that may not have been written.
     pub(crate) unwritten: u64,
 }
 
@@ -73,7 +73,7 @@ impl BackgroundOutput {
         BackgroundOutput { shared, end }
     }
 
-    /// Queues a line. Waits while the queue is full. Lines are discarded once stdout cannot be written to, see
+    /// Queues a line. Waits while the queue is full. After an error of stdout, lines are discarded: see
     /// [`BackgroundOutput::ended`].
     pub(crate) async fn line(&self, line: impl Into<Vec<u8>>) {
         let mut line = line.into();
@@ -81,8 +81,7 @@ impl BackgroundOutput {
         self.text(&line, 1).await;
     }
 
-    /// Queues text unchanged. Waits while the queue is full. It completes `lines` of the lines that
-    /// [`Written::unwritten`] counts.
+    /// Queues text unchanged. Waits while the queue is full. The text counts as `lines` lines in [`Written::unwritten`].
     pub(crate) async fn text(&self, text: &[u8], lines: u64) {
         self.when(|queue| {
             if queue.ended {
@@ -212,7 +211,7 @@ mod tests {
                 }
             };
             tokio::pin!(push);
-            // Nothing is written meanwhile, so it waits once the queue is full.
+            // Nothing is written at this time, so queuing waits when the queue is full.
             std::future::poll_fn(|context| {
                 assert!(push.as_mut().poll(context).is_pending());
                 std::task::Poll::Ready(())

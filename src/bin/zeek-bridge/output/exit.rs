@@ -114,7 +114,7 @@ fn exit_of(error: &ConnectError) -> Exit {
         ConnectError::Peering(error) => match error {
             PeeringError::Refused { .. } | PeeringError::ClosedInHandshake { .. } => Exit::Refused,
             PeeringError::HandshakeTimeout { .. } | PeeringError::Silent => Exit::Timeout,
-            // A TLS handshake or alert: one side has TLS enabled, the other has not.
+            // The length is the start of a TLS handshake or alert record: TLS is enabled on one side only.
             PeeringError::Framing(FrameError::TooLarge {
                 protocol: Some(ForeignProtocol::TlsHandshake | ForeignProtocol::TlsAlert),
                 ..

@@ -25,7 +25,7 @@ impl Object {
         self.with_text(name, &value.into().to_string())
     }
 
-    /// Adds a member whose value is JSON already.
+    /// Adds a member whose value is JSON text. Line breaks in it are replaced by spaces.
     #[must_use]
     pub(crate) fn with_text(mut self, name: &'static str, value: &str) -> Self {
         self.name(name);
@@ -34,7 +34,7 @@ impl Object {
         self
     }
 
-    /// Adds a member whose value is JSON on one line already.
+    /// Adds a member whose value is JSON text without line breaks.
     #[must_use]
     pub(crate) fn with_bytes(mut self, name: &'static str, value: &[u8]) -> Self {
         self.name(name);

@@ -10,7 +10,7 @@ use super::escape::steers;
 /// Maximum number of combining characters, such as accents, on one character.
 const MAX_MARKS: usize = 4;
 
-/// A line of untrusted text. Once it is full, writing fails, so that `Display` stops to format text that is not visible.
+/// A line of untrusted text. When the line is full, writing fails, so that `Display` does not format text that is not visible.
 pub(crate) struct Line<'a> {
     to: &'a mut String,
     /// Maximum number of columns; `None` if it is not limited.
@@ -104,7 +104,7 @@ impl Write for Line<'_> {
             let mark = letter.width() == Some(0);
             self.marks = if mark { self.marks.saturating_add(1) } else { 0 };
             let space = self.word && letter.is_whitespace();
-            // Also the backslash: otherwise a peer could imitate an escape.
+            // Also escape the backslash. Otherwise, a peer could imitate an escape.
             if steers(letter) || letter == '\\' && !self.escaped {
                 letter.escape_default().try_for_each(|letter| self.letter(letter))?;
             } else if space || self.marks > MAX_MARKS {
@@ -177,7 +177,7 @@ mod tests {
             (5, "abcdef", "abcd…"),
             (1, "ab", "…"),
             (0, "a", "…"),
-            // Two columns each.
+            // Each character takes two columns.
             (4, "東京", "東京"),
             (4, "東京a", "東…"),
             (5, "東京都", "東京…"),

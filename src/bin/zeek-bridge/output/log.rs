@@ -27,7 +27,7 @@ pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(directives.as_deref().unwrap_or(default)).map_err(|error| {
         Failure::usage(format!("RUST_LOG: {error}; set it to a level such as debug, or unset it"))
     })?;
-    // By the same rules as `--help`: NO_COLOR, CLICOLOR_FORCE, CLICOLOR, TERM, and whether stderr is a terminal.
+    // The same rules as for `--help` select colors: NO_COLOR, CLICOLOR_FORCE, CLICOLOR, TERM, and whether stderr is a terminal.
     let color = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let write = |line: &[u8]| {
         // A closed stderr is not an error.

@@ -29,8 +29,7 @@ fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
     SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Shows progress. The line is removed when this is dropped. Nothing is shown if stderr is not a terminal or the command
-/// is short.
+/// Shows progress. The line is removed on drop. Nothing is shown if stderr is not a terminal, or if the command ends quickly.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -75,7 +74,7 @@ impl Progress {
         }
     }
 
-    /// Removes the line before other output.
+    /// Removes the line, so that something else can be printed.
     pub(crate) fn finish(self) {}
 }
 

@@ -1,4 +1,4 @@
-//! Rates, as numbers that people read.
+//! Rates in a readable form.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(crate) fn per_second(count: u64, time: Duration) -> u64 {
     per_ten_seconds(count, time) / 10
 }
 
-/// Returns a rate per second as text of at most 7 characters up to 99,999 millions.
+/// Returns a rate per second as text. Rates up to 99,999 millions have at most 7 characters.
 pub(crate) fn rate(count: u64, time: Duration) -> String {
     match per_ten_seconds(count, time) {
         tenths @ ..1000 => format!("{}.{}", tenths / 10, tenths % 10),

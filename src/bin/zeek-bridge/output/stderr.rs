@@ -1,6 +1,7 @@
-//! Stderr. Lines are written completely, even if that blocks. The exception is the log of a command that must not stop if stderr
-//! is not read: a thread writes it, and lines are dropped while its queue is full. If stderr is a terminal, messages are buffered
-//! while a live screen is drawn on it.
+//! Output to stderr. Lines are written completely, even if this blocks.
+//!
+//! There are two exceptions. Some commands must not stop if stderr is not read: a thread writes their log, and log lines are
+//! dropped while the queue of the thread is full. If stderr is a terminal, messages are buffered while a live screen is shown.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -33,14 +34,14 @@ fn held() -> MutexGuard<'static, Option<Held>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The number of log lines that are queued for the thread. Further ones are dropped and counted.
+/// Maximum number of log lines that are queued for the thread. If the queue is full, lines are dropped and counted.
 const QUEUED: usize = 1024;
 
-/// The queue of the thread, once it is started.
+/// The queue of the thread, if the thread was started.
 static QUEUE: OnceLock<NonBlocking> = OnceLock::new();
 
-/// Starts a thread that writes the log, unless stderr is a terminal. When the guard is dropped, the thread writes what is queued,
-/// for at most about a second.
+/// Starts a thread that writes the log, unless stderr is a terminal. When the guard is dropped, the thread writes the queued lines.
+/// This takes at most about a second.
 pub(crate) fn start_log_thread() -> Option<WorkerGuard> {
     if io::stderr().is_terminal() {
         return None;
@@ -53,7 +54,7 @@ pub(crate) fn start_log_thread() -> Option<WorkerGuard> {
     Some(guard)
 }
 
-/// The writer of the log. It never blocks once the thread is started.
+/// The writer of the log. It never blocks if the thread was started.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LogWriter;
 
@@ -70,15 +71,15 @@ impl Write for LogWriter {
     }
 }
 
-/// Writes the lines of a queue, and how many of them were dropped because it was full.
+/// Writes the lines of a queue, and a notice with the number of lines that were dropped because the queue was full.
 ///
-/// The thread calls `flush` each time the queue is empty. Only then is the number written, so that a slow reader does not
-/// receive a notice with each line. All lines before the dropped ones are written by then.
+/// The thread calls `flush` each time the queue is empty. The notice is written only then, so that a slow reader does not receive
+/// a notice with each line. At this time, all lines before the dropped lines have been written.
 struct WithDropNotice<W, D> {
     to: W,
     /// Returns the number of lines that were dropped since the start.
     dropped: D,
-    /// How many of them are reported.
+    /// The number of dropped lines that were reported.
     reported: usize,
 }
 
@@ -101,7 +102,7 @@ impl<W: Write, D: Fn() -> usize> Write for WithDropNotice<W, D> {
 /// Prints a line. Control characters in it are escaped, because it can contain text from peers and names of files. A closed
 /// stderr is not an error.
 pub(crate) fn print_line(line: fmt::Arguments<'_>) {
-    // In one write, so that no other output separates its parts.
+    // Use a single write, so that no output of other processes or threads can appear within the line.
     let _ = Stderr.write_all(format!("{}\n", printable(&line.to_string())).as_bytes());
 }
 
@@ -118,7 +119,7 @@ impl Write for Stderr {
         Ok(message.len())
     }
 
-    // In one write.
+    // Use a single write.
     fn write_fmt(&mut self, message: fmt::Arguments<'_>) -> io::Result<()> {
         self.write_all(message.to_string().as_bytes())
     }

@@ -29,7 +29,7 @@ impl Output {
 
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         let result = self.stdout.write_all(&self.lines).and_then(|()| self.stdout.flush());
-        // A failed write is not repeated.
+        // Discard the lines: a failed write is not repeated.
         self.lines.clear();
         self.lines.shrink_to(BUFFERED);
         result.map_err(|error| failure(&error))

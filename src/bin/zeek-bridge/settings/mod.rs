@@ -1,8 +1,12 @@
-//! The address and TLS options of a command: from the command line, then from a profile that it names, then from the environment,
-//! then from a profile that the environment names, or the default one.
+//! The address and TLS options of a command. These are the sources; earlier ones have priority:
 //!
-//! The address and the TLS options are chosen separately. The first source that sets any TLS option replaces all TLS options of
-//! the later ones, so that no combination of sources results in a TLS that none of them chose.
+//! 1. the command line;
+//! 2. the profile that the command line names;
+//! 3. the environment;
+//! 4. the profile that the environment names, or the default profile.
+//!
+//! The address and the TLS options are chosen separately. All TLS options are taken from the first source that sets any of them.
+//! A mixture of several sources could result in a TLS mode that no source has chosen.
 
 mod environment;
 mod profile;
@@ -28,7 +32,7 @@ pub(crate) struct Settings {
 pub(crate) struct TlsSettings {
     pub(crate) args: TlsArgs,
     source: Source,
-    /// A later source that sets TLS options as well, which are not used.
+    /// The next source that also sets TLS options. Its TLS options are not used.
     unused: Option<Source>,
 }
 
@@ -40,8 +44,8 @@ struct Layer {
     tls: TlsArgs,
 }
 
-/// Chooses the settings of a command. `agent` returns the address in the variables of Zeek's Management framework, which precede
-/// the variables of this program.
+/// Chooses the settings of a command. `agent` returns the address in the variables of Zeek's Management framework. These variables
+/// have priority over the variables of this program.
 pub(crate) fn choose(
     args: NetworkArgs,
     agent: impl FnOnce() -> Result<Option<Address>, Failure>,
@@ -108,12 +112,13 @@ fn no_address(hint: &str) -> Failure {
 /// The settings of the environment and of a profile, in order of precedence.
 struct Layers {
     layers: Vec<Layer>,
-    /// Whether the command line names the profile, which then is the first layer.
+    /// Whether the command line names the profile. The profile is then the first layer.
     is_profile_named: bool,
 }
 
 impl Layers {
-    /// Reads them. If the command line is complete, only a profile that it names is read, to report errors in it.
+    /// Reads the layers. If `complete`, the command line needs none of them; a profile that it names is still read, to report
+    /// errors in the profile.
     fn new(profile: Option<String>, complete: bool) -> Result<Self, Failure> {
         if complete && profile.is_none() {
             return Ok(Layers { layers: Vec::new(), is_profile_named: false });
@@ -125,7 +130,7 @@ impl Layers {
         })?;
         let mut layers: Vec<Layer> = [environment::read()?].into_iter().chain(profile).collect();
         if is_profile_named {
-            // It is as explicit as an option; a variable may have been set long ago.
+            // A profile that the command line names is as explicit as an option. A variable may have been set long ago.
             layers.reverse();
         }
         Ok(Layers { layers, is_profile_named })
@@ -165,7 +170,7 @@ impl TlsSettings {
     /// Reads the certificates, if there are any.
     pub(crate) fn load(&self) -> Result<TlsChoice, Failure> {
         self.args.choose(&self.source).map_err(|failure| match (&self.unused, failure) {
-            // An option may be missing that the other source sets.
+            // The option that is missing may be set in the unused source.
             (Some(unused), Failure::Error(Exit::Usage, message)) if !self.args.has_mode() => {
                 Failure::usage(format!(
                     "{message}; the TLS options of {unused} are not used, because {} sets TLS options",
@@ -176,7 +181,7 @@ impl TlsSettings {
         })
     }
 
-    /// Returns the setting of an option in the notation of the source of these.
+    /// Returns an option with its value in the notation of [`TlsSettings::source`].
     pub(crate) fn setting(&self, option: &str, value: &str) -> String {
         self.source.setting(option, value)
     }

@@ -55,7 +55,7 @@ struct Profile {
     tls_backend: Option<Spanned<String>>,
 }
 
-/// Returns the settings of this profile, or without a name, of the default one if it exists.
+/// Returns the settings of the named profile. Without a name, returns those of the default profile, if it exists.
 pub(super) fn read(name: Option<String>) -> Result<Option<Layer>, Failure> {
     let Some(path) = path() else {
         let Some(name) = name else { return Ok(None) };

@@ -17,13 +17,13 @@ pub(crate) enum Action {
     Quit,
     /// Stop the process, as the shell does on Ctrl-Z.
     Suspend,
-    /// Another key.
+    /// Any key without a fixed meaning.
     Key(char),
-    /// The terminal has another size, or its content was overwritten.
+    /// The size of the terminal has changed, or its content was overwritten.
     Redraw,
 }
 
-/// Reads keys in a thread, until it is dropped.
+/// Reads keys in a thread. The thread ends on drop.
 #[derive(Debug)]
 pub(super) struct Keys {
     actions: mpsc::Receiver<Action>,
@@ -96,7 +96,7 @@ fn action(event: &Event) -> Option<Action> {
     })
 }
 
-/// Asserts that the section KEYS of a manual page lists all keys, and no others. `sorts` are the keys of the command.
+/// Asserts that the section KEYS of a manual page lists exactly the keys that exist. `sorts` are the sort keys of the command.
 #[cfg(test)]
 pub(crate) fn assert_all_listed(manual: &str, sorts: impl Fn(char) -> bool) {
     let (_, keys) = manual.split_once("\nKEYS\n").unwrap();

@@ -40,7 +40,7 @@ impl Live {
     /// Starts to read keys and signals of the terminal.
     pub(crate) fn start(&mut self) {
         self.hold = Some(Hold::new());
-        // Without it, SIGTSTP and SIGQUIT leave the screen on the terminal, which is in raw mode.
+        // If this fails, SIGTSTP and SIGQUIT do not restore the terminal: the screen remains, and so does raw mode.
         self.signals = TerminalSignals::new().ok();
         self.keys = Keys::start();
     }
@@ -73,7 +73,7 @@ impl Live {
     pub(crate) async fn suspend(&mut self, output: &BackgroundOutput) {
         self.screen.leave(output).await;
         let _ = timeout(LEAVING, output.idle()).await;
-        // Write the buffered messages to the terminal as it was before.
+        // Write the buffered messages now that the terminal is restored.
         self.hold = None;
         signals::suspend();
         self.hold = Some(Hold::new());
@@ -86,7 +86,7 @@ impl Live {
     }
 }
 
-/// Escapes what could affect the terminal. Backslashes of earlier escapes stay.
+/// Escapes characters that could affect the terminal. Backslashes of earlier escapes are not escaped again.
 fn escaped(message: &str) -> String {
     let mut escaped = String::new();
     Line::new(&mut escaped, None, false).put_escaped(Style::new(), message);

@@ -1,4 +1,4 @@
-//! The terminal that stdout may be, and screens that are drawn on it.
+//! The terminal of stdout, if stdout is a terminal, and the screens that are drawn on it.
 
 mod keys;
 mod live;
@@ -13,13 +13,13 @@ pub(crate) use self::keys::assert_all_listed;
 pub(crate) use self::live::{Live, Surroundings};
 pub(crate) use self::order::Order;
 
-/// Returns the columns and lines of the terminal that stdout is, if they are known.
+/// Returns the columns and lines of stdout's terminal. `None` if stdout is not a terminal, or its size is unknown.
 pub(crate) fn size() -> Option<(u16, u16)> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
-/// Returns the columns of the terminal that stdout is, if they are known.
+/// Returns the columns of stdout's terminal. `None` if stdout is not a terminal, or its size is unknown.
 pub(crate) fn columns() -> Option<usize> {
     size().map(|(columns, _)| columns.into())
 }
@@ -31,8 +31,8 @@ pub(crate) fn can_draw() -> bool {
     io::stdout().is_terminal() && !dumb && !is_in_background()
 }
 
-/// Returns whether another process group is in the foreground of stdout's terminal. There is none if stdout is not the
-/// terminal that controls this process.
+/// Returns whether a different process group is in the foreground of stdout's terminal. Returns `false` if this terminal does not
+/// control this process.
 fn is_in_background() -> bool {
     rustix::termios::tcgetpgrp(io::stdout()).is_ok_and(|group| group != rustix::process::getpgrp())
 }

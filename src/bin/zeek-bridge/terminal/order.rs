@@ -13,7 +13,7 @@ impl<C: Copy + PartialEq> Order<C> {
         Order { column, reversed: false }
     }
 
-    /// Sorts by a column, or the other way round if it is the current one.
+    /// Sorts by a column. Reverses the order if the rows are already sorted by this column.
     pub(crate) fn select(&mut self, column: C) {
         let reversed = self.column == column && !self.reversed;
         *self = Order { column, reversed };

@@ -18,8 +18,8 @@ use crate::output::BackgroundOutput;
 
 /// The terminal, from the first drawing to [`leave`](Self::leave).
 ///
-/// All bytes go through [`BackgroundOutput`], because the terminal may not read: a frame is skipped while the last one is
-/// not written.
+/// All bytes go through [`BackgroundOutput`], because the terminal may stop reading. While the previous frame is not written
+/// completely, new frames are skipped.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
     terminal: Option<Terminal<CrosstermBackend<Sink>>>,
@@ -84,7 +84,7 @@ impl Write for Sink {
     }
 }
 
-/// The terminal passes on each key at once, Ctrl-C included, and does not show it.
+/// Raw mode: the terminal passes on each key at once, including Ctrl-C, and does not show it.
 #[derive(Debug)]
 struct RawMode;
 

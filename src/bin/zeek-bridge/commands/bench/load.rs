@@ -22,11 +22,11 @@ const CONNECTING: usize = 64;
 /// The approximate number of bytes of one write.
 const WRITE: usize = 64 * 1024;
 
-/// The delay before the second message that tests whether the subscriptions have arrived. It doubles with each further
-/// message, because there may be many subscribers.
+/// The delay between the first and the second message that test whether the subscriptions have arrived. The delay doubles with
+/// each message, because there may be many subscribers.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The silence after which the last message is considered lost.
+/// If no message arrives for this time, the last message may be lost, and one more message is published.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// The target of the load, and the options.
@@ -40,7 +40,7 @@ pub(super) struct Target {
     pub(super) timeout: Duration,
 }
 
-/// How much is published.
+/// The amount to publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Amount {
     Count(u64),
@@ -70,12 +70,12 @@ pub(super) struct Load {
 /// The messages that a subscriber has received.
 #[derive(Debug, Default)]
 struct Subscriber {
-    /// One more than the highest number received.
+    /// The highest received number plus one.
     arrived: AtomicU64,
     tally: Mutex<Tally>,
 }
 
-/// The number that the publisher waits for at all subscribers.
+/// The number that all subscribers must reach before the publisher continues.
 #[derive(Debug, Default)]
 struct WaitedFor {
     number: AtomicU64,
@@ -127,11 +127,11 @@ impl Load {
         Ok(load)
     }
 
-    /// Publishes until every subscriber has received a message, and counts from then on. A message can arrive only if it was
-    /// published after the relay had received the subscription.
+    /// Publishes until every subscriber has received a message, and starts to count after that. A subscriber receives only
+    /// messages that are published after the relay has received its subscription.
     pub(super) async fn settle(&mut self) -> Result<(), Failure> {
         let mut question = self.pattern.frames(1);
-        // After a later test message arrived, the earlier ones cannot arrive any more.
+        // Two rounds: when a message of the second round has arrived, no earlier test message can arrive any more.
         for first in [true, false] {
             let wanted = if first { 1 } else { self.next.saturating_add(1) };
             let asking = Instant::now();
@@ -198,7 +198,8 @@ impl Load {
         self.drain().await
     }
 
-    /// Waits for the last message. After a silence, it may be lost; one more message shows whether it is.
+    /// Waits for the last message. If nothing arrives for [`SILENCE`], the last message may be lost. One more message is then
+    /// published: if it arrives, the earlier one is lost.
     async fn drain(&mut self) -> Result<(), Failure> {
         let mut question = self.pattern.frames(1);
         let (mut arrived, mut last) = (self.arrived(), Instant::now());
@@ -216,8 +217,8 @@ impl Load {
         }
     }
 
-    /// Publishes single messages, each when all subscribers have received the one before. Adds to `took` the time of each
-    /// until the last subscriber received it.
+    /// Publishes single messages. Each one is published when all subscribers have received the previous one. Adds to `took` the
+    /// time from publishing each message until the last subscriber has received it.
     pub(super) async fn round_trips(&mut self, count: u64, took: &mut Vec<Duration>) -> Result<(), Failure> {
         let progress = Progress::new(Some(count), "round trips");
         let mut frame = self.pattern.frames(1);
@@ -245,11 +246,11 @@ impl Load {
         sent.map_err(|error| self.publisher_ended(&error))
     }
 
-    /// Waits until the message before this number, or a later one, has arrived at all subscribers. Returns one more than the
-    /// number of the last message that has.
+    /// Waits until all subscribers have received message `number - 1` or a later one. Returns the number of the last message that
+    /// all subscribers have received, plus one.
     async fn until_arrived(&mut self, number: u64) -> Result<u64, Failure> {
         self.waited_for.number.store(number, SeqCst);
-        // Subscribers that have received it are not checked again.
+        // The number of subscribers that have received the message. They are not checked again.
         let mut behind = 0usize;
         loop {
             let has_it = |subscriber: &&Arc<Subscriber>| subscriber.arrived.load(SeqCst) >= number;
@@ -285,12 +286,12 @@ impl Load {
         }
     }
 
-    /// Returns one more than the highest number that this subscriber has received.
+    /// Returns the highest number that this subscriber has received, plus one.
     fn arrived_with(&self, subscriber: usize) -> u64 {
         self.subscribers.get(subscriber).map_or(0, |subscriber| subscriber.arrived.load(SeqCst))
     }
 
-    /// Returns one more than the number of the last message that has arrived at all subscribers.
+    /// Returns the number of the last message that all subscribers have received, plus one.
     fn arrived(&self) -> u64 {
         self.subscribers.iter().map(|subscriber| subscriber.arrived.load(SeqCst)).min().unwrap_or_default()
     }
@@ -300,7 +301,7 @@ impl Load {
         self.next.saturating_sub(self.first)
     }
 
-    /// Returns how many of them have arrived at all subscribers.
+    /// Returns the number of counted messages that all subscribers have received.
     pub(super) fn arrived_everywhere(&self) -> u64 {
         self.arrived().saturating_sub(self.first)
     }
@@ -312,7 +313,7 @@ impl Load {
             .fold(Received::default(), |sum, subscriber| sum.and(subscriber.tally().received))
     }
 
-    /// Leaves after everything that was published.
+    /// Ends the peerings after everything was sent.
     pub(super) async fn leave(mut self) {
         self.stop.send_replace(true);
         self.publisher.leave().await;
@@ -395,8 +396,8 @@ impl Subscriber {
             })?;
             drop(tally);
             self.arrived.store(arrived, SeqCst);
-            // The publisher checks after it has stored the number that it waits for, and this task reads that number after
-            // it has stored its own progress. So no wake-up is missed.
+            // No wake-up is missed: the publisher stores the number that it waits for before it checks the progress, and this
+            // task stores its progress before it reads that number.
             if (before..arrived).contains(&waited_for.number.load(SeqCst).saturating_sub(1)) {
                 waited_for.arrived.notify_one();
             }

@@ -57,7 +57,7 @@ struct RelayArgs {
     /// The relay; without it, one is started
     #[arg(long, value_name = "HOST:PORT", value_parser = connect_address)]
     publish_to: Option<HostPort>,
-    /// The address for subscribers, if it is another one
+    /// The address for subscribers, if it differs from --publish-to
     #[arg(long, value_name = "HOST:PORT", requires = "publish_to", value_parser = connect_address)]
     subscribe_at: Option<HostPort>,
     /// The process id of the relay, to report its CPU time and memory
@@ -106,7 +106,7 @@ struct RelayArgs {
 
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let What::Relay(args) = args.what;
-    // One thread: received messages need no wake-up of another thread, and the other cores are left to the relay.
+    // Use a single thread: then received messages need not wake a second thread, and the relay can use all other cores.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime::block_on_with(runtime, relay(&args))
 }
@@ -212,7 +212,7 @@ struct Interruptible<'a> {
 }
 
 impl Interruptible<'_> {
-    /// After the first signal, published messages are still waited for; after the second, they are not.
+    /// After the first signal, this still waits for messages that were published. After the second signal, it does not.
     async fn run(&mut self, measuring: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
         let mut measuring = pin!(measuring);
         tokio::select! {

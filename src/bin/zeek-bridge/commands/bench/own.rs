@@ -1,4 +1,4 @@
-//! The relay that is measured if none is given: `zeek-bridge run` in another process, on loopback.
+//! The relay that is measured if none is given: `zeek-bridge run` in a separate process, on loopback.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -58,7 +58,8 @@ impl OwnRelay {
             .env("RUST_LOG", "error")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            // A process group of its own, so that Ctrl-C reaches this process only: it reports before the relay ends.
+            // Run the relay in a separate process group, so that Ctrl-C does not reach it. This process can then print its report
+            // before the relay ends.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()

@@ -1,4 +1,4 @@
-//! The messages of a benchmark: an event that is encoded once and in which only the number changes.
+//! The messages of a benchmark. The event is encoded once, and only its number changes from message to message.
 
 use bytes::BytesMut;
 use zeek_bridge::data::{EndpointId, Topic, Value};
@@ -31,8 +31,8 @@ pub(super) enum PatternError {
 }
 
 impl Pattern {
-    /// Returns a frame of `size` bytes, including the length field, or of one byte less if the varbyte length of the string
-    /// makes that size impossible.
+    /// Returns a frame of `size` bytes, including the length field. Some sizes are impossible, because the varbyte length of the
+    /// string grows in steps. The frame is then one byte shorter.
     pub(super) fn new(topic: &Topic, size: usize, run: u64) -> Result<Self, PatternError> {
         let least = frame(topic, run, 0, 0)?;
         let room = size.checked_sub(least.len()).ok_or(PatternError::TooSmall(least.len()))?;
@@ -54,7 +54,7 @@ impl Pattern {
         self.frame.len()
     }
 
-    /// Returns how many bytes at the front of a frame [`Pattern::number`] reads.
+    /// Returns the number of bytes at the beginning of a frame that [`Pattern::number`] needs.
     pub(super) fn head(&self) -> usize {
         self.number_at.saturating_add(NUMBER)
     }
@@ -76,7 +76,8 @@ impl Pattern {
         next
     }
 
-    /// Returns the number of a frame of `length` bytes that begins with `head`, or `None` if it is not of this benchmark.
+    /// Returns the message number in a frame of `length` bytes that begins with `head`. Returns `None` if the frame does not belong
+    /// to this benchmark.
     pub(super) fn number(&self, length: usize, head: &[u8]) -> Option<u64> {
         let same = BEFORE_TOPIC..self.number_at;
         if length != self.size() || head.get(same.clone())? != self.frame.get(same)? {

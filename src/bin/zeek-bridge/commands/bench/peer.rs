@@ -1,8 +1,8 @@
 //! A peer of the relay that needs as little CPU time as possible, so that it measures the relay and not itself.
 //!
-//! It does not use an `Endpoint`: that validates, routes and queues each message, as the relay does, and so needs about as
-//! much CPU time per message as the relay. Of a data message, this peer reads only the first bytes, and it writes frames
-//! that are already encoded. The library's [`Peering`] does everything else.
+//! It does not use an `Endpoint`, because an `Endpoint` validates, routes and queues each message, as the relay does. So it
+//! would need about as much CPU time for each message as the relay. This peer reads only the first bytes of a data message,
+//! and writes frames that are already encoded. The library's [`Peering`] does everything else.
 
 use std::io;
 use std::sync::Arc;
@@ -33,11 +33,11 @@ pub(super) struct LoadPeer {
     writer: WriteHalf<Stream>,
     peering: Peering,
     input: BytesMut,
-    /// The number of bytes of further input that belong to a frame that was read already.
+    /// The number of bytes to skip in the next input, because they are the rest of a data message that was already handled.
     skip: usize,
-    /// Frames of the peering itself, such as pongs.
+    /// Frames that the peering generates, such as pongs.
     output: BytesMut,
-    /// A frame may be sent partially, so that no other frame can follow.
+    /// True if a frame may be partially sent. No frame can be sent after that.
     is_partial: bool,
     /// The subscriptions of the relay.
     pub(super) filter: Filter,
@@ -57,7 +57,7 @@ impl LoadPeer {
         let config = Config {
             filter,
             handshake_timeout: patience,
-            // The load waits for expected messages itself.
+            // The load has its own timeouts for expected messages.
             idle_timeout: None,
             ..Config::new(id, Side::Connector)
         };
@@ -107,8 +107,8 @@ impl LoadPeer {
         }
     }
 
-    /// Handles what was read. Calls `data` for each data message with the length of its frame and its first `head` bytes, or
-    /// all if there are fewer. `head` must be at least [`MIN_HEAD`].
+    /// Handles the bytes that were read. For each data message, calls `data` with the length of its frame and its first `head`
+    /// bytes. A shorter frame is passed completely. `head` must be at least [`MIN_HEAD`].
     pub(super) fn on_data(
         &mut self,
         head: usize,
@@ -120,7 +120,7 @@ impl LoadPeer {
             self.skip = self.skip.saturating_sub(skipped);
             let other = self.skip_data(head, &mut data);
             let Some(length) = other else { return Ok(()) };
-            // A frame that is too large is passed on at once: the peering reports the error.
+            // Pass a frame that is too large to the peering at once, which reports the error.
             if length > self.input.len() && length <= Limits::DEFAULT.max_frame {
                 return Ok(());
             }
@@ -130,7 +130,8 @@ impl LoadPeer {
         }
     }
 
-    /// Handles data messages. Returns the length of the next frame if it is of another type.
+    /// Handles all data messages at the beginning of the input. Then returns the length of the next frame, which has a different
+    /// type, if there is one.
     fn skip_data(&mut self, head: usize, data: &mut impl FnMut(usize, &[u8])) -> Option<usize> {
         let mut rest: &[u8] = &self.input;
         let mut other = None;
@@ -169,7 +170,7 @@ impl LoadPeer {
         Ok(())
     }
 
-    /// Sends the frames of the peering itself. Can be dropped and called again.
+    /// Sends the frames that the peering generated. Can be dropped and called again.
     pub(super) async fn answer(&mut self) -> Result<(), ConnectError> {
         while let Some(bytes) = self.peering.poll_transmit() {
             self.output.extend_from_slice(&bytes);
@@ -198,7 +199,7 @@ impl LoadPeer {
         self.on_data(MIN_HEAD, |_, _| {})
     }
 
-    /// Sends complete frames and reads meanwhile. If it is dropped, nothing more can be sent.
+    /// Sends complete frames, and reads at the same time. If the future is dropped, nothing more can be sent.
     pub(super) async fn send(&mut self, mut frames: &[u8]) -> Result<(), ConnectError> {
         self.answer().await?;
         self.is_partial = true;

@@ -11,7 +11,8 @@ use super::process::{Cpu, Memory, Process};
 use super::tally::Received;
 use crate::output::{Object, printable};
 
-/// Less CPU time than this is not divided by the number of events, because Linux counts it in units of 10 ms.
+/// Linux counts CPU time in units of 10 ms. If less CPU time than this was used, the time for each event is too inexact and not
+/// reported.
 const LEAST_CPU: Duration = Duration::from_millis(100);
 
 /// The results and parameters of a measurement.
@@ -32,7 +33,7 @@ pub(super) struct Report {
     /// The time until all subscribers were established.
     pub(super) connecting: Duration,
     pub(super) throughput: Throughput,
-    /// Sorted.
+    /// The duration of each round trip, sorted.
     pub(super) round_trips: Vec<Duration>,
     pub(super) published: u64,
     pub(super) received: Received,

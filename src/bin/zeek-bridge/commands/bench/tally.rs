@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-/// Counts messages from a number on and ignores lower numbers.
+/// Counts messages from the number `first` on. Messages with lower numbers are ignored.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     first: Option<u64>,
-    /// One more than the highest number received.
+    /// The highest received number plus one.
     next: u64,
-    /// Ranges of missing numbers below it.
+    /// The ranges of missing numbers below `next`: from each key to its value, which is not included.
     missing: BTreeMap<u64, u64>,
     pub(super) received: Received,
 }
@@ -22,12 +22,12 @@ pub(super) struct Received {
     pub(super) duplicated: u64,
     /// The number of messages that arrived after a later one.
     pub(super) reordered: u64,
-    /// The number of messages of other publishers with the same topic.
+    /// The number of messages that were not published by this benchmark, but have the same topic.
     pub(super) foreign: u64,
 }
 
 impl Tally {
-    /// Returns an empty tally that counts from this number on.
+    /// Resets the tally. From now on, messages from number `first` on are counted.
     pub(super) fn begin(&mut self, first: u64) {
         *self = Tally { first: Some(first), next: first, ..Tally::default() };
     }
@@ -42,7 +42,7 @@ impl Tally {
         }
     }
 
-    /// Counts a message that is not the next one.
+    /// Counts a message whose number is not the next expected one.
     fn note_odd(&mut self, number: u64) {
         if number > self.next {
             self.missing.insert(self.next, number);
@@ -72,7 +72,7 @@ impl Tally {
 }
 
 impl Received {
-    /// Adds the counts of another tally.
+    /// Returns the sum of both counts.
     pub(super) fn and(self, other: Received) -> Received {
         Received {
             delivered: self.delivered.saturating_add(other.delivered),

@@ -33,7 +33,7 @@ impl Connection {
     pub(super) fn new(segment: &Segment<'_>, t_ns: u64, number: u64, reuse: u64) -> Self {
         let from_listener = match (segment.syn, segment.ack) {
             (true, ack) => ack.is_some(),
-            // A guess by the ports: servers usually have the lower one.
+            // Without a SYN, guess the connector by the ports: servers usually have the lower port.
             (false, _) => segment.from.port() < segment.to.port(),
         };
         let (connector_at, listener_at) =
@@ -62,7 +62,7 @@ impl Connection {
         }
     }
 
-    /// Returns whether the segment opens another connection between the same two addresses.
+    /// Returns whether the segment opens a new connection between the same two addresses.
     pub(super) fn is_replaced_by(&self, segment: &Segment<'_>) -> bool {
         let (connector, syn) = match segment.ack {
             None => (segment.from, segment.seq),
@@ -143,7 +143,7 @@ impl Connection {
         }
     }
 
-    /// Calls `step` on the stream of a side and reads the bytes that it returns.
+    /// Calls `step` on the stream of the side `from`, and reads the bytes that the stream returns.
     fn read(
         &mut self,
         side: Side,

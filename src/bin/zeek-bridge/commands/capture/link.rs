@@ -16,7 +16,7 @@ pub(super) struct Segment<'a> {
     pub(super) fin: bool,
     pub(super) rst: bool,
     pub(super) payload: &'a [u8],
-    /// The number of bytes of payload after these that were not captured.
+    /// The number of bytes at the end of the payload that were not captured.
     pub(super) cut: usize,
 }
 
@@ -54,7 +54,7 @@ const TUNNELS: [(u16, &str); 5] =
     [(2152, "GTP-U"), (4754, "GRE in UDP"), (4789, "VXLAN"), (6081, "Geneve"), (8472, "VXLAN")];
 
 impl Encapsulation {
-    /// Returns whether it may contain TCP.
+    /// Returns whether the packet may contain TCP in a tunnel.
     pub(super) fn is_tunnel(self) -> bool {
         match self {
             Encapsulation::Ip(number) => matches!(number, 4 | 41 | 47 | 50 | 115 | 137),

@@ -1,4 +1,4 @@
-//! Reads captures and recordings: one file for each of link layer, TCP, connections and protocol.
+//! Reads captures and recordings. The link layer, TCP, connections and the protocol each have their own module.
 
 mod connection;
 mod file;
@@ -70,7 +70,8 @@ pub(crate) fn run(path: &Path, ports: &[u16], style: Style) -> Result<(), Failur
     with_report(style, |report| capture(input, first, ports, report))
 }
 
-/// Returns whether to show the progress. The lines of frames show it already; connections are printed at their end.
+/// Returns whether to show the progress. It is not needed for frames, whose lines are printed immediately. Connections are
+/// printed only when they end.
 fn shows(style: Style, from: &Path) -> bool {
     style != Style::Frames || progress::is_free(Some(from))
 }

@@ -12,7 +12,7 @@ use crate::output::Failure;
 /// The number of bytes that identify Broker's protocol: a length field and the tag of a handshake message.
 const PREFIX: usize = 5;
 
-/// Maximum number of bytes of each side that are kept to find the version of TLS.
+/// Maximum number of bytes that are kept for each side to find the version of TLS.
 const MAX_HELLO: usize = 4096;
 
 /// The state of the detection.
@@ -20,9 +20,9 @@ enum State {
     /// The protocol is unknown. Holds the bytes of each side.
     Unknown([BytesMut; 2]),
     Broker(Conversation),
-    /// The version is unknown. Holds the bytes of each side.
+    /// The protocol is TLS, and its version is unknown. Holds the bytes of each side.
     Tls([BytesMut; 2]),
-    /// Further bytes are ignored.
+    /// The detection has ended. All later bytes are ignored.
     Done,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct ProtocolReader {
     complete: bool,
     /// Whether the connection was reported.
     reported: bool,
-    /// Whether it was reported as Broker's protocol.
+    /// Whether the connection was reported as Broker's protocol.
     pub(super) broker: bool,
     /// The number of entries that are errors.
     pub(super) errors: u64,
@@ -59,7 +59,7 @@ impl ProtocolReader {
         }
     }
 
-    /// Adds bytes that a side sent.
+    /// Adds bytes that the side `from` sent.
     pub(super) fn input(
         &mut self,
         about: &mut About,
@@ -96,7 +96,7 @@ impl ProtocolReader {
         }
     }
 
-    /// Records that bytes of a side are missing.
+    /// Records that bytes from the side `from` are missing.
     pub(super) fn lose(
         &mut self,
         about: &mut About,
@@ -189,7 +189,7 @@ impl ProtocolReader {
             self.state = State::Broker(Conversation::default());
             self.begin(about, report)?;
         } else {
-            // Reported when a frame is found.
+            // The connection is reported when a frame is found.
             self.state = State::Broker(Conversation::from_the_middle());
         }
         for (side, bytes) in Side::BOTH.into_iter().zip(&held) {

@@ -11,21 +11,21 @@ pub(crate) enum Protocol {
     Broker,
     /// TLS, with its version if that is known.
     Tls(Option<String>),
-    /// Another protocol, with a description.
+    /// Any other protocol, with a description.
     Other(String),
 }
 
 /// The description of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct About {
-    /// A number that no other connection has.
+    /// A unique number.
     pub(crate) number: u64,
     /// The name for users: addresses, or the folder of a recording.
     pub(crate) name: String,
     /// The start in nanoseconds since 1970, if known.
     pub(crate) start_ns: Option<u64>,
     pub(crate) protocol: Protocol,
-    /// Further remarks.
+    /// Additional remarks.
     pub(crate) note: Option<String>,
 }
 
@@ -71,7 +71,7 @@ impl About {
     }
 }
 
-/// Receives what the readers find.
+/// Receives the results of the readers.
 pub(crate) trait Report {
     /// Called first for each connection, when its protocol is known.
     fn begin(&mut self, about: &About) -> Result<(), Failure>;

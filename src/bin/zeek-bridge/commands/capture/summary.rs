@@ -17,7 +17,7 @@ use crate::output::{Failure, Object, Output, printable};
 /// Maximum number of names, topics and errors that are kept per connection.
 const MAX_KEPT: usize = 1000;
 
-/// Maximum number of them in a table.
+/// Maximum number of names, topics and errors in a table.
 const MAX_SHOWN: usize = 20;
 
 pub(super) struct Summary {

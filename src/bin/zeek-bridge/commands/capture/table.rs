@@ -8,11 +8,11 @@ use super::link::Segment;
 use super::report::Report;
 use crate::output::Failure;
 
-/// Maximum number of connections at a time. Beyond it, closed connections are removed, and then those that were silent for
-/// longest. If such a connection continues, it counts as another one whose beginning is missing.
+/// Maximum number of connections at a time. If there are more, closed connections are removed, and then the connections that
+/// were silent for the longest time. If a removed connection continues, it counts as a new one whose beginning is missing.
 const MAX_CONNECTIONS: usize = 65_536;
 
-/// Maximum memory of all connections in bytes. Beyond it, the connection that uses most is ended.
+/// Maximum memory of all connections in bytes. If they need more, the connection that uses the most memory is ended.
 const MAX_MEMORY: usize = 256 * 1024 * 1024;
 
 pub(super) struct Table {
@@ -29,10 +29,10 @@ pub(super) struct Table {
 pub(super) struct Tally {
     /// The number of connections.
     pub(super) connections: u64,
-    /// The number of those that use Broker's protocol.
+    /// The number of connections that use Broker's protocol.
     pub(super) broker: u64,
     pub(super) errors: u64,
-    /// The number of those that were ended early because of a limit.
+    /// The number of connections that were ended early because of a limit.
     pub(super) evicted: u64,
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-/// Maximum memory of bytes after a gap. Beyond it, the gap is reported as lost.
+/// Maximum memory for the bytes after a gap, in bytes. If they need more, the gap is reported as lost.
 const MAX_MEMORY: usize = 4 * 1024 * 1024;
 
 /// Approximate memory of a buffered piece in addition to its bytes.
 const PIECE: usize = 64;
 
-/// The number of further segments after which a gap is reported as lost, although the receiver has acknowledged it: the
-/// capture does not contain it, or contains it out of order.
+/// If the receiver has acknowledged the bytes of a gap, they were sent, but are missing in the capture, or follow out of order.
+/// After this number of additional segments, they are reported as lost.
 const MAX_WAIT: u32 = 64;
 
 /// Maximum distance of a segment from the expected one: the largest window of TCP.
@@ -46,12 +46,13 @@ impl Held {
     }
 }
 
-/// The bytes of one side. Offsets count from the first byte after its SYN, or the first captured byte.
+/// The bytes of one side. Offsets count from the first byte after the side's SYN or, without a SYN, from the first captured
+/// byte.
 #[derive(Default)]
 pub(super) struct Stream {
     /// The sequence number of the next expected byte.
     next: Option<u32>,
-    /// Its offset.
+    /// The offset of the next expected byte.
     offset: u64,
     /// Pieces after a gap, by offset.
     held: BTreeMap<u64, Held>,
@@ -142,7 +143,7 @@ impl Stream {
         while !self.held.is_empty() {
             self.skip_gap(sink);
         }
-        // A FIN counts as one byte, which may be the acknowledged one.
+        // A FIN counts as one byte. The receiver may have acknowledged this byte, which is not missing.
         let acked = self.end.map_or(self.acked, |end| self.acked.min(end));
         let missing = acked.saturating_sub(self.offset);
         if missing > 1 {
@@ -158,7 +159,7 @@ impl Stream {
         (ahead <= most).then(|| i64::try_from(self.offset).unwrap_or(i64::MAX).saturating_add(ahead))
     }
 
-    /// Returns the part of `bytes` that was not returned yet, and its offset.
+    /// Returns the part of `bytes` that was not passed on yet, and the offset of this part.
     fn new_part<'a>(&self, start: i64, bytes: &'a [u8]) -> Option<(u64, &'a [u8])> {
         let offset = i64::try_from(self.offset).ok()?;
         let known = usize::try_from(offset.saturating_sub(start)).unwrap_or(0);
@@ -170,7 +171,7 @@ impl Stream {
         if start.saturating_add(held.length()) <= self.offset {
             return;
         }
-        // Prefer bytes to the information that they were truncated, and more bytes to fewer.
+        // Prefer captured bytes to truncated ones, and a longer piece to a shorter one.
         let is_worse = match (self.held.get(&start), &held) {
             (None, _) | (Some(Held::Cut(_)), Held::Bytes(_)) => false,
             (Some(Held::Bytes(_)), Held::Cut(_)) => true,
@@ -192,7 +193,7 @@ impl Stream {
         self.waited = 0;
     }
 
-    /// Returns the held pieces that follow what was returned.
+    /// Passes on the held pieces that follow the current offset without a gap.
     fn drain(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
         while let Some(first) = self.held.first_entry()
             && *first.key() <= self.offset
@@ -210,7 +211,7 @@ impl Stream {
                     }
                 }
                 Held::Cut(count) => {
-                    // Up to the next held piece, which may have the bytes.
+                    // Report only up to the next held piece, which may contain the bytes that were truncated here.
                     let end = start.saturating_add(count);
                     let until = self.held.first_key_value().map_or(end, |(next, _)| end.min(*next));
                     let missing = until.saturating_sub(self.offset);

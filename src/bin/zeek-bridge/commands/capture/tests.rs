@@ -43,7 +43,7 @@ impl Report for Collected {
 }
 
 impl Collected {
-    /// Returns the entries of a side.
+    /// Returns the entries with this side as the sender.
     fn from(&self, side: &str) -> Vec<(u64, String)> {
         frames(self.lines.iter(), side)
     }
@@ -155,7 +155,7 @@ fn every_fixture_is_read_from_packets() {
         segments.extend(pieces(&truth, isn, 1448));
         let (collected, tally) = read(&segments);
         assert_eq!(tally, Tally { connections: 1, broker: 1, ..Tally::default() }, "{name}");
-        // Also in the order of the packets.
+        // The frames are also in the order of the packets.
         for (found, expected) in collected.lines.iter().zip(&truth.lines) {
             for field in ["index", "from", "offset", "length", "phase"] {
                 assert_eq!(found[field], expected[field], "{name}: {found}");
@@ -365,7 +365,7 @@ fn an_acknowledged_gap_is_reported_with_its_offset() {
     assert_eq!((&error["from"], error["offset"].as_u64()), (&Json::from("connector"), Some(offset.into())));
     let words = format!("{} bytes are missing: they are not in the capture", lost.payload.len());
     assert!(error["error"].as_str().unwrap().starts_with(&words), "{error}");
-    // It is reported as soon as it is certain, not at the end.
+    // The loss is reported as soon as it is certain, not at the end.
     let (mut early, mut table) = (Collected::default(), Table::default());
     for segment in &sent {
         table.segment(segment, 0, &mut early).unwrap();
@@ -460,7 +460,7 @@ fn connections_and_their_memory_are_bounded() {
     assert!((25..35).contains(&table.tally.evicted), "{:?}", table.tally);
     assert_eq!(collected.lines.len(), 35 * truth.lines.len());
 
-    // The first byte of each is missing, so the rest exceeds the memory limit.
+    // The first byte of each connection is missing. The bytes after this gap are buffered, and exceed the memory limit.
     let (mut collected, mut table) = (Collected::default(), Table::with_limits(1000, 50_000));
     for port in 1..=100 {
         for segment in sent.iter().filter(|segment| segment.syn || segment.seq != 1) {

@@ -21,7 +21,7 @@ pub(super) enum Hello {
     Selected(u16),
 }
 
-/// Returns the hello message at the start of a side, if it is complete and in one record.
+/// Returns the hello message at the start of one side's bytes, if it is complete and in one record.
 pub(super) fn hello(bytes: &[u8]) -> Option<Hello> {
     const VERSIONS: u16 = 43;
     let mut record = bytes;

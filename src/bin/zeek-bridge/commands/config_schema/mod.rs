@@ -1,4 +1,4 @@
-//! `config-schema`: the JSON Schema of a bridge's configuration, which is the source of its manual page as well.
+//! `config-schema`: the JSON Schema of a bridge's configuration. The manual page of the configuration is generated from it, too.
 
 mod page;
 

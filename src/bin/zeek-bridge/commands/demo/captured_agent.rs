@@ -39,7 +39,7 @@ pub(super) async fn run(
     played.map(drop)
 }
 
-/// The agent's end of the connection. It only follows the recording.
+/// The agent's end of the connection, which only follows the recording.
 struct Agent {
     stream: Stream,
     input: FrameReader,
@@ -52,7 +52,7 @@ impl Agent {
         Ok(Agent { stream, input: FrameReader::default() })
     }
 
-    /// Sends each frame of the agent when the live node has sent what the captured node had sent before it.
+    /// Sends each frame of the agent after the live node has sent the frames that the captured node had sent before it.
     async fn play(mut self, recording: &Recording, report: &mut Report<'_>) -> Result<(), Failure> {
         let mut asked = None;
         for frame in &recording.frames {
@@ -102,7 +102,7 @@ impl Agent {
     }
 }
 
-/// Returns whether the live node sends this frame as well. It has no logs and stores to announce.
+/// Returns whether the live node also sends this frame. It announces neither logs nor stores.
 fn awaited(content: &Content) -> bool {
     match content {
         Content::Handshake(_) | Content::Event(_, Some(_)) | Content::Pong(_) => true,
@@ -110,7 +110,7 @@ fn awaited(content: &Content) -> bool {
     }
 }
 
-/// Compares a frame of the live node with that of the captured node.
+/// Compares a frame of the live node with a frame of the captured node.
 fn compare(
     captured: &Content,
     live: &Content,

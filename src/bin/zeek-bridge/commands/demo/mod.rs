@@ -22,7 +22,7 @@ use recording::Recording;
 use report::{Entry, Part, Report, Verdict};
 use text::Text;
 
-/// Limits the duration of the demo if something fails. Nothing else in it depends on the clock.
+/// Maximum duration of the demo, in case something fails. Apart from this, the demo does not depend on the clock.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Run a demonstration on captured traffic, without files, on loopback only
@@ -97,7 +97,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The recordings, and the variables of the nodes that replace the captured ones.
+/// The recordings, and the variables of the live nodes that replace the captured nodes.
 struct Scenario {
     worker: Recording,
     manager: Recording,

@@ -1,4 +1,4 @@
-//! The results of the demo: every event, and for every request whether the answer is that of Zeek.
+//! The results of the demo: every event, and for every request whether the answer equals the answer of Zeek.
 
 use zeek_bridge::management::{DispatchRequest, ManagementResult};
 use zeek_bridge::zeek::Event;
@@ -29,7 +29,7 @@ pub(super) enum Entry<'a> {
     Comparison { part: Part, comparison: &'a Comparison<'a> },
 }
 
-/// The comparison of the answer of a node to a request with that of the captured node.
+/// The comparison of a node's answer to a request with the answer of the captured node.
 #[derive(Debug)]
 pub(super) struct Comparison<'a> {
     pub(super) node: &'a str,
@@ -74,7 +74,7 @@ pub(super) struct Report<'a> {
     disagreed: usize,
 }
 
-/// The number of compared answers and of those that agree.
+/// The number of compared answers, and the number of equal ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) agreed: usize,
@@ -90,7 +90,7 @@ impl<'a> Report<'a> {
         (self.print)(Entry::Event { part: self.part, from, to, event })
     }
 
-    /// Compares an answer of `node` with that of the real node; `None` means no answer.
+    /// Compares an answer of `node` with the answer of the real node. `None` means that there was no answer.
     pub(super) fn verdict(
         &mut self,
         node: &str,
@@ -110,8 +110,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Returns the fields in which an answer differs from Zeek's. The request id is not compared: each agent makes its own and
-/// accepts only answers with it.
+/// Returns the fields in which an answer differs from Zeek's. The request id is not compared, because each agent makes its own ids,
+/// and accepts only answers with these ids.
 fn differences(zeek: Option<&ManagementResult>, here: Option<&ManagementResult>) -> Vec<&'static str> {
     let (zeek, here) = match (zeek, here) {
         (None, None) => return Vec::new(),

@@ -14,7 +14,7 @@ use super::report::Report;
 use super::{failed, mutual};
 use crate::output::Failure;
 
-/// A node in place of a captured one.
+/// A live node that replaces a captured node.
 struct Live<'a> {
     recording: &'a Recording,
     node: Node,
@@ -53,7 +53,7 @@ pub(super) async fn run(
         silences.extend(ask(&agent, &request, &mut live, &mut received, report).await?);
     }
 
-    // Only now is it certain that a node did not answer: all output of the nodes has been read.
+    // After the nodes have ended, all of their output has been read. Only then is it certain that a node did not answer.
     for live in live {
         live.node.stop().await;
         live.endpoint.shutdown().await;

@@ -42,7 +42,7 @@ struct Row {
 struct Cell {
     part: Part,
     node: String,
-    /// The answer of Zeek, and ours if it differs.
+    /// The answer of Zeek, and our answer if it differs.
     text: String,
     is_same: bool,
 }
@@ -97,7 +97,7 @@ impl Text {
             false => format!("{}, Zeek: {}", comparison.here, comparison.zeek),
         };
         let cell = Cell { part, node: comparison.node.to_owned(), text, is_same };
-        // All requests of the recording ask for values. Their common action would not fit the table.
+        // All requests in the recording have the same action, get_id_value. It is left out, so that the table has room.
         let request = request(comparison.request);
         let request = request.strip_prefix("get_id_value ").unwrap_or(&request).to_owned();
         match self.rows.iter_mut().find(|row| row.request == request) {
@@ -106,7 +106,7 @@ impl Text {
         }
     }
 
-    /// Returns the table of all comparisons: a line for each request, and below it each answer that differs.
+    /// Returns the table of all comparisons: a line for each request, and below it each answer that differs from Zeek's.
     pub(super) fn table(&self) -> String {
         let mut to = String::from("\n");
         let mut line = Line::new(&mut to, self.limit, self.color);
@@ -171,7 +171,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// Describes a request: its action, and the nodes it is addressed to, if it is not for all.
+/// Describes a request: its action and, if it is not for all nodes, the nodes that it is addressed to.
 fn request(request: &DispatchRequest) -> String {
     let action = request.action.join(" ");
     if request.nodes.is_empty() {

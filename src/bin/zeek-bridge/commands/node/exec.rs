@@ -137,7 +137,7 @@ impl Exec {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        // A process group of its own, so that the processes that it starts can be killed with it.
+        // Use a separate process group, so that processes that the program starts are killed with it.
         command.process_group(0);
         command
     }
@@ -152,7 +152,7 @@ impl Running {
         let (stdin, stdout, stderr) = (self.0.stdin.take(), self.0.stdout.take(), self.0.stderr.take());
         let write = async {
             if let Some(mut stdin) = stdin {
-                // The program need not read it.
+                // Ignore errors: the program need not read its stdin.
                 let _ = stdin.write_all(request).await;
             }
             Ok(())
@@ -170,7 +170,7 @@ impl Running {
                     self.0.wait().await?
                 }
                 status = self.0.wait() => {
-                    // Whatever the pipes contain by then is the output.
+                    // After this time, the bytes that were read from the pipes are the output.
                     if let Ok(piped) = timeout(PIPES, &mut pipes).await {
                         piped?;
                     }
@@ -231,7 +231,7 @@ fn data(stdout: Vec<u8>) -> Result<Option<JsonText>, String> {
     }
 }
 
-/// Describes a program that failed: by the last line of its stderr if there is one, else by its status.
+/// Describes the failure of a program: the last line of its stderr if there is one, otherwise its exit status.
 fn failure(status: ExitStatus, stderr: &[u8]) -> Fault {
     let stderr = String::from_utf8_lossy(stderr);
     match stderr.lines().map(str::trim).rfind(|line| !line.is_empty()) {

@@ -53,7 +53,7 @@ struct ProgramArgs {
     #[arg(long, value_name = "DURATION", default_value = "4s", allow_negative_numbers = true,
           value_parser = answer_timeout)]
     answer_timeout: DurationArg,
-    /// Maximum number of COMMANDs that run at once; further dispatches wait, for at most the time of an answer
+    /// Maximum number of COMMANDs that run at once; more dispatches wait, for at most the time of an answer
     #[arg(long, value_name = "N", default_value = "8", requires = "exec",
           value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
     jobs: u16,
@@ -99,7 +99,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let values = match args.values {
         None => None,
-        // In another thread, so that a signal ends the program while the file (a pipe) has no data.
+        // Read in a separate thread: if the file is a pipe without data, a signal can still end the program.
         Some(file) => tokio::select! {
             read = tokio::task::spawn_blocking(move || values::read(&file)) => {
                 Some(read.map_err(|error| Failure::failed(format!("cannot read the values: {error}")))??)
@@ -193,7 +193,7 @@ async fn log(mut events: NodeEvents) {
             NodeEvent::Answered { peer, result } => {
                 tracing::info!(%peer, reqid = result.reqid(), success = result.is_success(), "response sent");
             }
-            // The library logs the others.
+            // The library logs all other events.
             _ => {}
         }
     }

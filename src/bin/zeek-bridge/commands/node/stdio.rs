@@ -64,7 +64,7 @@ struct Reply<'a> {
 }
 
 impl Stdio {
-    /// Returns the lines for the program as well, which [`Stdio::serve`] prints.
+    /// Also returns the queue of lines for the program, which [`Stdio::serve`] prints.
     pub(super) fn new(node: &str) -> (Arc<Self>, mpsc::Receiver<Vec<u8>>) {
         let (lines, receiver) = mpsc::channel(64);
         (Arc::new(Stdio { node: node.to_owned(), lines, pending: Mutex::default() }), receiver)
@@ -75,8 +75,8 @@ impl Stdio {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Passes a request to the program and waits for its answer. The error is the text of the failure for the agent, which
-    /// distinguishes a program that is slow from one that does not read its requests.
+    /// Passes a request to the program, and waits for its answer. An error is the text of the failure for the agent. The text
+    /// shows whether the program is slow, or does not read its requests.
     pub(super) async fn dispatch(&self, dispatch: &Dispatch, deadline: Instant) -> Answer {
         let (sender, answer) = oneshot::channel();
         let id = {

@@ -1,4 +1,4 @@
-//! Peers that received the node's hello and have sent no request since.
+//! Peers that received the node's hello, but have not sent a request since then.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use zeek_bridge::data::EndpointId;
 
-/// A peer that sends no request for this time after the hello is logged once.
+/// If a peer sends no request for this time after the hello, this is logged once.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The maximum number of peers to wait for; the hellos of further ones are not tracked.
+/// The maximum number of peers to wait for. If there are more, hellos to them are not tracked.
 const MAX_PEERS: usize = 64;
 
 /// Peers that received a hello less than [`PATIENCE`] ago, the oldest first.

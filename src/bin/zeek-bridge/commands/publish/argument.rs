@@ -67,7 +67,7 @@ fn no_type(argument: &str) -> String {
     format!("{argument:?} has no type; use string:TEXT, count:NUMBER, .. (types: {TYPES})")
 }
 
-/// Parses a type in the notation of this program or in that of Zeek, such as `vector of count`.
+/// Parses a type in the notation of this program or in Zeek's notation, such as `vector of count`.
 fn type_of(kind: &str) -> Option<Type<'_>> {
     if SCALARS.contains(&kind) || kind == "json" {
         return Some(Type::Scalar(kind));

@@ -1,7 +1,7 @@
 //! Tracks whether published lines have reached the peers, as far as this can be known.
 //!
-//! Broker has no acknowledgements. A peer has received everything only if it left, or was left with BYE, after everything was
-//! sent to it. After any other end of a peering, all lines sent to it may be lost.
+//! Broker has no acknowledgements. A peer has certainly received everything only if the peering ended with BYE, from either side,
+//! after everything was sent. If the peering ended in a different way, all lines that were sent to this peer may be lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,8 +53,9 @@ impl Progress {
         self.attempted.store(number, Ordering::SeqCst);
     }
 
-    /// Must be held from before a line is published until [`Progress::line_published`] is called. A peer may receive the line
-    /// and leave in between. Its leaving is evaluated after the lock is released, so that the line is not reported as lost.
+    /// Lock this before a line is published, and hold it until [`Progress::line_published`] was called. A peer may receive the
+    /// line and leave before that call. The end of its peering is evaluated only after the lock is released, so that the line
+    /// is not reported as lost.
     pub(super) async fn publishing(&self) -> MutexGuard<'_, ()> {
         self.publishing.lock().await
     }
@@ -74,17 +75,17 @@ pub(super) struct Delivery {
     ends: watch::Receiver<Ends>,
 }
 
-/// The established peerings, and the ends of others.
+/// The number of established peerings, and the results of the peerings that have ended.
 #[derive(Debug, Default)]
 struct Ends {
     established: u64,
     /// The number of peerings that were lost after something was published.
     lost: u64,
-    /// The error of the first of them.
+    /// The error of the first lost peering.
     error: Option<String>,
-    /// The last line that may have been sent to one of them.
+    /// The last line that may have been sent over a lost peering.
     until: u64,
-    /// The last line that was published when a peer left. It need not have received everything that was queued for it.
+    /// The last line that was published when a peer left. This peer may have left without reading all lines queued for it.
     left: Option<u64>,
 }
 
@@ -96,7 +97,7 @@ impl Delivery {
         tokio::spawn(async move {
             while let Some(status) = status.recv().await {
                 let _publishing = watched.publishing().await;
-                // The attempted line may not have been sent to any peer: the report may contain one line too many.
+                // It is unknown whether the attempted line was sent to a peer, so the report may contain one line too many.
                 let (attempted, published) = (watched.attempted.load(Ordering::SeqCst), watched.published());
                 sender.send_modify(|ends| ends.update(&status, attempted, published));
             }
@@ -119,7 +120,7 @@ impl Ends {
                 self.established = self.established.saturating_add(1);
                 return;
             }
-            // This side left, after everything was sent. The peer reads it before it confirms or leaves.
+            // This side left after it had sent everything. The peer reads everything before it confirms the BYE or leaves.
             Status::PeerRemoved {
                 error: None | Some(ConnectError::Closed(CloseReason::PeerLeft)), ..
             } => {}
@@ -144,7 +145,7 @@ impl Ends {
             1 => "delivery of line 1 is unconfirmed".to_owned(),
             until => format!("delivery of lines 1 to {until} is unconfirmed"),
         };
-        // If no line was published, the attempted one was not sent to a lost peer either.
+        // If no line was published, the attempted line was not sent to a lost peer either.
         let until = self.until.min(published);
         if self.lost > 0 && until > 0 {
             let (lost, error) = (self.lost, self.error.as_deref().unwrap_or_default());
@@ -157,7 +158,7 @@ impl Ends {
                 unconfirmed(attempted)
             ));
         }
-        // A peer that left after the last line was sent to it is assumed to have received all that it needs.
+        // If a peer left after the last line was sent to it, the line is not reported as lost. Example: `tap --count`.
         let left = self.left.filter(|left| (1..attempted).contains(left))?;
         Some(format!("a peer left before everything was published; {}", unconfirmed(left)))
     }
@@ -252,7 +253,7 @@ mod tests {
         let publishing = progress.publishing().await;
         tap.shutdown().await;
         while !matches!(seen.recv().await.unwrap(), Status::PeerLost { .. }) {}
-        // Lets the watcher run, unless it waits for the lock.
+        // Let the watcher run. It has no effect if it waits for the lock.
         tokio::task::yield_now().await;
         progress.line_published(2);
         drop(publishing);

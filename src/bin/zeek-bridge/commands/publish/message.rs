@@ -17,7 +17,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Value, String> {
     if object.contains_key("@data-type") {
         return value(&Json::Object(object));
     }
-    // Members that `tap` adds.
+    // `tap` adds these members.
     object.remove("time");
     object.remove("peer");
     object.remove("identity");
@@ -55,8 +55,8 @@ fn metadata(entry: &Json) -> Result<(u64, Value), String> {
     Ok((id, value(content)?))
 }
 
-/// Converts a value in the format of Broker's JSON, in which strings, booleans and null may have no `@data-type`: unlike a
-/// number, each of them has only one type.
+/// Converts a value in the format of Broker's JSON. Strings, booleans and null need no `@data-type`, because each of them has
+/// only one type, unlike a number.
 fn value(json: &Json) -> Result<Value, String> {
     Value::from_json(&typed(json)?).map_err(|error| error.to_string())
 }
@@ -77,7 +77,7 @@ fn typed(json: &Json) -> Result<Json, String> {
                 Some(Json::Array(elements)) => {
                     elements.iter().map(each).collect::<Result<_, _>>().map(|all| Some(Json::Array(all)))
                 }
-                // It is invalid, and reported with the rest of the value.
+                // This is invalid. The error is reported when the complete value is parsed.
                 _ => Ok(None),
             };
             let data = match object.get("@data-type").and_then(Json::as_str) {

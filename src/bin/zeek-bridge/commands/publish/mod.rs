@@ -26,7 +26,7 @@ use crate::network::{self, Network, Persistence};
 use crate::output::{Failure, progress, stderr};
 use crate::signals::Signals;
 
-/// The time during which a lost peering is retried; longer with a longer --wait. A restart of Zeek takes less.
+/// The time for which a lost peering is retried, or --wait if that is longer. A restart of Zeek takes less than this.
 const LOST: Duration = Duration::from_secs(30);
 
 /// The time to wait for a subscriber before stderr reports it.
@@ -131,11 +131,11 @@ fn reached(progress: &Progress) -> String {
     }
 }
 
-/// A peering that is lost at present.
+/// A peering that is lost and not established again yet.
 #[derive(Debug)]
 struct Lost {
     since: Instant,
-    /// The error of the last attempt, or of the peering if there was no attempt since.
+    /// The error of the last attempt to reconnect. Before the first attempt, the error of the lost peering.
     error: ConnectError,
 }
 
@@ -171,7 +171,7 @@ async fn watch_peering(
                 }
             }
             Some(_) => {}
-            // The endpoint is shut down, and with it the command ends.
+            // The endpoint is shut down, so the command is ending.
             None => std::future::pending().await,
         }
     }
@@ -218,7 +218,7 @@ impl Publisher<'_> {
         if within(self.wait, wait).await.is_some() {
             return Ok(());
         }
-        // If the peering is lost, this is the cause, and not a missing subscription.
+        // If the peering is lost, report this as the cause instead of a missing subscription.
         if let (Some(_), Some(Lost { since, error })) = (self.target, &*self.lost.borrow()) {
             return Err(self.peering_lost(error, since.elapsed()));
         }
@@ -271,7 +271,7 @@ impl Publisher<'_> {
         Ok(invalid)
     }
 
-    /// Publishes one line. The inner error is that of an invalid line.
+    /// Publishes one line. If the line is invalid, returns an inner error.
     async fn line(&self, number: u64, text: &[u8]) -> Result<Result<(), String>, Failure> {
         match message::parse(text) {
             Ok(value) => self.message(number, &value).await,
@@ -279,7 +279,7 @@ impl Publisher<'_> {
         }
     }
 
-    /// Publishes the message of a line. The inner error is that of a message that cannot be encoded.
+    /// Publishes the message of a line. If the message cannot be encoded, returns an inner error.
     async fn message(&self, number: u64, value: &Value) -> Result<Result<(), String>, Failure> {
         self.progress.start_line(number);
         loop {

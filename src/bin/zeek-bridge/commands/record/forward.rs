@@ -1,4 +1,4 @@
-//! Forwards the bytes of each side to the other one, unchanged.
+//! Forwards the bytes of each side unchanged to the opposite side.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,22 +14,22 @@ use super::writer::Queue;
 /// Maximum number of bytes of one read.
 pub(super) const PIECE: usize = 64 * 1024;
 
-/// The time for one direction to continue after the other one failed.
+/// The time for which one direction continues after the opposite direction failed.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// A sign that a side expects TLS although the recorder uses none with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TlsSign {
-    /// Its first bytes are TLS.
+    /// The first bytes of the side are TLS.
     Tls,
-    /// It closed the connection after it received bytes and before it sent any.
+    /// The side received bytes, and closed the connection without sending any.
     Silent,
 }
 
 /// Forwards everything until both sides have closed their direction, or one of them fails.
 ///
 /// # Errors
-/// Fails with the side whose connection failed.
+/// Fails if a connection fails. The error contains the side of this connection.
 pub(super) async fn forward(
     connector: Stream,
     listener: Stream,
@@ -42,7 +42,7 @@ pub(super) async fn forward(
     let forth = one_way(Side::Connector, from_connector, to_listener, queue, &connector_sent, &on_tls_sign);
     let back = one_way(Side::Listener, from_listener, to_connector, queue, &listener_sent, &on_tls_sign);
     tokio::pin!(forth, back);
-    // A side that has closed its direction may still receive.
+    // A side that has closed its sending direction may still receive.
     let (first, other, by_listener) = tokio::select! {
         first = &mut forth => (first, back, false),
         first = &mut back => (first, forth, true),
@@ -60,7 +60,7 @@ pub(super) async fn forward(
     }
 }
 
-/// Forwards one direction until its end, which is then forwarded as well.
+/// Forwards one direction until its end, and then closes this direction at the receiver.
 async fn one_way(
     side: Side,
     mut from: ReadHalf<Stream>,
@@ -82,7 +82,7 @@ async fn one_way(
         if !has_sent.swap(true, Ordering::Relaxed) && matches!(*bytes, [21 | 22, 3, 0..=4, ..]) {
             on_tls_sign(side, TlsSign::Tls);
         }
-        // Before it is forwarded, so that an answer to it is recorded after it.
+        // Record the bytes before they are forwarded. Otherwise, an answer to them could be recorded first.
         queue.push(side, bytes.clone()).await;
         let written = async {
             to.write_all(&bytes).await?;
@@ -90,7 +90,7 @@ async fn one_way(
         };
         written.await.map_err(|error| (side.other(), error))?;
     };
-    // If this fails, the other direction fails as well.
+    // An error can be ignored here: the opposite direction then fails as well.
     let _ = to.shutdown().await;
     read
 }

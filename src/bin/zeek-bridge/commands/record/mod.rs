@@ -78,8 +78,8 @@ pub(crate) struct RecordArgs {
     /// Continue in a new folder when all files of one have this size, such as 64MiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     rotate: Option<u64>,
-    /// Keep this number of recordings in DIR and remove the oldest; not those being written, nor those of another recorder
-    /// that is running
+    /// Keep this number of recordings in DIR and remove the oldest; recordings that are being written, and recordings of a
+    /// different recorder that is running, are never removed
     #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep: Option<NonZeroUsize>,
     #[command(flatten)]
@@ -158,7 +158,7 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     }
     drop(connections);
     let lost = recorder.lost.load(Ordering::Relaxed);
-    // Only this task is left.
+    // All other tasks have ended, so this task has the only reference.
     if let Some(recorder) = Arc::into_inner(recorder) {
         recorder.output.finish(LAST_LINES).await.result?;
     }
@@ -168,7 +168,7 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     }
 }
 
-/// Returns whether the target is the address `local`. A name that cannot be resolved now may be resolved later.
+/// Returns whether the target is the address `local`. Returns `false` for a name that cannot be resolved: this may be temporary.
 async fn is_same_address(target: &str, local: SocketAddr) -> bool {
     let Ok(target) = target.parse::<zeek_bridge::net::HostPort>() else { return false };
     let Ok(Ok(addresses)) = tokio::task::spawn_blocking(move || target.resolve()).await else { return false };

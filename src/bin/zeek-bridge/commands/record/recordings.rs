@@ -27,7 +27,7 @@ pub(super) struct Recordings {
 struct State {
     /// The names of the recordings that are being written.
     open: HashSet<String>,
-    /// Recordings that cannot be removed. They are reported once and do not count any more.
+    /// Recordings that cannot be removed. Each is reported once, and no longer counted.
     stuck: HashSet<String>,
     number: u64,
     /// Held from the first recording of this run on.
@@ -75,7 +75,7 @@ impl Recordings {
         let added = self.add_locked(&mut state, create);
         state.has_recorded |= added.is_ok();
         if !state.has_recorded {
-            // Nothing to protect, so the file is not needed.
+            // This run has no recordings to protect, so the lock file is not needed.
             state.lock = None;
         }
         added
@@ -88,7 +88,7 @@ impl Recordings {
     ) -> io::Result<Writer> {
         let stamp = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let stamp: String = stamp.chars().filter(|letter| !matches!(letter, '-' | ':')).collect();
-        // First, because a full disk has no room for another one.
+        // Prune first: if the disk is full, a new recording cannot be created before an old one is removed.
         if let Err(error) = self.prune(state) {
             tracing::warn!("cannot remove old recordings in {}: {error}", self.path.display());
         }
@@ -106,8 +106,8 @@ impl Recordings {
         }
     }
 
-    /// Removes the oldest recordings, so that with the next one there are no more than `keep`. Those that are being
-    /// written stay; those of another recorder that is running stay, and do not count.
+    /// Removes the oldest recordings, so that there are at most `keep` after the next one is created. Recordings that are
+    /// being written are not removed. Recordings of a different recorder that is running are neither removed nor counted.
     fn prune(&self, state: &mut State) -> io::Result<()> {
         let Some(keep) = self.keep else { return Ok(()) };
         let mut names = Vec::new();

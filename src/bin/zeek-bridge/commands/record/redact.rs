@@ -16,8 +16,8 @@ use crate::scalars::map_scalars;
 /// The bits of a byte, the highest first.
 const BITS: [u8; 8] = [0x80, 0x40, 0x20, 0x10, 8, 4, 2, 1];
 
-/// Maps the same content to the same pseudonym during one run. The key is random and never stored, so that guesses cannot be
-/// verified.
+/// Maps the same content to the same pseudonym during one run. The key is random and never stored. Without it, a guess of the
+/// content cannot be verified.
 #[derive(Clone, Debug)]
 pub(super) struct Pseudonyms(hmac::Key);
 
@@ -46,9 +46,9 @@ impl Pseudonyms {
         format!("s-{}", HEXLOWER.encode(hash.first_chunk::<8>().unwrap_or(&[0; 8]))).into()
     }
 
-    /// Returns a pseudonym of an address that preserves common prefixes, as Crypto-PAn does: whether a bit is flipped depends
-    /// only on the bits before it. One hash serves the eight bits of a byte: it has a bit for each of the 255 possible
-    /// prefixes within the byte. The constant prefix of IPv4 addresses is not changed.
+    /// Returns a pseudonym of an address. Addresses with a common prefix have pseudonyms with a common prefix, as in
+    /// Crypto-PAn: the decision to flip a bit depends only on the bits before it. One hash is computed for each byte. It has
+    /// one bit for each of the 255 possible prefixes within the byte. The constant prefix of IPv4 addresses is not changed.
     fn address(&self, address: Address, bits: u8) -> Address {
         let known = address.as_bytes();
         let (family, first) = if address.is_v4() { (4, 12) } else { (6, 0) };
@@ -56,7 +56,7 @@ impl Pseudonyms {
         let mut rest = usize::from(bits.min(128)).saturating_sub(BITS.len().saturating_mul(first));
         for (index, (byte, out)) in known.iter().zip(&mut pseudonym).enumerate().skip(first) {
             let turns = self.hash(&[b"address", &[family], known.get(..index).unwrap_or_default()]);
-            // A one, followed by the bits of this byte so far.
+            // A 1, followed by the bits of this byte that were processed so far.
             let mut seen = 1u8;
             for bit in BITS.into_iter().take(rest) {
                 let turn = turns.get(usize::from(seen >> 3)).zip(BITS.get(usize::from(seen & 7)));
@@ -151,7 +151,7 @@ impl Pseudonyms {
             Ok(Content::Envelope(envelope)) => {
                 self.envelope(envelope).and_then(|envelope| envelope.encode(&mut out))
             }
-            // Its content is unknown.
+            // The frame cannot be decoded, so its secret parts are unknown.
             Err(_) => {
                 zeros(frame, &mut out);
                 Ok(())
@@ -210,7 +210,7 @@ pub(super) struct Redactor {
 #[derive(Debug, Default)]
 struct Redacted {
     frames: FrameReader,
-    /// No further frames can be found.
+    /// True after a framing error: the start of the next frame is unknown.
     broken: bool,
 }
 
@@ -219,7 +219,7 @@ impl Redactor {
         Redactor { pseudonyms, sides: Default::default() }
     }
 
-    /// Returns the redacted bytes of a side. Incomplete frames are buffered.
+    /// Returns the redacted form of bytes that the side `from` sent. Incomplete frames are buffered.
     pub(super) fn input(&mut self, from: Side, bytes: &[u8]) -> Bytes {
         let [connector, listener] = &mut self.sides;
         let side = if from == Side::Connector { connector } else { listener };
@@ -344,7 +344,7 @@ mod tests {
                 .unwrap();
             out.freeze()
         };
-        // Each string has 3 bytes and its pseudonym 20. The enum value is not changed.
+        // Each string takes 3 bytes, and its pseudonym takes 20 bytes. The enum value is not changed.
         let text = Value::from("x");
         let stays = Value::EnumValue("x".repeat(Limits::DEFAULT.max_frame - 100_000).into());
         let many = vec![text.clone(); 20_000].into_iter().chain([stays]);

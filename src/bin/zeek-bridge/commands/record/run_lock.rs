@@ -1,7 +1,7 @@
-//! Tells a recorder which recordings in its folder belong to another one that is still running.
+//! Finds the recordings in a folder that belong to a different recorder that is still running.
 //!
-//! The name of each recording contains the id of its run. A recorder holds a lock on a file named after that id, which
-//! the operating system releases however the process ends.
+//! The name of each recording contains the id of the run that made it. A recorder holds a lock on a file named after this id.
+//! The operating system releases the lock when the process ends, even if it is killed.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,13 +20,13 @@ impl RunLock {
     pub(super) fn acquire(folder: &Path, run: &str) -> io::Result<Self> {
         let path = path(folder, run);
         let file = File::options().write(true).create(true).truncate(false).open(&path)?;
-        // Where a file system has no locks, the file alone marks the run as active. Its recordings are then kept by
-        // others after its end, unless it removes the file.
+        // If the file system has no locks, the file alone marks the run as active. If the recorder then ends without
+        // removing the file, other recorders keep its recordings forever.
         let _ = lock(&file);
         Ok(RunLock { path, _file: file })
     }
 
-    /// Returns whether the file still exists. It may be gone with its folder.
+    /// Returns whether the file still exists. It does not if the folder was removed.
     pub(super) fn exists(&self) -> bool {
         self.path.exists()
     }
@@ -38,7 +38,7 @@ impl Drop for RunLock {
     }
 }
 
-/// Returns whether a run may still be active. In doubt it is: its recordings are then kept.
+/// Returns whether a run may still be active. Returns `true` if this cannot be determined, so that its recordings are kept.
 pub(super) fn is_active(folder: &Path, run: &str) -> bool {
     let path = path(folder, run);
     match File::open(&path) {
@@ -46,7 +46,7 @@ pub(super) fn is_active(folder: &Path, run: &str) -> bool {
         Ok(file) => {
             let active = lock(&file).is_err();
             if !active {
-                // A recorder that was killed has not removed it.
+                // A recorder that was killed could not remove its file.
                 let _ = fs::remove_file(&path);
             }
             active

@@ -15,16 +15,17 @@ use zeek_bridge::trace::{Description, Side, Writer};
 /// Maximum number of queued pieces, of at most [`super::forward::PIECE`] bytes each.
 const QUEUED: usize = 64;
 
-/// The number of bytes after which the lines about them are written.
+/// The lines about recorded bytes are written after each group of this number of bytes.
 const BATCH: usize = 256 * 1024;
 
 /// The number of bytes after which the size of a recording is checked.
 const PART: usize = 4096;
 
-/// Maximum excess over `--rotate` of a recording that cannot be split yet, because it contains a handshake or a large frame.
+/// A recording cannot be split within a handshake or a frame, so it can become larger than `--rotate`. This is the maximum
+/// excess in bytes.
 const MAX_EXCESS: u64 = 64 * 1024 * 1024;
 
-/// Maximum delay of a connection by the disk, before its recording is abandoned.
+/// Maximum time for which a slow disk may delay a connection. After that, its recording is abandoned.
 const MAX_DELAY: Duration = Duration::from_secs(2);
 
 /// Bytes that a side sent.
@@ -130,7 +131,7 @@ impl<N: FnMut(Notice<'_>)> Session<'_, N> {
         while let Some(piece) = pieces.blocking_recv() {
             let mut bytes = piece.bytes.len();
             self.piece(piece)?;
-            // Bounded, so that the lines are written in time.
+            // The batch is limited, so that the lines are not delayed too long.
             while bytes < BATCH
                 && let Ok(piece) = pieces.try_recv()
             {
@@ -148,7 +149,7 @@ impl<N: FnMut(Notice<'_>)> Session<'_, N> {
             None => piece.bytes,
         };
         let Some(most) = self.rotate else { return self.recording.input(piece.from, piece.t_us, &bytes) };
-        // In parts, so that no recording becomes much larger than requested.
+        // Write in parts, so that the size is checked often enough and no recording becomes much larger than requested.
         for part in bytes.chunks(PART) {
             self.recording.input(piece.from, piece.t_us, part)?;
             if self.recording.size() >= most && self.recording.can_be_split() {

@@ -1,4 +1,4 @@
-//! Matches the frames of the live side with those of the recording.
+//! Matches the frames of the live side with the frames of the recording.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -16,7 +16,7 @@ use crate::output::Failure;
 /// Maximum size of received frames that have no recorded counterpart yet, in bytes.
 const MAX_EARLY: usize = 256 * 1024 * 1024;
 
-/// The first bytes of a BYE and of the answer to it (`PROTOCOL.md`, section 4).
+/// The first bytes of a BYE and of its answer (`PROTOCOL.md`, section 4).
 pub(super) const BYE: &[u8] = b"BYE";
 
 /// Selects the messages that are compared.
@@ -32,7 +32,7 @@ impl Scope {
         self.topics.is_empty() || self.topics.iter().any(|prefix| prefix.is_prefix_of(topic))
     }
 
-    /// Returns whether a subscription to this can match a compared topic.
+    /// Returns whether a subscription to this prefix can match a compared topic.
     fn subscription(&self, entry: &Topic) -> bool {
         self.topic(entry) || self.topics.iter().any(|prefix| entry.is_prefix_of(prefix))
     }
@@ -42,12 +42,12 @@ impl Scope {
     }
 }
 
-/// The key of frames that are matched with each other, in order.
+/// Frames with the same key are matched with each other, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Handshake,
     Message(Topic, String),
-    /// A pong or other frame, by its bytes.
+    /// A pong, by its bytes.
     Pong(Bytes),
     Malformed,
 }
@@ -63,7 +63,7 @@ pub(super) struct Matcher {
     early: HashMap<Key, VecDeque<(u64, Frame)>>,
     early_bytes: usize,
     received: u64,
-    /// For each topic, the last recorded frame whose counterpart was received.
+    /// For each topic, the last recorded frame for which the live frame was received.
     last: HashMap<Topic, u64>,
     /// The recorded frame with the filter of the live side.
     recorded_filter: Option<(u64, Frame)>,
@@ -90,12 +90,13 @@ impl Matcher {
         }
     }
 
-    /// Returns whether all recorded frames so far were received.
+    /// Returns whether a counterpart was received for every recorded frame that was added so far.
     pub(super) fn is_settled(&self) -> bool {
         self.outstanding == 0 || self.derailed
     }
 
-    /// Returns whether the live side subscribes to a recorded topic, if the recorded side did.
+    /// Returns whether the live side subscribes to a recorded topic. Also returns `true` if the recorded side did not subscribe
+    /// to it.
     pub(super) fn is_subscribed_to(&self, topic: &Topic) -> bool {
         let recorded_filter = || self.recorded_filter.as_ref().and_then(|(_, frame)| filter(frame));
         !self.scope.topic(topic)
@@ -157,7 +158,7 @@ impl Matcher {
                     let is_compared = self.scope.message(&topic, &label);
                     is_compared.then_some(Key::Message(topic, label))
                 }
-                // Not compared: the live side may leave first, and then does not answer.
+                // The answer to BYE is not compared: if the live side leaves first, it does not answer.
                 EnvelopeType::Pong if envelope.payload.starts_with(BYE) => None,
                 EnvelopeType::Pong => Some(Key::Pong(envelope.payload.clone())),
                 EnvelopeType::Ping | EnvelopeType::RoutingUpdate => None,

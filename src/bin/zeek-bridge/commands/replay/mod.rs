@@ -199,7 +199,7 @@ fn entries(folder: PathBuf) -> mpsc::Receiver<Result<Entry, Failure>> {
     receiver
 }
 
-/// Returns the endpoint ids of the played side and of the other side, as far as they are in the handshake.
+/// Returns the endpoint ids of the played side and of the opposite side, if the recorded handshake contains them.
 async fn endpoints(folder: &Path, side: Side) -> Result<[Option<EndpointId>; 2], Failure> {
     let (mut ours, mut theirs) = (None, None);
     let mut entries = entries(folder.to_owned());
@@ -223,13 +223,13 @@ async fn endpoints(folder: &Path, side: Side) -> Result<[Option<EndpointId>; 2],
     Ok([ours, theirs])
 }
 
-/// Returns a new id that is smaller or larger than almost any other, as in the recording. This decides which side is the
-/// originator of the handshake.
+/// Returns a new endpoint id for the played side. If its recorded id is larger than that of the opposite side, the new id is
+/// larger than almost every id, otherwise smaller. So the originator of the handshake is the same side as in the recording.
 fn id_for([ours, theirs]: [Option<EndpointId>; 2]) -> std::io::Result<EndpointId> {
     let larger = ours.zip(theirs).is_some_and(|(ours, theirs)| ours > theirs);
     let random = EndpointId::random()?;
     let [.., a, b, c, d, e, f] = *random.as_bytes();
-    // Still a UUID of version 4: Broker reports no status of peers with other ids.
+    // The id is a UUID of version 4, because Broker reports no status of peers whose id is not a UUID.
     let [all, version, variant] = if larger { [0xff, 0x4f, 0xbf] } else { [0, 0x40, 0x80] };
     Ok(EndpointId::from_bytes([all, all, all, all, all, all, version, all, variant, all, a, b, c, d, e, f]))
 }

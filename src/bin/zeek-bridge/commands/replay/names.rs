@@ -27,8 +27,8 @@ impl Names {
         }
     }
 
-    /// Returns whether two random ids may correspond to each other, and records it. Known recorded names were translated
-    /// before.
+    /// Returns whether two random ids may correspond to each other. If so, records the pair. The caller has already
+    /// translated recorded names that are known.
     pub(super) fn same(&mut self, recorded: &ByteString, received: &ByteString) -> bool {
         if recorded == received {
             return true;
@@ -76,7 +76,8 @@ impl Names {
         Topic::new(bytes).unwrap_or_default()
     }
 
-    /// Replaces texts that may have another length. Returns `None` if the value contains none.
+    /// Replaces the names in strings, which can change the length of the frame. Returns `None` if the value contains no such
+    /// name.
     fn translate_texts(&self, frame: &Frame, body: &Bytes) -> Option<Bytes> {
         if self.texts.is_empty() || !matches!(frame.content, Ok(Content::Envelope(_))) {
             return None;
@@ -103,7 +104,7 @@ impl Names {
     }
 }
 
-/// Replaces all occurrences of one byte sequence with another of the same length.
+/// Replaces all occurrences of `from` with `to`, which has the same length.
 fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
     let mut rest = bytes;
     while let Some(at) = rest.windows(from.len()).position(|window| window == from) {

@@ -19,8 +19,8 @@ use crate::output::{Exit, Failure, Progress};
 /// The buffer size of one read.
 const READ: usize = 64 * 1024;
 
-/// Maximum size of queued output, besides one recorded frame, before reading stops. Each ping is answered, so a peer that
-/// does not read could fill memory otherwise.
+/// Maximum size of queued output in addition to one recorded frame, in bytes. If there is more, reading stops. Without this
+/// limit, a peer that sends pings and does not read the answers could fill memory.
 const MAX_OUTPUT: usize = 1024 * 1024;
 
 /// Maximum wait for the live side to answer the BYE and to close.
@@ -34,7 +34,7 @@ pub(super) struct Player {
     /// The size of the queued output above which reading stops.
     most_output: usize,
     to_flush: bool,
-    /// The input has ended: at the end of the stream (`None`) or with an error.
+    /// `Some` if the input has ended: `Some(None)` at the end of the stream, or an error.
     gone: Option<Option<String>>,
     matcher: Matcher,
     settings: Settings,
@@ -124,7 +124,7 @@ impl Player {
         self.wait_for(|player| player.matcher.is_settled()).await.map(|end| end.unwrap_or(End::Through))
     }
 
-    /// Waits for the frames recorded before it, then sends it. Returns the result if the replay ends here.
+    /// Waits for the frames that were recorded before this entry, then sends it. Returns the result if the replay ends here.
     async fn send(&mut self, entry: Entry) -> Result<Option<End>, Failure> {
         let frame = entry.frame.map_err(|error| {
             Failure::failed(format!(
@@ -157,7 +157,7 @@ impl Player {
         }
         self.note(self.settings.side, &frame);
         let body = self.matcher.names.translate(&frame);
-        // Cannot fail: the length is the recorded one or was checked by the encoder.
+        // Cannot fail: the length was recorded or checked by the encoder.
         self.output.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
         self.output.extend_from_slice(&body);
         self.matcher.report.counts.sent = self.matcher.report.counts.sent.saturating_add(1);
@@ -168,7 +168,7 @@ impl Player {
         end
     }
 
-    /// Waits for a condition. Returns the result of the replay if it is not met.
+    /// Waits for a condition. If it is not met in time, returns the result of the replay.
     async fn wait_for(&mut self, done: impl Fn(&Self) -> bool) -> Result<Option<End>, Failure> {
         let met = loop {
             let compared = self.matcher.report.counts.compared;
@@ -293,7 +293,7 @@ impl Player {
         }
     }
 
-    /// Sends BYE. All answers have been received at this time.
+    /// Sends BYE. Call this after all answers have been received.
     async fn leave(&mut self) -> Result<(), Failure> {
         let deadline = after(LEAVE_TIMEOUT);
         if self.peered == [true; 2] && self.gone.is_none() {
@@ -342,7 +342,7 @@ mod tests {
         let mut ping = BytesMut::new();
         Envelope::ping(id, id, Bytes::from(vec![b'x'; 64 * 1024])).encode(&mut ping).unwrap();
         let pinging = tokio::spawn(async move { while live.write_all(&ping).await.is_ok() {} });
-        // Until neither direction makes progress.
+        // Step until neither direction makes progress.
         while let Ok(went) = timeout_at(after(Duration::from_millis(300)), player.step()).await {
             went.unwrap();
             assert!(player.output.len() < 2 * MAX_OUTPUT);

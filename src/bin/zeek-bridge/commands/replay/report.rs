@@ -21,15 +21,15 @@ pub(super) struct Finding {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DifferenceKind {
-    /// Both have the frame, with different content.
+    /// The frame was recorded and received, with different content.
     Differs,
     /// The recorded frame was not received.
     Missing,
     /// The received frame is not in the recording.
     Extra,
-    /// The frame was received before another one of the same topic that precedes it in the recording.
+    /// Two frames of the same topic were received in the opposite order of the recording.
     Order,
-    /// The live side has other subscriptions.
+    /// The live side has different subscriptions.
     Filter,
 }
 

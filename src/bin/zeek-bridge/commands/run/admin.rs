@@ -1,7 +1,7 @@
 //! The local services of a running bridge: metrics and health over HTTP, and the status socket.
 //!
-//! A reload changes them in two steps, so that a configuration is applied completely or not at all:
-//! [`AdminChange::prepare`] binds every new address and may fail, [`AdminServices::apply`] cannot.
+//! A reload changes the services in two steps, so that a configuration is applied completely or not at all.
+//! [`AdminChange::prepare`] binds every new address, and may fail. [`AdminServices::apply`] cannot fail.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -64,7 +64,8 @@ enum Change<S> {
 }
 
 impl<S> Change<S> {
-    /// Compares the addresses and binds the new one. Reports a failure in `errors`, under this configuration key.
+    /// Compares the addresses, and binds the new address if it differs. Adds a failure to `errors`, under this configuration
+    /// key.
     async fn prepare<A: PartialEq, F: Future<Output = Result<S, String>>>(
         current: Option<A>,
         new: Option<A>,
@@ -92,7 +93,8 @@ impl<S> Change<S> {
 }
 
 impl AdminChange {
-    /// Binds all new addresses, so that applying the change cannot fail. Returns one error for each that cannot be bound.
+    /// Binds all new addresses, so that applying the change cannot fail. Returns one error for each address that cannot be
+    /// bound.
     pub(super) async fn prepare(current: &AdminAddresses, new: &AdminAddresses) -> Result<Self, Diagnostics> {
         let mut errors = Vec::new();
         let metrics =

@@ -10,7 +10,7 @@ pub(super) trait Running: Sized + Send + Sync + 'static {
     /// Starts, or returns all errors.
     fn start(config: BridgeConfig) -> impl Future<Output = Result<Self, Diagnostics>> + Send;
 
-    /// Applies another configuration and returns the changes, or returns all errors.
+    /// Applies a new configuration. Returns the changes, or all errors.
     fn reload(&self, config: BridgeConfig) -> impl Future<Output = Result<Reloaded, Diagnostics>> + Send;
 
     /// Returns the current state.

@@ -19,8 +19,8 @@ use super::metrics;
 use super::serve::{Limits, serve_each};
 use super::view::View;
 
-/// The limits of the server. Scrapers and health checks open fewer connections than this at a time, and a request takes well
-/// under a second: the time limit is for clients that are slow to read.
+/// The limits of the server. Scrapers and health checks open fewer connections than this at a time. A request takes well under
+/// a second; the time limit is for clients that read slowly.
 const LIMITS: Limits = Limits { connections: 16, time: Duration::from_secs(10) };
 
 /// The time limit for receiving the head of a request, and its size limits.
@@ -161,7 +161,7 @@ mod tests {
             let mut stream = TcpStream::connect(self.address).await.unwrap();
             stream.write_all(bytes.as_bytes()).await.unwrap();
             let mut answer = Vec::new();
-            // The server may close with some of it unread, which resets the connection.
+            // The server may close before it has read all bytes, which resets the connection.
             let _ = stream.read_to_end(&mut answer).await;
             String::from_utf8(answer).unwrap()
         }

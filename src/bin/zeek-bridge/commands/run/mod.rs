@@ -72,7 +72,7 @@ pub(crate) fn run(args: RunArgs, verbose: u8) -> Result<(), Failure> {
     }
 }
 
-/// Returns the unit file, which starts this program from where it is installed, with this configuration.
+/// Returns the unit file. It starts the running program file with this configuration.
 fn unit(config: Option<&Path>) -> Result<String, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("cannot determine the path of this program: {error}")))?;
@@ -104,7 +104,7 @@ fn unit(config: Option<&Path>) -> Result<String, Failure> {
             config.display()
         )));
     };
-    // In arguments, systemd expands $ and removes quotes and backslashes as well.
+    // In arguments, systemd also expands $, and removes quotes and backslashes.
     let config = config.replace('%', "%%").replace('$', "$$").replace('\\', r"\\").replace('"', "\\\"");
     let is_quoted =
         config.contains(|letter: char| letter.is_whitespace() || matches!(letter, '"' | '\'' | '\\'));
@@ -135,7 +135,7 @@ fn report(exit: Exit, source: &Source, errors: impl IntoIterator<Item = Diagnost
     Failure::Reported(exit)
 }
 
-/// Adds line numbers to the errors that have none, where the source has the key.
+/// Adds the line number to each error that has none, if its key is in the source.
 fn located(
     source: &Source,
     errors: impl IntoIterator<Item = Diagnostic>,
@@ -153,7 +153,8 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
     let mut operation = config.operation.clone();
     // The format of the running log does not change.
     let log = operation.log;
-    // Bound before the bridge starts: if another bridge uses these addresses, this one must not affect any peer.
+    // Bind these addresses before the bridge starts. If a different bridge already uses them, this one must not affect any
+    // peer.
     let admin = AdminChange::prepare(&AdminAddresses::default(), &AdminAddresses::of(&operation)).await;
     let admin = admin.map_err(|errors| report(Exit::Unconnected, &source, errors))?;
     let running = tokio::select! {
@@ -171,8 +172,8 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
     systemd::ready(&view.snapshot());
 
     let mut watchdog = systemd::Watchdog::new(view.clone());
-    // A reload runs in a task, so that signals and the watchdog are served meanwhile. A SIGHUP that arrives before it has
-    // ended is handled after it.
+    // A reload runs in a task, so that signals and the watchdog are still served. If SIGHUP arrives during a reload, the next
+    // reload starts after it.
     let mut reloading: Option<JoinHandle<Option<Applied>>> = None;
     loop {
         tokio::select! {

@@ -65,7 +65,7 @@ async fn apply<R: Running>(
     let ConfigFile { config, source, .. } = file;
     let with_lines = |errors: Diagnostics| Diagnostics::from(located(&source, errors).collect::<Vec<_>>());
     let operation = config.operation.clone();
-    // The addresses are bound first: if one is not free, the bridge is not changed either.
+    // Bind the addresses first: if one of them is not free, the bridge must not be changed.
     let admin = AdminChange::prepare(&AdminAddresses::of(current), &AdminAddresses::of(&operation)).await;
     let admin = admin.map_err(with_lines)?;
     let reloaded = running.reload(config).await.map_err(with_lines)?;

@@ -38,7 +38,8 @@ impl Listener for tokio::net::UnixListener {
 /// The resource limits of one listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The number of concurrent connections. A further one evicts another, see [`slot_to_evict`].
+    /// Maximum number of concurrent connections. If it is reached, a new connection evicts an older one: see
+    /// [`slot_to_evict`].
     pub(super) connections: usize,
     /// The time limit of each connection.
     pub(super) time: Duration,
@@ -46,7 +47,7 @@ pub(super) struct Limits {
 
 /// Serves every client that connects, until the future is dropped.
 ///
-/// A client that sends nothing, or reads nothing, does not delay others: a new connection is always accepted, and
+/// A client that sends nothing, or reads nothing, does not delay the other clients. A new connection is always accepted, and
 /// evicts an older one if there is no free slot.
 pub(super) async fn serve_each<L: Listener, F: Future<Output = ()> + Send + 'static>(
     listener: L,
@@ -55,7 +56,7 @@ pub(super) async fn serve_each<L: Listener, F: Future<Output = ()> + Send + 'sta
 ) {
     // Dropping the set aborts its tasks.
     let mut served = JoinSet::new();
-    // The same connections, oldest first.
+    // The connections in `served`, oldest first.
     let mut slots: Vec<Slot> = Vec::new();
     loop {
         match listener.next().await {
@@ -68,7 +69,7 @@ pub(super) async fn serve_each<L: Listener, F: Future<Output = ()> + Send + 'sta
                     slots.remove(at).task.abort();
                     tracing::debug!("closed an older connection in favor of a new one");
                 }
-                // The evicted connection keeps its socket until its task has ended, which no client can delay.
+                // The evicted connection keeps its socket until its task has ended. No client can delay this.
                 while served.len() >= limits.connections {
                     served.join_next().await;
                 }
@@ -90,8 +91,8 @@ struct Slot {
     task: AbortHandle,
 }
 
-/// Selects the connection to evict: the oldest one of the address that has most connections, so that one host cannot
-/// evict the connections of another.
+/// Selects the connection to evict: the oldest connection of the address with the most connections. So a host cannot evict the
+/// connections of hosts that have fewer.
 fn slot_to_evict(slots: &[Slot]) -> Option<usize> {
     let share = |slot: &Slot| slots.iter().filter(|other| other.client == slot.client).count();
     let largest = slots.iter().map(share).max()?;

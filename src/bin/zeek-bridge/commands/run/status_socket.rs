@@ -17,7 +17,8 @@ use super::view::View;
 
 const LIMITS: Limits = Limits { connections: 8, time: Duration::from_secs(5) };
 
-/// Maximum time for another bridge to accept a connection; after it, the socket counts as in use.
+/// Maximum time for the bridge that may own an existing socket to accept a connection. After this time, the socket counts as in
+/// use.
 const ACCEPT: Duration = Duration::from_secs(1);
 
 /// A bound server that does not accept connections yet.
@@ -40,7 +41,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Unless another bridge has replaced it.
+        // Remove the file, unless a different bridge has replaced it.
         let same = |found: Metadata| (found.dev(), found.ino()) == (self.metadata.dev(), self.metadata.ino());
         if fs::symlink_metadata(&self.path).is_ok_and(same) {
             let _ = fs::remove_file(&self.path);
@@ -74,8 +75,8 @@ impl Server {
                 return Err(format!("{shown} exists and is not a socket; move it, or use another path"));
             }
         }
-        // The socket is created in a private directory, so that no other user can connect before its permissions are set.
-        // The hard link then fails if another bridge has created its socket meanwhile.
+        // Create the socket in a private directory, so that no other user can connect before its permissions are set. The
+        // hard link to its final path then fails if a different bridge has created a socket there in the meantime.
         let private = PrivateDir::new(directory).map_err(failed)?;
         let socket = private.0.join("s");
         let listener = UnixListener::bind(&socket).map_err(failed)?;
@@ -120,7 +121,7 @@ async fn inspect(path: &Path) -> io::Result<Found> {
     }
     match timeout(ACCEPT, UnixStream::connect(path)).await {
         Ok(Err(error)) => match error.kind() {
-            // A reset: the process ended after it had accepted.
+            // ConnectionReset: the process ended after it had accepted the connection.
             ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Ok(Found::Dead),
             ErrorKind::NotFound => Ok(Found::Nothing),
             // The backlog of the socket is full.
@@ -136,7 +137,8 @@ struct PrivateDir(PathBuf);
 
 impl PrivateDir {
     fn new(parent: &Path) -> io::Result<Self> {
-        // The configuration limits paths so that this one, which is longer, has at most 107 bytes with the name of the socket.
+        // A socket path has at most 107 bytes. The configuration limits the path of the socket, so that this longer path is
+        // also within that limit.
         let path = parent.join(format!(".zb-{:08x}", fastrand::u32(..)));
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(PrivateDir(path))
@@ -221,7 +223,7 @@ mod tests {
     async fn a_socket_without_listener_is_replaced_and_one_in_use_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.sock");
-        // The file outlives the socket, as when a process is killed.
+        // The file remains after the socket is closed, as it does when a process is killed.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         let server = Server::bind(&path).await.unwrap();

@@ -81,8 +81,8 @@ impl Watchdog {
         Watchdog { view, interval, check: None }
     }
 
-    /// Waits for the next check and for its result. The check takes a snapshot in a task of its own, which shows that the
-    /// runtime still schedules tasks and that no lock of the bridge is held forever. Cancel safe.
+    /// Waits for the next check and for its result. The check takes a snapshot in a separate task. Its success shows that the
+    /// runtime still schedules tasks, and that no lock of the bridge is held forever. Cancel safe.
     pub(super) async fn alive(&mut self) -> Snapshot {
         let Some(interval) = &mut self.interval else { return std::future::pending().await };
         loop {

@@ -1,5 +1,5 @@
-//! Tests of the daemon with a fake bridge, each in a process of its own, because signals, the environment and the log belong to
-//! the process.
+//! Tests of the daemon with a fake bridge. Each test runs the daemon in a separate process, because signals, the environment and
+//! the log belong to the process.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -76,10 +76,10 @@ pub(crate) fn snapshot() -> Snapshot {
     }
 }
 
-/// A drain time for which the fake bridge never finishes its shutdown.
+/// With this drain time, the fake bridge never finishes its shutdown.
 const STUCK: Duration = Duration::from_secs(3600);
 
-/// A drain time for which the fake bridge applies a reload except for one address.
+/// With this drain time, the fake bridge applies a reload except for one address.
 const PARTLY: Duration = Duration::from_secs(7);
 
 /// A bridge without links, with its drain time. It rejects a configuration with a drain time of zero.

@@ -11,7 +11,7 @@ use crate::output::rfc3339;
 /// The document that clients of the status socket receive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Document {
-    /// The time when the process started, in UTC. It distinguishes a bridge from its successor.
+    /// The time when the process started, in UTC. If it changes, the bridge was restarted.
     #[serde(default)]
     pub(crate) started: String,
     #[serde(flatten)]

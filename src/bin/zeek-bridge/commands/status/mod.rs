@@ -91,7 +91,7 @@ fn socket(args: &StatusArgs) -> Result<PathBuf, Failure> {
         });
     }
     let default = default_status_socket();
-    // A logged-in user has a runtime directory, but may use the socket of the system service as well.
+    // A logged-in user has a runtime directory, but may want to use the socket of the system service.
     Ok(if default.exists() || !service_socket().exists() { default } else { service_socket() })
 }
 

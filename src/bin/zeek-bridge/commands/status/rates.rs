@@ -17,11 +17,11 @@ pub(super) struct Sample {
 /// The increase since the previous sample.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Increase {
-    /// The increase of each counter. All else is as in the last sample.
+    /// The increase of each counter. Everything that is not a counter is from the last sample.
     pub(super) counts: Snapshot,
     /// The time in which the counters increased.
     pub(super) time: Duration,
-    /// Whether the bridge was restarted. What it counted between the previous sample and its end is not known.
+    /// Whether the bridge was restarted. The counts between the previous sample and the end of the old process are lost.
     pub(super) restarted: bool,
 }
 
@@ -41,7 +41,7 @@ impl Increase {
     }
 }
 
-/// A counter that falls was reset, so that it counts from zero.
+/// Returns the increase of a counter. If the counter is lower than before, it was reset and has counted from zero.
 fn increase(before: u64, now: u64) -> u64 {
     now.checked_sub(before).unwrap_or(now)
 }
@@ -55,7 +55,7 @@ fn each(before: &BTreeMap<String, u64>, now: &mut BTreeMap<String, u64>) {
 fn increases(before: &Snapshot, now: &Snapshot) -> Snapshot {
     let mut counts = now.clone();
     for link in &mut counts.links {
-        // A link that was started again has another id, and counts from zero.
+        // A link that was restarted has a new id, and its counters start from zero.
         if let Some(before) = before.links.iter().find(|before| before.id == link.id) {
             subtract(before, link);
         }
@@ -96,8 +96,8 @@ fn subtract(before: &LinkSnapshot, link: &mut LinkSnapshot) {
     each(&before.failures, &mut link.failures);
 }
 
-/// Returns the latency of the messages since the previous sample. The histogram is the sum over all links. If it falls because a
-/// link was removed, the other links are at least not counted from their start.
+/// Returns the latency of the messages since the previous sample. The histogram is the sum over all links, so it becomes smaller if
+/// a link is removed. It then must not count from zero, as that would include all earlier messages of the remaining links.
 fn measured(before: &Latency, now: &Latency) -> Latency {
     if before.bounds != now.bounds {
         return now.clone();
@@ -117,7 +117,7 @@ mod tests {
         Sample { document, received: start + Duration::from_millis(millis) }
     }
 
-    /// Returns the snapshot of the tests and one that is two seconds later, with more of everything.
+    /// Returns two samples: the snapshot of the tests, and a snapshot two seconds later in which all counters are higher.
     fn samples() -> (Sample, Sample) {
         let start = Instant::now();
         let mut later = snapshot();
@@ -157,7 +157,7 @@ mod tests {
         let increase = Increase::between(&before, &now);
         assert!(increase.restarted);
         assert_eq!(increase.counts, now.document.snapshot);
-        // It has counted for at most a second.
+        // The new process has counted for at most a second.
         assert_eq!(increase.time, Duration::from_secs(1));
     }
 

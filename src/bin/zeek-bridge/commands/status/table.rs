@@ -14,7 +14,7 @@ const MAX_CELL: usize = 1000;
 /// The width to which endpoint ids are shortened.
 const SHORT_ID: usize = 13;
 
-/// The width below which other text is not shortened.
+/// Text that is not an endpoint id is not shortened below this width.
 const SHORT_TEXT: usize = 8;
 
 /// The content of a column.
@@ -74,7 +74,7 @@ impl Table {
         self.notes.push(note.map(escaped));
     }
 
-    /// Returns whether everything fits this width without being shortened.
+    /// Returns whether the table fits into this width without shortened text.
     pub(super) fn fits(&self, width: usize) -> bool {
         total(&self.shown()) <= width
     }
@@ -169,7 +169,7 @@ fn shortened(text: &str, width: usize) -> String {
     head.into_iter().chain(['…']).chain(tail.into_iter().rev()).collect()
 }
 
-/// Returns the first characters, as far as this width has room for them.
+/// Returns as many of the first characters as fit into this width.
 fn fitting(letters: impl Iterator<Item = char>, width: usize) -> Vec<char> {
     let mut used: usize = 0;
     let fits = |letter: &char| {

@@ -28,7 +28,7 @@ pub(super) fn lines(snapshot: &Snapshot, width: usize) -> Vec<String> {
             lines.extend(table);
         }
     };
-    // At the default width, the form does not depend on the content.
+    // At the default width, the layout does not depend on the content.
     let is_wide = width > COLUMNS;
     let links = links(snapshot, true);
     if is_wide && links.fits(width) {
@@ -90,7 +90,7 @@ fn where_is(link: &LinkSnapshot) -> impl Iterator<Item = String> {
     connecting.chain(link.listening.iter().map(|address| format!("on {address}")))
 }
 
-/// Returns what went wrong on the links: drops, disconnects and failures, by reason.
+/// Returns the drops, disconnects and failures of the links, by reason.
 fn problems(snapshot: &Snapshot) -> Table {
     let columns =
         [("LINK", Kind::Text, 0), ("DROPS AND FAILURES", Kind::Text, 0), ("COUNT", Kind::Number, 0)];

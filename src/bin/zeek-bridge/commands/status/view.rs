@@ -145,7 +145,7 @@ impl View<'_> {
         table
     }
 
-    /// Returns the links with their increase. Equal ones are in the order of the configuration.
+    /// Returns the links with their increase. Links with equal values are in the order of the configuration.
     fn sorted_links(&self) -> Vec<(&LinkSnapshot, Option<&LinkSnapshot>)> {
         let increases = self.increase.map_or(&[][..], |increase| &increase.counts.links).iter().map(Some);
         let increases = increases.chain(std::iter::repeat(None));
@@ -210,8 +210,8 @@ fn problems(snapshot: &Snapshot) -> Vec<(&str, String, u64)> {
     of_links.chain(denials).collect()
 }
 
-/// Returns the object for one line of JSON: the state of the bridge, or the error why it is not known, and the rates per second if
-/// there is an earlier sample.
+/// Returns the object for one line of JSON. It contains the state of the bridge, or the error if the state could not be read. If
+/// there is an earlier sample, it also contains the rates per second.
 pub(super) fn json(
     time: SystemTime,
     document: Result<&Document, &str>,

@@ -17,7 +17,7 @@ use crate::output::{BackgroundOutput, Failure, Object};
 use crate::signals::Signals;
 use crate::terminal::{self, Action, Live, Order};
 
-/// Maximum time to write the rest after a request to end.
+/// Maximum time to write the queued lines after a request to end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The format of the reports.
@@ -101,7 +101,8 @@ pub(super) async fn run(socket: PathBuf, interval: Duration, mut report: Report)
     output.finish(LAST_LINES).await.result
 }
 
-/// Reads the state at each interval, until the receiver is dropped. The bridge may respond slowly, so this is a task of its own.
+/// Reads the state at each interval, until the receiver is dropped. The bridge may respond slowly, so this runs in a separate
+/// task.
 fn sampler(socket: PathBuf, interval: Duration) -> mpsc::Receiver<Result<Sample, Failure>> {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -161,14 +162,14 @@ impl Watch {
             }
             Err(Failure::Error(_, message)) => {
                 if self.error.is_none() {
-                    // The hint is for the first attempt.
+                    // Remove the hint, which is only useful after the first attempt.
                     let cause = message.split("; ").next().unwrap_or_default();
                     self.announce(format!("the bridge is not reachable, trying again: {cause}"));
                 }
                 self.increase = None;
                 self.error = Some(message);
             }
-            // Not an error of a query.
+            // A query does not return these errors.
             Err(Failure::StdoutClosed | Failure::Reported(_)) => {}
         }
     }
@@ -193,7 +194,7 @@ impl Watch {
         }
     }
 
-    /// Returns the tables and an empty line. A notice is printed once, and nothing else while the bridge is not reachable.
+    /// Returns the tables and an empty line. A notice is printed once. While the bridge is not reachable, nothing else is printed.
     fn text(&self, width: usize) -> String {
         let notice = self.notice.as_deref().filter(|_| self.changed);
         if self.error.is_some() {

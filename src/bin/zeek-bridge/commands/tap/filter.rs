@@ -7,7 +7,7 @@ use zeek_bridge::zeek::Event;
 
 use super::message::Part;
 
-/// Matches one of its events and one of its nodes. Without events or nodes, it matches any.
+/// Matches a message that matches one of the event patterns and one of the nodes. An empty list matches every message.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     events: Vec<Glob>,
@@ -153,7 +153,7 @@ mod tests {
             let update = IdentifierUpdate { id: "X".into(), value };
             assert_eq!(filter.matches(&TOPIC, Part::Identifier(&update)), fits);
         }
-        // Whose arguments are wrong is no event of the node API.
+        // An event with wrong arguments is not an event of the node API.
         assert!(filter.matches(&TOPIC, Part::Event(&Event::new(NotifyNodeHello::NAME, ("a", "w1")))));
         let topic = Topic::from_static("zeek/cluster/node/w1/");
         assert!(filter.matches(&topic, Part::Value(&Value::None)));

@@ -32,7 +32,7 @@ impl Content {
         }
         match ZeekMessage::from_value(value) {
             Ok(message) => Content::Zeek(message),
-            // Decoding again is cheaper than a copy of every event.
+            // Decode again: `zeek_message` has consumed the value, and a copy of every value would cost more.
             Err(_) => Content::Value(message.value()),
         }
     }
@@ -63,8 +63,8 @@ fn add<'a>(message: &'a ZeekMessage, to: &mut Vec<Part<'a>>) {
 }
 
 impl<'a> Part<'a> {
-    /// Returns the name under which it is counted. In the names of events, white space and backslashes are escaped, so that
-    /// they are distinct from all other names.
+    /// Returns the name under which the part is counted. White space and backslashes in the name of an event are escaped, so
+    /// that it differs from the names of all other kinds of parts.
     pub(super) fn name(self) -> Cow<'a, str> {
         let named = |kind, name: &ByteString| format!("({kind} {name})").into();
         match self {

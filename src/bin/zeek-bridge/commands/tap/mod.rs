@@ -25,7 +25,7 @@ use crate::network::{self, Network, Persistence};
 use crate::output::{BackgroundOutput, Exit, Failure, stderr};
 use crate::signals::Signals;
 
-/// Maximum time to write the rest after a request to end.
+/// Maximum time to write the queued lines after a request to end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Limits of the messages that are queued for printing. They are large, so that bursts are not dropped.
@@ -75,7 +75,7 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let mut patience = if is_urgent { LAST_LINES } else { Duration::MAX };
     if !matches!(end, Ok(End::Complete)) {
         patience = LAST_LINES;
-        // Messages that arrived before the end are still printed. The endpoint is shut down, so no more arrive.
+        // Print the messages that arrived before the end. No more arrive, because the endpoint is shut down.
         let rest = print(&mut messages, &output, &endpoint, &mut show, args.count, &mut progress);
         let _ = timeout(LAST_LINES, rest).await;
     }
@@ -135,7 +135,7 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     if messages.is_empty() { Ok(()) } else { Err(Failure::Error(exit, messages.join("; "))) }
 }
 
-/// Returns the error about messages that were received and not printed, or not counted.
+/// Returns the error if messages were received, but not printed or not counted.
 fn lost(dropped: u64, left: u64, counts: bool) -> Option<String> {
     let (dropped_reason, hint, left_state) = if counts {
         ("counted, because they arrived too fast", "subscribe to fewer topics", "not counted")
@@ -183,7 +183,7 @@ struct Progress {
     printed: u64,
 }
 
-/// Prints until there are `count` messages or the subscription ends. Returns `false` if the user asked to quit before.
+/// Prints until `count` messages are printed or the subscription ends. Returns `false` if the user quits before that.
 async fn print(
     messages: &mut Subscriber,
     output: &BackgroundOutput,

@@ -9,8 +9,8 @@ use crate::args::{DurationArg, Interval, NetworkArgs, TopicArg, count, node_name
 
 /// Subscribe to topics and print the messages
 ///
-/// Without --topic, subscribes to all topics. The peer then sends every message that it publishes or forwards; a bridge only
-/// those that its rules allow.
+/// Without --topic, subscribes to all topics. The peer then sends every message that it publishes or forwards. A bridge sends only
+/// the messages that its rules allow.
 ///
 /// On a terminal, prints one line for each event in Zeek's notation: time (UTC), the first digits of the peer's endpoint id,
 /// topic, and name(arguments). Otherwise, prints one line of JSON for each message. The manual page describes both formats.
@@ -60,7 +60,7 @@ pub(crate) struct TapArgs {
     #[arg(long, conflicts_with = "stats")]
     pub(super) identity: bool,
     /// The format; auto is text on a terminal and json otherwise; plain is JSON without types, for jq and log pipelines. The time
-    /// of a line is that of reading the message from the queue
+    /// in a line is the time when the message was read from the queue
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(super) format: Format,
     /// Colors in text; auto uses them on a terminal

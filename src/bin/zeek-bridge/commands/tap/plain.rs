@@ -106,7 +106,7 @@ fn key_text(value: &Value) -> Option<String> {
         Value::String(bytes) | Value::EnumValue(bytes) => escaped(bytes.as_bytes()),
         Value::Timestamp(time) => format!("{}Z", time.iso8601()),
         Value::Timespan(span) => seconds(*span).to_string(),
-        // Zeek's notation of the others has no escapes.
+        // Zeek's notation of all other types has no escapes.
         other => other.to_string(),
     })
 }

@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use zeek_bridge::data::Value;
 
-/// As [`Value`] is printed, except that a time is ISO 8601 in UTC and an interval has its largest unit, such as `90s`.
-/// Broker's notation has nanoseconds for both.
+/// Prints a [`Value`] like its `Display`, except for times and intervals, which Broker's notation has in nanoseconds. Here, a
+/// time is ISO 8601 in UTC, and an interval has the largest suitable unit, such as `90s`.
 pub(super) struct Readable<'a>(pub(super) &'a Value);
 
 impl Display for Readable<'_> {

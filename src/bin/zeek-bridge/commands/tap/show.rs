@@ -24,7 +24,7 @@ pub(super) struct Show {
     identity: bool,
     wide: bool,
     output: Output,
-    /// No further turns are taken.
+    /// True after [`Show::leave`]: [`Show::turn`] then never completes.
     over: bool,
 }
 
@@ -100,7 +100,7 @@ impl Show {
         true
     }
 
-    /// Waits for the next turn, which is an event other than a message.
+    /// Waits for the next turn: the end of an interval of `--stats`, a key, or a signal of the terminal.
     pub(super) async fn turn(&mut self) -> Turn {
         match &mut self.output {
             Output::Stats(stats) if !self.over => stats.turn().await,

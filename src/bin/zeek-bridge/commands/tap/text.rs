@@ -21,7 +21,7 @@ const EVENT: Style = AnsiColor::Green.on_default().bold();
 const LABEL: Style = AnsiColor::Magenta.on_default();
 const PLAIN: Style = Style::new();
 
-/// The beginning of all lines of a message.
+/// The columns at the beginning of each line of a message.
 #[derive(Clone, Debug)]
 pub(super) struct Origin<'a> {
     time: String,
@@ -83,7 +83,7 @@ impl Text {
     }
 }
 
-/// Writes an event as a call. White space in its name is escaped, so that it differs from all other messages.
+/// Writes an event as a call. White space in its name is escaped, so that an event cannot look like a message of a different kind.
 fn write_part(line: &mut Line<'_>, part: Part<'_>) {
     match part {
         Part::Event(event) => {

@@ -27,7 +27,7 @@ impl Fields {
         self.0.iter().map(|(name, value)| (*name, value))
     }
 
-    /// Adds the fields of a span whose names do not occur yet.
+    /// Adds each field of a span, unless there is already a field with the same name.
     pub(super) fn add_missing(&mut self, of_span: &Fields) {
         for (name, value) in of_span.iter() {
             if !self.contains(name) {
@@ -40,7 +40,7 @@ impl Fields {
         self.0.iter().any(|(other, _)| *other == name)
     }
 
-    /// Sets a field. A span can record another value for the same field later.
+    /// Sets a field. Replaces its value if there is one, because a span can record a field again.
     fn set(&mut self, field: &Field, value: FieldValue) {
         match self.0.iter_mut().find(|(name, _)| *name == field.name()) {
             Some((_, current)) => *current = value,

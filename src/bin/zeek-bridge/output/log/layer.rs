@@ -16,7 +16,8 @@ use zeek_bridge::bridge::config::LogFormat;
 use super::super::escape::{harmless, printable};
 use super::fields::{FieldValue, Fields, MESSAGE};
 
-/// Formats each event as a line, and passes it to `write`. No text in it can affect a terminal or start another line.
+/// Formats each event as a line, and passes the line to `write`. The text is escaped, so that it cannot affect a terminal or
+/// start a new line.
 pub(super) struct Log<W> {
     pub(super) format: LogFormat,
     pub(super) color: bool,
@@ -133,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns what is logged, without the time.
+    /// Returns the logged lines, without the time.
     fn logged(format: LogFormat, color: bool, events: impl FnOnce()) -> String {
         let written = Arc::<Mutex<Vec<u8>>>::default();
         let to = written.clone();

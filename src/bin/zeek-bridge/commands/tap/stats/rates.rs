@@ -18,7 +18,7 @@ pub(super) struct Rates {
     interval: Span,
     rows: HashMap<String, Row>,
     max_rows: usize,
-    /// The messages beyond the maximum number of rows.
+    /// The messages that have no row, because the maximum number of rows was reached.
     others: Tally,
     all: Tally,
     /// The key of the last row, kept to reuse its memory.
@@ -37,9 +37,9 @@ pub(super) struct Row {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub(super) total: Amount,
-    /// In the last complete interval.
+    /// The amount in the last complete interval.
     pub(super) recent: Amount,
-    /// In the current interval.
+    /// The amount in the current interval.
     running: Amount,
     /// The time of the last message.
     pub(super) last: Option<Instant>,
@@ -118,7 +118,7 @@ impl Rates {
         let (topic, event) = (shortened(topic), shortened(event));
         self.all.count(bytes, now);
         self.key.clear();
-        // The length of the topic is first, so that no two pairs have the same key.
+        // The key begins with the length of the topic, so that no two pairs of topic and event have the same key.
         self.key.push_str(&topic.len().to_string());
         self.key.push(' ');
         self.key.push_str(topic);

@@ -15,7 +15,8 @@ use crate::terminal::Order;
 /// Maximum width of a topic.
 const MAX_TOPIC: usize = 40;
 
-/// With fewer columns, bytes and shares are left out unless the table is sorted by them, so that there is room for names.
+/// If a line has fewer columns than this, bytes and shares are left out, so that there is room for names. The column that the
+/// table is sorted by is not left out.
 const NARROW: usize = 100;
 
 /// Maximum number of rows of a table of text.
@@ -54,7 +55,7 @@ pub(super) struct View<'a> {
     pub(super) now: Instant,
 }
 
-/// The rows that have room, and the number of those that do not.
+/// The rows that have room, and the number of hidden rows.
 #[derive(Debug)]
 pub(super) struct Rows {
     pub(super) cells: Vec<Cells>,
@@ -85,7 +86,7 @@ impl Columns {
         self.shown().zip(cells).filter_map(|(shown, text)| Some((shown?.0, text.clone()))).collect()
     }
 
-    /// Returns the width of each column, except the last one, which has the rest of the line.
+    /// Returns the width of each column. The last column has no width, because it gets the rest of the line.
     pub(super) fn widths(self, rows: &[Cells]) -> Vec<Option<u16>> {
         let widest = |index: usize| {
             let widths = rows.iter().filter_map(|cells| cells.get(index)).map(|text| text.width());
@@ -285,7 +286,7 @@ fn seconds(span: Span) -> f64 {
 mod tests {
     use super::*;
 
-    /// Ten messages in ten seconds: eight of one event in the first eight, two of another in the last two.
+    /// Ten messages in ten seconds: eight of one event in the first eight seconds, two of a different event in the last two.
     fn rates(start: Instant) -> Rates {
         let mut rates = Rates::new(start);
         for second in 0..8 {
