@@ -108,7 +108,7 @@ async fn a_peer_can_send_hellos_only_with_the_name_of_its_certificate() {
         Cluster::new(&(links(&certificates, "") + &rules_by_certificate()), &certificates).await;
     // No peering holds the name yet.
     publish(&cluster.nodes[1].0, hello("worker-1")).await;
-    cluster.assert_denied("node_not_allowed", &["notify_node_hello", "node \"worker-1\""]);
+    cluster.assert_denied("node_not_allowed", &["notify_node_hello", "node=\"worker-1\""]);
     let counted = cluster.bridge.status()["rules"].clone();
     let refused =
         counted.as_array().unwrap().iter().filter_map(|rule| rule["refused"]["node_not_allowed"].as_u64());
@@ -133,7 +133,7 @@ async fn a_peer_can_respond_only_with_the_name_of_its_certificate() {
     publish(&cluster.nodes[1].0, answer("r1", "worker-1", "forged")).await;
     cluster.assert_denied(
         "node_not_allowed",
-        &["node_dispatch_response", "node \"worker-1\"", "request \"r1\""],
+        &["node_dispatch_response", "node=\"worker-1\"", "request=\"r1\""],
     );
     let (own, real_answer) = (answer("r1", "worker-2", "own"), answer("r1", "worker-1", "true"));
     publish(&cluster.nodes[1].0, own.clone()).await;
