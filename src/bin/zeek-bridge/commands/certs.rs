@@ -161,8 +161,6 @@ fn certificate_files(directory: &Path, name: &str) -> (PathBuf, PathBuf) {
 fn renew(args: &RenewArgs) -> Result<(), Failure> {
     let name = file_name(&args.name)?;
     let (certificate, key_file) = certificate_files(&args.dir, name);
-    // A symbolic link is kept, and the file that it names is replaced.
-    let [certificate, key_file] = [certificate, key_file].map(|file| file.canonicalize().unwrap_or(file));
     let pem = read_file(&certificate, &format!("issue it with `zeek-bridge certs issue {name}`"))?;
     let sans = sans_of(&pem).map_err(|error| {
         Failure::failed(format!(
@@ -173,10 +171,15 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
     let issued = Issued::new(&args.dir, name, sans, args.days)?;
     // Both are complete before the first is replaced. Programs that read the files in between keep their previous certificate,
     // because the key does not match.
-    let new_key = write_replacement(&key_file, &issued.key, 0o600)?;
-    let new_certificate = write_replacement(&certificate, &issued.certificate, 0o644)?;
-    new_key.persist(&key_file).map_err(|error| cannot("replace", &key_file, &error.error))?;
-    new_certificate.persist(&certificate).map_err(|error| cannot("replace", &certificate, &error.error))?;
+    // A symbolic link is kept, and the file that it names is replaced.
+    let target = |file: &Path| file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let (key_target, certificate_target) = (target(&key_file), target(&certificate));
+    let new_key = write_replacement(&key_target, &issued.key, 0o600)?;
+    let new_certificate = write_replacement(&certificate_target, &issued.certificate, 0o644)?;
+    new_key.persist(&key_target).map_err(|error| cannot("replace", &key_file, &error.error))?;
+    new_certificate
+        .persist(&certificate_target)
+        .map_err(|error| cannot("replace", &certificate, &error.error))?;
     print_line(format_args!(
         "replaced {} and {}, valid until {}",
         certificate.display(),
