@@ -137,7 +137,12 @@ fn a_back_end_can_be_chosen() {
     if OPENSSL {
         succeeds(&publish_to_tap(&openssl, &other.options));
     } else {
-        let hint = &["--tls-backend openssl", "no OpenSSL", "cargo build --features openssl", "--help"];
+        let hint = &[
+            "--tls-backend openssl",
+            "does not include OpenSSL",
+            "cargo build --features openssl",
+            "--help",
+        ];
         fails_to_start(&openssl, 2, hint);
     }
 }
