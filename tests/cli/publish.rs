@@ -73,9 +73,13 @@ fn published_messages_are_printed_by_tap_and_can_be_published_again() {
 fn an_event_on_the_command_line_is_published_and_printed_without_types() {
     let mut tap = Program::start("tap --topic /t --tls off --listen 127.0.0.1:0 --count 1 --format plain");
     let address = tap.address();
-    let arguments = "ping string:hi count:7 set[port]:80/tcp,443/tcp table[addr=interval]:10.0.0.1=1.5";
+    let arguments =
+        ["ping", "string:hi", "count:7", "set[port]:80/tcp,443/tcp", "table[addr] of interval:10.0.0.1=1.5"];
     // Stdin is not read.
-    let end = Program::run(&format!("{PUBLISH} {address} {arguments}"), "{");
+    let command = format!("{PUBLISH} {address}");
+    let mut publish = Program::with(command.split(' ').chain(arguments));
+    publish.give("{");
+    let end = publish.end();
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""));
     let line = &tap.end().json()[0];
     assert_eq!(

@@ -7,13 +7,12 @@ use zeek_bridge::data::{Set, Table, Timespan, Timestamp, Value};
 use zeek_bridge::zeek::{self, Event};
 
 /// The types of arguments, for the help and for errors.
-const TYPES: &str = "bool, int, count, double (or real), string, addr, subnet, port, time, interval, enum, none, \
-                     set[T], vector of T, record[T,T,..], table[K] of T, json";
+const TYPES: &str = "bool, int, count, double, string, addr, subnet, port, time, interval, enum, none, set[T], \
+                     vector of T, record[T,T,..], table[K] of T, json";
 
 /// The types of values without elements.
-const SCALARS: [&str; 13] = [
-    "bool", "int", "count", "double", "real", "string", "addr", "subnet", "port", "time", "interval", "enum",
-    "none",
+const SCALARS: [&str; 12] = [
+    "bool", "int", "count", "double", "string", "addr", "subnet", "port", "time", "interval", "enum", "none",
 ];
 
 /// Returns the payload of an event with this name and these arguments.
@@ -26,8 +25,9 @@ pub(super) fn event(name: &str, arguments: &[String]) -> Result<Value, String> {
 
 /// Parses an argument, such as `count:7`, `set[port]:80/tcp,443/tcp` or `table[string] of count:a=1,b=2`.
 ///
-/// The elements of a container are separated by commas; a backslash before a character removes its special meaning. A `json`
-/// argument is a value in the format of Broker's JSON, which can express every value.
+/// The elements of a container are separated by commas. `\,`, `\=` and `\\` are these characters without a special meaning; any
+/// other backslash is part of the element. A `json` argument is a value in the format of Broker's JSON, which can express every
+/// value.
 fn parse(argument: &str) -> Result<Value, String> {
     let (kind, text) = split_type(argument)?;
     match kind {
@@ -48,7 +48,7 @@ enum Container<'a> {
     Vector(&'a str),
     Set(Vec<&'a str>),
     Record(Vec<&'a str>),
-    Table(Vec<&'a str>, Option<&'a str>),
+    Table(Vec<&'a str>, &'a str),
 }
 
 /// Splits an argument at the colon after its type.
@@ -67,7 +67,7 @@ fn no_type(argument: &str) -> String {
     format!("{argument:?} has no type; use string:TEXT, count:NUMBER, .. (types: {TYPES})")
 }
 
-/// Parses a type in the notation of this program or in Zeek's notation, such as `vector of count`.
+/// Parses a type in Zeek's notation, such as `vector of count`. A record is written with the types of its fields.
 fn type_of(kind: &str) -> Option<Type<'_>> {
     if SCALARS.contains(&kind) || kind == "json" {
         return Some(Type::Scalar(kind));
@@ -82,35 +82,25 @@ fn type_of(kind: &str) -> Option<Type<'_>> {
         after => Some(after.strip_prefix("of ")?.trim()),
     };
     Some(Type::Container(match (name, value) {
-        ("vector", None) => Container::Vector(inner.trim()),
         ("set", None) => Container::Set(types(inner)),
         ("record", None) => Container::Record(types(inner)),
-        ("table", Some(value)) => Container::Table(types(inner), Some(value)),
-        ("table", None) => match outside_brackets(inner, '=').as_slice() {
-            [keys, value] => Container::Table(types(keys), Some(value.trim())),
-            _ => Container::Table(types(inner), None),
-        },
+        ("table", Some(value)) => Container::Table(types(inner), value),
         _ => return None,
     }))
 }
 
 /// Splits types at the commas that are not in brackets.
 fn types(list: &str) -> Vec<&str> {
-    outside_brackets(list, ',').into_iter().map(str::trim).collect()
-}
-
-/// Splits a text at each separator that is not in brackets.
-fn outside_brackets(text: &str, separator: char) -> Vec<&str> {
     let mut open = 0u64;
-    text.split(|char| {
+    let types = list.split(|char| {
         match char {
             '[' => open = open.saturating_add(1),
             ']' => open = open.saturating_sub(1),
             _ => {}
         }
-        char == separator && open == 0
-    })
-    .collect()
+        char == ',' && open == 0
+    });
+    types.map(str::trim).collect()
 }
 
 fn parse_container(container: &Container<'_>, text: &str) -> Result<Value, String> {
@@ -129,18 +119,13 @@ fn parse_container(container: &Container<'_>, text: &str) -> Result<Value, Strin
             let kinds = kinds.iter().map(|kind| element_type(kind)).collect::<Result<Vec<_>, _>>()?;
             if kinds.len() != elements.len() {
                 let (fields, values) = (kinds.len(), elements.len());
-                return Err(format!("the record has {fields} types and {values} values"));
+                return Err(format!("the record has types: {fields}, but values: {values}"));
             }
             let fields = kinds.iter().zip(&elements).map(|(kind, text)| parse_element(kind, text));
             fields.collect::<Result<_, _>>().map(Value::Vector)
         }
         Container::Table(keys, value) => {
-            let key = single_type(keys)?;
-            let value = value.ok_or(
-                "a table needs the types of its keys and values: table[string=count]:a=1,b=2, \
-                 or table[string] of count:a=1,b=2",
-            )?;
-            let value = element_type(value)?;
+            let (key, value) = (single_type(keys)?, element_type(value)?);
             let pairs = elements.iter().map(|pair| match split(pair, '=').as_slice() {
                 [one, other] => Ok((parse_element(key, one)?, parse_element(value, other)?)),
                 _ => Err(format!("{pair:?} is not KEY=VALUE; write \\= for an = in a key or value")),
@@ -198,7 +183,13 @@ fn parse_scalar(kind: &str, text: &str) -> Result<Value, String> {
         },
         "int" => parsed(kind, text, "a whole number from -2^63 to 2^63 - 1").map(Value::Integer),
         "count" => parsed(kind, text, "a whole number from 0 to 2^64 - 1").map(Value::Count),
-        "real" | "double" => parsed(kind, text, "a number").map(Value::Real),
+        // `parse` turns a number that is too large into infinity.
+        "double" => match parsed::<f64>(kind, text, "a number")? {
+            real if real.is_infinite() && text.contains(|char: char| char.is_ascii_digit()) => {
+                Err(invalid(kind, text, "a number of at most 1.8e308, or inf"))
+            }
+            real => Ok(Value::Real(real)),
+        },
         "string" => Ok(Value::from(text)),
         "addr" => parsed(kind, text, "an IPv4 or IPv6 address without brackets").map(Value::Address),
         "subnet" => parsed(kind, text, "ADDRESS/LENGTH").map(Value::Subnet),
@@ -278,16 +269,13 @@ fn split(text: &str, separator: char) -> Vec<String> {
     parts
 }
 
-/// Removes the backslashes that [`split`] leaves.
+/// Removes the backslashes before special characters, which [`split`] leaves.
 fn unescaped(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars();
+    let mut chars = text.chars().peekable();
     while let Some(char) = chars.next() {
-        match char {
-            // A backslash at the end has nothing to escape.
-            '\\' => plain.push(chars.next().unwrap_or('\\')),
-            char => plain.push(char),
-        }
+        let escaped = if char == '\\' { chars.next_if(|next| [',', '=', '\\'].contains(next)) } else { None };
+        plain.push(escaped.unwrap_or(char));
     }
     plain
 }
@@ -303,8 +291,7 @@ mod tests {
             ("bool:false", r#"{"@data-type":"boolean","data":false}"#),
             ("int:-5", r#"{"@data-type":"integer","data":-5}"#),
             ("count:18446744073709551615", r#"{"@data-type":"count","data":18446744073709551615}"#),
-            ("real:1.5", r#"{"@data-type":"real","data":1.5}"#),
-            ("real:-inf", r#"{"@data-type":"real","data":"-inf"}"#),
+            ("double:-inf", r#"{"@data-type":"real","data":"-inf"}"#),
             ("string:", r#"{"@data-type":"string","data":""}"#),
             ("string:a:b,c\\", r#"{"@data-type":"string","data":"a:b,c\\"}"#),
             ("addr:2001:db8::1", r#"{"@data-type":"address","data":"2001:db8::1"}"#),
@@ -329,15 +316,15 @@ mod tests {
             ),
             ("set[port]:", r#"{"@data-type":"set","data":[]}"#),
             (
-                r"vector[string]:a\,b,c\\,",
-                r#"{"@data-type":"vector","data":[{"@data-type":"string","data":"a,b"},{"@data-type":"string","data":"c\\"},{"@data-type":"string","data":""}]}"#,
+                r"vector of string:a\,b,c\\,C:\temp\",
+                r#"{"@data-type":"vector","data":[{"@data-type":"string","data":"a,b"},{"@data-type":"string","data":"c\\"},{"@data-type":"string","data":"C:\\temp\\"}]}"#,
             ),
             (
                 "record[string, count]:a,7",
                 r#"{"@data-type":"vector","data":[{"@data-type":"string","data":"a"},{"@data-type":"count","data":7}]}"#,
             ),
             (
-                r"table[string=count]:a\=b=1",
+                r"table[string] of count:a\=b=1",
                 r#"{"@data-type":"table","data":[{"key":{"@data-type":"string","data":"a=b"},"value":{"@data-type":"count","data":1}}]}"#,
             ),
             ("vector of count:7", r#"{"@data-type":"vector","data":[{"@data-type":"count","data":7}]}"#),
@@ -370,11 +357,13 @@ mod tests {
             ("strng:a", "unknown type \"strng\""),
             ("set:a", "unknown type \"set\""),
             ("bool[T]:a", "no type"),
+            ("double:1e400", "at most 1.8e308"),
+            ("real:1", "unknown type \"real\""),
             ("bool:yes", "expected T or F"),
             ("count:-1", "from 0 to"),
             ("count: 1", "from 0 to"),
             ("int:1.5", "from -2^63"),
-            ("real:", "a number"),
+            ("double:", "a number"),
             ("addr:[::1]", "without brackets"),
             ("subnet:10.0.0.0", "ADDRESS/LENGTH"),
             ("port:80", "NUMBER/tcp"),
@@ -385,11 +374,12 @@ mod tests {
             ("set[count]:1,1", "are equal"),
             ("set[count]:1,x", "\"x\" is not a count"),
             ("set[number]:1", "unknown type \"number\""),
-            ("vector[set[count]]:1", "json:VALUE"),
-            ("record[count]:1,2", "1 types and 2 values"),
-            ("table[count]:1", "table[string=count]"),
-            ("table[count=count]:1", "not KEY=VALUE"),
-            ("table[count=count]:1=2,1=3", "two keys"),
+            ("vector of set[count]:1", "json:VALUE"),
+            ("vector[count]:1", "no type"),
+            ("record[count]:1,2", "types: 1, but values: 2"),
+            ("table[count]:1", "no type"),
+            ("table[count] of count:1", "not KEY=VALUE"),
+            ("table[count] of count:1=2,1=3", "two keys"),
             ("int:x", "\"x\" is not an int; "),
             ("interval:x", "\"x\" is not an interval; "),
             ("interval:1 ", "is not an interval"),
@@ -398,12 +388,10 @@ mod tests {
                 "set[addr,port]:10.0.0.1",
                 "several values (addr, port) is not supported; write the argument as json:VALUE",
             ),
-            ("table[addr,port=count]:", "several values (addr, port)"),
             ("table[addr,port] of count:", "several values (addr, port)"),
             ("record[count,record[addr,enum]]:1,2", "record[addr,enum] in a container is not supported"),
             ("vector of record[addr,enum]:1", "record[addr,enum] in a container is not supported"),
             ("table[count] of vector of count:1=2", "vector of count in a container is not supported"),
-            ("table[count=table[count=count]]:1=2", "table[count=count] in a container is not supported"),
             ("json:7", "@data-type"),
             ("json:{", "not JSON"),
         ] {
