@@ -15,7 +15,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Value, String> {
         return Err(format!("not an object; {FORMATS}"));
     };
     if object.contains_key("@data-type") {
-        return value(&Json::Object(object));
+        return value(Json::Object(object));
     }
     // `tap` adds these members.
     object.remove("time");
@@ -24,7 +24,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Value, String> {
     object.remove("topic");
     if let Some(bare) = object.remove("value") {
         reject_others(&object)?;
-        return value(&bare);
+        return value(bare);
     }
     event(object).map(|event| zeek::ZeekMessage::from(event).into_value())
 }
@@ -36,12 +36,12 @@ fn event(mut object: Map<String, Json>) -> Result<Event, String> {
         None => return Err(format!("the key \"event\" is missing; {FORMATS}")),
     };
     let args = match object.remove("args") {
-        Some(Json::Array(args)) => numbered("argument", &args, value)?,
+        Some(Json::Array(args)) => numbered("argument", args, value)?,
         Some(_) => return Err("\"args\" is not an array of values".into()),
         None => Vec::new(),
     };
     let metadata = match object.remove("metadata") {
-        Some(Json::Array(entries)) => Some(numbered("metadata entry", &entries, metadata)?),
+        Some(Json::Array(entries)) => Some(numbered("metadata entry", entries, metadata)?),
         Some(Json::Null) | None => None,
         Some(_) => return Err("\"metadata\" is not an array of {\"id\": COUNT, \"value\": VALUE}".into()),
     };
@@ -49,63 +49,61 @@ fn event(mut object: Map<String, Json>) -> Result<Event, String> {
     Ok(Event { name, args, metadata })
 }
 
-fn metadata(entry: &Json) -> Result<(u64, Value), String> {
+fn metadata(mut entry: Json) -> Result<(u64, Value), String> {
     let id = entry.get("id").and_then(Json::as_u64).ok_or("its \"id\" is not a count")?;
-    let content = entry.get("value").ok_or("it has no \"value\"")?;
-    Ok((id, value(content)?))
+    let content = entry.get_mut("value").ok_or("it has no \"value\"")?;
+    Ok((id, value(content.take())?))
 }
 
 /// Converts a value in the format of Broker's JSON. Strings, booleans and null need no `@data-type`, because each of them has
 /// only one type, unlike a number.
-fn value(json: &Json) -> Result<Value, String> {
-    Value::from_json(&typed(json)?).map_err(|error| error.to_string())
+fn value(mut json: Json) -> Result<Value, String> {
+    add_types(&mut json)?;
+    Value::from_json(&json).map_err(|error| error.to_string())
 }
 
-/// Adds the missing types. The recursion is bounded by [`parse_json`], which limits the depth.
-fn typed(json: &Json) -> Result<Json, String> {
-    Ok(match json {
-        Json::Null => json!({"@data-type": "none"}),
-        Json::Bool(boolean) => json!({"@data-type": "boolean", "data": boolean}),
-        Json::String(text) => json!({"@data-type": "string", "data": text}),
+/// Adds the missing types. The recursion is bounded by [`parse_json`], which limits the depth. What is invalid is left as it is, for
+/// [`Value::from_json`] to report.
+fn add_types(json: &mut Json) -> Result<(), String> {
+    match json {
+        Json::Null => *json = json!({"@data-type": "none"}),
+        Json::Bool(_) => *json = json!({"@data-type": "boolean", "data": json.take()}),
+        Json::String(_) => *json = json!({"@data-type": "string", "data": json.take()}),
         Json::Number(number) => {
+            let possible = match (number.is_u64(), number.is_i64()) {
+                (true, _) => "count, or integer or real",
+                (false, true) => "integer, or real",
+                (false, false) => "real",
+            };
             return Err(format!(
-                "{number} has no type; use {{\"@data-type\": \"count\", \"data\": {number}}}, or integer or real instead of count"
+                "{number} has no type; use {{\"@data-type\": TYPE, \"data\": {number}}} with {possible}"
             ));
         }
         Json::Object(object) => {
-            let elements = |each: fn(&Json) -> Result<Json, String>| match object.get("data") {
-                Some(Json::Array(elements)) => {
-                    elements.iter().map(each).collect::<Result<_, _>>().map(|all| Some(Json::Array(all)))
+            let is_table = match object.get("@data-type").and_then(Json::as_str) {
+                Some("vector" | "set") => false,
+                Some("table") => true,
+                _ => return Ok(()),
+            };
+            for element in object.get_mut("data").and_then(Json::as_array_mut).into_iter().flatten() {
+                if is_table {
+                    let mut part = |name| element.get_mut(name).map_or(Ok(()), add_types);
+                    part("key").and_then(|()| part("value"))?;
+                } else {
+                    add_types(element)?;
                 }
-                // This is invalid. The error is reported when the complete value is parsed.
-                _ => Ok(None),
-            };
-            let data = match object.get("@data-type").and_then(Json::as_str) {
-                Some("vector" | "set") => elements(typed)?,
-                Some("table") => elements(typed_pair)?,
-                _ => None,
-            };
-            let Some(data) = data else { return Ok(json.clone()) };
-            let others = object.iter().filter(|(name, _)| *name != "data");
-            let mut object: Map<_, _> = others.map(|(name, json)| (name.clone(), json.clone())).collect();
-            object.insert("data".into(), data);
-            Json::Object(object)
+            }
         }
-        Json::Array(_) => json.clone(),
-    })
-}
-
-/// Adds the missing types to a key and its value.
-fn typed_pair(pair: &Json) -> Result<Json, String> {
-    let Json::Object(pair) = pair else { return Ok(pair.clone()) };
-    pair.iter().map(|(name, json)| Ok((name.clone(), typed(json)?))).collect()
+        Json::Array(_) => {}
+    }
+    Ok(())
 }
 
 /// Parses all items. Errors contain the kind and number of the item.
 fn numbered<T>(
     what: &str,
-    list: &[Json],
-    read: impl Fn(&Json) -> Result<T, String>,
+    list: Vec<Json>,
+    read: impl Fn(Json) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
     let numbered = (1u64..).zip(list);
     numbered.map(|(n, json)| read(json).map_err(|error| format!("{what} {n}: {error}"))).collect()
@@ -195,7 +193,12 @@ mod tests {
     fn invalid_lines_are_reported() {
         for (text, message) in [
             ("", "not JSON"),
-            (r#"{"event":"e","args":["a",7]}"#, "argument 2: 7 has no type"),
+            (
+                r#"{"event":"e","args":["a",7]}"#,
+                "argument 2: 7 has no type; use {\"@data-type\": TYPE, \"data\": 7} with count, or",
+            ),
+            (r#"{"event":"e","args":[-7]}"#, " with integer, or real"),
+            (r#"{"event":"e","args":[1.5]}"#, " with real"),
             (r#"{"event":"e","args":[{"@data-type":"vector","data":[7]}]}"#, "argument 1: 7 has no type"),
             ("{", "not JSON"),
             ("\u{0}", "not JSON"),
