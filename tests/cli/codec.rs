@@ -31,7 +31,7 @@ fn every_golden_value_is_decoded_and_encoded() {
     let expected: Vec<Json> = golden.into_iter().map(|value| value.json).collect();
     assert_same(&decoded.json(), &expected);
 
-    let encoded = Program::run("encode --value", joined(decoded.stdout));
+    let encoded = Program::run("encode", joined(decoded.stdout));
     assert_eq!((encoded.code, encoded.stderr.as_str()), (Some(0), ""));
     assert_eq!(encoded.stdout, hex);
 }
@@ -152,7 +152,7 @@ fn an_invalid_line_of_json_is_reported_and_the_rest_is_encoded() {
         {\"@data-type\":\"count\",\"data\":-1}\n\
         \"\xff\"\n\
         {\"@data-type\":\"boolean\",\"data\":true}\n";
-    let encoded = Program::run("encode --value", lines);
+    let encoded = Program::run("encode", lines);
     assert_eq!(encoded.code, Some(1), "{encoded:?}");
     encoded.has_said(&["error: 3 of 5 lines could not be encoded"]);
     assert_eq!((encoded.stdout[0].as_str(), encoded.stdout[4].as_str()), ("020000000000000001", "0101"));
@@ -168,7 +168,7 @@ fn an_invalid_line_of_json_is_reported_and_the_rest_is_encoded() {
 #[test]
 fn deep_nesting_is_an_error() {
     for text in ["[".repeat(1_000_000), "{\"data\":".repeat(300_000)] {
-        let encoded = Program::run("encode --value", text);
+        let encoded = Program::run("encode", text);
         assert_eq!(encoded.code, Some(1));
         assert!(encoded.stdout[0].contains("nested too deep"), "{encoded:?}");
     }
@@ -176,9 +176,7 @@ fn deep_nesting_is_an_error() {
 
 #[test]
 fn a_line_is_printed_before_the_next_is_read() {
-    for (command, line) in
-        [("decode --value", "0101"), ("encode --value", r#"{"@data-type":"none","data":{}}"#)]
-    {
+    for (command, line) in [("decode --value", "0101"), ("encode", r#"{"@data-type":"none","data":{}}"#)] {
         let mut program = Program::start(command);
         program.give(line);
         let first = program.text();
@@ -220,7 +218,7 @@ fn a_file_is_read_instead_of_stdin() {
     std::fs::write(&file, "0101\n").unwrap();
     let decoded = Program::run(&format!("decode --value {}", file.display()), "00\n");
     assert_eq!(decoded.stdout, [r#"{"@data-type":"boolean","data":true}"#]);
-    for command in ["decode --value", "decode --stream", "encode --value"] {
+    for command in ["decode --value", "decode --stream", "encode"] {
         let missing = folder.path().join("missing");
         let end = Program::run(&format!("{command} {}", missing.display()), "");
         end.fails(1, &["missing", "check its name"]);
@@ -264,7 +262,6 @@ fn invalid_usage_is_exit_code_2_and_help_refers_to_the_manual_pages() {
         ("decode --stream a b", "cannot be used with"),
         ("decode --stream", "<FILE>"),
         ("decode --value a b", "unexpected argument 'b'"),
-        ("encode", "--value"),
         ("encode --envelope", "--envelope"),
         ("demo --tls off", "--tls"),
         ("man", "--out ~/.local/share/man/man1"),

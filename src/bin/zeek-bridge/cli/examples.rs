@@ -152,7 +152,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["encode"],
         r#"
-  echo '{"@data-type": "count", "data": 5}' | zeek-bridge encode --value"#,
+  echo '{"@data-type": "count", "data": 5}' | zeek-bridge encode"#,
     ),
     (
         &["bench", "relay"],

@@ -14,13 +14,14 @@ use crate::output::Failure;
 
 /// Encode JSON to bytes of the protocol
 ///
-/// Prints one line of hex for each line of JSON, which `decode` accepts. For an invalid line, prints {"error", "offset",
+/// Each line of JSON is a value, {"@data-type": .., "data": ..}. Prints one line of hex for each, which `decode --value` accepts.
+/// For an invalid line, prints {"error", "offset",
 /// "line"} and continues with the next line.
 #[derive(Debug, Args)]
 pub(crate) struct EncodeArgs {
-    /// Encode values in the format of Broker's JSON, {"@data-type": .., "data": ..}
-    #[arg(long, required = true)]
-    value: bool,
+    // Earlier versions required it.
+    #[arg(long = "value", hide = true)]
+    _value: bool,
     /// The file with lines of JSON; stdin without it, or for -
     file: Option<PathBuf>,
 }
