@@ -35,7 +35,7 @@ const MAX_TTL: u16 = INITIAL_TTL - 1;
 const HOUR: Duration = Duration::from_secs(3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// The maximum of counts. So many items never fit in memory, and sums of such counts do not overflow.
+/// The maximum of counts. Memory never holds that many items, and sums of such counts do not overflow.
 const MAX_COUNT: u64 = 1 << 32;
 
 /// The range of `limits.frame`. The minimum is enough for a request; the maximum is that of Broker's C++

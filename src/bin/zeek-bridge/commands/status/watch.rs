@@ -127,7 +127,7 @@ struct Watch {
     increase: Option<Increase>,
     /// The last change of the bridge, such as its end.
     notice: Option<String>,
-    /// The reason why there is no newer sample.
+    /// The error of the last attempt to read a sample, if it failed.
     error: Option<String>,
     /// True if the notice is new.
     changed: bool,
