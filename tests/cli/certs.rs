@@ -129,6 +129,20 @@ fn a_certificate_is_renewed_with_its_names_and_a_new_key() {
     assert_eq!(identity["subject"], "CN=w");
     assert_eq!(identity["sans"], serde_json::json!(["DNS:w.example", "IP:127.0.0.1", "IP:2001:db8::1"]));
 
+    // The CA's key, the certificate itself, and a pipe are not replaced through a link.
+    let ca = [read("ca.pem"), read("ca.key")];
+    let pipe = elsewhere.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for target in ["ca.key".as_ref(), "w.pem".as_ref(), elsewhere.path().join("missing").as_path(), &pipe] {
+        fs::remove_file(&key).unwrap();
+        std::os::unix::fs::symlink(target, &key).unwrap();
+        run(folder.path(), "renew w").fails(1, &["cannot replace ", "w.key", "a regular file of its own"]);
+        assert!(key.is_symlink());
+    }
+    assert_eq!(([read("ca.pem"), read("ca.key")], read("w.pem")), (ca, after[0].clone()));
+    fs::remove_file(&key).unwrap();
+    fs::rename(&target, &key).unwrap();
+
     run(folder.path(), "renew nobody").fails(1, &["nobody.pem", "zeek-bridge certs issue nobody"]);
     fs::write(folder.path().join("w.pem"), "nonsense").unwrap();
     run(folder.path(), "renew w").fails(1, &["w.pem cannot be renewed: "]);

@@ -58,8 +58,8 @@ enum CertsCommand {
     Issue(IssueArgs),
     /// Replace NAME.pem and NAME.key by a new certificate and key
     ///
-    /// The new certificate is valid for the same host names and IP addresses. Each file is replaced in one step, and the key is
-    /// readable by its owner only. A running bridge, node or tap loads them within seconds, or at once on SIGHUP.
+    /// The new certificate is valid for the same host names and IP addresses. Each file is replaced in one step and keeps its owner
+    /// and permissions, but other users never get access to the key. A running bridge, node or tap loads them within seconds, or at once on SIGHUP.
     Renew(RenewArgs),
 }
 
@@ -174,6 +174,20 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
     // A symbolic link is kept, and the file that it names is replaced.
     let target = |file: &Path| file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let (key_target, certificate_target) = (target(&key_file), target(&certificate));
+    let ca = [CA_CERTIFICATE, CA_KEY].map(|file| target(&args.dir.join(file)));
+    for (file, target) in [(&key_file, &key_target), (&certificate, &certificate_target)] {
+        // A link to a file that does not exist is not followed by `canonicalize`.
+        let is_replaceable = match fs::symlink_metadata(target) {
+            Ok(metadata) => metadata.is_file(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if !is_replaceable || ca.contains(target) || key_target == certificate_target {
+            let file = file.display();
+            return Err(Failure::failed(format!(
+                "cannot replace {file}: it is not a regular file of its own, or a link to one; move it away"
+            )));
+        }
+    }
     let new_key = write_replacement(&key_target, &issued.key, 0o600)?;
     let new_certificate = write_replacement(&certificate_target, &issued.certificate, 0o644)?;
     new_key.persist(&key_target).map_err(|error| cannot("replace", &key_file, &error.error))?;
