@@ -2,6 +2,7 @@
 //! the request.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 
 use super::answers::{send_answers, store_answers};
 use super::registry::{Accepted, Due, Party, PeeringKey};
@@ -15,6 +16,17 @@ use crate::data::Filter;
 use crate::endpoint::{Blocked, Peer};
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
 use crate::wire::Envelope;
+
+/// Returns the log line of an event that the registry denies.
+fn refusal(cause: &dyn Display, message: &RoutedMessage<'_>, name: &str, event: NodeMessage) -> Refusal {
+    let refusal = Refusal {
+        text: cause.to_string(),
+        topic: Some(shown(message.envelope.topic.as_bytes())),
+        event: Some(name.to_owned()),
+        ..Refusal::default()
+    };
+    refusal.with_node_event(&event)
+}
 
 impl Core {
     /// Handles an event of the node API that the rules allow. Returns the messages for which a queue has no room.
@@ -36,12 +48,8 @@ impl Core {
         match agents {
             Ok(agents) => message.forward_to(&agents),
             Err(error) => {
-                let refusal = || Refusal {
-                    text: error.to_string(),
-                    event: Some(NotifyNodeHello::NAME.to_owned()),
-                    node: Some(shown(hello.node.as_bytes())),
-                    ..Refusal::default()
-                };
+                let refusal =
+                    || refusal(&error, message, NotifyNodeHello::NAME, NodeMessage::Hello(hello.clone()));
                 self.deny(message.links, message.link, message.from, error.reason(), refusal);
                 Vec::new()
             }
@@ -65,11 +73,8 @@ impl Core {
                 blocked
             }
             Err(error) => {
-                let refusal = || Refusal {
-                    text: error.to_string(),
-                    event: Some(DispatchRequest::NAME.to_owned()),
-                    request: Some(shown(request.reqid.as_bytes())),
-                    ..Refusal::default()
+                let refusal = || {
+                    refusal(&error, &message, DispatchRequest::NAME, NodeMessage::Request(request.clone()))
                 };
                 self.deny(links, party.peering.link, from, error.reason(), refusal);
                 Vec::new()
@@ -79,23 +84,19 @@ impl Core {
 
     fn response(&self, message: &RoutedMessage<'_>, response: &DispatchResponse) -> Vec<Blocked> {
         let agent = self.nodes().response(message.peering(), response, now());
-        let deny = |reason, text: &dyn Fn() -> String| {
-            let refusal = || Refusal {
-                text: text(),
-                event: Some(DispatchResponse::NAME.to_owned()),
-                node: response.result().node().map(|node| shown(node.as_bytes())),
-                request: Some(shown(response.reqid().as_bytes())),
-                ..Refusal::default()
-            };
+        let deny = |reason, cause: &dyn Display| {
+            let refusal =
+                || refusal(cause, message, DispatchResponse::NAME, NodeMessage::Response(response.clone()));
             self.deny(message.links, message.link, message.from, reason, refusal);
             Vec::new()
         };
         match agent {
             Ok(agent) if message.rule_to(agent.link).is_some() => message.forward_to(&[agent]),
-            Ok(PeeringKey { peer, .. }) => deny(Reason::NoRule.name(), &|| {
-                format!("no rule allows the response to reach the link of agent {peer}")
-            }),
-            Err(error) => deny(error.reason(), &|| error.to_string()),
+            Ok(PeeringKey { peer, .. }) => deny(
+                Reason::NoRule.name(),
+                &format_args!("no rule allows the response to reach the link of agent {peer}"),
+            ),
+            Err(error) => deny(error.reason(), &error),
         }
     }
 

@@ -192,11 +192,17 @@ const MAX_FAULT: usize = 512;
 fn list<'a>(elements: impl ExactSizeIterator<Item = &'a String>) -> Option<String> {
     let more = elements.len().saturating_sub(MAX_ELEMENTS);
     let mut parts: Vec<String> =
-        elements.take(MAX_ELEMENTS).map(|element| shown(element.as_bytes())).collect();
+        elements.take(MAX_ELEMENTS).map(|element| quoted(shown(element.as_bytes()))).collect();
     if more > 0 {
         parts.push(format!("and {more} more"));
     }
     Some(parts.join(" ")).filter(|_| !parts.is_empty())
+}
+
+/// Quotes an element that is not a plain name, so that the end of each element in a list is visible.
+fn quoted(element: String) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:*/".contains(&byte);
+    if !element.is_empty() && element.bytes().all(is_plain) { element } else { format!("{element:?}") }
 }
 
 /// Returns text from the wire for a field of a log line: long text is truncated, and bytes that are not UTF-8 are escaped. The log

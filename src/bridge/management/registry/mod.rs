@@ -39,7 +39,8 @@
 //! - The names of gone nodes need at most [`MAX_GONE_BYTES`](limits::MAX_GONE_BYTES) in total.
 //! - Each agent needs 64 bytes for each live name.
 //!
-//! So `A` agents, `N` live names and `O` owners need at most `O * 2 * share + A * N * 64 + MAX_GONE_BYTES`.
+//! So `A` agents, `N` live names and `O` owners need at most `O * 2 * share + A * N * 64 + MAX_GONE_BYTES`, plus
+//! the excess of one larger request for each owner.
 
 mod error;
 mod gone;
