@@ -238,11 +238,17 @@ impl Link {
         let Tls::Mutual(mutual) = self.tls.clone() else { return true };
         // Reading files blocks, and decrypting a key may take seconds.
         let renewed = tokio::task::spawn_blocking(move || mutual.reload()).await;
-        if let Ok(Err(error)) = renewed {
-            tracing::warn!(link = %self.config.name, "{error}; the previous certificates stay in use");
-            return false;
+        match renewed {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(link = %self.config.name, "{error}; the previous certificates stay in use");
+                false
+            }
+            Err(error) => {
+                tracing::error!(link = %self.config.name, "cannot reload the certificates: {error}");
+                false
+            }
         }
-        true
     }
 
     /// Sends the queued messages, for at most `drain`, and disconnects all peers with BYE.
