@@ -30,10 +30,12 @@ pub async fn agent(address: &str, id: &str, mut output: impl io::Write) -> Resul
     agent.wait_for_nodes(|nodes| !nodes.is_empty()).await;
     // You can choose the type of the values. `serde_json::Value` accepts any value.
     for (node, value) in agent.get_id_value::<serde_json::Value>(id).await? {
-        match value {
-            Ok(value) => writeln!(output, "{node}: {id} is {value}")?,
-            Err(error) => writeln!(output, "{node}: {error}")?,
-        }
+        let text = match value {
+            Ok(value) => format!("{node}: {id} is {value}"),
+            Err(error) => format!("{node}: {error}"),
+        };
+        // Replace characters that control a terminal, because the nodes choose their names and values.
+        writeln!(output, "{}", text.replace(steers_terminal, "?"))?;
     }
     endpoint.shutdown().await;
     Ok(())

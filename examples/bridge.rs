@@ -1,4 +1,4 @@
-//! A bridge inside of a program. It forwards events on topics that begin with `/demo/` between two listeners.
+//! A bridge in a program. It forwards messages on topics that begin with `/demo/` from one listener to the other.
 //!
 //! ```console
 //! $ cargo run --example bridge --features bridge -- 127.0.0.1:9998 127.0.0.1:9999

@@ -42,8 +42,12 @@ pub async fn node(address: &str, name: &str, mut output: impl io::Write) -> Resu
     while let Some(event) = events.recv().await {
         match event {
             NodeEvent::Hello { peer } => writeln!(output, "sent a hello to {peer}")?,
+            // The error may contain text of the agent.
             NodeEvent::Answered { result, .. } => match result.error() {
-                Some(error) => writeln!(output, "answered with a failure: {error}")?,
+                Some(error) => {
+                    let error = error.to_string().replace(steers_terminal, "?");
+                    writeln!(output, "answered with a failure: {error}")?;
+                }
                 None => writeln!(output, "answered with {}", result.value::<serde_json::Value>()?)?,
             },
             _ => {}

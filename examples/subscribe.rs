@@ -31,9 +31,8 @@ pub async fn subscribe(address: &str, tls: Tls, mut output: impl io::Write) -> R
     writeln!(output, "connected to {peer}")?;
 
     while let Some(message) = messages.recv().await {
-        // Remove control characters, because the peer chooses the text.
-        let text: String = message.to_string().chars().filter(|c| !c.is_control()).collect();
-        writeln!(output, "{text}")?;
+        // Replace characters that control a terminal, because the peer chooses the text.
+        writeln!(output, "{}", message.to_string().replace(steers_terminal, "?"))?;
     }
     Ok(())
 }

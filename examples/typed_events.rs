@@ -65,7 +65,8 @@ pub async fn name_hosts(address: &str, tls: Tls, mut output: impl io::Write) -> 
         let HostSeen { host, times } = match message.event() {
             Ok(seen) => seen,
             Err(error) => {
-                writeln!(output, "ignored: {error}")?;
+                // The peer chooses the name of the event, which the error contains.
+                writeln!(output, "ignored: {}", error.to_string().replace(steers_terminal, "?"))?;
                 continue;
             }
         };

@@ -4,6 +4,7 @@
 
 pub use crate::data::{
     Address, ByteString, EndpointId, FromValue, Port, Subnet, Timespan, Timestamp, Topic, Value,
+    steers_terminal,
 };
 pub use crate::management::{AnswerError, DispatchError, JsonText, Values};
 pub use crate::zeek::{Event, EventError, ZeekMessage};

@@ -82,8 +82,9 @@ impl Message {
     ///
     /// while let Some(message) = messages.recv().await {
     ///     match message.event::<Ping>() {
-    ///         Ok(ping) => println!("{} times {}", ping.times, ping.text),
-    ///         Err(error) => eprintln!("{}: {error}", message.topic()),
+    ///         // `{:?}` escapes characters that control a terminal. The peer chooses the text.
+    ///         Ok(ping) => println!("{} times {:?}", ping.times, ping.text),
+    ///         Err(error) => eprintln!("{:?}", error.to_string()),
     ///     }
     /// }
     /// # }
@@ -100,7 +101,8 @@ impl Message {
         Ok(self.zeek_message()?.into_event()?.try_into()?)
     }
 
-    /// Returns all events in the message. A batch can contain several events. They keep their order.
+    /// Returns all events in the message, in their order. A batch can contain several events. Returns none if the message is not a
+    /// Zeek message; [`Message::zeek_message`] returns that error.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.zeek_message().map(ZeekMessage::into_events).unwrap_or_default()
@@ -130,7 +132,7 @@ impl Message {
     fn unreadable<V: Default>(&self, error: &DecodeError) -> V {
         debug_assert!(false, "{}: a message was delivered unchecked: {error}", self.topic());
         tracing::error!(
-            topic = &*self.topic().to_str_lossy(),
+            topic = crate::data::excerpt(&self.topic().to_str_lossy()),
             "a checked message cannot be decoded: {error}"
         );
         V::default()
