@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use anstyle::Style;
-use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Style;
+use ratatui::{Frame, text};
 use tokio::time::timeout;
 
 use super::keys::{Action, Keys};
@@ -34,6 +35,25 @@ pub(crate) struct Surroundings {
     pub(crate) messages: Vec<String>,
     /// Whether keys are read.
     pub(crate) has_keys: bool,
+}
+
+impl Surroundings {
+    /// Draws the keys on the second line, if they are read, and the messages of stderr at the end. Returns the areas of the first
+    /// line and of the content.
+    pub(crate) fn draw(&self, frame: &mut Frame<'_>, keys: &str, color: bool) -> [Rect; 2] {
+        let dim = if color { Style::new().dim() } else { Style::new() };
+        let [first, help, content, below] = Layout::vertical([
+            Constraint::Length(1),
+            Constraint::Length(self.has_keys.into()),
+            Constraint::Min(0),
+            Constraint::Length(self.messages.len().try_into().unwrap_or(u16::MAX)),
+        ])
+        .areas(frame.area());
+        frame.render_widget(text::Line::styled(keys, dim), help);
+        let messages = self.messages.iter().map(|message| text::Line::raw(message.as_str()));
+        frame.render_widget(text::Text::from_iter(messages).style(dim), below);
+        [first, content]
+    }
 }
 
 impl Live {
@@ -89,7 +109,7 @@ impl Live {
 /// Escapes characters that could affect the terminal. Backslashes of earlier escapes are not escaped again.
 fn escaped(message: &str) -> String {
     let mut escaped = String::new();
-    Line::new(&mut escaped, None, false).put_escaped(Style::new(), message);
+    Line::new(&mut escaped, None, false).put_escaped(anstyle::Style::new(), message);
     escaped
 }
 

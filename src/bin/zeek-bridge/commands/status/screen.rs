@@ -1,7 +1,6 @@
 //! The live screen.
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Style};
 use ratatui::text::{Line, Text};
 
@@ -14,15 +13,7 @@ pub(super) const HELP: &str = "q quit; sort by l link, i in, o out, b bytes, d d
 /// Draws the view, and below it the last messages of stderr. Shows the keys if they are read.
 pub(super) fn render(frame: &mut Frame<'_>, view: &View<'_>, surroundings: &Surroundings, color: bool) {
     let style = |style: Style| if color { style } else { Style::new() };
-    let Surroundings { messages, has_keys } = surroundings;
-    let below = messages.len().try_into().unwrap_or(u16::MAX);
-    let [top, help, main, below] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length((*has_keys).into()),
-        Constraint::Min(0),
-        Constraint::Length(below),
-    ])
-    .areas(frame.area());
+    let [top, main] = surroundings.draw(frame, HELP, color);
     let mut lines = view.lines(main.width.into());
     let rest = lines.split_off(lines.len().min(1));
     let styled = |(role, text): &(Role, String)| {
@@ -40,8 +31,5 @@ pub(super) fn render(frame: &mut Frame<'_>, view: &View<'_>, surroundings: &Surr
     let note =
         (hidden > 0).then(|| Line::raw(format!("and {} more lines", rest.len().saturating_sub(shown))));
     frame.render_widget(Text::from_iter(lines.iter().map(styled)), top);
-    frame.render_widget(Line::styled(HELP, style(Style::new().dim())), help);
     frame.render_widget(Text::from_iter(rest.iter().take(shown).map(styled).chain(note)), main);
-    let messages = messages.iter().map(|message| Line::raw(message.as_str()));
-    frame.render_widget(Text::from_iter(messages).style(style(Style::new().dim())), below);
 }

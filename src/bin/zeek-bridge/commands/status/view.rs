@@ -160,12 +160,11 @@ impl View<'_> {
                 Column::Drops => drops(link),
             })
         };
-        match order.column {
-            Column::Link => links.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name)),
-            _ => links.sort_by_key(|(_, increase)| Reverse(key(*increase))),
-        }
-        if order.reversed {
-            links.reverse();
+        match (order.column, order.reversed) {
+            (Column::Link, false) => links.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name)),
+            (Column::Link, true) => links.sort_by(|(a, _), (b, _)| b.name.cmp(&a.name)),
+            (_, false) => links.sort_by_key(|(_, increase)| Reverse(key(*increase))),
+            (_, true) => links.sort_by_key(|(_, increase)| key(*increase)),
         }
         links
     }

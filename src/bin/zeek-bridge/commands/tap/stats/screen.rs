@@ -15,21 +15,9 @@ pub(super) const HELP: &str = "q quit; sort by c count, r rate, b bytes, l last,
 
 /// Draws the table, and below it the last messages of stderr. Shows the keys if they are read.
 pub(super) fn render(frame: &mut Frame<'_>, view: &View<'_>, surroundings: &Surroundings, color: bool) {
-    let Surroundings { messages, has_keys } = surroundings;
     let style = |style: Style| if color { style } else { Style::new() };
-    let below = messages.len().try_into().unwrap_or(u16::MAX);
-    let [summary, help, table, below] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length((*has_keys).into()),
-        Constraint::Min(0),
-        Constraint::Length(below),
-    ])
-    .areas(frame.area());
+    let [summary, table] = surroundings.draw(frame, HELP, color);
     frame.render_widget(Line::raw(view.summary()), summary);
-    frame.render_widget(Line::styled(HELP, style(Style::new().dim())), help);
-    let messages = messages.iter().map(|message| Line::raw(message.as_str()));
-    frame.render_widget(Text::from_iter(messages).style(style(Style::new().dim())), below);
-
     let columns = Columns::for_width(Some(table.width.into()), view.order.column);
     let rows = view.rows_within(usize::from(table.height).saturating_sub(1));
     let topic = style(Style::new().fg(Color::Cyan));
