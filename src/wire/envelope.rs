@@ -295,7 +295,7 @@ impl Envelope {
         bytes.put_slice(topic);
         bytes.put_slice(&self.payload);
         let payload = bytes.split_off(topic.len()).freeze();
-        let topic = Topic::new(bytes.freeze()).unwrap_or_default();
+        let topic = Topic::new(bytes.freeze()).unwrap_or_else(|_| self.topic.clone());
         Envelope { topic, payload, ..self.clone() }
     }
 
@@ -359,6 +359,13 @@ mod tests {
         let (length, max) = (Topic::MAX_LEN + 1, Topic::MAX_LEN);
         let too_long = Envelope::data(EndpointId::NIL, "x".repeat(length).into(), &Value::None);
         assert_eq!(too_long, Err(EncodeError::TooLong { what: "topic", length, max }));
+    }
+
+    #[test]
+    fn a_detached_envelope_keeps_a_topic_that_is_too_long() {
+        let topic = Topic::from("x".repeat(Topic::MAX_LEN + 1));
+        let envelope = Envelope { topic, ..Envelope::decode(&frame_of(1, &[0])).unwrap() };
+        assert_eq!(envelope.detached(), envelope);
     }
 
     #[test]
