@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::data::{Filter, Topic};
 
-/// Types that can be the topics of a subscription: one topic, or several in an array, slice, vector, set or [`Filter`].
+/// Types that can be the topics of a subscription: one topic, or several in an array, slice, vector or set, or a
+/// reference to a [`Filter`].
 ///
 /// ```
 /// use zeek_bridge::data::Topic;

@@ -21,8 +21,8 @@ pub enum ErrorKind {
     Limit,
     /// The peer did not respond in time.
     TimedOut,
-    /// One side closed the connection although the other made no error, for example because the two endpoints have a second
-    /// connection.
+    /// One side closed the connection without reporting an error, for example because it shut down, because the two endpoints
+    /// have a second connection, or, during a handshake, because of incompatible settings.
     Closed,
     /// The operating system reported an error.
     Io,

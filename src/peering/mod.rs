@@ -287,7 +287,7 @@ impl Peering {
     }
 
     /// Returns whether [`Peering::handle_input`] consumes input: always, except between [`Event::Introduced`] and the call of
-    /// [`Peering::admit`] or [`Peering::refuse_redundant`]. Do not read from the connection during that time.
+    /// [`Peering::admit`] or [`Peering::refuse_redundant`]. Read only a bounded amount from the connection during that time.
     #[must_use]
     pub fn takes_input(&self) -> bool {
         !matches!(self.state, State::Introduced { .. })

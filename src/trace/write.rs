@@ -13,7 +13,7 @@ use super::meta::{self, Description, Progress};
 use super::{Side, to_u64};
 use crate::data::{escape_json, steers_terminal};
 
-/// The buffered lines are written when their size in bytes exceeds this, so that the last line can be longer.
+/// The size of the buffered lines in bytes above which they are written. The last line may exceed it by any length.
 const MAX_PENDING: usize = 1024 * 1024;
 
 /// The size of the body above which a frame is large, in bytes. The JSON of a frame can be more than 30 times as large: a `none` is
@@ -202,7 +202,8 @@ impl Writer {
     /// incomplete frames are moved to the new recording.
     ///
     /// # Errors
-    /// Fails as [`create`](Self::create) and [`input`](Self::input) do. The new folder is removed again.
+    /// Fails as [`create`](Self::create) and [`input`](Self::input) do. The new folder is removed again, and with it the bytes of
+    /// incomplete frames that were already moved.
     pub fn split(&mut self, path: PathBuf) -> io::Result<Self> {
         self.flush()?;
         let next = Writer::create(path, self.description.clone(), Some(name(&self.path)))?;

@@ -159,7 +159,7 @@ pub enum EventError {
     /// The message is not an event but, for example, a log write. For a batch, use [`ZeekMessage::into_events`].
     ///
     /// [`ZeekMessage::into_events`]: super::ZeekMessage::into_events
-    #[error("expected an event, found a {0}")]
+    #[error("expected an event, found {0}")]
     NotAnEvent(&'static str),
     /// The event has a different name.
     #[error("expected event {expected}, found {found}")]

@@ -129,10 +129,10 @@ impl ZeekMessage {
     pub fn into_event(self) -> Result<Event, EventError> {
         match self {
             ZeekMessage::Event(event) => Ok(event),
-            ZeekMessage::LogCreate(_) => Err(EventError::NotAnEvent("log create")),
-            ZeekMessage::LogWrite(_) => Err(EventError::NotAnEvent("log write")),
-            ZeekMessage::IdentifierUpdate(_) => Err(EventError::NotAnEvent("identifier update")),
-            ZeekMessage::Batch(_) => Err(EventError::NotAnEvent("batch")),
+            ZeekMessage::LogCreate(_) => Err(EventError::NotAnEvent("a log create")),
+            ZeekMessage::LogWrite(_) => Err(EventError::NotAnEvent("a log write")),
+            ZeekMessage::IdentifierUpdate(_) => Err(EventError::NotAnEvent("an identifier update")),
+            ZeekMessage::Batch(_) => Err(EventError::NotAnEvent("a batch")),
         }
     }
 
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(error.to_string(), "expected an event, found a log write");
         let inner = ZeekMessage::Batch(vec![event(2).into(), write().into()]);
         let batch = ZeekMessage::Batch(vec![event(1).into(), inner, event(3).into()]);
-        assert_eq!(batch.clone().into_event(), Err(EventError::NotAnEvent("batch")));
+        assert_eq!(batch.clone().into_event(), Err(EventError::NotAnEvent("a batch")));
         assert_eq!(batch.into_events(), [event(1), event(2), event(3)]);
         assert_eq!(ZeekMessage::from(write()).into_events(), []);
     }

@@ -98,12 +98,12 @@ async fn each_form_of_content_is_published_and_read() {
 
     b.publish("/t", update).await.unwrap();
     let message = within("a message", messages.recv()).await.unwrap();
-    assert_eq!(message.event::<Ping>(), Err(EventError::NotAnEvent("identifier update")));
+    assert_eq!(message.event::<Ping>(), Err(EventError::NotAnEvent("an identifier update")));
     assert_eq!((message.events(), message.to_string()), (vec![], "/t: identifier x = 1".into()));
 
     b.publish("/t", batch).await.unwrap();
     let message = within("a message", messages.recv()).await.unwrap();
-    assert_eq!(message.event::<Event>(), Err(EventError::NotAnEvent("batch")));
+    assert_eq!(message.event::<Event>(), Err(EventError::NotAnEvent("a batch")));
     assert_eq!(message.events(), std::slice::from_ref(&event));
 
     b.publish_to(a.id(), "/t", &text("no Zeek message")).await.unwrap();

@@ -105,7 +105,7 @@ fn status_socket(entry: &Entry<'_>) -> Option<PathBuf> {
     let length = path.as_os_str().len();
     if length > MAX_SOCKET_PATH {
         entry.error(
-            format!("the path has {length} bytes, more than the {MAX_SOCKET_PATH} of a socket's path"),
+            format!("the path has {length} bytes; the maximum is {MAX_SOCKET_PATH}"),
             "use a shorter path",
         );
     }

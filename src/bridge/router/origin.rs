@@ -87,7 +87,7 @@ impl Origin {
         Ok(Origin { instance: Instance(instance), next: AtomicU64::new(0), key: RandomState::new() })
     }
 
-    /// Returns the endpoint id of a link. Two links have the same id only if their slots differ by 2^28, which would
+    /// Returns the endpoint id of a link. Two links have the same id only if their slots differ by a multiple of 2^28, which would
     /// need an impossible number of reloads.
     pub(in crate::bridge) fn link_id(&self, link: LinkId) -> EndpointId {
         let slot = u128::try_from(link.0).unwrap_or_default();

@@ -232,7 +232,7 @@ impl TlsArgs {
 
     /// Returns whether these options choose a TLS mode, or imply mutual TLS.
     pub(crate) fn chooses(&self) -> bool {
-        self.tls.is_some() || !self.certificates.implying().is_empty()
+        self.has_mode() || self.has_certificates()
     }
 }
 

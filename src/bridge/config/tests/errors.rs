@@ -74,7 +74,7 @@ fn errors_in_the_bridge_table() {
         assert_reports(&format!("[bridge]\n{line}\n{rest}"), &format!("2: bridge.{key}"), expected);
     }
     let long = format!("[bridge]\nstatus = \"/{}\"\n{rest}", "x".repeat(92));
-    assert_reports(&long, "2: bridge.status", "the path has 93 bytes, more than the 92");
+    assert_reports(&long, "2: bridge.status", "the path has 93 bytes; the maximum is 92");
     assert_reports(&format!("bridge = 1\n{rest}"), "1: bridge", "write [bridge]");
     assert_reports(&format!("[brige]\n{rest}"), "1: brige", "did you mean `bridge`?");
     assert_reports(

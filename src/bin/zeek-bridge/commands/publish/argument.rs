@@ -104,7 +104,9 @@ fn types(list: &str) -> Vec<&str> {
 }
 
 fn parse_container(container: &Container<'_>, text: &str) -> Result<Value, String> {
-    let elements = if text.is_empty() { Vec::new() } else { split(text, ',') };
+    // A record has at least one field, which may be empty.
+    let is_empty = text.is_empty() && !matches!(container, Container::Record(_));
+    let elements = if is_empty { Vec::new() } else { split(text, ',') };
     match container {
         Container::Vector(kind) => parse_elements(element_type(kind)?, &elements).map(Value::Vector),
         Container::Set(kinds) => {
@@ -327,6 +329,7 @@ mod tests {
                 r"table[string] of count:a\=b=1",
                 r#"{"@data-type":"table","data":[{"key":{"@data-type":"string","data":"a=b"},"value":{"@data-type":"count","data":1}}]}"#,
             ),
+            ("record[none]:", r#"{"@data-type":"vector","data":[{"@data-type":"none"}]}"#),
             ("vector of count:7", r#"{"@data-type":"vector","data":[{"@data-type":"count","data":7}]}"#),
             (
                 "table[string] of double:a=1",

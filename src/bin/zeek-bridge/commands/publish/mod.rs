@@ -37,7 +37,8 @@ const UNREPORTED_WAIT: Duration = Duration::from_secs(2);
 /// With EVENT, one event with these arguments is published: `ping string:hi count:7 'set[port]:80/tcp,443/tcp'`. A TYPE is
 /// bool, int, count, double, string, addr, subnet, port, time, interval or enum, as in Zeek; none, with an empty VALUE, for an
 /// unset optional field; 'set[T]', 'vector of T', 'record[T,T,..]' or 'table[K] of T' of these; or json, with a VALUE in the typed JSON
-/// that `tap --format json` prints. In a container, a backslash precedes a comma or = that is part of an element.
+/// that `tap --format json` prints. In a container, write `\,`, `\=` and `\\` for these characters in an
+/// element.
 ///
 /// Without EVENT, each line of stdin is a JSON document: {"event": NAME, "args": [VALUE..]}, optionally with "metadata"; or a
 /// bare VALUE, {"@data-type": .., "data": ..}. In an argument, strings, booleans and null need no "@data-type". The JSON output
@@ -242,7 +243,7 @@ impl Publisher<'_> {
     }
 
     fn peering_lost(&self, error: &ConnectError, retried_for: Duration) -> Failure {
-        // DurationArg with one digit are precise enough for a message.
+        // Tenths of a second are precise enough for a message.
         let tenths = u64::try_from(retried_for.as_millis() / 100).unwrap_or(u64::MAX);
         let retried_for = Duration::from_millis(tenths.saturating_mul(100));
         Failure::lost(self.target.unwrap_or_default(), error, retried_for).with(reached(self.progress))
