@@ -7,7 +7,7 @@ use super::schema::{Chaos, IdentityPattern, LinkAddress, LinkConfig, LinkLimits,
 use super::{link_tls, values};
 use crate::data::MAX_DEPTH;
 use crate::endpoint::{EndpointConfig, QueueLimits, Retry, WhenFull};
-use crate::net::{AddressError, HostPort};
+use crate::net::{AddressError, Url};
 use crate::wire::{INITIAL_TTL, Limits};
 
 /// A link, with the parts that could be read.
@@ -121,7 +121,7 @@ fn address<'r>(table: &mut Table<'r>) -> (Option<Entry<'r>>, Option<LinkAddress>
         }
         (Some(connect), None) => {
             let targets =
-                addresses(&connect, "\"HOST:PORT\", such as \"10.0.0.5:2151\"", HostPort::to_connect);
+                addresses(&connect, "\"HOST:PORT\", such as \"10.0.0.5:2151\"", Url::to_connect);
             (Some(connect), targets.map(LinkAddress::Connect))
         }
         (None, Some(listen)) => {
@@ -134,11 +134,15 @@ fn address<'r>(table: &mut Table<'r>) -> (Option<Entry<'r>>, Option<LinkAddress>
 fn addresses(
     entry: &Entry<'_>,
     expected: &str,
-    parse: impl Fn(&str) -> Result<HostPort, AddressError>,
+    parse: impl Fn(&str) -> Result<Url, AddressError>,
 ) -> Option<Vec<String>> {
     entry.list(expected, |entry| {
         let text = entry.text(expected)?;
         match parse(text) {
+            Ok(url) if url.scheme().is_websocket() => {
+                entry.error(format!("{text:?}: links speak Broker's protocol"), "use HOST:PORT");
+                None
+            }
             Ok(_) => Some(text.to_owned()),
             Err(error) => {
                 entry.error(format!("{text:?}: {error}"), "");

@@ -9,7 +9,7 @@ pub(crate) mod source;
 pub(crate) mod tls;
 pub(crate) mod values;
 
-pub(crate) use address::{HostPort, connect_address, listen_address};
+pub(crate) use address::{AddressArg, connect_address, listen_address};
 pub(crate) use network::{Address, NetworkArgs, OneConnectionArgs, ProfileArg};
 pub(crate) use source::Source;
 pub(crate) use values::{DurationArg, Interval, TopicArg, count, node_name};

@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::net::TcpSocket;
 use tracing::subscriber::NoSubscriber;
 use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, LinkAddress, LinkTls, References, Source};
-use zeek_bridge::net::HostPort;
+use zeek_bridge::net::Url;
 use zeek_bridge::net::tls::{Backend, CredentialWarning, Tls};
 
 use crate::output::{Failure, Output, printable, stderr};
@@ -192,7 +192,7 @@ impl Address<'_> {
         let text = self.text;
         let diagnostic = |message: String| Diagnostic::new(self.key.as_str(), message);
         // The configuration was validated before, so the address can be parsed.
-        let found = match text.parse::<HostPort>().ok()?.resolve() {
+        let found = match text.parse::<Url>().ok()?.host_port().resolve() {
             Ok(found) => found,
             Err(error) => return Some(Problem::Error(diagnostic(format!("{text}: {error}")))),
         };

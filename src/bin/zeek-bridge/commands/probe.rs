@@ -6,7 +6,7 @@ use zeek_bridge::net::probe::{Answer, BrokerInfo, Found, ProbeReport, probe};
 use zeek_bridge::net::tls::{PeerIdentity, Tls};
 
 use crate::args::tls::{CertificateArgs, TlsArgs, TlsChoice};
-use crate::args::{DurationArg, HostPort, ProfileArg, connect_address};
+use crate::args::{DurationArg, AddressArg, ProfileArg, connect_address};
 use crate::deadline;
 use crate::output::{Failure, Object, Output, identity_json, printable, steers, text};
 use crate::settings;
@@ -23,10 +23,10 @@ use crate::verdict::{Reach, Verdict};
 pub(crate) struct ProbeArgs {
     /// The address to probe; the default is ZEEK_BRIDGE_CONNECT, or the address of a profile
     #[arg(value_name = "HOST:PORT", value_parser = connect_address)]
-    target: Option<HostPort>,
+    target: Option<AddressArg>,
     /// The address to probe, as for the other commands
     #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address, conflicts_with = "target")]
-    connect: Option<HostPort>,
+    connect: Option<AddressArg>,
     /// Print one line of JSON instead of text
     #[arg(long)]
     json: bool,
@@ -45,7 +45,7 @@ pub(crate) struct ProbeArgs {
 pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let timeout_at = args.timeout.map(|time| deadline::after(time.0));
     let own = TlsArgs::of_certificates(args.certificates);
-    let (HostPort(target), tls) =
+    let (AddressArg(target), tls) =
         settings::choose_for_probe(args.target.or(args.connect), args.profile.profile, own)?;
     let target = &target;
     // A probe only uses the certificates to present, so all other TLS options are ignored.

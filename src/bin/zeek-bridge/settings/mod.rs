@@ -14,7 +14,7 @@ mod profile;
 use zeek_bridge::endpoint::Retry;
 
 use crate::args::tls::{self, TlsArgs, TlsChoice};
-use crate::args::{Address, HostPort, NetworkArgs, Source};
+use crate::args::{Address, AddressArg, NetworkArgs, Source};
 use crate::output::{Exit, Failure};
 
 pub(crate) use profile::HELP as PROFILE_HELP;
@@ -40,7 +40,7 @@ pub(crate) struct TlsSettings {
 #[derive(Debug)]
 struct Layer {
     source: Source,
-    connect: Option<HostPort>,
+    connect: Option<AddressArg>,
     tls: TlsArgs,
 }
 
@@ -79,17 +79,17 @@ pub(crate) fn choose(
 
 /// Chooses the target of a probe, and the options for the certificates to present, if any source sets them.
 pub(crate) fn choose_for_probe(
-    target: Option<HostPort>,
+    target: Option<AddressArg>,
     profile: Option<String>,
     certificates: TlsArgs,
-) -> Result<(HostPort, Option<TlsSettings>), Failure> {
+) -> Result<(AddressArg, Option<TlsSettings>), Failure> {
     let layers = Layers::new(profile, target.is_some() && certificates.chooses())?;
     let target = match target {
         Some(target) => target,
         None => match layers.address() {
             Some((Address::Connect(target), source)) => {
                 tracing::info!("address {target} from {source}");
-                HostPort(target)
+                AddressArg(target)
             }
             _ => return Err(no_address("name one as HOST:PORT")),
         },
@@ -138,13 +138,13 @@ impl Layers {
 
     fn address_of_named_profile(&self) -> Option<(Address, Source)> {
         let profile = self.layers.first().filter(|_| self.is_profile_named)?;
-        let HostPort(target) = profile.connect.clone()?;
+        let AddressArg(target) = profile.connect.clone()?;
         Some((Address::Connect(target), profile.source.clone()))
     }
 
     fn address(&self) -> Option<(Address, Source)> {
         let first = self.layers.iter().find_map(|layer| Some((layer.connect.clone()?, layer.source.clone())));
-        first.map(|(HostPort(target), source)| (Address::Connect(target), source))
+        first.map(|(AddressArg(target), source)| (Address::Connect(target), source))
     }
 
     /// Returns the TLS options of the first source that sets any.
