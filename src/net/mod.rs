@@ -25,6 +25,7 @@ mod timer;
 pub mod tls;
 mod to_address;
 mod url;
+mod websocket;
 
 pub use address::{AddressError, HostPort, ResolveError};
 pub(crate) use batch::Batch;

@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod event;
 mod handshake;
+mod notice;
 mod output;
 mod peered;
 #[cfg(feature = "net")]
@@ -21,8 +22,9 @@ mod side;
 mod tests;
 
 pub use config::Config;
-pub use error::{CloseReason, ErrorKind, PeeringError};
+pub use error::{CloseReason, ErrorKind, PeeringError, SessionError};
 pub use event::{Event, SendError};
+pub use notice::Notice;
 #[cfg(feature = "net")]
 pub(crate) use output::COPIED;
 #[cfg(feature = "net")]

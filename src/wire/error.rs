@@ -140,6 +140,12 @@ pub enum EncodeError {
     /// Containers are nested deeper than [`crate::data::MAX_DEPTH`]. A peer that uses this crate would reject the value.
     #[error("containers are nested deeper than {}", crate::data::MAX_DEPTH)]
     TooDeep,
+    /// The protocol of the peer has no form for the message.
+    #[error("the peer's protocol cannot carry {what}")]
+    NotCarried {
+        /// What cannot be carried.
+        what: &'static str,
+    },
 }
 
 /// The error type of the nom parsers. It stores the number of bytes left, because every parser knows this number;
