@@ -71,6 +71,12 @@ pub enum ConnectError {
         /// The identity in the peer's certificate.
         Option<Arc<PeerIdentity>>,
     ),
+    /// The token would be sent without TLS over a network: see
+    /// [`WebSocketConfig::token`](super::WebSocketConfig::token).
+    #[error(
+        "a token is not sent over ws:// to another host, because the connection is not encrypted; use wss://"
+    )]
+    ExposedToken,
     /// All peer slots are taken.
     #[error("there are {0} peers already, as many as allowed")]
     TooManyPeers(usize),
@@ -134,6 +140,7 @@ impl ConnectError {
             ConnectError::IdConflict { .. } => "id_conflict",
             ConnectError::Evicted(_) => "evicted",
             ConnectError::NotAllowed(_) => "not_allowed",
+            ConnectError::ExposedToken => "exposed_token",
             ConnectError::TooManyPeers(_) => "too_many_peers",
             ConnectError::ShuttingDown => "shutting_down",
         }
@@ -150,6 +157,7 @@ impl ConnectError {
             ConnectError::Closed(reason) => reason.kind(),
             ConnectError::Stream(fault) => fault.kind(),
             ConnectError::IdConflict { .. } | ConnectError::NotAllowed(_) => ErrorKind::Denied,
+            ConnectError::ExposedToken => ErrorKind::Local,
             ConnectError::Overflow { .. }
             | ConnectError::GaveWay
             | ConnectError::Evicted(_)
@@ -221,6 +229,7 @@ mod tests {
             (ConnectError::Stream(ConnectionFault::DoesNotRead), ErrorKind::Misbehaved),
             (ConnectError::NotAllowed(None), ErrorKind::Denied),
             (ConnectError::IdConflict { identity: None, owner: "a host".into() }, ErrorKind::Denied),
+            (ConnectError::ExposedToken, ErrorKind::Local),
             (ConnectError::Overflow { dropped: 1 }, ErrorKind::Limit),
             (ConnectError::GaveWay, ErrorKind::Limit),
             (ConnectError::Evicted(1), ErrorKind::Limit),

@@ -27,7 +27,7 @@ impl LinkConfig {
             connects_per_second: limits.connects_per_second,
             admits: (!self.allow.is_empty()).then(|| {
                 let allow = self.allow.clone();
-                Admits::new(move |identity| IdentityPattern::allow(&allow, identity))
+                Admits::with_token(move |identity, token| IdentityPattern::allow(&allow, identity, token))
             }),
             ..EndpointConfig::default()
         }

@@ -120,8 +120,7 @@ fn address<'r>(table: &mut Table<'r>) -> (Option<Entry<'r>>, Option<LinkAddress>
             (None, None)
         }
         (Some(connect), None) => {
-            let targets =
-                addresses(&connect, "\"HOST:PORT\", such as \"10.0.0.5:2151\"", Url::to_connect);
+            let targets = addresses(&connect, "\"HOST:PORT\", such as \"10.0.0.5:2151\"", Url::to_connect);
             (Some(connect), targets.map(LinkAddress::Connect))
         }
         (None, Some(listen)) => {

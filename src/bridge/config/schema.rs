@@ -249,7 +249,7 @@ impl fmt::Display for Glob {
     }
 }
 
-/// A pattern for the identity of a peer's certificate.
+/// A pattern for the identity of a peer: its certificate or its token.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum IdentityPattern {
@@ -262,4 +262,6 @@ pub enum IdentityPattern {
     San(Glob),
     /// `sha256:HEX`, against the hash of the certificate.
     Sha256([u8; 32]),
+    /// `token:GLOB`, against the name of the token with which a client of the WebSocket API has authenticated itself.
+    Token(Glob),
 }
