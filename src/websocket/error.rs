@@ -77,9 +77,11 @@ impl Error {
             Error::Http { .. } | Error::Frame(FrameError::Utf8) => ErrorKind::Malformed,
             Error::HeadTooLarge { .. } | Error::Frame(FrameError::TooLarge { .. }) => ErrorKind::Limit,
             Error::Denied(_) => ErrorKind::Denied,
-            Error::Frame(_) | Error::Unfit(_) | Error::NotAnUpgrade(_) | Error::NoAck { .. } | Error::Subscriptions(_) => {
-                ErrorKind::Misbehaved
-            }
+            Error::Frame(_)
+            | Error::Unfit(_)
+            | Error::NotAnUpgrade(_)
+            | Error::NoAck { .. }
+            | Error::Subscriptions(_) => ErrorKind::Misbehaved,
             Error::Status { .. } | Error::Refused { .. } => ErrorKind::Refused,
             Error::Closed { code: frame::POLICY, .. } => ErrorKind::Refused,
             Error::Closed { .. } | Error::ClosedInHandshake { .. } | Error::Resubscribe => ErrorKind::Closed,

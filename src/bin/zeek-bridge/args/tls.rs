@@ -80,6 +80,13 @@ impl TlsMode {
     }
 }
 
+/// The role of this program in the WebSocket API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Client,
+    Server,
+}
+
 /// The TLS of a connection, if it is known before the connection.
 #[derive(Clone, Debug)]
 pub(crate) enum TlsChoice {
@@ -174,6 +181,17 @@ impl TlsArgs {
                 }
             }
         }
+    }
+
+    /// Returns the TLS of a `wss://` address. Its scheme selects TLS, so there is no mode.
+    pub(crate) fn secure(&self, source: &Source, _role: Role) -> Result<TlsChoice, Failure> {
+        self.certificates.mutual(source).map(|mutual| TlsChoice::Fixed(Tls::Mutual(mutual)))
+    }
+
+    /// Returns the name of the first option that is set.
+    pub(crate) fn first_option(&self) -> &'static str {
+        let first = self.certificates.as_options().into_iter().next();
+        if self.tls.is_some() { "tls" } else { first.map_or("tls", |(name, _)| name) }
     }
 
     /// Sets an option from its text. The options are [`TLS_OPTIONS`].

@@ -6,7 +6,7 @@ use zeek_bridge::net::probe::{Answer, BrokerInfo, Found, ProbeReport, probe};
 use zeek_bridge::net::tls::{PeerIdentity, Tls};
 
 use crate::args::tls::{CertificateArgs, TlsArgs, TlsChoice};
-use crate::args::{DurationArg, AddressArg, ProfileArg, connect_address};
+use crate::args::{AddressArg, DurationArg, ProfileArg, connect_address};
 use crate::deadline;
 use crate::output::{Failure, Object, Output, identity_json, printable, steers, text};
 use crate::settings;

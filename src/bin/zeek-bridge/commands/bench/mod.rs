@@ -22,7 +22,7 @@ use report::{Report, Throughput};
 use zeek_bridge::data::EndpointId;
 
 use crate::args::tls::TlsArgs;
-use crate::args::{DurationArg, AddressArg, TopicArg, connect_address, count};
+use crate::args::{AddressArg, DurationArg, TopicArg, broker_address, count};
 use crate::network;
 use crate::output::{Failure, Output};
 use crate::runtime;
@@ -55,10 +55,10 @@ enum What {
 #[derive(Debug, Args)]
 struct RelayArgs {
     /// The relay; without it, one is started
-    #[arg(long, value_name = "HOST:PORT", value_parser = connect_address)]
+    #[arg(long, value_name = "HOST:PORT", value_parser = broker_address)]
     publish_to: Option<AddressArg>,
     /// The address for subscribers, if it differs from --publish-to
-    #[arg(long, value_name = "HOST:PORT", requires = "publish_to", value_parser = connect_address)]
+    #[arg(long, value_name = "HOST:PORT", requires = "publish_to", value_parser = broker_address)]
     subscribe_at: Option<AddressArg>,
     /// The process id of the relay, to report its CPU time and memory
     #[arg(long, value_name = "PID", requires = "publish_to")]

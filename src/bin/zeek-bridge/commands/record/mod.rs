@@ -171,7 +171,9 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
 /// Returns whether the target is the address `local`. Returns `false` for a name that cannot be resolved: this may be temporary.
 async fn is_same_address(target: &str, local: SocketAddr) -> bool {
     let Ok(target) = target.parse::<zeek_bridge::net::Url>() else { return false };
-    let Ok(Ok(addresses)) = tokio::task::spawn_blocking(move || target.host_port().resolve()).await else { return false };
+    let Ok(Ok(addresses)) = tokio::task::spawn_blocking(move || target.host_port().resolve()).await else {
+        return false;
+    };
     addresses.iter().any(|address| {
         let same = address.ip() == local.ip() || (local.ip().is_unspecified() && address.ip().is_loopback());
         same && address.port() == local.port()
