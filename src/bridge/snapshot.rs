@@ -49,7 +49,7 @@ pub struct LinkSnapshot {
     pub listening: Vec<String>,
     /// The addresses that it connects to.
     pub connecting: Vec<String>,
-    /// `off`, `anonymous` or `mutual`.
+    /// `off`, `anonymous`, `mutual`, or `server` if only the listening side has a certificate.
     pub tls: String,
     /// True if the link listens on all configured addresses, or has a peering with each address that it connects to.
     pub ready: bool,
@@ -197,6 +197,7 @@ impl Link {
                 LinkTls::Off => "off",
                 LinkTls::Anonymous => "anonymous",
                 LinkTls::Mutual(_) => "mutual",
+                LinkTls::Server(_) => "server",
             }
             .to_owned(),
             peers: peers.iter().map(PeerSnapshot::from).collect(),

@@ -108,6 +108,11 @@ pub enum AddressError {
     /// A `wss://` URL without TLS, or with anonymous TLS.
     #[error("wss:// is with TLS, but no certificates are configured; use ws:// without TLS")]
     SecureUrl,
+    /// A Broker address with TLS in which only the server has a certificate.
+    #[error(
+        "Broker's TLS needs certificates on both sides; set a certificate, its key, and the CA certificates"
+    )]
+    OneSided,
     /// `[fe80::1%]:9999`
     #[error("there is no zone after %; give the network interface, such as [fe80::1%eth0]:9999")]
     EmptyZone,

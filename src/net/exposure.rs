@@ -6,7 +6,7 @@ use super::Url;
 use super::tls::Tls;
 
 /// The risk of connections without certificates at an address that other hosts can reach. There is no such risk on loopback
-/// or with mutual TLS. `Display` describes it in one sentence, without a full stop.
+/// or with certificates. `Display` describes it in one sentence, without a full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exposure {
@@ -24,7 +24,7 @@ impl Exposure {
         match tls {
             Tls::Off => Self::of_plain([address]),
             Tls::Anonymous(_) => Self::of_anonymous([address]),
-            Tls::Mutual(_) => None,
+            Tls::Mutual(_) | Tls::Server(_) => None,
         }
     }
 

@@ -34,6 +34,15 @@ impl Scheme {
         }
     }
 
+    /// Returns the scheme of an address whose other parts may be invalid. Without a known scheme, it is
+    /// [`Scheme::Broker`].
+    #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only the configuration uses it"))]
+    pub(crate) fn of(text: &str) -> Self {
+        let name = text.split_once("://").map_or("", |(name, _)| name);
+        let mut known = Scheme::ALL.into_iter();
+        known.find(|scheme| name.eq_ignore_ascii_case(scheme.name())).unwrap_or(Scheme::Broker)
+    }
+
     /// Returns whether this is the WebSocket API, with or without TLS.
     #[must_use]
     pub const fn is_websocket(self) -> bool {
@@ -82,13 +91,15 @@ impl Url {
     /// exists for Broker only.
     ///
     /// # Errors
-    /// Fails if TLS is configured for `ws://`, or certificates are not configured for `wss://`.
+    /// Fails if TLS is configured for `ws://`, if certificates are not configured for `wss://`, or if only one side has a
+    /// certificate for Broker.
     pub fn check_tls(&self, tls: &Tls) -> Result<(), AddressError> {
         match (self.scheme, tls) {
+            (Scheme::Broker, Tls::Server(_)) => Err(AddressError::OneSided),
             (Scheme::Broker, _) | (Scheme::WebSocket, Tls::Off) => Ok(()),
             (Scheme::WebSocket, _) => Err(AddressError::PlainUrl),
             (Scheme::SecureWebSocket, Tls::Off | Tls::Anonymous(_)) => Err(AddressError::SecureUrl),
-            (Scheme::SecureWebSocket, _) => Ok(()),
+            (Scheme::SecureWebSocket, Tls::Mutual(_) | Tls::Server(_)) => Ok(()),
         }
     }
 
@@ -187,7 +198,7 @@ mod tests {
             ("broker://localhost:9/v1/messages/json", E::Path(text("/v1/messages/json"))),
             ("ws://localhost", E::NoPort),
             ("ws://local host:9", E::WhiteSpace),
-            ("ws:///", E::NoPort),
+            ("ws:///", E::Empty),
             ("localhost:9/tcp", E::Path(text("/tcp"))),
         ] {
             assert_eq!(url.parse::<Url>(), Err(error), "{url}");

@@ -150,8 +150,8 @@ fn a_mutual_tls_peer_needs_less_memory_than_two_peers_of_broker() {
     let folder = tempfile::tempdir().unwrap();
     let authority = ephemeral_authority().unwrap();
     let Credentials { cafile, certificate, keyfile, .. } = authority.credentials("bridge").unwrap();
-    for (name, pem) in [("ca", cafile.unwrap()), ("certificate", certificate), ("key", keyfile)] {
-        let zeek_bridge::net::tls::PemSource::Memory(pem) = pem else { panic!() };
+    for (name, pem) in [("ca", cafile), ("certificate", certificate), ("key", keyfile)] {
+        let Some(zeek_bridge::net::tls::PemSource::Memory(pem)) = pem else { panic!() };
         std::fs::write(folder.path().join(name), pem).unwrap();
     }
     let files = "cafile = 'ca'\ncertificate = 'certificate'\nkeyfile = 'key'";
