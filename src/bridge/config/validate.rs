@@ -170,7 +170,7 @@ fn check_rule(rule: &RuleDraft<'_>, links: &BTreeMap<&str, &LinkDraft<'_>>) {
         );
     }
     check_subscriptions(rule, from, &link);
-    check_loops(rule, from, to, &link, &forwards);
+    check_loops(from, to, &link, &forwards);
     let has_none =
         |name: &str| link(name).is_some_and(|link| link.is_tls_valid && !link.config.has_identities());
     if let Some(entry) = rule.identities.as_ref().filter(|_| from.iter().all(|(name, _)| has_none(name))) {
@@ -213,7 +213,6 @@ fn check_subscriptions<'d, 'r: 'd>(
 /// If both belong to the same cluster, the event arrives again on the first link. The WebSocket API has neither a ttl nor
 /// the id of a sender, by which a bridge would recognize it.
 fn check_loops<'d, 'r: 'd>(
-    rule: &RuleDraft<'_>,
     from: &[(&str, Entry<'_>)],
     to: &[(&str, Entry<'_>)],
     link: &impl Fn(&str) -> Option<&'d LinkDraft<'r>>,

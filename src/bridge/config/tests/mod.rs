@@ -3,6 +3,7 @@
 mod errors;
 mod random;
 mod warnings;
+mod websocket;
 
 use std::path::Path;
 use std::time::Duration;
