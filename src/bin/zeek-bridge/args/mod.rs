@@ -10,7 +10,9 @@ pub(crate) mod tls;
 pub(crate) mod values;
 pub(crate) mod websocket;
 
-pub(crate) use address::{AddressArg, BROKER_ONLY, broker_address, connect_address, listen_address, scheme};
+pub(crate) use address::{
+    AddressArg, BROKER_ONLY, broker_address, broker_listen_address, connect_address, scheme,
+};
 pub(crate) use network::{Address, NetworkArgs, OneConnectionArgs, ProfileArg};
 pub(crate) use source::Source;
 pub(crate) use values::{DurationArg, Interval, TopicArg, count, node_name};

@@ -1,12 +1,14 @@
 //! `probe`: identifies the service at an address, and shows how to connect to it.
 
+mod websocket;
+
 use clap::Args;
 use serde_json::{Value as Json, json};
 use zeek_bridge::net::probe::{Answer, BrokerInfo, Found, ProbeReport, probe};
 use zeek_bridge::net::tls::{PeerIdentity, Tls};
 
 use crate::args::tls::{CertificateArgs, TlsArgs, TlsChoice};
-use crate::args::{AddressArg, DurationArg, ProfileArg, connect_address};
+use crate::args::{Address, AddressArg, DurationArg, ProfileArg, WebSocketArgs, connect_address, scheme};
 use crate::deadline;
 use crate::output::{Failure, Object, Output, identity_json, printable, steers, text};
 use crate::settings;
@@ -19,6 +21,8 @@ use crate::verdict::{Reach, Verdict};
 /// `--features openssl`; with mutual TLS if certificates are given. It leaves before a peering is established.
 ///
 /// The last line is the command that prints the events of this Broker.
+///
+/// At a ws:// or wss:// address, reports the server of the WebSocket API: the version of Zeek and the endpoint.
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
     /// The address to probe; the default is ZEEK_BRIDGE_CONNECT, or the address of a profile
@@ -40,6 +44,8 @@ pub(crate) struct ProbeArgs {
     profile: ProfileArg,
     #[command(flatten)]
     certificates: CertificateArgs,
+    #[command(flatten)]
+    websocket: WebSocketArgs,
 }
 
 pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
@@ -48,6 +54,21 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let (AddressArg(target), tls) =
         settings::choose_for_probe(args.target.or(args.connect), args.profile.profile, own)?;
     let target = &target;
+    if scheme(target).is_websocket() {
+        let settings = args.websocket.settings(&Address::Connect(target.clone()))?;
+        let tls = match tls.as_ref().map(settings::TlsSettings::load).transpose()? {
+            Some(TlsChoice::Fixed(tls)) => tls,
+            _ => Tls::Off,
+        };
+        let probe = websocket::probe(target, tls, settings, args.wait.0);
+        let server = tokio::select! {
+            server = probe => server?,
+            () = deadline::until(timeout_at) => {
+                return Err(Failure::timeout(format!("timeout: {target} is not identified yet; use a longer --timeout")));
+            }
+        };
+        return server.print(target, args.json);
+    }
     // A probe only uses the certificates to present, so all other TLS options are ignored.
     let tls = tls.filter(|tls| tls.args.has_certificates());
     let ours = match tls.as_ref().map(settings::TlsSettings::load).transpose()? {

@@ -93,16 +93,21 @@ pub(crate) fn choose_for_probe(
     certificates: TlsArgs,
 ) -> Result<(AddressArg, Option<TlsSettings>), Failure> {
     let layers = Layers::new(profile, target.is_some() && certificates.chooses())?;
-    let target = match target {
-        Some(target) => target,
+    let (target, source) = match target {
+        Some(target) => (target, Source::COMMAND_LINE),
         None => match layers.address() {
             Some((Address::Connect(target), source)) => {
                 tracing::info!("address {target} from {source}");
-                AddressArg(target)
+                (AddressArg(target), source)
             }
             _ => return Err(no_address("name one as HOST:PORT")),
         },
     };
+    if scheme(&target.0).is_websocket() {
+        let address = Address::Connect(target.0.clone());
+        let tls = layers.websocket_tls(certificates, &address, &source)?;
+        return Ok((target, Some(tls)));
+    }
     let tls = layers.tls(certificates);
     if let Some(TlsSettings { source, .. }) = &tls
         && *source != Source::COMMAND_LINE

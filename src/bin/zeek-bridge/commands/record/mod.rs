@@ -32,7 +32,7 @@ use self::redact::{Pseudonyms, Redactor};
 use self::writer::{Notice, Receiver, queue};
 use crate::args::side_tls::TwoSidedTlsArgs;
 use crate::args::tls::{self, TlsArgs};
-use crate::args::{AddressArg, connect_address, listen_address};
+use crate::args::{AddressArg, broker_address, broker_listen_address};
 use crate::network;
 use crate::output::{BackgroundOutput, Exit, Failure, Object, stderr};
 use crate::signals::Signals;
@@ -64,10 +64,10 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
     /// The address to accept connections on; with port 0, the system chooses a port, which is reported on stderr
-    #[arg(short, long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    #[arg(short, long, value_name = "ADDR:PORT", value_parser = broker_listen_address)]
     listen: AddressArg,
     /// The address of the other side, which listens
-    #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address)]
+    #[arg(short, long, value_name = "HOST:PORT", value_parser = broker_address)]
     connect: AddressArg,
     /// The directory for the recordings, each in a folder TIME-RUN-NUMBER; created if it does not exist
     #[arg(long, value_name = "DIR")]
