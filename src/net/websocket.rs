@@ -12,11 +12,8 @@ use crate::websocket::{BinaryText, Dialect, WebSocket, encode, first_length};
 use crate::wire::{EncodeError, Envelope};
 
 /// Messages to a server, with masked frames (`PROTOCOL.md`, section 10).
-static CLIENT: Format = Format {
-    overhead: 0,
-    encode: |envelope, _, out| append(envelope, Dialect::Client, out),
-    first_length,
-};
+static CLIENT: Format =
+    Format { overhead: 0, encode: |envelope, _, out| append(envelope, Dialect::Client, out), first_length };
 
 /// Messages to a client, one format for each [`BinaryText`].
 static ESCAPE: Format = Format {

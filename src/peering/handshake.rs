@@ -127,7 +127,10 @@ impl Peering {
                 Err(match code {
                     _ if peer == self.config.id => PeeringError::SelfConnection(peer).into(),
                     ErrorCode::REDUNDANT_CONNECTION => CloseReason::Redundant { peer },
-                    _ => PeeringError::Refused { peer, code, description: one_line(&description.to_string()) }.into(),
+                    _ => {
+                        PeeringError::Refused { peer, code, description: one_line(&description.to_string()) }
+                            .into()
+                    }
                 })
             }
 

@@ -38,7 +38,8 @@ mod tests {
 
     #[test]
     fn an_undeclared_event_has_a_hint() {
-        let text = |code: &str, context: &str| Notice { code: code.into(), context: context.into() }.to_string();
+        let text =
+            |code: &str, context: &str| Notice { code: code.into(), context: context.into() }.to_string();
         assert_eq!(
             text("deserialization_failed", "failed to create Zeek event"),
             "the peer reports deserialization_failed: failed to create Zeek event; the Zeek there has no handler for the \

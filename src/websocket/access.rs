@@ -32,7 +32,9 @@ pub enum Denied {
     #[error("the bearer token is unknown")]
     UnknownToken,
     /// The `Origin` of the request does not match its `Host`, and is not listed.
-    #[error("the Origin does not match the Host and is not listed; a web page of a different site may have sent the request")]
+    #[error(
+        "the Origin does not match the Host and is not listed; a web page of a different site may have sent the request"
+    )]
     Origin,
     /// The `Host` of a request to a loopback address is the name of a different host.
     #[error("the Host is not a name of this host; a web page may have sent the request by DNS rebinding")]
@@ -70,7 +72,8 @@ impl Access {
         if self.tokens.is_empty() {
             return Ok(None);
         }
-        let (scheme, secret) = request.authorization.and_then(|value| value.split_once(' ')).ok_or(Denied::NoToken)?;
+        let (scheme, secret) =
+            request.authorization.and_then(|value| value.split_once(' ')).ok_or(Denied::NoToken)?;
         if !scheme.eq_ignore_ascii_case("Bearer") {
             return Err(Denied::NoToken);
         }
@@ -235,7 +238,8 @@ mod tests {
             ("null", "localhost:1", false, false),
             ("", "localhost:1", false, false),
         ] {
-            let request = Credentials { host: Some(host), origin: Some(origin), tls, ..Credentials::default() };
+            let request =
+                Credentials { host: Some(host), origin: Some(origin), tls, ..Credentials::default() };
             let expected = if allowed { Ok(None) } else { Err(Denied::Origin) };
             assert_eq!(access(&[]).check(&request), expected, "{origin} at {host}");
         }
