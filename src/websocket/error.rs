@@ -2,7 +2,7 @@
 
 use super::Denied;
 use super::frame::{self, FrameError};
-use crate::peering::{CloseReason, ErrorKind, PeeringError, SessionError};
+use crate::peering::{CloseReason, ErrorKind, Notice, PeeringError, SessionError};
 
 /// Why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,6 +11,8 @@ pub(super) enum Error {
     Http { what: &'static str, reason: String },
     #[error("the peer sent an HTTP {what} of more than {limit} bytes")]
     HeadTooLarge { what: &'static str, limit: usize },
+    #[error("the peer does not speak HTTP; {}", foreign_hint(*first))]
+    NotHttp { first: u8 },
     #[error("refused the request: {0}")]
     Denied(#[from] Denied),
     #[error("refused the connection: {0}")]
@@ -21,8 +23,8 @@ pub(super) enum Error {
     NotAnUpgrade(&'static str),
     #[error("the peer sent an invalid WebSocket frame: {0}")]
     Frame(#[from] FrameError),
-    #[error("the peer refused the subscriptions: {code}: {context}")]
-    Refused { code: String, context: String },
+    #[error("the peer refused the subscriptions: {}: {}", notice.code, notice.context)]
+    Refused { notice: Notice },
     #[error("the peer sent {received} instead of an ack; it may not be a Zeek")]
     NoAck { received: &'static str },
     #[error("refused the subscriptions: {0}")]
@@ -54,6 +56,16 @@ const fn status_hint(status: u16) -> &'static str {
     }
 }
 
+/// Names the protocol that begins with this byte (`PROTOCOL.md`, sections 1 and 3).
+const fn foreign_hint(first: u8) -> &'static str {
+    match first {
+        0x16 => "it begins with a TLS handshake: use TLS on both sides (wss), or on none (ws)",
+        0x15 => "it answers with a TLS alert: use TLS on both sides (wss), or on none (ws)",
+        0x00 => "it may be an endpoint with Broker's native protocol",
+        _ => "check the address",
+    }
+}
+
 const fn closed_hint(tls: bool) -> &'static str {
     if tls {
         "TLS was established, so the peer may not be a server of the WebSocket API, not allow this endpoint, or be shutting \
@@ -74,7 +86,9 @@ const fn timeout_hint(tls: bool) -> &'static str {
 impl Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Error::Http { .. } | Error::Frame(FrameError::Utf8) => ErrorKind::Malformed,
+            Error::Http { .. } | Error::NotHttp { .. } | Error::Frame(FrameError::Utf8) => {
+                ErrorKind::Malformed
+            }
             Error::HeadTooLarge { .. } | Error::Frame(FrameError::TooLarge { .. }) => ErrorKind::Limit,
             Error::Denied(_) => ErrorKind::Denied,
             Error::Frame(_)

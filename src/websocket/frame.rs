@@ -170,7 +170,7 @@ pub(super) fn apply_mask(mask: [u8; 4], payload: &mut [u8]) {
             *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
         }
     }
-    for (byte, mask) in chunks.into_remainder().iter_mut().zip(mask) {
+    for (byte, mask) in chunks.into_remainder().iter_mut().zip(mask.iter().cycle()) {
         *byte ^= mask;
     }
 }
@@ -255,5 +255,23 @@ pub(super) fn read_close(payload: &[u8]) -> Result<(u16, &[u8]), FrameError> {
         Some((code, text)) => Ok((u16::from_be_bytes(*code), text)),
         None if payload.is_empty() => Ok((NO_CODE, &[])),
         None => Err(FrameError::Close),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 6455, section 5.7, and all lengths up to several times eight bytes.
+    #[test]
+    fn a_mask_is_applied_to_every_byte() {
+        let mut hello = *b"Hello";
+        apply_mask([0x37, 0xfa, 0x21, 0x3d], &mut hello);
+        assert_eq!(hello, [0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+        for length in 0..40 {
+            let mut payload = vec![0; length];
+            apply_mask([1, 2, 3, 4], &mut payload);
+            assert_eq!(payload, [1, 2, 3, 4].into_iter().cycle().take(length).collect::<Vec<_>>());
+        }
     }
 }
