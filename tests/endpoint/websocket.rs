@@ -1,5 +1,6 @@
 //! Endpoints that speak the WebSocket API with each other and with raw clients.
 
+use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ async fn listen_on(endpoint: &Endpoint, scheme: &str, tls: Tls) -> Listener {
 }
 
 async fn connect_to(endpoint: &Endpoint, listener: &Listener, tls: Tls) -> Result<(), ConnectError> {
-    within("an attempt to connect", endpoint.connect(listener.url(), tls)).await.map(drop)
+    within("an attempt to connect", endpoint.connect(listener.url(), tls).into_future()).await.map(drop)
 }
 
 async fn received(subscriber: &mut Subscriber) -> Message {
@@ -77,9 +78,15 @@ async fn events_pass_in_both_directions_with_and_without_tls() {
 
         assert_eq!(client.publish("/to/server/x", ping("hello")).await.unwrap(), 1);
         let message = received(&mut at_server).await;
-        assert_eq!((message.topic().to_string(), message.event::<Event>().unwrap()), ("/to/server/x".into(), ping("hello")));
+        assert_eq!(
+            (message.topic().to_string(), message.event::<Event>().unwrap()),
+            ("/to/server/x".into(), ping("hello"))
+        );
         let WebSocketPeer { name, token, is_server, .. } = message.websocket().unwrap().clone();
-        assert_eq!((name, token), (Some(Arc::from(concat!("zeek-bridge/", env!("CARGO_PKG_VERSION")))), Some("soar".into())));
+        assert_eq!(
+            (name, token),
+            (Some(Arc::from(concat!("zeek-bridge/", env!("CARGO_PKG_VERSION")))), Some("soar".into()))
+        );
         assert!(!is_server);
 
         subscribers(&server, "/to/client", 1).await;
@@ -215,8 +222,11 @@ async fn the_two_protocols_recognize_each_other() {
     let error = endpoint().connect(api_listener.local_addr(), Tls::Off).await.unwrap_err();
     assert!(error.to_string().contains("use ws://"), "{error}");
     let url = format!("ws://{}", broker_listener.local_addr());
-    let error = within("an answer", endpoint().connect(url, Tls::Off)).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Misbehaved | ErrorKind::Closed), "{error}");
+    let error = within("an answer", endpoint().connect(url, Tls::Off).into_future()).await.unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Misbehaved | ErrorKind::Closed),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -281,7 +291,8 @@ async fn a_raw_client_exchanges_events_and_its_close_is_mirrored() {
     let mut messages = subscribe(&server, "/").await;
     let mut statuses = server.status();
     let listener = listen_on(&server, "ws", Tls::Off).await;
-    let mut client = RawClient::connect(listener.local_addr(), "X-Application-Name: soar/1.0\r\n", &["/t"]).await;
+    let mut client =
+        RawClient::connect(listener.local_addr(), "X-Application-Name: soar/1.0\r\n", &["/t"]).await;
     added(&mut statuses).await;
     let event = r#"{"type":"data-message","topic":"/up","@data-type":"vector","data":[{"@data-type":"count","data":1},{"@data-type":"count","data":1},{"@data-type":"vector","data":[{"@data-type":"string","data":"Demo::ping"},{"@data-type":"vector","data":[{"@data-type":"string","data":"x"},{"@data-type":"count","data":7}]}]}]}"#;
     client.send(event).await;
@@ -292,7 +303,10 @@ async fn a_raw_client_exchanges_events_and_its_close_is_mirrored() {
     assert_eq!(client.text().await, event.replace("/up", "/t"));
     client.send("not json").await;
     let error = client.text().await;
-    assert_eq!(error, r#"{"type":"error","code":"deserialization_failed","context":"failed to decode JSON object"}"#);
+    assert_eq!(
+        error,
+        r#"{"type":"error","code":"deserialization_failed","context":"failed to decode JSON object"}"#
+    );
     server.shutdown().await;
     let mut last = None;
     while let Some(frame) = within("the close", client.frame()).await {

@@ -89,7 +89,9 @@ impl Reason {
             Reason::DataNotAllowed => {
                 "it is data, and the rules for its topic allow only data-store commands"
             }
-            Reason::IdentityNotAllowed => "the rules for its topic are for senders with other certificates",
+            Reason::IdentityNotAllowed => {
+                "the rules for its topic are for senders with other certificates or tokens"
+            }
             Reason::EventNotAllowed => "the rules allow only other events",
             Reason::Malformed => "its payload is invalid",
             Reason::NodeNotAllowed => "the rules allow only other nodes",
