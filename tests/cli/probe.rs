@@ -353,7 +353,7 @@ fn other_protocols_are_named_by_their_first_bytes() {
             }),
             6,
             "tls",
-            "TLS that is not that of a Broker endpoint: it refuses each connection with the alert protocol_version",
+            "a TLS service that is not a Broker endpoint: it refuses each connection with the alert protocol_version",
         ),
         (
             tls_server(

@@ -222,7 +222,7 @@ fn an_invalid_profile_is_reported_with_file_line_and_fix() {
         ),
         (good, "--profile prd", &["no profile prd", "did you mean prod?", "prod, test"]),
         (good, "--profile staging", &["no profile staging", "use one of: prod, test"]),
-        ("", "--profile x", &["it has no profiles", "[profile.NAME]"]),
+        ("", "--profile x", &["has no profile x", "[profile.x]"]),
         (
             "[profile.p]\ntls = \"off\"\ncafile = \"a\"\n",
             "--profile p -c a:1",

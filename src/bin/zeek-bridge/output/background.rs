@@ -133,7 +133,7 @@ impl BackgroundOutput {
         self.shared.filled.notify_one();
         let result = match tokio::time::timeout(limit, self.end).await {
             Ok(Ok(result)) => result,
-            _ => Err(Failure::failed("stdout is not read: not everything was written")),
+            _ => Err(Failure::failed("the output was not written completely, because stdout is not read")),
         };
         let queue = self.shared.lock();
         Written { result, unwritten: queue.lines.saturating_add(queue.in_flight) }

@@ -117,8 +117,8 @@ struct Layers {
 }
 
 impl Layers {
-    /// Reads the layers. If `complete`, the command line needs none of them; a profile that it names is still read, to report
-    /// errors in the profile.
+    /// Reads the layers. If `complete`, the command line has all settings, so that no layer is needed. A profile that the command
+    /// line names is still read, to report errors in the profile.
     fn new(profile: Option<String>, complete: bool) -> Result<Self, Failure> {
         if complete && profile.is_none() {
             return Ok(Layers { layers: Vec::new(), is_profile_named: false });
