@@ -81,7 +81,7 @@ async fn a_second_signal_ends_the_drain() {
     bridge.program.signal("INT");
     let end = bridge.end();
     assert_eq!(end.code, Some(0), "{end:?}");
-    end.has_said(&["cut short by a second signal"]);
+    end.has_said(&["shutdown aborted by a second signal"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -269,7 +269,7 @@ fn other_protocols_are_reported_with_a_hint() {
         for word in words {
             assert!(line["note"].as_str().unwrap().contains(word), "{line}");
         }
-        decoded.has_said(&["nothing of Broker's protocol"]);
+        decoded.has_said(&["no connection with Broker's protocol"]);
     }
 }
 

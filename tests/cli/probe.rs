@@ -98,7 +98,7 @@ async fn a_plain_endpoint_is_identified_for_every_order_of_ids_and_not_peered_wi
             format!("  endpoint id  {id}"),
             "  versions     1".to_owned(),
             "  filter       '/a b' zeek/x".to_owned(),
-            "  Zeek there   redef Broker::disable_ssl = T;".to_owned(),
+            "  Zeek options redef Broker::disable_ssl = T;".to_owned(),
             format!("  connect with zeek-bridge tap -c {address} --tls off"),
         ];
         assert_eq!(end.stdout, expected);

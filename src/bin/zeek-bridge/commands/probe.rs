@@ -14,11 +14,12 @@ use crate::verdict::{Reach, Verdict};
 
 /// Identify what listens at an address and which options reach it
 ///
-/// Reports nothing, a Broker without TLS, the anonymous TLS of a Zeek, mutual TLS (and with which CAs), or something else;
-/// and the Broker's endpoint id, versions and filter where possible: without TLS; with anonymous TLS in a build with
-/// `--features openssl`; with mutual TLS if certificates are given. It leaves before a peering is established.
+/// Reports whether the address has no service, a Broker endpoint without TLS, Zeek's anonymous TLS, mutual TLS (with the names
+/// of the CAs), or a different service. Also reports the id, the versions and the filter of a Broker endpoint, if they can be
+/// read: without TLS; with anonymous TLS in a build with `--features openssl`; with mutual TLS if certificates are given. The
+/// probe disconnects before a peering is established.
 ///
-/// The last line is the command that prints the events of this Broker.
+/// The last line is the command that prints the events of this endpoint.
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
     /// The address to probe; the default is ZEEK_BRIDGE_CONNECT, or the address of a profile
@@ -30,7 +31,7 @@ pub(crate) struct ProbeArgs {
     /// Print one line of JSON instead of text
     #[arg(long)]
     json: bool,
-    /// Maximum time for each of at most five attempts; most take a fraction of it
+    /// Maximum time for each attempt. There are at most five attempts, and most attempts need only a fraction of this time
     #[arg(long, value_name = "DURATION", default_value = "5s", allow_negative_numbers = true)]
     wait: DurationArg,
     /// Maximum run time of the command
@@ -174,9 +175,9 @@ fn lines(report: &ProbeReport, verdict: &Verdict) -> Vec<String> {
     }
     if let Some(reach) = &verdict.reach {
         match reach.zeek {
-            [] => line("Zeek there", "has no TLS option set".into()),
+            [] => line("Zeek options", "none for TLS".into()),
             [first, more @ ..] => {
-                line("Zeek there", (*first).into());
+                line("Zeek options", (*first).into());
                 more.iter().for_each(|setting| line("", (*setting).into()));
             }
         }

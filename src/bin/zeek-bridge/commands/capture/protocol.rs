@@ -107,7 +107,8 @@ impl ProtocolReader {
         report: &mut dyn Report,
     ) -> Result<(), Failure> {
         if let State::Unknown(held) = &mut self.state {
-            // The protocol must be detected from later bytes.
+            // The first bytes are incomplete. Assume Broker's protocol, and search for a frame. The connection is reported
+            // when a frame is found.
             let held = std::mem::take(held);
             self.complete = false;
             self.state = State::Broker(Conversation::from_the_middle());

@@ -92,7 +92,7 @@ impl Exec {
         })
     }
 
-    /// Logs a failure. The rate is limited, as a peer can trigger it with any request.
+    /// Logs a failure. The rate is limited, because a peer can trigger a failure with each request.
     fn log(&self, dispatch: &Dispatch, fault: &Fault) {
         let [reqid, action] = [&dispatch.reqid, &dispatch.action].map(|text| shortened(text));
         let text = &fault.text;

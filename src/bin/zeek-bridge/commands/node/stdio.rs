@@ -96,7 +96,7 @@ impl Stdio {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err("the node's program has ended".into()),
             Err(_) if sent => {
-                // Dropped if the queue is full: the program then has more requests than it can handle.
+                // The line is dropped if the queue is full, because the program then has more requests than it can handle.
                 let _ = self.lines.try_send(to_line(&Message::Expired { id }));
                 tracing::warn!(
                     reqid = dispatch.reqid,

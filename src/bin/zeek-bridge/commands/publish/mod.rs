@@ -29,7 +29,7 @@ use crate::signals::Signals;
 /// The time for which a lost peering is retried, or --wait if that is longer. A restart of Zeek takes less than this.
 const LOST: Duration = Duration::from_secs(30);
 
-/// The time to wait for a subscriber before stderr reports it.
+/// The time after which a wait for a subscriber is reported on stderr.
 const UNREPORTED_WAIT: Duration = Duration::from_secs(2);
 
 /// Publish an event, or messages from stdin
@@ -49,7 +49,7 @@ const UNREPORTED_WAIT: Duration = Duration::from_secs(2);
 /// lost, and the exit code is 1.
 ///
 /// With --connect, the first attempt must succeed. A peering that is lost later is retried for 30 seconds, or for --wait
-/// if that is longer; then the exit code is 1 if lines may be lost, and otherwise that of the last attempt.
+/// if that is longer. If all attempts fail, the exit code is 1 if lines may be lost, and otherwise that of the last attempt.
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {
     /// The name of an event to publish instead of reading stdin
@@ -287,7 +287,7 @@ impl Publisher<'_> {
             {
                 let _publishing = self.progress.publishing().await;
                 match self.endpoint.publish(self.topic.clone(), value).await {
-                    // There is no subscriber yet, or the last one is gone.
+                    // There is no subscriber yet, or the last subscriber has left.
                     Ok(0) => {}
                     Ok(_) => {
                         self.progress.line_published(number);

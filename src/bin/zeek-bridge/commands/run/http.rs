@@ -114,7 +114,7 @@ fn readiness(view: &View) -> (StatusCode, &'static str, String) {
     let mut lines = String::new();
     for link in view.snapshot().links.iter().filter(|link| !link.ready) {
         let why = if link.connecting.is_empty() {
-            "some addresses cannot be listened on, see the log".to_owned()
+            "cannot listen on some addresses; see the log".to_owned()
         } else {
             format!("connects to {}", link.connecting.join(", "))
         };

@@ -68,11 +68,11 @@ impl Collector for Scrape {
             let labels = |reason: &str| vec![("rule", label(&each.name)), ("reason", label(reason))];
             each.refused.iter().map(move |(reason, count)| (labels(reason), *count))
         });
-        let help = "Messages that were not forwarded, by the rule that matched furthest.";
+        let help = "Messages that were not forwarded, by the rule that was closest to allowing them.";
         families.counters("rule_refused", help, refused)?;
 
         families.gauge("nodes", "Nodes that are connected through the bridge.", nodes.len())?;
-        families.gauge("requests_in_flight", "Requests that wait for the response of a node.", *in_flight)?;
+        families.gauge("requests_in_flight", "Requests without a response yet.", *in_flight)?;
         let AnsweredFor { denied, lost, no_answer, forgotten: dropped } = *answered_for;
         let answered_for =
             [("denied", denied), ("lost", lost), ("no_answer", no_answer), ("forgotten", dropped)];
@@ -190,7 +190,7 @@ impl Families<'_> {
             let cause = move |cause: &str| [of(link), vec![("cause", label(cause))]].concat();
             link.failures.iter().map(move |(name, count)| (cause(name), *count))
         });
-        self.counters("handshake_failures", "Failed connects and handshakes.", failures)
+        self.counters("handshake_failures", "Failed connection attempts and handshakes.", failures)
     }
 
     fn latency(&mut self, latency: &Latency) -> fmt::Result {

@@ -17,7 +17,7 @@ use zeek_bridge::bridge::{
 
 use super::*;
 
-/// Returns a snapshot in which all numbers differ.
+/// Returns a snapshot with many different numbers, so that a test notices swapped fields.
 pub(crate) fn snapshot() -> Snapshot {
     let peer = |id: &str, identity: Option<&str>, queued, queued_bytes| PeerSnapshot {
         id: id.into(),
@@ -82,7 +82,7 @@ const STUCK: Duration = Duration::from_secs(3600);
 /// With this drain time, the fake bridge applies a reload except for one address.
 const PARTLY: Duration = Duration::from_secs(7);
 
-/// A bridge without links, with its drain time. It rejects a configuration with a drain time of zero.
+/// A fake bridge without links. The field is the configured drain time. A drain time of zero is rejected.
 struct Fake(Duration);
 
 impl Running for Fake {
@@ -309,7 +309,7 @@ fn a_reload_moves_and_stops_the_local_services() {
     daemon.reload();
     assert!(health(&second).is_empty());
     assert_eq!(status(&folder, "other.sock"), None);
-    // The format of the log is the running one again.
+    // The configured log format is again the format in use, so the reload logs no warning.
     daemon.signal("TERM");
     let (_, lines) = daemon.end();
     assert!(lines.iter().all(|line| !line.contains(LOG_WARNING)), "{lines:?}");
@@ -355,7 +355,7 @@ fn a_second_signal_ends_the_daemon_at_once() {
     daemon.wait_for_state("STOPPING=1");
     assert!(health(&address).starts_with("HTTP/1.0 200 "));
     daemon.signal("TERM");
-    daemon.wait_for_line("cut short by a second signal");
+    daemon.wait_for_line("shutdown aborted by a second signal");
     assert_eq!(daemon.end().0, Some(0));
     assert_eq!(status(&folder, "s.sock"), None);
 }
