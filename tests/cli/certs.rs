@@ -136,7 +136,7 @@ fn a_certificate_is_renewed_with_its_names_and_a_new_key() {
     for target in ["ca.key".as_ref(), "w.pem".as_ref(), elsewhere.path().join("missing").as_path(), &pipe] {
         fs::remove_file(&key).unwrap();
         std::os::unix::fs::symlink(target, &key).unwrap();
-        run(folder.path(), "renew w").fails(1, &["cannot replace ", "w.key", "a regular file of its own"]);
+        run(folder.path(), "renew w").fails(1, &["cannot replace ", "w.key", "a separate regular file"]);
         assert!(key.is_symlink());
     }
     assert_eq!(([read("ca.pem"), read("ca.key")], read("w.pem")), (ca, after[0].clone()));

@@ -378,7 +378,7 @@ fn truncated_and_damaged_files_are_read_up_to_the_fault() {
     let whole = captured("plain-peering", 101, |sent| raw(sent, false));
     let cut = Program::run("decode -", &whole[..whole.len() - 45]);
     assert_eq!(cut.code, Some(1));
-    cut.has_said(&["ends inside a packet", "everything before was read"]);
+    cut.has_said(&["ends inside a packet", "everything before this packet was read"]);
     assert_frames(&cut.json(), "plain-peering");
 
     let ng = fs::read(capture("dispatch-ipv6.pcapng")).unwrap();

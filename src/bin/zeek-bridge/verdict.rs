@@ -119,7 +119,7 @@ impl Verdict {
 fn notes(other: &OtherProtocol) -> &'static [&'static str] {
     match other {
         OtherProtocol::Http(_) => {
-            &["Zeek may listen for WebSocket clients there; its native port is another \
+            &["Zeek may listen for WebSocket clients at this address; Zeek's native port is a different one \
                                 (Broker::default_port, 9999/tcp)"]
         }
         OtherProtocol::ZeroMq => &[

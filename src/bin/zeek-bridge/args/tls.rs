@@ -116,7 +116,7 @@ impl TlsArgs {
         self.tls.is_none() && self.certificates.as_options().is_empty()
     }
 
-    /// Returns the name of this TLS for people and for `meta.json`.
+    /// Returns the name of the TLS mode, for messages and for `meta.json`.
     pub(crate) fn name(tls: &Tls) -> &'static str {
         match tls {
             Tls::Off => "off",
@@ -143,8 +143,8 @@ impl TlsArgs {
         }
     }
 
-    /// Returns the TLS that these options choose, and reads the certificates, if there are any. Errors name the options as their
-    /// source writes them.
+    /// Returns the TLS mode that these options choose, and reads the certificates, if there are any. Errors name the options as
+    /// their source writes them.
     pub(crate) fn choose(&self, source: &Source) -> Result<TlsChoice, Failure> {
         let certificates = &self.certificates;
         let implying = certificates.implying();

@@ -4,7 +4,7 @@ use clap::Command;
 
 use super::manual::END_OF_HELP;
 
-/// The examples of each command. A line that begins with `#` explains the next ones.
+/// The examples of each command. A line that begins with `#` explains the next lines.
 const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["run"],

@@ -48,8 +48,8 @@ pub(crate) struct CertsArgs {
 enum CertsCommand {
     /// Create a CA: ca.pem and ca.key
     ///
-    /// Keep ca.key off the hosts of the cluster; only `certs issue` needs it. Every host needs ca.pem. Existing files are
-    /// never overwritten, and keys are readable by their owner only.
+    /// Do not copy ca.key to the hosts of the cluster; only `certs issue` and `certs renew` need it. Every host needs
+    /// ca.pem. Existing files are never overwritten, and keys are readable by their owner only.
     Init(InitArgs),
     /// Issue a certificate of the CA: NAME.pem and NAME.key
     ///
@@ -165,7 +165,7 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
     let pem = read_file(&certificate, &format!("issue it with `zeek-bridge certs issue {name}`"))?;
     let sans = sans_of(&pem).map_err(|error| {
         Failure::failed(format!(
-            "{} cannot be renewed: {error}; move it away, and issue it again with `zeek-bridge certs issue {name}`",
+            "{} cannot be renewed: {error}; move it away, and issue a new certificate with `zeek-bridge certs issue {name}`",
             certificate.display()
         ))
     })?;
@@ -185,7 +185,7 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
         if !is_replaceable || ca.contains(target) || key_target == certificate_target {
             let file = file.display();
             return Err(Failure::failed(format!(
-                "cannot replace {file}: it is not a regular file of its own, or a link to one; move it away"
+                "cannot replace {file}: it is neither a separate regular file nor a link to one; move it away"
             )));
         }
     }
@@ -472,7 +472,7 @@ fn write_new((path, text): (&Path, &str), mode: u32) -> Result<(), Failure> {
     options.write(true).create_new(true).mode(mode);
     let mut file = options.open(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::failed(format!(
-            "{} exists already; choose another name or directory, move it away, or replace an issued certificate with \
+            "{} exists already; choose another name or directory, move the file away, or replace an issued certificate with \
              `zeek-bridge certs renew`",
             path.display()
         )),

@@ -262,7 +262,7 @@ fn test_status_socket(references: &References, findings: &mut Findings<'_>) {
             } else if !is_default && !directory.is_dir() {
                 let message = format!("the directory {} does not exist", directory.display());
                 findings.warning(Diagnostic::new(key, message).with_hint(
-                    "create it, unless the service manager does, as with systemd's RuntimeDirectory",
+                    "create it, unless the service manager creates it (RuntimeDirectory= of systemd)",
                 ));
             }
         }

@@ -77,7 +77,7 @@ pub(super) fn read(name: Option<String>) -> Result<Option<Layer>, Failure> {
             }
         },
         Err(error) => Err(Failure::failed(format!(
-            "cannot read the profiles in {}: {error}; make it a readable file of UTF-8 text, or remove it",
+            "cannot read the profiles in {}: {error}; make the file readable UTF-8 text, or remove the file",
             path.display()
         ))),
     }

@@ -135,7 +135,7 @@ fn capture(input: Input, first: BytesMut, ports: &[u16], report: &mut dyn Report
     if table.tally.connections == 0 {
         let ports = if ports.is_empty() { "" } else { " with these ports" };
         return Err(Failure::failed(format!(
-            "it contains no TCP connection{ports}: {}; check that it is from the right interface",
+            "it contains no TCP connection{ports}: {}; check that it was captured on the right interface",
             skipped.counts()
         )));
     }

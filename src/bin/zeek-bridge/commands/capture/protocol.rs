@@ -144,7 +144,7 @@ impl ProtocolReader {
                 self.report(about, entries, report)?;
                 if !self.reported {
                     about.protocol = Protocol::Other(format!(
-                        "it contains no frame of Broker's protocol, and ends with {count} bytes that could begin one"
+                        "it contains no frame of Broker's protocol, and ends with {count} bytes that could be the start of a frame"
                     ));
                     self.begin(about, report)?;
                 }

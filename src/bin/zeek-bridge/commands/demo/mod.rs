@@ -112,8 +112,8 @@ impl Scenario {
         Ok(Scenario { worker, manager, worker_values, manager_values })
     }
 
-    /// Runs both parts. Returns how many answers were compared and how many agree: one for each request in the first part,
-    /// and one for each request and node in the second.
+    /// Runs both parts. Returns the numbers of equal and of different answers. The first part compares one answer for each
+    /// request, and the second part one answer for each request and node.
     async fn play(self, print: &mut dyn FnMut(Entry<'_>) -> Result<(), Failure>) -> Result<Verdict, Failure> {
         let Scenario { worker, manager, worker_values, manager_values } = self;
         let dispatches = worker.dispatches().len();

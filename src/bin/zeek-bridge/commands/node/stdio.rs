@@ -1,4 +1,4 @@
-//! Responses from a program that is connected to the stdin and stdout of this one.
+//! Responses from a program that is connected to the stdin and stdout of this program.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -44,9 +44,9 @@ const UNREPORTED_WAIT: Duration = Duration::from_secs(2);
 /// bare VALUE, {"@data-type": .., "data": ..}. In an argument, strings, booleans and null need no "@data-type". The JSON output
 /// of `tap` is accepted as well; its "time", "peer", "identity" and "topic" are ignored.
 ///
-/// Each message waits until a peer subscribes to the topic; after 2 seconds, stderr shows what the peer subscribes to. An invalid line is reported and skipped. At the end of stdin,
-/// the command waits until the peers have received everything. If a peering is lost, stderr reports which lines may be
-/// lost, and the exit code is 1.
+/// Each message waits until a peer subscribes to the topic. After 2 seconds, stderr shows which topics the peer subscribes to.
+/// An invalid line is reported and skipped. At the end of stdin, the command waits until the peers have received everything.
+/// If a peering is lost, stderr reports which lines may be lost, and the exit code is 1.
 ///
 /// With --connect, the first attempt must succeed. A peering that is lost later is retried for 30 seconds, or for --wait
 /// if that is longer. If all attempts fail, the exit code is 1 if lines may be lost, and otherwise that of the last attempt.

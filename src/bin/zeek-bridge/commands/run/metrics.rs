@@ -156,8 +156,7 @@ impl Families<'_> {
         let way = |link: &LinkSnapshot, way: &str| [of(link), vec![("direction", way.into())]].concat();
 
         self.gauges("peers", "Peers of a link.", links.iter().map(|link| (of(link), link.peers.len())))?;
-        let help =
-            "1 if a link has all peerings that it connects to and listens at all its addresses, else 0.";
+        let help = "1 if a link has all its outgoing peerings and listens on all its addresses, otherwise 0.";
         self.gauges("link_ready", help, links.iter().map(|link| (of(link), u64::from(link.ready))))?;
 
         let messages = links
@@ -194,7 +193,7 @@ impl Families<'_> {
     }
 
     fn latency(&mut self, latency: &Latency) -> fmt::Result {
-        let help = "The time from reading a message to handing it to the socket, for a sample of messages.";
+        let help = "The time from reading a message to passing it to the socket, for a sample of messages.";
         let count = latency.counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count));
         // The encoder writes f64::MAX as +Inf.
         let bounds = latency.bounds.iter().copied().chain([f64::MAX]);
