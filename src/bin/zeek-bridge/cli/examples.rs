@@ -17,7 +17,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["status"],
         "
-  # The bridge of the system service or of the user
+  # The state of the bridge that runs as a system service, or as this user
   zeek-bridge status
   # Rates, latency and drops, every 5 seconds
   zeek-bridge status --watch 5s
@@ -114,7 +114,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         r#"
   # One event
   zeek-bridge publish -c 127.0.0.1:9999 --tls anonymous -t /demo/ping ping string:hi count:7
-  # The same from stdin
+  # The same event from stdin
   echo '{"event": "ping", "args": ["hi", {"@data-type": "count", "data": 7}]}' |
     zeek-bridge publish -c 127.0.0.1:9999 --tls anonymous -t /demo/ping
   # Publish the output of `tap` again, and wait at most 10 seconds for a subscriber
@@ -144,9 +144,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   # A table for each connection of a capture, then a line for each frame
   zeek-bridge decode --summary peering.pcap
   zeek-bridge decode peering.pcap | jq 'select(.envelope.event)'
-  # Live, where Broker::disable_ssl=T
+  # Live traffic, if Zeek has the option Broker::disable_ssl=T
   sudo tcpdump -i lo -U -w - port 9999 | zeek-bridge decode -
-  # One value
+  # Decode one value
   echo 020000000000000005 | zeek-bridge decode --value",
     ),
     (

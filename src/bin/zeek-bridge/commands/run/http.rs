@@ -277,7 +277,7 @@ mod tests {
         let (head, _) = served.get("/healthz").await;
         assert!(head.starts_with("http/1.1 200 "), "{head}");
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-        // The oldest ones were evicted, and the newest one was not.
+        // The oldest connections were evicted. The newest connection was not.
         assert_eq!(idle[0].read(&mut [0]).await.unwrap_or(0), 0);
         let mut newest = idle.pop().unwrap();
         newest.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").await.unwrap();

@@ -51,7 +51,7 @@ impl Collector for Scrape {
             [(reason("queue_full"), link.dropped), (reason("chaos"), link.lost_to_chaos)]
         });
         let refused = refused.iter().map(|(reason, count)| (vec![("reason", label(reason))], *count));
-        let help = "Messages that were not forwarded; with a link, messages to its peers that were dropped.";
+        let help = "Messages that were not forwarded. With the label link: messages to the peers of this link that were dropped.";
         families.counters("drops", help, by_link.chain(refused))?;
 
         let rule = |name: &str| vec![("rule", label(name))];

@@ -120,7 +120,7 @@ fn sampler(socket: PathBuf, interval: Duration) -> mpsc::Receiver<Result<Sample,
     receiver
 }
 
-/// The last sample, and its difference from the one before.
+/// The last sample, and its difference from the previous sample.
 #[derive(Debug)]
 struct Watch {
     last: Sample,
