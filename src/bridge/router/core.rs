@@ -35,7 +35,7 @@ pub(in crate::bridge) struct Core {
     /// Whether the bridge sends a failure to an agent when rules deny the agent's request.
     answer_denied: AtomicBool,
     pub(in crate::bridge) origin: Arc<Origin>,
-    /// Lock order: before `nodes`.
+    /// Lock order: lock this before `nodes`.
     delivered: Mutex<Delivered>,
     pub(in crate::bridge) sides: Arc<Sides>,
 }

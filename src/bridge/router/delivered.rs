@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_id_suppresses_no_other_message() {
+    fn a_forged_id_does_not_suppress_other_messages() {
         let (mut delivered, origin) = (Delivered::default(), Origin::random().unwrap());
         let id = origin.next_id();
         let forged = delivered.fingerprint(id, &envelope(2));

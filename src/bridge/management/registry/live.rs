@@ -26,7 +26,7 @@ type HelloId = u64;
 pub(super) struct Live {
     names: HashMap<Arc<str>, Node>,
     of_owner: HashMap<Owner, Usage>,
-    /// The names in the hellos of each peering, for as long as it is established.
+    /// The names in the hellos of each established peering.
     names_of: HashMap<PeeringKey, BTreeSet<Arc<str>>>,
     by_id: HashMap<HelloId, Arc<str>>,
     agents: BTreeMap<PeeringKey, Agent>,
@@ -61,7 +61,7 @@ pub(super) struct Holder {
     pub(super) peering: PeeringKey,
     hello: Envelope,
     id: HelloId,
-    /// The number of the first request after its hello.
+    /// The number of the first request after this peering's hello.
     pub(super) since: u64,
 }
 

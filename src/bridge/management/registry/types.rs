@@ -15,7 +15,7 @@ use crate::wire::Envelope;
 pub(in crate::bridge) struct PeeringKey {
     pub(in crate::bridge) link: LinkId,
     pub(in crate::bridge) peer: EndpointId,
-    /// Distinguishes it from earlier peerings with the same peer.
+    /// The number of the peering. It distinguishes the peering from earlier peerings with the same peer.
     pub(in crate::bridge) peering: u64,
 }
 
