@@ -19,7 +19,7 @@ pub struct EndpointConfig {
     /// The id should be a valid UUID. If it is not, Broker's C++ implementation reports no status of this peer, so a Zeek
     /// node does not receive `Broker::peer_added` for it.
     pub id: Option<EndpointId>,
-    /// The name of this endpoint in log lines about its peers: the value of their field `link`. It distinguishes several
+    /// The name of this endpoint: the value of the field `link` in log lines about its peers. It distinguishes several
     /// endpoints of one process.
     pub label: Option<Arc<str>>,
     /// The limits on the input of each peer.
@@ -50,8 +50,9 @@ pub struct EndpointConfig {
     pub when_full: WhenFull,
     /// The maximum number of concurrent handshakes on all listeners. Additional connections wait for a slot.
     ///
-    /// If a different host has at least two more handshakes than the host of a waiting connection, one of its handshakes is
-    /// ended at once. Otherwise, the oldest handshake is ended once it has taken longer than a second.
+    /// If a different host has at least two more handshakes than the host of a waiting connection, one handshake of
+    /// that different host is ended at once. Otherwise, the oldest handshake is ended once it has taken longer than a
+    /// second.
     ///
     /// At most 256 connections wait. If one more arrives, the newest connection of the host with the most waiting
     /// connections is closed. If the host of the new connection has about as many, the new connection is closed instead.

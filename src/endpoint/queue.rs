@@ -55,7 +55,7 @@ impl Item for Frames {
     }
 }
 
-/// A queue may keep at most twice the bytes of its messages plus this number of bytes of memory allocated.
+/// The maximum memory, in bytes, that a queue keeps allocated in addition to twice the bytes of its messages.
 const SHARED: usize = 512 * 1024;
 
 /// The capacity that is kept while the queue is empty.
