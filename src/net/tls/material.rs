@@ -382,7 +382,8 @@ pub(super) enum KeySection {
     Open(PrivateKeyDer<'static>),
     /// Encrypted PKCS#8, in DER.
     Pkcs8(Vec<u8>),
-    /// With OpenSSL's old encryption, whose parameters are PEM headers. Contains the text of the block.
+    /// Encrypted in OpenSSL's traditional format, in which the encryption parameters are PEM headers. Contains the text
+    /// of the block.
     Legacy(#[cfg_attr(not(feature = "openssl"), expect(dead_code, reason = "only OpenSSL reads it"))] String),
 }
 
