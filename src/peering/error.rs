@@ -77,8 +77,8 @@ pub enum PeeringError {
     },
     /// The peer has our own endpoint id.
     #[error(
-        "connected to itself: the peer has this endpoint's own id {0}; check that the address is neither this \
-         endpoint's own nor that of an echo server, which is not a Broker"
+        "connected to itself: the peer has this endpoint's own id {0}; check that the address is not an address of this \
+         endpoint or of an echo server"
     )]
     SelfConnection(EndpointId),
     /// The peer has the nil endpoint id, which is reserved.

@@ -299,7 +299,8 @@ impl Peering {
         matches!(self.state, State::Closed)
     }
 
-    /// Returns whether the peering is established. This is still so after [`Peering::leave`], until the peering has ended.
+    /// Returns whether the peering is established. The result stays `true` after [`Peering::leave`], until the peering
+    /// has ended.
     #[must_use]
     pub fn is_established(&self) -> bool {
         matches!(self.state, State::Peered(_))
