@@ -150,8 +150,8 @@ impl Core {
         }
     }
 
-    /// Counts a denied message, and logs it unless the owner of the peer causes too many log lines about denied
-    /// messages on this link. `refusal` is called only if the line is logged.
+    /// Counts a denied message, and logs it unless the owner of the peer causes too many log lines with this reason on
+    /// this link. `refusal` is called only if the line is logged.
     pub(in crate::bridge) fn deny(
         &self,
         links: &LinkSet,

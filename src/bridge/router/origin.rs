@@ -1,8 +1,8 @@
 //! The ids by which bridges recognize each other and each other's messages.
 //!
 //! The protocol has no field for the id of a message in envelopes, and none for the name of a bridge in handshakes. So
-//! bridges store both in two existing ids of 16 opaque bytes. All other endpoints only compare these bytes, so Zeek is
-//! not affected:
+//! bridges store these values in two existing ids of 16 opaque bytes. All other endpoints only compare these bytes, so
+//! Zeek is not affected:
 //!
 //! | id | bytes | content |
 //! | --- | --- | --- |

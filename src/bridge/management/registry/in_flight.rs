@@ -351,8 +351,8 @@ impl InFlight {
         Some(answered)
     }
 
-    /// Removes a request from the open ones, even if responses are pending. Afterwards, the caller must call `keep` or
-    /// `forget`.
+    /// Removes a request from the open requests, even if responses are pending. Afterwards, the caller must call `keep`
+    /// or `forget`.
     fn close(&mut self, id: RequestId) -> Option<Request> {
         let request = self.open.remove(&id)?;
         for (name, _) in request.nodes.iter().filter(|(_, state)| state.is_pending()) {
