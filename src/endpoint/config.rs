@@ -60,13 +60,14 @@ pub struct EndpointConfig {
     /// The maximum number of peers that connect to this endpoint. A peer takes a slot when it has sent its endpoint id (after
     /// TLS), not when it connects.
     ///
-    /// When all slots are taken, they are shared between certificates or, for peers without a certificate, hosts. Suppose
-    /// that a different certificate or host has at least two more peers than that of the new peer. Then the newest peering
-    /// of that certificate or host is closed, and the new peer gets its slot. Otherwise, the new peer is refused.
+    /// When all slots are taken, they are shared between certificates or, for peers without a certificate, hosts.
+    /// Suppose that a different certificate or host has at least two more peers than the certificate or host of the new
+    /// peer. Then the newest peering of that different certificate or host is closed, and the new peer gets its slot.
+    /// Otherwise, the new peer is refused.
     pub max_peers: usize,
     /// The maximum number of connections per second that are accepted on all listeners together. After a second without
-    /// connections, that number can be accepted at once. Additional connections wait in the operating system's queue.
-    /// `None`: no limit. 0: no connection is accepted.
+    /// connections, this number of connections can be accepted at once. Additional connections wait in the operating
+    /// system's queue. `None`: no limit. 0: no connection is accepted.
     pub connects_per_second: Option<u32>,
     /// Decides which peers are admitted: both peers that connect to this endpoint and peers that it connects to. `None`:
     /// all peers that TLS accepts.

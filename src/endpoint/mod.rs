@@ -354,8 +354,8 @@ impl Endpoint {
         Ok(envelope)
     }
 
-    /// Queues a message for the peers that subscribe to it and that `choose` selects. Peers whose queue has room get it
-    /// first. A peer whose protocol cannot carry the message is skipped.
+    /// Queues a message for the peers that subscribe to its topic and that `choose` selects. Peers whose queue has room
+    /// get it first. A peer whose protocol cannot carry the message is skipped.
     ///
     /// # Errors
     /// Fails if a peer was skipped and no peer has the message in its queue.

@@ -9,8 +9,8 @@ use crate::net::Batch;
 
 /// Receives the messages of an endpoint's peers, and is notified of new, changed and lost peers. No method may block.
 ///
-/// An endpoint keeps its relay alive. If the relay also holds the endpoint, neither is freed until one of them drops the
-/// other.
+/// An endpoint keeps its relay alive. If the relay also keeps the endpoint alive, neither is freed until one of them
+/// drops the other.
 pub(crate) trait Relay: Send + Sync + fmt::Debug {
     /// Called when data and command messages were received from a peer, regardless of the receiver in their envelopes.
     /// The call is made in the task of the peer's connection: in order for one peer, concurrently for different peers.
