@@ -151,7 +151,8 @@ impl Material {
         {
             warnings.push(CredentialWarning::KeyExposed { keyfile: path.display().to_string() });
         }
-        // If the key is encrypted, its passphrase must be as secret as a key, so its file is checked too.
+        // If the key is encrypted, its passphrase must be as secret as a key, so the file of the passphrase is checked
+        // too.
         if let (Some(path), false) = (credentials.passphrase.as_ref().and_then(Passphrase::file), is_open)
             && is_exposed(path)
         {
