@@ -21,8 +21,8 @@ pub enum ErrorKind {
     Limit,
     /// The peer did not respond in time.
     TimedOut,
-    /// One side closed the connection without reporting an error, for example because it shut down, because the two endpoints
-    /// have a second connection, or, during a handshake, because of incompatible settings.
+    /// One side closed the connection without reporting an error. For example, the side shut down, or the two endpoints
+    /// have a second connection. During a handshake, the cause may be incompatible settings.
     Closed,
     /// The operating system reported an error.
     Io,
