@@ -12,7 +12,7 @@ use super::management::AnsweredFor;
 use super::router::core::now;
 use crate::endpoint::PeerState;
 
-/// The state of a bridge at one moment. Counters count from its start, unless stated otherwise.
+/// The state of a bridge at one moment. Counters count from the start of the bridge, unless stated otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The time since the start, in seconds.

@@ -50,7 +50,7 @@ impl Broker {
                     error: ConnectError::Peering(PeeringError::Refused { description, .. }),
                     ..
                 } => {
-                    assert_eq!(description, "a probe: no peering is intended");
+                    assert_eq!(description, "this is only a probe");
                     seen += 1;
                 }
                 Status::HandshakeFailed { .. } => {}

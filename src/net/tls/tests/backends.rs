@@ -19,7 +19,7 @@ fn version3() -> Credentials {
     Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), private_copy("rsa.pkcs8.key"))
 }
 
-/// A leaf whose key has OpenSSL's old encryption, from before PKCS#8.
+/// A leaf whose key is encrypted in OpenSSL's traditional format, which is older than PKCS#8.
 fn legacy() -> Credentials {
     let key = private_copy("rsa.encrypted-legacy.key");
     Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), key)
@@ -60,7 +60,7 @@ mod without {
     fn the_error_for_credentials_that_rustls_rejects_suggests_openssl() {
         let cases = [
             (version1(), "v1.pem: it is an X.509 version 1"),
-            (legacy(), "legacy.key: the key has OpenSSL's old encryption"),
+            (legacy(), "legacy.key: the key is encrypted in OpenSSL's traditional format"),
         ];
         for (credentials, what) in cases {
             let error = credentials.load().unwrap_err().to_string();
