@@ -177,7 +177,7 @@ async fn health_and_systemd_notifications_from_start_to_stop() {
 }
 
 #[test]
-fn a_second_bridge_with_the_same_socket_fails() {
+fn a_second_bridge_with_the_same_status_socket_does_not_start() {
     let first = BridgeProcess::start(&config("1s"));
     let second = first.run_another();
     second.fails(3, &["bridge.status: another bridge uses"]);

@@ -112,7 +112,7 @@ async fn a_message_for_one_receiver_reaches_only_that_peer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_peers_of_a_hub_receive_the_messages_of_each_other() {
+async fn only_peers_of_a_hub_link_receive_messages_from_each_other() {
     for hub in [false, true] {
         let bridge = BridgeProcess::start(&config(hub, false));
         let mut in_peers = peers(&bridge, "in", &[1, 2, 3]).await;
@@ -133,7 +133,7 @@ async fn only_peers_of_a_hub_receive_the_messages_of_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_rule_for_commands_allows_commands() {
+async fn only_a_rule_with_commands_allows_data_store_commands() {
     for commands in [false, true] {
         let mut bridge = BridgeProcess::start(&config(false, commands));
         let mut out = peers(&bridge, "out", &[1]).await.remove(0);

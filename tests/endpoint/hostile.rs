@@ -121,7 +121,7 @@ async fn no_more_than_max_peers_are_admitted() {
     // A slot is free after the first peer has left. The status is reported shortly before the slot is free.
     drop(first);
     lost(&mut statuses).await;
-    within("a place", async {
+    within("a free peer slot", async {
         loop {
             let mut raw = Raw::open(id(4), listener.local_addr()).await;
             if raw.frame().await.is_some() {
@@ -148,7 +148,8 @@ async fn a_connection_without_an_id_takes_no_peer_slot() {
     }
     let _peer = within("a peering", Raw::connect(id(6), listener.local_addr(), &[])).await;
     assert_eq!(added(&mut statuses).await, id(6));
-    // The only slot is taken now. (A peer with the larger id is the responder, and takes its slot after this message.)
+    // The only slot is taken now. This peer has the larger id, so it is the responder. It would take its slot after the
+    // hello.
     let mut late = silent.pop().unwrap();
     late.send_handshake(&late.hello()).await;
     let error = failed(&mut statuses).await;
@@ -157,7 +158,7 @@ async fn a_connection_without_an_id_takes_no_peer_slot() {
 }
 
 #[tokio::test]
-async fn half_of_a_hundred_concurrent_connections_violate_the_protocol() {
+async fn fifty_connections_succeed_while_fifty_others_violate_the_protocol() {
     const EACH: usize = 50;
     for (listener_tls, connector_tls) in kinds_of_tls() {
         let hub = endpoint_with(|config| config.handshake_timeout = Duration::from_secs(20));

@@ -1,4 +1,4 @@
-//! Connects, disconnects and reconnects, and their statuses.
+//! Tests of connecting, disconnecting and reconnecting, and of the statuses that report them.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::raw::Raw;
 use crate::support::*;
 
 #[tokio::test]
-async fn both_sides_report_a_new_peer_and_its_end() {
+async fn both_sides_report_a_new_peer_and_the_end_of_the_peering() {
     for (listener_tls, connector_tls) in kinds_of_tls() {
         let (a, b) = (endpoint(), endpoint());
         let (mut at_a, mut at_b) = (a.status(), b.status());
@@ -58,7 +58,7 @@ async fn a_failed_attempt_is_reported_and_not_repeated_without_a_retry() {
 
 /// The name localhost has the address 127.0.0.1, ::1 or both, and there is no listener at either.
 #[tokio::test]
-async fn an_error_names_each_address_of_a_name() {
+async fn an_error_contains_an_address_of_the_host_name() {
     let address = dead_address();
     let port = address.rsplit(':').next().unwrap();
     let endpoint = endpoint();

@@ -20,7 +20,7 @@ async fn assert_one_peering(ends: [(&Endpoint, StatusReceiver); 2]) {
         assert_eq!(next_text(subscriber).await, "once");
         assert_eq!(next_text(subscriber).await, "end");
     }
-    // The status of the peering is followed by the status of its end.
+    // After the status of the new peering, the next status reports the end of the peering.
     assert_eq!(added(&mut at_a).await, b.id());
     assert_eq!(added(&mut at_b).await, a.id());
     a.shutdown().await;

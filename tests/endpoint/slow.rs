@@ -127,7 +127,7 @@ async fn a_publisher_does_not_wait_longer_for_many_peers_than_for_one() {
 }
 
 #[tokio::test]
-async fn a_flood_of_pings_without_reading_is_bounded() {
+async fn the_queue_of_answers_to_a_flood_of_pings_is_bounded() {
     let good = endpoint();
     let endpoint = endpoint_with(|config| config.idle_timeout = None);
     let mut statuses = endpoint.status();
