@@ -35,7 +35,7 @@ async fn a_signal_ends_a_tap_with_bye() {
 }
 
 #[test]
-fn a_signal_before_the_last_message_is_a_failure() {
+fn a_signal_before_the_last_message_ends_with_exit_code_1() {
     let mut tap = Program::start("tap --topic /t --tls off --listen 127.0.0.1:0 --count 3");
     tap.address();
     tap.signal("TERM");
