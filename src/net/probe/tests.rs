@@ -1,4 +1,5 @@
-//! Tests with endpoints that violate the protocol. `tests/cli/probe.rs` tests the remaining cases.
+//! Tests with scripted listeners that refuse, stop, send unexpected messages or send nothing. `tests/cli/probe.rs` tests the
+//! remaining cases.
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -149,7 +150,7 @@ async fn the_timeout_limits_the_wait_for_a_silent_endpoint() {
     assert_refused(&received);
 }
 
-/// This also holds if the caller's timeout is longer than the default handshake timeout of a peering.
+/// The caller's timeout applies, even if it is longer than the default handshake timeout of a peering.
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_reported_as_silent_after_a_long_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,5 +1,5 @@
 //! Features that require OpenSSL: anonymous TLS, and certificates and keys that rustls rejects. Also tests the errors of a
-//! build without it.
+//! build without OpenSSL.
 
 use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose};
 
@@ -19,7 +19,7 @@ fn version3() -> Credentials {
     Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), private_copy("rsa.pkcs8.key"))
 }
 
-/// A leaf whose key has OpenSSL's old encryption, from before PKCS#8.
+/// A leaf whose key is encrypted in OpenSSL's traditional format, which is older than PKCS#8.
 fn legacy() -> Credentials {
     let key = private_copy("rsa.encrypted-legacy.key");
     Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), key)
@@ -49,7 +49,7 @@ mod without {
     }
 
     #[test]
-    fn the_openssl_back_end_without_openssl_is_an_error_with_a_hint() {
+    fn selecting_openssl_in_a_build_without_it_is_an_error_with_a_hint() {
         let error = version3().backend(Backend::OpenSsl).load().unwrap_err();
         assert_eq!(error.kind, CredentialKind::Backend);
         assert!(matches!(error.fault, CredentialFault::NoOpenSsl), "{error}");

@@ -171,7 +171,8 @@ fn every_fixture_is_read_from_packets() {
 struct Disorder {
     isn: [u32; 2],
     most: usize,
-    /// The position of each segment, and whether it is retransmitted longer or earlier.
+    /// For each segment, its position and a number. If the number is below 60, the segment is also retransmitted, with
+    /// up to this number of additional bytes at both ends.
     shuffle: Vec<(u32, u8)>,
 }
 
@@ -203,7 +204,7 @@ proptest! {
             let (place, again) = disorder.shuffle[number % disorder.shuffle.len()];
             sent.push((place, *segment));
             if again < 60 {
-                // A retransmission that begins earlier or ends later.
+                // A retransmission that begins earlier and ends later.
                 let side = usize::from(segment.from == at(1));
                 let start = segment.seq.wrapping_sub(isn[side].wrapping_add(1)) as usize;
                 let from = start.saturating_sub(usize::from(again));
@@ -245,7 +246,7 @@ proptest! {
             }
         }
         prop_assert!(found <= known.len());
-        // Each gap loses frames, but not all that follow.
+        // Some frames after a gap are lost, but not all frames.
         let sent: usize = segments.iter().map(|segment| segment.payload.len()).sum();
         prop_assert!(sent < 20_000 || found * 4 > known.len(), "{found} of {}", known.len());
     }
@@ -273,7 +274,7 @@ proptest! {
             bytes[at] = byte;
         }
         match random {
-            // After the magic number.
+            // Replace the bytes after the magic number.
             Some(random) => bytes.splice(4.., random).for_each(drop),
             None => bytes.truncate(until.index(bytes.len() + 1)),
         }
@@ -306,7 +307,7 @@ proptest! {
 }
 
 #[test]
-fn a_new_syn_is_a_new_connection() {
+fn a_new_syn_starts_a_new_connection() {
     let truth = truth("plain-peering");
     let mut segments = Vec::new();
     for isn in [[1, 2], [5_000_000, 77]] {
