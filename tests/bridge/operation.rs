@@ -121,7 +121,7 @@ fn notification(systemd: &UnixDatagram, text: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_and_systemd_notifications_from_start_to_stop() {
+async fn health_checks_and_systemd_notifications_report_each_state_from_start_to_stop() {
     let folder = tempfile::tempdir().unwrap();
     // The agent listens, but does not accept the connection yet.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -155,7 +155,7 @@ fn syntax_errors_have_a_column() {
 }
 
 #[test]
-fn credentials_are_tested() {
+fn faults_in_credentials_are_reported_with_their_lines() {
     let folder = Folder::new();
     let with = |certificate: &str, key: &str, more: &str| {
         let [ca, certificate, key] = ["ca.pem", certificate, key].map(fixture);
@@ -245,7 +245,7 @@ fn tls_settings_that_require_openssl_are_valid_only_in_a_build_with_openssl() {
 }
 
 #[test]
-fn names_are_resolved() {
+fn a_host_name_that_cannot_be_resolved_is_an_error() {
     // RFC 6761 reserves this name, so it never resolves.
     let end =
         Folder::new().check(&links("connect = [\"127.0.0.1:2151\", \"zeek.invalid:2151\"]\ntls = \"off\""));
@@ -285,7 +285,7 @@ fn a_port_in_use_causes_a_warning_and_no_connection() {
 }
 
 #[test]
-fn the_path_of_the_status_socket_is_tested() {
+fn unusable_paths_of_the_status_socket_are_reported() {
     let folder = Folder::new();
     let check = |status: &str| {
         folder.check(&format!("[bridge]\nmetrics = \"off\"\nstatus = \"{status}\"\n{}", links(PLAIN)))

@@ -349,7 +349,7 @@ fn packets_that_are_not_read_are_counted_by_their_encapsulation() {
 }
 
 #[test]
-fn ports_select_connections() {
+fn the_option_port_selects_connections() {
     let both = [segments("plain-peering", 9), segments("plain-peering", 1000)];
     let mut packets = Vec::new();
     for (number, segments) in both.into_iter().enumerate() {

@@ -153,7 +153,7 @@ fn a_process_left_running_does_not_delay_the_response() {
 }
 
 #[test]
-fn failures_are_logged_at_most_once_a_second_and_errors_that_the_program_reports_never() {
+fn failures_are_logged_at_most_once_a_second_and_reported_errors_are_not_logged() {
     let node = Answering::shell("", r#"[ "$1" = no ] || exit 3; echo 'it is so' >&2; exit 1"#);
     let start = std::time::Instant::now();
     let long = "x".repeat(50_000);

@@ -114,7 +114,7 @@ async fn a_plain_endpoint_is_identified_for_every_order_of_ids_without_a_peering
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_shows_the_certificate_of_the_peer_and_with_a_certificate_of_its_own_the_endpoint() {
+async fn a_probe_of_mutual_tls_describes_the_certificate_and_with_credentials_also_the_endpoint() {
     let authority = ephemeral_authority().unwrap();
     let broker = Broker::start(None, Tls::Mutual(authority.issue("zeek.example").unwrap())).await;
     let ca = "CN=zeek-bridge ephemeral CA";
@@ -154,7 +154,7 @@ async fn a_probe_shows_the_certificate_of_the_peer_and_with_a_certificate_of_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_1_certificate_is_noted() {
+async fn a_version_1_certificate_is_reported_in_a_note() {
     let fixture = |name| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name);
     let note = |json: &Json| json["notes"][0].as_str().unwrap().to_owned();
     if OPENSSL {

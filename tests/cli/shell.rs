@@ -47,7 +47,7 @@ fn in_shell(shell: &str, options: &[&str], script: &str) -> Vec<String> {
 }
 
 #[test]
-fn bash_completes() {
+fn bash_completes_commands_options_and_values() {
     if !is_installed("bash", "-c true") {
         return;
     }
@@ -89,7 +89,7 @@ fn zsh_loads_the_completions() {
 }
 
 #[test]
-fn fish_completes() {
+fn fish_completes_commands_options_and_values() {
     if !is_installed("fish", "-c true") {
         return;
     }
