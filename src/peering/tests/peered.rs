@@ -60,7 +60,7 @@ fn pings_are_echoed_to_their_sender() {
 }
 
 #[test]
-fn filters_change_while_connected() {
+fn a_changed_filter_reaches_the_peer_of_an_established_peering() {
     let now = Instant::now();
     let mut ends = established_pair(now);
     ends[0].peering.set_filter(filter("/new")).unwrap();

@@ -147,7 +147,7 @@ fn an_expiry_is_displayed_in_its_largest_unit() {
 }
 
 #[test]
-fn only_the_entity_of_all_zeros_is_none() {
+fn only_an_entity_of_all_zeros_is_displayed_as_none() {
     assert_eq!(EntityId::default().to_string(), "none");
     assert_eq!(
         EntityId { endpoint: EndpointId::NIL, object: 3 }.to_string(),

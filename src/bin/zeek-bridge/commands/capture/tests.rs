@@ -252,7 +252,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_accepted_as_a_packet(link in prop::sample::select(vec![0, 1, 12, 101, 108, 113, 228, 229, 276, 9]),
+    fn no_bytes_of_a_packet_cause_a_panic(link in prop::sample::select(vec![0, 1, 12, 101, 108, 113, 228, 229, 276, 9]),
                                           bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut table = Table::default();
         if let Found::Segment(segment) = segment(link, &bytes) {
@@ -262,7 +262,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_accepted_as_a_file(
+    fn no_bytes_of_a_file_cause_a_panic(
         file in prop::sample::select(vec!["dispatch.pcap", "dispatch-any.pcap", "dispatch-ipv6.pcapng"]),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..30),
         until in any::<prop::sample::Index>(),
@@ -284,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn any_segments_are_accepted_by_the_table(
+    fn no_segments_cause_a_panic(
         segments in prop::collection::vec(
             (0usize..2, prop_oneof![any::<u32>(), 0u32..200], prop::option::of(0u32..300), 0u8..64,
              prop::collection::vec(prop_oneof![any::<u8>(), Just(0)], 0..40), 0usize..50),
@@ -392,7 +392,7 @@ fn truncated_packets_are_reported_with_a_hint() {
 }
 
 #[test]
-fn a_connection_without_its_beginning_has_a_note() {
+fn a_connection_whose_beginning_was_not_captured_has_a_note() {
     let truth = truth("node-worker");
     let segments = pieces(&truth, [10, 20], 300);
     let (collected, tally) = read(&segments[segments.len() / 2..]);

@@ -68,7 +68,7 @@ fn a_request_larger_than_the_share_is_accepted_without_other_requests() {
 
 /// The node may respond over a different path.
 #[test]
-fn a_forgotten_request_is_not_answered_for_a_gone_node() {
+fn the_bridge_does_not_answer_a_forgotten_request_for_a_gone_node() {
     let mut world = World::new().with(&["a"]);
     world.gone(0);
     assert_eq!(ask(&mut world, A, "h", 1, "1"), []);
