@@ -20,7 +20,7 @@ async fn start(chaos: &str) -> (BridgeProcess, Raw, Raw) {
     ));
     let receiver = raw(1, &bridge.address("out"), &["/t"]).await;
     let sender = raw(2, &bridge.address("in"), &[]).await;
-    bridge.until("both", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
+    bridge.until("both peers are connected", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
     (bridge, sender, receiver)
 }
 

@@ -30,7 +30,7 @@ fn config(drain: &str) -> String {
 async fn stalled_peer(bridge: &BridgeProcess) -> Raw {
     let stalled = raw(1, &bridge.address("out"), &["/t"]).await;
     let mut sender = raw(2, &bridge.address("in"), &[]).await;
-    bridge.until("both", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
+    bridge.until("both peers are connected", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
     for n in 0..MESSAGES {
         let value = Value::Vector(vec![n.into(), Value::String("x".repeat(SIZE).into())]);
         sender.send(&Envelope::data(sender.id, Topic::from_static("/t"), &value).unwrap()).await;

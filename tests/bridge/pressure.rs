@@ -58,7 +58,8 @@ async fn bridge_and_peers(when_full: &str) -> (BridgeProcess, Raw, Raw) {
     let bridge = BridgeProcess::start(&config(when_full));
     let stalled = raw(1, &bridge.address("stalled"), &["/big"]).await;
     let sender = raw(2, &bridge.address("in"), &[]).await;
-    bridge.until("both", |bridge| bridge.peers("stalled") == 1 && bridge.peers("in") == 1);
+    bridge
+        .until("both peers are connected", |bridge| bridge.peers("stalled") == 1 && bridge.peers("in") == 1);
     (bridge, stalled, sender)
 }
 

@@ -38,7 +38,7 @@ async fn peers(bridge: &BridgeProcess, link: &str, ids: &[u8]) -> Vec<Raw> {
     for id in ids {
         peers.push(raw(*id, &address, &["/t"]).await);
     }
-    bridge.until("all", |bridge| bridge.peers(link) == ids.len());
+    bridge.until("all peers are connected", |bridge| bridge.peers(link) == ids.len());
     peers
 }
 
@@ -200,7 +200,7 @@ async fn log_creates_for_the_bridge_reach_the_subscribers_of_the_logs() {
     let address = bridge.address("out");
     let mut logger = raw(1, &address, &["zeek/logs/"]).await;
     let mut from = raw(2, &bridge.address("in"), &[]).await;
-    bridge.until("both", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
+    bridge.until("both peers are connected", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
     let sent =
         [log_message(&from, LOG_CREATE, id(&bridge, "in")), log_message(&from, LOG_WRITE, EndpointId::NIL)];
     for message in &sent {

@@ -189,7 +189,7 @@ fn invalid_names_and_files_are_reported() {
 #[test]
 fn openssl_accepts_the_certificates() {
     if Command::new("openssl").arg("version").output().is_err() {
-        skip("there is no openssl: it does not verify the certificates");
+        skip("openssl is not installed: the certificates are not verified");
         return;
     }
     let folder = issued(&["worker-1.example"]);

@@ -76,7 +76,7 @@ fn a_node_in_shell_answers() {
 fn a_node_in_python_answers() {
     let python = ["-c", "import sys; sys.exit(sys.version_info < (3, 10))"];
     if !Command::new("python3").args(python).status().is_ok_and(|status| status.success()) {
-        skip("no python3 of version 3.10 or later");
+        skip("python3 3.10 or later is not installed");
         return;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/node.py");

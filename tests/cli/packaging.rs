@@ -89,7 +89,7 @@ fn systemd_accepts_the_unit() {
     let path = folder.path().join("zeek-bridge.service");
     fs::write(&path, Program::run("run --print-unit", "").stdout.join("\n")).unwrap();
     if std::process::Command::new("systemd-analyze").arg("--version").output().is_err() {
-        skip("there is no systemd-analyze: the unit file is not verified");
+        skip("systemd-analyze is not installed: the unit file is not verified");
         return;
     }
     let end = Running::spawn(command_of("systemd-analyze", ["verify", "--man=no"]).arg(&path)).output();

@@ -242,7 +242,9 @@ fn feed(mut command: Command, head: &[u8], more: &[u8], text: &str) -> (Option<i
 /// Asserts that the progress line with `progress` is removed at the end.
 fn is_gone(text: &str, progress: &str) {
     let after = text.rsplit_once(progress).unwrap().1;
-    let (cleared, _) = after.rsplit_once("\u{1b}[2K").unwrap_or_else(|| panic!("not cleared: {text:?}"));
+    let (cleared, _) = after
+        .rsplit_once("\u{1b}[2K")
+        .unwrap_or_else(|| panic!("the progress line was not cleared: {text:?}"));
     assert!(!cleared.contains('\n'), "{text:?}");
 }
 

@@ -297,7 +297,9 @@ async fn the_terminal_is_restored_when_stats_are_suspended_or_end() {
     terminal.shows(ENTER);
     terminal.signal("INT");
     let shown = terminal.end();
-    let (_, behind) = shown.rsplit_once(LEAVE).unwrap_or_else(|| panic!("not left: {shown:?}"));
+    let (_, behind) = shown
+        .rsplit_once(LEAVE)
+        .unwrap_or_else(|| panic!("the program has not left the alternate screen: {shown:?}"));
     assert!(!behind.contains("\u{1b}["), "{behind:?}");
     for n in 0..20 {
         assert!(behind.contains(&format!("event{n:02}")), "{n}: {behind}");
@@ -351,7 +353,9 @@ async fn ctrl_c_esc_and_sigquit_end_the_live_table_before_the_count_is_reached()
             None => terminal.signal("QUIT"),
         }
         let shown = terminal.end_with(1);
-        let (_, after) = shown.rsplit_once("\u{1b}[?1049l").unwrap_or_else(|| panic!("not left: {shown:?}"));
+        let (_, after) = shown
+            .rsplit_once("\u{1b}[?1049l")
+            .unwrap_or_else(|| panic!("the program has not left the alternate screen: {shown:?}"));
         assert!(after.contains("interrupted: received 1 of 2 messages"), "{shown}");
     }
 }
@@ -359,7 +363,7 @@ async fn ctrl_c_esc_and_sigquit_end_the_live_table_before_the_count_is_reached()
 #[tokio::test(flavor = "multi_thread")]
 async fn stats_in_the_background_of_a_shell_are_tables() {
     if std::process::Command::new("setsid").arg("--version").output().is_err() {
-        skip("there is no setsid: no job is started in the background of a shell");
+        skip("setsid is not installed: no job is started in the background of a shell");
         return;
     }
     let (endpoint, address) = listening().await;

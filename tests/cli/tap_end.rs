@@ -81,7 +81,7 @@ async fn a_stdout_that_is_not_read_does_not_block_the_end_of_a_tap() {
     while !matches!(soon("a status", status.recv()).await.unwrap(), Status::PeerRemoved { error: None, .. }) {
     }
     let mut stdout = tap.stdout.take().unwrap();
-    let stdout = within("output", move || {
+    let stdout = within("the first byte of stdout", move || {
         stdout.read_exact(&mut [0]).unwrap();
         stdout
     });

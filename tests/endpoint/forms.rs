@@ -147,8 +147,8 @@ async fn a_subscription_is_a_stream_that_ends_with_the_endpoint() {
     let (next, _) = tokio::join!(within("a message", messages.next()), b.publish("/t", text("woken")));
     assert_eq!(next.unwrap().value(), text("woken"));
     a.shutdown().await;
-    assert!(within("the end", messages.next()).await.is_none());
-    assert!(within("the end", messages.next()).await.is_none());
+    assert!(within("the end of the subscription", messages.next()).await.is_none());
+    assert!(within("the end of the subscription", messages.next()).await.is_none());
 }
 
 /// Polls the stream once. Returns whether it has no message yet.

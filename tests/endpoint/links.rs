@@ -237,7 +237,7 @@ async fn a_stopped_listener_accepts_no_connections() {
     let address = listener.local_addr();
     listener.stop();
     // The port is free again.
-    within("the port", async {
+    within("the port to become free", async {
         while TcpListener::bind(address).await.is_err() {
             tokio::task::yield_now().await;
         }
@@ -269,7 +269,7 @@ async fn handshakes_with_a_silent_listener_and_a_silent_connector_time_out() {
     assert_eq!(raw.next_handshake().await, Handshake::Probe);
     let refused = raw.next_handshake().await;
     assert!(matches!(refused, Handshake::DropConn { code: ErrorCode::PEER_TIMEOUT, .. }), "{refused:?}");
-    assert!(within("the end", raw.frame()).await.is_none());
+    assert!(within("the end of the connection", raw.frame()).await.is_none());
 }
 
 #[tokio::test]
@@ -286,5 +286,5 @@ async fn a_silent_peer_is_pinged_and_then_disconnected() {
     within("a ping", raw.envelope()).await.unwrap();
     let error = lost(&mut statuses).await;
     assert!(matches!(error, ConnectError::Peering(PeeringError::Silent)), "{error}");
-    assert!(within("the end", raw.envelope()).await.is_none());
+    assert!(within("the end of the connection", raw.envelope()).await.is_none());
 }

@@ -87,7 +87,7 @@ async fn wait_until_peered(reference: &mut LibbrokerProcess, bridge: &BridgeProc
 
 /// Waits until a peer of this link has subscribed to this topic.
 fn wait_until_subscribed(bridge: &BridgeProcess, link: &str, topic: &str) {
-    bridge.until("a filter", |bridge| {
+    bridge.until("the peer subscribes to the topic", |bridge| {
         let link = bridge.link(link);
         link["peers"].as_array().unwrap().iter().any(|peer| peer["filter"][0] == topic)
     });
@@ -245,7 +245,9 @@ async fn a_message_is_forwarded_once_around_a_circle_of_three_bridges() {
     let (own, last) = (bridges[0].address("left"), bridges[2].address("left"));
     bridges[0].reload(&circle_config(&own, &last));
     for bridge in &bridges {
-        bridge.until("the circle", |bridge| bridge.peers("left") == 1 && bridge.peers("next") == 1);
+        bridge.until("the bridges are connected in a circle", |bridge| {
+            bridge.peers("left") == 1 && bridge.peers("next") == 1
+        });
     }
     let at = |bridge: &BridgeProcess| bridge.address("right");
     let (publisher_address, receiver_address) = (at(&bridges[0]), at(&bridges[1]));

@@ -77,7 +77,7 @@ async fn publish_until_received(
     topic: &str,
     subscriber: &mut zeek_bridge::endpoint::Subscriber,
 ) {
-    within("a filter", async {
+    within("a message from libbroker on the subscribed topic", async {
         loop {
             pair.theirs.send_line(&format!("publish {topic} string now?")).await;
             pair.theirs.send_line("sync published").await;
