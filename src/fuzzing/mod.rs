@@ -251,7 +251,7 @@ mod tests {
         run_over_seeds("peering", super::peering);
     }
 
-    /// A small replacement for the fuzzer, which runs with all other tests.
+    /// A small replacement for the fuzzer. It runs with all other tests.
     #[test]
     fn thousands_of_random_operations_on_peerings_pass() {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -381,7 +381,7 @@ impl End {
             assert!(!self.sends_envelopes, "{message:?} after an envelope");
             self.sends_envelopes = matches!(message, Handshake::OriginatorAck);
             self.refused = matches!(message, Handshake::DropConn { .. });
-            assert!(!self.refused || self.closed.is_some(), "a refusal is the end");
+            assert!(!self.refused || self.closed.is_some(), "a refusal closes the peering");
             return;
         }
         let envelope = Envelope::decode(frame).expect("an envelope");

@@ -127,7 +127,7 @@ async fn only_peers_of_a_hub_link_receive_messages_from_each_other() {
             if hub && n != 0 {
                 assert_eq!(peer.text().await, "hello");
             }
-            assert_eq!(peer.text().await, "the end", "not back to its sender");
+            assert_eq!(peer.text().await, "the end", "a message is not sent back to its sender");
         }
     }
 }

@@ -232,7 +232,7 @@ async fn a_mesh_of_four_in_a_group_sends_each_message_to_each_bridge_once() {
     assert_no_copy_is_sent(Network::start(4, MESH_OF_4, |_| "group = \"mesh\"").await, 4 * 3).await;
 }
 
-/// A chain of three bridges, whose first two are connected by two links in one group.
+/// A chain of three bridges. Two links in one group connect the first two bridges.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_with_parallel_links_in_a_group_sends_each_message_once() {
     let group = |edge: usize| if edge < 2 { "group = \"pair\"" } else { "" };

@@ -389,8 +389,8 @@ fn other_protocols_are_identified_by_their_first_bytes() {
     }
 }
 
-/// The signature that libzmq sends on each new connection. It sends the rest after it has received the signature of the
-/// peer.
+/// The signature that libzmq sends on each new connection. libzmq sends the rest of its greeting after it has received the
+/// signature of the peer.
 const ZMTP: &[u8] = b"\xff\0\0\0\0\0\0\0\x01\x7f";
 
 fn zeromq() -> String {

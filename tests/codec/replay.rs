@@ -113,7 +113,7 @@ impl Replayed {
         let closed = self.outcome.events.iter().filter(|event| matches!(event, Event::Closed(_))).count();
         match self.outcome.events.last() {
             Some(Event::Closed(reason)) => {
-                assert_eq!(closed, 1, "there is only one end");
+                assert_eq!(closed, 1, "there is only one event of the end");
                 Some(reason)
             }
             _ => {

@@ -20,7 +20,7 @@ async fn each_side_reports_that_the_other_has_left() {
                 pair.ours.publish(topic("/theirs"), &text(n.to_string())).await.unwrap();
             }
             within("the shutdown", pair.ours.shutdown()).await;
-            assert!(removed(&mut statuses).await.is_none(), "confirmed");
+            assert!(removed(&mut statuses).await.is_none(), "libbroker has confirmed the BYE");
             for n in 0..1000 {
                 assert_eq!(pair.theirs.line("message /theirs ").await, n.to_string());
             }
@@ -63,7 +63,7 @@ async fn unpeering_is_reported_by_the_other_side_and_can_be_reversed() {
     let mut statuses = pair.ours.status();
     for _ in 0..3 {
         assert!(pair.ours.unpeer(pair.theirs.id).await);
-        assert!(removed(&mut statuses).await.is_none(), "confirmed");
+        assert!(removed(&mut statuses).await.is_none(), "libbroker has confirmed the BYE");
         pair.theirs.status("peer_lost", pair.ours.id()).await;
         assert_eq!(added(&mut statuses).await, pair.theirs.id);
         pair.theirs.status("peer_added", pair.ours.id()).await;

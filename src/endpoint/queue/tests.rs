@@ -102,11 +102,11 @@ async fn a_blocked_batch_is_notified_when_half_is_free_and_is_not_overtaken() {
     assert!(!notified().await);
     queue.try_pop();
     assert!(notified().await);
-    assert!(!notified().await, "once");
-    assert_eq!(queue.push_fair(&mut message("f")), Err(Refused::Full), "another one waits for the room");
+    assert!(!notified().await, "there is only one notification");
+    assert_eq!(queue.push_fair(&mut message("f")), Err(Refused::Full), "another sender waits for the room");
     assert_eq!(queue.try_push_or_wait(&mut message("e"), false, &room), Ok(()));
     queue.cancel_wait(0);
-    assert_eq!(queue.push_fair(&mut message("g")), Err(Refused::Full), "another one still waits");
+    assert_eq!(queue.push_fair(&mut message("g")), Err(Refused::Full), "another sender still waits");
     assert_eq!(queue.try_push_or_wait(&mut message("f"), false, &room), Ok(()));
     queue.cancel_wait(0);
     queue.cancel_wait(1);

@@ -129,7 +129,7 @@ fn leaving_times_out_without_a_confirmation() {
     );
     let foreign = Envelope::pong(LARGE, SMALL, Bytes::from_static(b"BYE12345678"));
     end.arrive(now, &framed(&foreign));
-    assert_eq!(end.closed(), None, "not our BYE");
+    assert_eq!(end.closed(), None, "this pong does not answer our BYE");
     let mut cut_off = end.clone();
     cut_off.peering.handle_eof();
     cut_off.poll_events();

@@ -209,7 +209,7 @@ proptest! {
                 if incoming.outcome(&rules).is_err() || !has_api {
                     continue;
                 }
-                prop_assert_eq!(seen.len(), 1, "not in a batch");
+                prop_assert_eq!(seen.len(), 1, "the event is not in a batch");
                 if passthrough {
                     // A valid event is also in the decision.
                     if let Some(message) = valid_message(&payload) {

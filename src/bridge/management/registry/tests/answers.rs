@@ -195,7 +195,11 @@ fn the_denied_nodes_are_those_live_nodes_that_a_request_may_not_reach() {
     let mut nowhere = world.nodes.denied(peering(A), &request("r", &[]));
     nowhere.sort_unstable_by(|one, other| one.node.cmp(&other.node));
     assert_eq!(nowhere, [denied("worker-1", 0), denied("worker-2", 1)]);
-    assert_eq!(world.nodes.denied(peering(0), &request("r", &["worker-1"])), [], "not back to its sender");
+    assert_eq!(
+        world.nodes.denied(peering(0), &request("r", &["worker-1"])),
+        [],
+        "a request is not sent back to its sender"
+    );
     let answer = world.nodes.answer_denied(peering(A), "r", "worker-1", "no");
     assert_eq!(sorted(&[answer]), [failure(A, "r", "worker-1", "no")]);
     assert_eq!((world.nodes.in_flight(), world.nodes.answered_for().total()), (3, 1));
