@@ -309,7 +309,7 @@ fn a_reload_moves_and_stops_the_local_services() {
     daemon.reload();
     assert!(health(&second).is_empty());
     assert_eq!(status(&folder, "other.sock"), None);
-    // The configured log format is again the one in use, so the reload logs no warning.
+    // The configured log format is again the format in use, so the reload logs no warning.
     daemon.signal("TERM");
     let (_, lines) = daemon.end();
     assert!(lines.iter().all(|line| !line.contains(LOG_WARNING)), "{lines:?}");
