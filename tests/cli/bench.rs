@@ -105,7 +105,7 @@ fn a_running_bridge_is_measured() {
 }
 
 #[test]
-fn mutual_tls_has_the_options_of_all_commands() {
+fn mutual_tls_is_set_with_the_options_of_the_other_commands() {
     let authority = ephemeral_authority().unwrap();
     let [theirs, ours] = ["bridge", "bench"].map(|name| Files::issue(&authority, name));
     let keys = ["cafile", "certificate", "keyfile"]
@@ -120,7 +120,7 @@ fn mutual_tls_has_the_options_of_all_commands() {
 }
 
 #[test]
-fn lost_messages_are_counted_and_a_failure() {
+fn lost_messages_are_counted_and_cause_exit_code_1() {
     let bridge = Bridge::start("tls = 'off'", "chaos = { drop = 0.2 }", "/zeek-bridge/bench");
     let end = bench(&format!("{} --tls off --json --count 2000 --timeout 30", bridge.options));
     assert_eq!(end.code, Some(1), "{end:?}");
@@ -205,7 +205,7 @@ fn endless(bridge: &Bridge) -> Program {
 }
 
 #[test]
-fn a_signal_ends_it_with_the_results_so_far() {
+fn a_signal_ends_the_benchmark_with_the_results_so_far() {
     let bridge = Bridge::plain();
     let bench = endless(&bridge);
     bench.signal("INT");

@@ -37,7 +37,7 @@ fn assert_frames(found: &[Json], fixture: &str) {
     }
 }
 
-/// One direction of a segment.
+/// A TCP segment and its sender.
 struct Sent {
     from: Side,
     tcp: TcpHeader,
@@ -273,7 +273,7 @@ fn other_protocols_are_reported_with_a_hint() {
     }
 }
 
-/// Returns a pcapng file of one section with one interface of raw IP, in which each packet is in a Packet Block.
+/// Returns a pcapng file with one section and one interface (raw IP). Each packet is in a Packet Block.
 fn packet_blocks(packets: &[(u64, Vec<u8>)], big_endian: bool) -> Vec<u8> {
     let u16 = |number: u16| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
     let u32 = |number: u32| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
@@ -307,7 +307,7 @@ fn packet_blocks_of_old_pcapng_files_are_read() {
             "{decoded:?}"
         );
     }
-    // A captured length beyond the block.
+    // A captured length that exceeds the block.
     let mut damaged = packet_blocks(&packets[..1], false);
     let at = damaged.len() - 4 - packets[0].1.len().next_multiple_of(4) - 8;
     damaged[at..at + 4].copy_from_slice(&1_000_000u32.to_le_bytes());
@@ -349,7 +349,7 @@ fn packets_that_are_not_read_are_counted_by_their_encapsulation() {
 }
 
 #[test]
-fn ports_select_connections() {
+fn the_option_port_selects_connections() {
     let both = [segments("plain-peering", 9), segments("plain-peering", 1000)];
     let mut packets = Vec::new();
     for (number, segments) in both.into_iter().enumerate() {
@@ -467,7 +467,7 @@ fn a_capture_is_read_while_it_is_written() {
     stdin.write_all(&whole[..whole.len() - 1]).unwrap();
     stdin.flush().unwrap();
     let count = 1 + lines("plain-peering").len();
-    let (lines, mut printed) = within("the lines about what was written so far", move || {
+    let (lines, mut printed) = within("the lines about the bytes written so far", move || {
         let lines: Vec<String> = printed.by_ref().take(count).map(Result::unwrap).collect();
         (lines, printed)
     });

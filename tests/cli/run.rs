@@ -202,7 +202,7 @@ fn a_bridge_whose_stderr_is_not_read_keeps_running_and_ends() {
     let Unread { mut bridge, log, http, _folder } = Unread::start();
     assert!(get(&http, "/healthz").starts_with("HTTP/1.1 200 "));
     bridge.signal("TERM");
-    assert!(within("the end", move || bridge.end()).success());
+    assert!(within("the end of the bridge", move || bridge.end()).success());
     drop(log);
 }
 

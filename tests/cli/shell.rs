@@ -47,7 +47,7 @@ fn in_shell(shell: &str, options: &[&str], script: &str) -> Vec<String> {
 }
 
 #[test]
-fn bash_completes() {
+fn bash_completes_commands_options_and_values() {
     if !is_installed("bash", "-c true") {
         return;
     }
@@ -89,7 +89,7 @@ fn zsh_loads_the_completions() {
 }
 
 #[test]
-fn fish_completes() {
+fn fish_completes_commands_options_and_values() {
     if !is_installed("fish", "-c true") {
         return;
     }
@@ -242,7 +242,9 @@ fn feed(mut command: Command, head: &[u8], more: &[u8], text: &str) -> (Option<i
 /// Asserts that the progress line with `progress` is removed at the end.
 fn is_gone(text: &str, progress: &str) {
     let after = text.rsplit_once(progress).unwrap().1;
-    let (cleared, _) = after.rsplit_once("\u{1b}[2K").unwrap_or_else(|| panic!("not cleared: {text:?}"));
+    let (cleared, _) = after
+        .rsplit_once("\u{1b}[2K")
+        .unwrap_or_else(|| panic!("the progress line was not cleared: {text:?}"));
     assert!(!cleared.contains('\n'), "{text:?}");
 }
 

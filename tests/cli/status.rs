@@ -1,4 +1,4 @@
-//! `status` as tables, `status --watch`, and a bridge that restarts meanwhile.
+//! `status` as tables, `status --watch`, and a bridge that restarts while it is watched.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn stop(bridge: Program) {
 }
 
 #[test]
-fn tables_fit_80_columns_without_a_terminal_unless_they_are_to_be_wide() {
+fn without_a_terminal_tables_fit_80_columns_except_with_the_option_wide() {
     let folder = tempfile::tempdir().unwrap();
     let name = format!("agents-{}", "x".repeat(55));
     let config = configure(folder.path(), &name);
@@ -63,7 +63,7 @@ fn on_a_terminal_tables_fit_its_width() {
 }
 
 #[test]
-fn without_a_bridge_nothing_is_watched() {
+fn watching_fails_if_no_bridge_is_running() {
     let folder = tempfile::tempdir().unwrap();
     let config = configure(folder.path(), "agents");
     let end = Program::run(&format!("status --watch --config {config}"), "");
@@ -123,7 +123,7 @@ fn without_a_terminal_a_table_is_printed_for_each_interval() {
 }
 
 #[test]
-fn the_live_screen_is_sorted_by_keys_survives_a_restart_and_is_left_at_q() {
+fn the_live_screen_is_sorted_by_key_presses_survives_a_restart_and_ends_at_q() {
     const ENTER: &str = "\u{1b}[?1049h";
     const LEAVE: &str = "\u{1b}[?1049l";
     let folder = tempfile::tempdir().unwrap();
@@ -144,7 +144,7 @@ fn the_live_screen_is_sorted_by_keys_survives_a_restart_and_is_left_at_q() {
     let screen = terminal.screen_shows("LINK▼");
     let nodes = screen.find("nodes  ").unwrap();
     assert!(nodes < screen.find("agents ").unwrap(), "{screen}");
-    // Like Ctrl-Z and `fg`.
+    // Suspend and resume the program, as Ctrl-Z and `fg` do.
     terminal.shows(ENTER);
     terminal.signal("TSTP");
     terminal.shows(LEAVE);

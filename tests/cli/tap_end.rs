@@ -35,7 +35,7 @@ async fn a_signal_ends_a_tap_with_bye() {
 }
 
 #[test]
-fn a_signal_before_the_last_message_is_a_failure() {
+fn a_signal_before_the_last_message_ends_with_exit_code_1() {
     let mut tap = Program::start("tap --topic /t --tls off --listen 127.0.0.1:0 --count 3");
     tap.address();
     tap.signal("TERM");
@@ -81,7 +81,7 @@ async fn a_stdout_that_is_not_read_does_not_block_the_end_of_a_tap() {
     while !matches!(soon("a status", status.recv()).await.unwrap(), Status::PeerRemoved { error: None, .. }) {
     }
     let mut stdout = tap.stdout.take().unwrap();
-    let stdout = within("output", move || {
+    let stdout = within("the first byte of stdout", move || {
         stdout.read_exact(&mut [0]).unwrap();
         stdout
     });

@@ -92,7 +92,7 @@ fn text_from_a_peer_is_escaped_and_truncated_in_a_log_line() {
         .map(|incoming| refusal(incoming).len())
         .max();
     assert!(most < Some(4096), "{most:?}");
-    // Truncated inside a character.
+    // This text is truncated inside a character.
     let cut = refusal(&event(&format!("x{}", "\u{fc}".repeat(1000))));
     assert!(cut.contains("... (2001 bytes)"), "{cut}");
 }

@@ -1,5 +1,5 @@
 //! Features that require OpenSSL: anonymous TLS, and certificates and keys that rustls rejects. Also tests the errors of a
-//! build without it.
+//! build without OpenSSL.
 
 use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose};
 
@@ -49,7 +49,7 @@ mod without {
     }
 
     #[test]
-    fn the_openssl_back_end_without_openssl_is_an_error_with_a_hint() {
+    fn selecting_openssl_in_a_build_without_it_is_an_error_with_a_hint() {
         let error = version3().backend(Backend::OpenSsl).load().unwrap_err();
         assert_eq!(error.kind, CredentialKind::Backend);
         assert!(matches!(error.fault, CredentialFault::NoOpenSsl), "{error}");
@@ -221,7 +221,7 @@ mod with {
     }
 
     #[test]
-    fn openssl_is_selected_for_our_own_long_chain() {
+    fn openssl_is_selected_if_our_own_certificate_chain_is_long() {
         let root = Ca::new("root");
         let below = (1..=8).fold(root.intermediate("0"), |ca, n| ca.intermediate(&n.to_string()));
         let loaded = below.leaf(|_| ()).trusting(&root).load().unwrap();
@@ -229,7 +229,7 @@ mod with {
     }
 
     #[test]
-    fn a_version_1_ca_of_other_certificates_does_not_select_openssl() {
+    fn openssl_is_not_selected_for_a_version_1_ca_of_other_certificates() {
         let ca = Ca::new("ca");
         let own = ca.leaf(|_| ());
         let both = [ca.pem().as_bytes(), &fixture("v1-ca.pem")].concat();
@@ -238,7 +238,7 @@ mod with {
     }
 
     #[tokio::test]
-    async fn a_certificate_of_an_unknown_ca_is_foreign() {
+    async fn a_certificate_of_an_unknown_ca_is_reported_as_foreign() {
         let shows = super::super::pki::certified_key(&fixture("v1.pem"), &fixture("v1.key"));
         let foreign = End::bare(Some(shows), &VERSIONS);
         let tls = Ca::new("ca").credentials().load().unwrap();

@@ -62,7 +62,11 @@ async fn a_reload_affects_new_connections_only() {
 
         assert!(!tls.reload().unwrap(), "nothing has changed");
         write(dir.path(), new.pem(), &second.chain, &second.key);
-        assert_eq!(presented(&tls, &old.credentials()).await.unwrap(), first.der, "not before the reload");
+        assert_eq!(
+            presented(&tls, &old.credentials()).await.unwrap(),
+            first.der,
+            "the old certificate is used until the reload"
+        );
         assert!(tls.reload().unwrap());
         assert_eq!(presented(&other_handle, &new.credentials()).await.unwrap(), second.der);
         let error = presented(&tls, &old.credentials()).await.unwrap_err();

@@ -214,7 +214,7 @@ impl Daemon {
             match self.stderr.recv_timeout(LIMIT) {
                 Ok(line) => lines.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it has not ended; stderr: {lines:?}"),
+                Err(RecvTimeoutError::Timeout) => panic!("the process has not ended; stderr: {lines:?}"),
             }
         }
         (self.child.wait().unwrap().code(), lines)
@@ -289,14 +289,14 @@ fn a_reload_moves_and_stops_the_local_services() {
     assert!(health(&first).starts_with("HTTP/1.0 200 "));
     assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
 
-    // Unchanged.
+    // The configuration has not changed.
     daemon.reload();
     daemon.wait_for_line("reload: link agents: unchanged");
     daemon.wait_for_line("reload: the configuration is applied");
     assert!(health(&first).starts_with("HTTP/1.0 200 "));
     assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
 
-    // Moved.
+    // The services move to other addresses.
     configure(&folder, "metrics = '127.0.0.2:0'\nstatus = 'other.sock'\nlog = 'json'");
     daemon.reload();
     daemon.wait_for_line(LOG_WARNING);
@@ -304,7 +304,7 @@ fn a_reload_moves_and_stops_the_local_services() {
     assert!(health(&second).starts_with("HTTP/1.0 200 ") && health(&first).is_empty());
     assert_eq!((status(&folder, "s.sock"), status(&folder, "other.sock")), (None, Some(snapshot())));
 
-    // Off.
+    // The services are disabled.
     configure(&folder, "metrics = 'off'\nstatus = 'off'");
     daemon.reload();
     assert!(health(&second).is_empty());
