@@ -19,7 +19,7 @@ use super::warning::CredentialWarning;
 pub(super) struct Raw {
     cafile: Option<Vec<u8>>,
     capath: Vec<CaFile>,
-    certificate: Vec<u8>,
+    pub(super) certificate: Vec<u8>,
     pub(super) keyfile: Vec<u8>,
     pub(super) passphrase: Option<Vec<u8>>,
 }

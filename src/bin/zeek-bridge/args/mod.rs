@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod agent;
+mod format;
 pub(crate) mod network;
 pub(crate) mod retry;
 pub(crate) mod side_tls;
@@ -10,6 +11,7 @@ pub(crate) mod tls;
 pub(crate) mod values;
 
 pub(crate) use address::{HostPort, connect_address, listen_address};
+pub(crate) use format::{Format, FormatArgs};
 pub(crate) use network::{Address, NetworkArgs, OneConnectionArgs, ProfileArg};
 pub(crate) use source::Source;
 pub(crate) use values::{DurationArg, Interval, TopicArg, count, node_name};

@@ -6,7 +6,7 @@ use zeek_bridge::net::probe::{Answer, BrokerInfo, Found, ProbeReport, probe};
 use zeek_bridge::net::tls::{PeerIdentity, Tls};
 
 use crate::args::tls::{CertificateArgs, TlsArgs, TlsChoice};
-use crate::args::{DurationArg, HostPort, ProfileArg, connect_address};
+use crate::args::{DurationArg, FormatArgs, HostPort, ProfileArg, connect_address};
 use crate::deadline;
 use crate::output::{Failure, Object, Output, identity_json, printable, steers, text};
 use crate::settings;
@@ -28,9 +28,8 @@ pub(crate) struct ProbeArgs {
     /// The address to probe, as for the other commands
     #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address, conflicts_with = "target")]
     connect: Option<HostPort>,
-    /// Print one line of JSON instead of text
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Maximum time for each attempt. There are at most five attempts, and most attempts need only a fraction of this time
     #[arg(long, value_name = "DURATION", default_value = "5s", allow_negative_numbers = true)]
     wait: DurationArg,
@@ -65,7 +64,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let given = tls.map(|tls| tls.args.certificates.as_options()).unwrap_or_default();
     let verdict = Verdict::of(&report, &given);
     let mut output = Output::new();
-    if args.json {
+    if args.format.is_json() {
         output.line(&object(&report, &verdict).into_line())?;
     } else {
         for line in lines(&report, &verdict) {

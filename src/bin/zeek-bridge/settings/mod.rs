@@ -95,6 +95,16 @@ pub(crate) fn choose_for_probe(
         },
     };
     let tls = layers.tls(certificates);
+    if let Some(TlsSettings { args, source, unused: Some(unused) }) = &tls
+        && !args.chooses()
+    {
+        // Otherwise, the probe would present no certificate, although there is a source with certificates.
+        return Err(Failure::usage(format!(
+            "{} alone sets no certificates, and the TLS options of {unused} are not used, because {source} sets TLS options; \
+             set the certificates there, too",
+            source.option("tls-backend")
+        )));
+    }
     if let Some(TlsSettings { source, .. }) = &tls
         && *source != Source::COMMAND_LINE
     {

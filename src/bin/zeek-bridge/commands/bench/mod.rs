@@ -22,7 +22,7 @@ use report::{Report, Throughput};
 use zeek_bridge::data::EndpointId;
 
 use crate::args::tls::TlsArgs;
-use crate::args::{DurationArg, HostPort, TopicArg, connect_address, count};
+use crate::args::{DurationArg, FormatArgs, HostPort, TopicArg, connect_address, count};
 use crate::network;
 use crate::output::{Failure, Output};
 use crate::runtime;
@@ -97,9 +97,8 @@ struct RelayArgs {
         allow_negative_numbers = true
     )]
     wait: DurationArg,
-    /// Print one line of JSON instead of a table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten, next_help_heading = "Connection")]
     tls: TlsArgs,
 }
@@ -200,7 +199,7 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     report.interrupted = interruptible.enough.load(SeqCst);
     leave(load, interruptible.signals).await;
     drop(own);
-    print(&report, args.json)?;
+    print(&report, args.format.is_json())?;
     ended?;
     verdict(&report)
 }

@@ -25,7 +25,7 @@ use self::matcher::{Matcher, Scope, sender};
 use self::names::Names;
 use self::player::{End, Player, Settings};
 use self::report::Report;
-use crate::args::{DurationArg, HostPort, OneConnectionArgs, TopicArg};
+use crate::args::{DurationArg, FormatArgs, HostPort, OneConnectionArgs, TopicArg};
 use crate::network;
 use crate::output::{Exit, Failure, stderr};
 use zeek_bridge::trace::{Entry, Meta, ReadError, Reader, Side, is_recording, recordings_in};
@@ -72,10 +72,8 @@ pub(crate) struct ReplayArgs {
     /// any text, ? one character
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
-    /// Print each difference as a line of JSON: "frame", "topic", "what" (differs, missing, extra, order, filter), "at",
-    /// "recorded" and "came"; the last line has the counts
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     network: OneConnectionArgs,
 }
@@ -111,7 +109,8 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
         (_, Some(address)) => accept(&address.0, &tls, settings).await?,
         (None, None) => return Err(Failure::usage("use --connect HOST:PORT or --listen ADDR:PORT")),
     };
-    let player = Player::new(stream, Matcher::new(names, scope, Report::new(args.json)), settings);
+    let player =
+        Player::new(stream, Matcher::new(names, scope, Report::new(args.format.is_json())), settings);
     let (end, mut matcher) = player.play(&mut entries(args.folder)).await?;
     matcher.report.end()?;
     match end {
