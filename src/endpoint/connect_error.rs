@@ -116,6 +116,7 @@ impl ConnectError {
                 PeeringError::Incompatible { .. } => "incompatible",
                 PeeringError::SelfConnection(_) => "self",
                 PeeringError::Silent => "silent",
+                PeeringError::Session(error) => error.cause,
                 // The peer violated Broker's protocol.
                 PeeringError::Framing(_)
                 | PeeringError::Malformed(_)

@@ -365,6 +365,7 @@ impl<S: Session> PeerConnection<S> {
                 let _ = done.await;
             }
             Event::Malformed(error) => self.malformed(&error),
+            Event::Notice(notice) => tracing::warn!("{notice}"),
             Event::PeerLeaving => tracing::debug!("received BYE"),
             Event::Introduced { .. } | Event::Established { .. } | Event::Closed(_) => {}
         }

@@ -24,6 +24,7 @@ mod stream;
 mod timer;
 pub mod tls;
 mod to_address;
+mod websocket;
 
 pub use address::{AddressError, HostPort, ResolveError};
 pub(crate) use batch::Batch;
