@@ -51,7 +51,7 @@ pub struct LinkSnapshot {
     pub listening: Vec<String>,
     /// The addresses that it connects to.
     pub connecting: Vec<String>,
-    /// `off`, `anonymous` or `mutual`.
+    /// `off`, `anonymous`, `mutual`, or `server` if only the listening side has a certificate.
     pub tls: String,
     /// The time at which the link's certificate expires, in seconds since 1970. Without a certificate, `None`.
     #[serde(default)]
@@ -87,8 +87,14 @@ pub struct PeerSnapshot {
     pub id: String,
     /// The address, as `host:port`.
     pub address: String,
-    /// The identity in its certificate.
+    /// The identity in its certificate, the name of its token, or both.
     pub identity: Option<String>,
+    /// `broker` or `websocket`.
+    #[serde(default)]
+    pub protocol: String,
+    /// The name that a peer of the WebSocket API has sent. It is not an identity: nothing proves it.
+    #[serde(default)]
+    pub name: Option<String>,
     /// The topics that it subscribes to.
     pub filter: Vec<String>,
     /// The number of messages in its queue.
@@ -196,6 +202,7 @@ impl Link {
                 LinkTls::Off => "off",
                 LinkTls::Anonymous => "anonymous",
                 LinkTls::Mutual(_) => "mutual",
+                LinkTls::Server(_) => "server",
             }
             .to_owned(),
             certificate_expires: match &self.tls {
@@ -226,13 +233,23 @@ impl From<&PeerState> for PeerSnapshot {
         PeerSnapshot {
             id: peer.id.to_string(),
             address: peer.address.to_string(),
-            identity: peer.identity.as_ref().map(ToString::to_string),
+            identity: identity(peer),
+            protocol: if peer.websocket.is_some() { "websocket" } else { "broker" }.to_owned(),
+            name: peer.websocket.as_ref().and_then(|peer| peer.name.as_deref()).map(str::to_owned),
             filter: peer.filter.topics().iter().map(ToString::to_string).collect(),
             queued: count(peer.queued),
             queued_bytes: count(peer.queued_bytes),
             dropped: peer.dropped,
         }
     }
+}
+
+/// Describes the certificate and the token of a peer.
+fn identity(peer: &PeerState) -> Option<String> {
+    let token = peer.websocket.as_ref().and_then(|peer| peer.token.as_ref());
+    let parts = [peer.identity.as_ref().map(ToString::to_string), token.map(|name| format!("token:{name}"))];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 impl Latency {

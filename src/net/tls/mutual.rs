@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::{SupportedProtocolVersion, version};
 
 use super::credential_error::CredentialError;
-use super::credentials::{Backend, Credentials};
+use super::credentials::{Authentication, Backend, Credentials};
 use super::diagnose::diagnose;
 use super::error::TlsError;
 use super::inspect;
@@ -21,7 +21,8 @@ use crate::net::Stream;
 /// The supported versions of TLS.
 const VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 
-/// Mutual TLS, both for connecting and for listening. [`Credentials::load`] returns it. Cheap to clone: all clones share
+/// TLS with certificates, both for connecting and for listening: mutual TLS, or TLS in which only the server presents a
+/// certificate ([`Authentication`]). [`Credentials::load`] returns it. Cheap to clone: all clones share
 /// their credentials. [`MutualTls::reload`] replaces these credentials for all later connections; established connections
 /// keep the previous ones.
 #[derive(Clone)]
@@ -109,6 +110,12 @@ impl MutualTls {
         })))
     }
 
+    /// Returns which sides present a certificate.
+    #[must_use]
+    pub fn authentication(&self) -> Authentication {
+        self.0.credentials.authentication
+    }
+
     /// Returns the problems of our credentials that may cause a peer to refuse us, as of the last load.
     #[must_use]
     pub fn warnings(&self) -> Arc<[CredentialWarning]> {
@@ -178,7 +185,7 @@ impl Shared {
         }
         let loaded = Arc::new(Loaded::new(&self.credentials, raw, &self.versions)?);
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
-        tracing::info!(certificate = %self.credentials.certificate, "certificates were reloaded");
+        tracing::info!(certificate = %self.credentials.name(), "certificates were reloaded");
         Ok(true)
     }
 }
@@ -258,7 +265,7 @@ fn auto(
         }
         (Err(_), Err(_)) => None,
         (Ok(rustls), Ok(openssl)) => match rustls.self_check().beyond(openssl.self_check()) {
-            Some(fault) => Some(format!("certificate {}: it {fault}", credentials.certificate)),
+            Some(fault) => Some(format!("certificate {}: it {fault}", credentials.name())),
             None if material.is_below_version1_ca() => Some(format!(
                 "the CA of our certificate (in {}) is X.509 version 1, so the certificates of peers may be too",
                 credentials.cas()

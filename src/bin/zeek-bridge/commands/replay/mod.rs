@@ -25,7 +25,7 @@ use self::matcher::{Matcher, Scope, sender};
 use self::names::Names;
 use self::player::{End, Player, Settings};
 use self::report::Report;
-use crate::args::{DurationArg, FormatArgs, HostPort, OneConnectionArgs, TopicArg};
+use crate::args::{AddressArg, BROKER_ONLY, DurationArg, FormatArgs, OneConnectionArgs, TopicArg, scheme};
 use crate::network;
 use crate::output::{Exit, Failure, stderr};
 use zeek_bridge::trace::{Entry, Meta, ReadError, Reader, Side, is_recording, recordings_in};
@@ -101,7 +101,10 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     };
     let settings = Settings { side, id, timeout: args.wait.0, recorded_speed: args.speed == Speed::Recorded };
     let address = &args.network.address;
-    if let Some(HostPort(address)) = address.connect.as_ref().or(address.listen.as_ref()) {
+    if let Some(AddressArg(address)) = address.connect.as_ref().or(address.listen.as_ref()) {
+        if scheme(address).is_websocket() {
+            return Err(Failure::usage(format!("{address}: {BROKER_ONLY}")));
+        }
         network::warn_of_exposure(&tls, address);
     }
     let stream = match (&address.connect, &address.listen) {
