@@ -1,4 +1,5 @@
-//! Time per frame of the codec, for captured messages of Zeek (`fixtures/`) and for generated messages of other sizes.
+//! Measures the time per frame of the codec, for captured messages of Zeek (`fixtures/`) and for generated messages of
+//! other sizes.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -53,7 +54,7 @@ fn batch(events: usize) -> Value {
     Value::Vector(vec![Value::Count(1), Value::Count(5), content])
 }
 
-/// Measures reading of all payloads with each of the three readers, and encoding of their values.
+/// Measures the three readers (check, borrow, own) with all payloads, and the encoding of the values in the payloads.
 fn bench_payloads(group: &mut BenchmarkGroup<'_, WallTime>, payloads: &[Bytes]) {
     let limits = Limits::DEFAULT;
     let bytes: usize = payloads.iter().map(Bytes::len).sum();

@@ -1,4 +1,4 @@
-//! A node of the Management framework that is not a Zeek: it sends its hello to an agent and answers the agent's requests.
+//! A node of the Management framework that is not a Zeek process: it sends its hello to an agent and answers the agent's requests.
 //!
 //! ```console
 //! $ zeek examples/zeek/agent.zeek Broker::disable_ssl=T &
@@ -42,7 +42,7 @@ pub async fn node(address: &str, name: &str, mut output: impl io::Write) -> Resu
     while let Some(event) = events.recv().await {
         match event {
             NodeEvent::Hello { peer } => writeln!(output, "sent a hello to {peer}")?,
-            // The error may contain text of the agent.
+            // The error may contain text from the agent.
             NodeEvent::Answered { result, .. } => match result.error() {
                 Some(error) => {
                     let error = error.to_string().replace(steers_terminal, "?");

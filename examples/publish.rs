@@ -1,11 +1,12 @@
-//! Publishes an event to a Zeek.
+//! Publishes an event to a Zeek process.
 //!
 //! ```console
 //! $ zeek examples/zeek/ping.zeek Broker::disable_ssl=T &
 //! $ cargo run --example publish -- 127.0.0.1:9999
 //! ```
 //!
-//! To connect to a Zeek without TLS settings, add a second argument, `anonymous`, and build with `--features openssl`.
+//! A Zeek process without TLS settings uses anonymous TLS. To connect to it, add a second argument, `anonymous`, and build
+//! the example with `--features openssl`.
 
 use std::error::Error;
 use std::{env, io};

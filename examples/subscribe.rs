@@ -1,12 +1,13 @@
-//! Prints the events of a Zeek under `/demo/`.
+//! Prints the events that a Zeek process publishes on topics that begin with `/demo/`.
 //!
 //! ```console
 //! $ zeek examples/zeek/ping.zeek Broker::disable_ssl=T &
 //! $ cargo run --example subscribe -- 127.0.0.1:9999
 //! ```
 //!
-//! To connect to a Zeek without TLS settings, add a second argument, `anonymous`, and build with `--features openssl`.
-//! Run the example `publish` to make this Zeek send an event.
+//! A Zeek process without TLS settings uses anonymous TLS. To connect to it, add a second argument, `anonymous`, and build
+//! the example with `--features openssl`.
+//! Run the example `publish` to make this Zeek process send an event.
 
 use std::error::Error;
 use std::{env, io};

@@ -6,7 +6,8 @@
 //! $ cargo run --example typed_events -- 127.0.0.1:9999
 //! ```
 //!
-//! To connect to a Zeek without TLS settings, add a second argument, `anonymous`, and build with `--features openssl`.
+//! A Zeek process without TLS settings uses anonymous TLS. To connect to it, add a second argument, `anonymous`, and build
+//! the example with `--features openssl`.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -18,7 +19,7 @@ use zeek_bridge::prelude::*;
 zeek_record! {
     /// In Zeek: `type Demo::Host: record { ip: addr; services: set[port]; name: string &optional; };`
     ///
-    /// The `..` accepts extra fields, which a site has added with `redef record`.
+    /// The `..` accepts extra fields that a site has added with `redef record`.
     #[derive(Clone, Debug, PartialEq)]
     pub struct Host {
         pub ip: IpAddr,
@@ -54,18 +55,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     name_hosts(&address, tls, io::stdout()).await
 }
 
-/// Answers each `host_seen` without a name with a `host_named`.
+/// Answers each `host_seen` event of a host without a name with a `host_named` event.
 pub async fn name_hosts(address: &str, tls: Tls, mut output: impl io::Write) -> Result<(), Box<dyn Error>> {
     let endpoint = Endpoint::new()?;
     let mut messages = endpoint.subscribe("/demo/hosts").await;
     endpoint.connect_with_retry(address, tls, Retry::default()).await?;
 
     while let Some(message) = messages.recv().await {
-        // An event with a different name or different arguments is an error, which describes the difference.
+        // If the event has a different name or different arguments, the error describes the difference.
         let HostSeen { host, times } = match message.event() {
             Ok(seen) => seen,
             Err(error) => {
-                // The peer chooses the name of the event, which the error contains.
+                // The error contains the name of the event, and the peer chooses this name.
                 writeln!(output, "ignored: {}", error.to_string().replace(steers_terminal, "?"))?;
                 continue;
             }

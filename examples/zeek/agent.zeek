@@ -1,4 +1,4 @@
-# An agent with one request: asks each node for its name, and prints the answers.
+# An agent that asks each node for its name and prints the answers.
 # For the example node. Start it with: zeek agent.zeek Broker::disable_ssl=T
 @if ( Version::at_least("8.1.0") )
 @load policy/frameworks/cluster/backend/broker

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_for_one_peer_goes_to_no_other() {
+    fn a_message_for_one_peer_is_not_sent_to_other_peers() {
         for audience in [Audience::Peer(id(1)), Audience::PeerReliable(id(1))] {
             assert!(audience.includes(&peer(id(1))) && !audience.includes(&peer(id(2))));
         }

@@ -120,7 +120,7 @@ impl FaultInjector {
     }
 }
 
-/// Sends delayed messages when they are due. Ends with the link.
+/// Sends delayed messages when they are due. Ends when the link is dropped.
 async fn send_delayed(
     mut delayed: mpsc::Receiver<Delayed>,
     flushed: watch::Receiver<bool>,
@@ -172,7 +172,7 @@ async fn push_all(blocked: Vec<Blocked>) {
 struct Fault {
     /// The number of copies to send: none, one, or two.
     copies: usize,
-    /// Whether one byte of its payload is changed.
+    /// Whether one byte of the message's payload is changed.
     corrupt: bool,
 }
 

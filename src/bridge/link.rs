@@ -154,7 +154,7 @@ impl Link {
         &self.limits
     }
 
-    /// Returns the peers of this link to skip when a message is forwarded to the links in `to`. They are on
+    /// Returns the peers of this link that are skipped when a message is forwarded to the links in `to`. They are on
     /// [standby](Sides::standby): another peering of the link's group carries the message.
     pub(super) fn standby(
         &self,

@@ -23,7 +23,7 @@
 //! router/batch, routed       messages with their receivers
 //! router/core, links         what all links share: the links and rules, the registry, counters
 //! link                       one endpoint with its configuration
-//! faults, outlet, audience   the way of messages out of a link
+//! faults, outlet, audience   sending the messages of a link to its peers
 //! policy                     rules
 //! management/registry        live nodes and requests in flight, without I/O
 //! router/origin, sides       ids of messages, and peerings that lead to the same remote side

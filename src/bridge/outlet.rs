@@ -1,4 +1,4 @@
-//! Sending of messages to the peers of one link.
+//! Sends messages to the peers of one link.
 
 use std::fmt;
 use std::sync::Arc;

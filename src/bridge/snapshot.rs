@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +12,9 @@ use super::link::Link;
 use super::management::AnsweredFor;
 use super::router::core::now;
 use crate::endpoint::PeerState;
+use crate::net::tls::Tls;
 
-/// The state of a bridge at one moment. Counters count from its start, unless stated otherwise.
+/// The state of a bridge at one moment. Counters count from the start of the bridge, unless stated otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The time since the start, in seconds.
@@ -51,6 +53,9 @@ pub struct LinkSnapshot {
     pub connecting: Vec<String>,
     /// `off`, `anonymous`, `mutual`, or `server` if only the listening side has a certificate.
     pub tls: String,
+    /// The time at which the link's certificate expires, in seconds since 1970. Without a certificate, `None`.
+    #[serde(default)]
+    pub certificate_expires: Option<u64>,
     /// True if the link listens on all configured addresses, or has a peering with each address that it connects to.
     pub ready: bool,
     /// The peers.
@@ -200,6 +205,10 @@ impl Link {
                 LinkTls::Server(_) => "server",
             }
             .to_owned(),
+            certificate_expires: match &self.tls {
+                Tls::Mutual(mutual) => mutual.valid_until().and_then(seconds_since_1970),
+                _ => None,
+            },
             peers: peers.iter().map(PeerSnapshot::from).collect(),
             messages_in: stats.received,
             messages_out: stats.sent,
@@ -212,6 +221,10 @@ impl Link {
             failures: failures.map(|(cause, count)| (cause.to_owned(), count)).collect(),
         }
     }
+}
+
+fn seconds_since_1970(time: SystemTime) -> Option<u64> {
+    time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 impl From<&PeerState> for PeerSnapshot {

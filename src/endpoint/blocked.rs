@@ -60,7 +60,7 @@ impl Blocked {
     }
 
     /// Returns whether this is finished: all messages are queued, or the queue has ended. Otherwise, `room` is notified
-    /// when to retry.
+    /// when it is time to retry.
     fn retry(&mut self, room: &Arc<Notify>) -> bool {
         self.queue.try_push_or_wait(&mut self.frames, self.sparing, room) != Err(Refused::Full)
     }

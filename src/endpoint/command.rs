@@ -21,7 +21,7 @@ use crate::peering::Role;
 pub(super) enum Command {
     /// A peer has sent its id. The answer is whether it is admitted.
     Introduced { connection: ConnectionId, peer: EndpointId, role: Role, party: Party, answers: Answers },
-    /// A handshake is complete. The answer is the queue for the peer, or why the peer cannot have its id.
+    /// A handshake is complete. The answer is the queue for the peer, or the reason why the peer cannot use its id.
     Established {
         peer: Peer,
         filter: Filter,

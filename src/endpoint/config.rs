@@ -20,7 +20,7 @@ pub struct EndpointConfig {
     /// The id should be a valid UUID. If it is not, Broker's C++ implementation reports no status of this peer, so a Zeek
     /// node does not receive `Broker::peer_added` for it.
     pub id: Option<EndpointId>,
-    /// The name of this endpoint in log lines about its peers: the value of their field `link`. It distinguishes several
+    /// The name of this endpoint: the value of the field `link` in log lines about its peers. It distinguishes several
     /// endpoints of one process.
     pub label: Option<Arc<str>>,
     /// The limits on the input of each peer.
@@ -51,8 +51,9 @@ pub struct EndpointConfig {
     pub when_full: WhenFull,
     /// The maximum number of concurrent handshakes on all listeners. Additional connections wait for a slot.
     ///
-    /// If a different host has at least two more handshakes than the host of a waiting connection, one of its handshakes is
-    /// ended at once. Otherwise, the oldest handshake is ended once it has taken longer than a second.
+    /// If a different host has at least two more handshakes than the host of a waiting connection, one handshake of
+    /// that different host is ended at once. Otherwise, the oldest handshake is ended once it has taken longer than a
+    /// second.
     ///
     /// At most 256 connections wait. If one more arrives, the newest connection of the host with the most waiting
     /// connections is closed. If the host of the new connection has about as many, the new connection is closed instead.
@@ -60,13 +61,14 @@ pub struct EndpointConfig {
     /// The maximum number of peers that connect to this endpoint. A peer takes a slot when it has sent its endpoint id (after
     /// TLS), not when it connects.
     ///
-    /// When all slots are taken, they are shared between certificates or, for peers without a certificate, hosts. Suppose
-    /// that a different certificate or host has at least two more peers than that of the new peer. Then the newest peering
-    /// of that certificate or host is closed, and the new peer gets its slot. Otherwise, the new peer is refused.
+    /// When all slots are taken, they are shared between certificates or, for peers without a certificate, hosts.
+    /// Suppose that a different certificate or host has at least two more peers than the certificate or host of the new
+    /// peer. Then the newest peering of that different certificate or host is closed, and the new peer gets its slot.
+    /// Otherwise, the new peer is refused.
     pub max_peers: usize,
     /// The maximum number of connections per second that are accepted on all listeners together. After a second without
-    /// connections, that number can be accepted at once. Additional connections wait in the operating system's queue.
-    /// `None`: no limit. 0: no connection is accepted.
+    /// connections, this number of connections can be accepted at once. Additional connections wait in the operating
+    /// system's queue. `None`: no limit. 0: no connection is accepted.
     pub connects_per_second: Option<u32>,
     /// Decides which peers are admitted: both peers that connect to this endpoint and peers that it connects to. `None`:
     /// all peers that TLS accepts.

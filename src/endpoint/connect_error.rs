@@ -42,17 +42,17 @@ pub enum ConnectError {
     },
     /// The handshake was not complete when a waiting connection needed its slot: see
     /// [`EndpointConfig::max_handshakes`](super::EndpointConfig::max_handshakes).
-    #[error("the handshake was not finished when others needed its slot")]
+    #[error("the handshake was not complete when a waiting connection needed its slot")]
     GaveWay,
     /// The handshake was not complete within a second, and a later connection of the same endpoint replaced it.
     #[error(
-        "the handshake was not finished within 1 s, and another connection with the same endpoint id took its place"
+        "the handshake was not complete within 1 s, and a later connection with the same endpoint id replaced it"
     )]
     Superseded,
     /// The peer's endpoint id belongs to the owner of a different certificate or, without certificates, to a different
     /// host.
     #[error(
-        "{} shows an endpoint id that belongs to {owner}; two endpoints never have the same id, so check who copied it",
+        "{} uses an endpoint id that belongs to {owner}; each endpoint needs its own id, so check whether the id was copied",
         Subject(identity.as_deref())
     )]
     IdConflict {
@@ -63,7 +63,9 @@ pub enum ConnectError {
     },
     /// The peer's slot was given to a new peer with a different certificate or, without certificates, on a different host.
     /// That certificate or host had fewer peers.
-    #[error("all {0} peer slots are taken, and this certificate or host had the most; others need one")]
+    #[error(
+        "all {0} peer slots were taken, and a new peer got this slot, because this certificate or host had the most peers"
+    )]
     Evicted(usize),
     /// The peer is not admitted: see [`EndpointConfig::admits`](super::EndpointConfig::admits).
     #[error("{} is not allowed to peer here: no allowed identity matches it", Subject(.0.as_deref()))]
@@ -78,7 +80,7 @@ pub enum ConnectError {
     )]
     ExposedToken,
     /// All peer slots are taken.
-    #[error("there are {0} peers already, as many as allowed")]
+    #[error("all {0} peer slots are taken")]
     TooManyPeers(usize),
     /// The endpoint is shutting down.
     #[error("this endpoint is shutting down")]

@@ -49,11 +49,11 @@ pub(super) struct Counters {
 pub struct Stats {
     /// Data and command messages from peers.
     pub received: u64,
-    /// The bytes of the frames of these messages, including the length fields.
+    /// The bytes of the frames of received messages, including the length fields.
     pub received_bytes: u64,
     /// Data and command messages to peers, counted when they are moved from a peer's queue to its connection.
     pub sent: u64,
-    /// The bytes of the frames of these messages, including the length fields.
+    /// The bytes of the frames of sent messages, including the length fields.
     pub sent_bytes: u64,
     /// Messages queued for subscribers. A message for two subscribers counts twice.
     pub delivered: u64,

@@ -32,8 +32,8 @@ const CLAIM: Duration = Duration::from_secs(60);
 /// The maximum number of claimed ids, of about 400 bytes each.
 const MAX_CLAIMS: usize = 4096;
 
-/// The maximum number of claims of one owner. Without this limit, an owner could displace all other claims by
-/// connecting with new ids.
+/// The maximum number of claims of one owner. Without this limit, one owner could fill the table by connecting with new
+/// ids. Then the ids of other owners could not be claimed.
 const MAX_CLAIMS_PER_OWNER: usize = 256;
 
 /// The maximum length of a party's description in a claim, in characters: a certificate may have a thousand names.
@@ -195,7 +195,7 @@ impl IdRegistry {
     }
 
     /// Returns a receiver that resolves at the end of the peering with `peer`, or of the handshake that may become such a
-    /// peering. `None` if there is neither.
+    /// peering. `None` if there is neither a peering nor a handshake.
     pub(super) fn when_gone(&mut self, peer: EndpointId) -> Option<oneshot::Receiver<()>> {
         let known = self.known.get_mut(&peer)?;
         let (waiting, gone) = oneshot::channel();
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn repeated_claims_of_one_id_do_not_displace_other_claims() {
+    async fn repeated_claims_of_one_id_use_one_entry() {
         let mut claims = Claims::default();
         for _ in 0..=MAX_CLAIMS {
             claims.insert(PEER, &party(1), Instant::now());

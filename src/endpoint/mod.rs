@@ -310,7 +310,7 @@ impl Endpoint {
     /// Subscribes to all topics that one of these prefixes matches, and announces the subscription to the peers. When this
     /// returns, received messages are delivered to the subscriber, but peers may not have received the announcement yet.
     ///
-    /// The topics are one or several: see [`IntoTopics`]. The prefix `""` matches all topics.
+    /// `topics` is one topic or several topics: see [`IntoTopics`]. The prefix `""` matches all topics.
     pub async fn subscribe(&self, topics: impl IntoTopics) -> Subscriber {
         let topics = topics.into_topics().into_iter().collect();
         let context = &self.0.context;
@@ -374,8 +374,8 @@ impl Endpoint {
         Ok(envelope)
     }
 
-    /// Queues a message for the peers that subscribe to it and that `choose` selects. Peers whose queue has room get it
-    /// first. A peer whose protocol cannot carry the message is skipped.
+    /// Queues a message for the peers that subscribe to its topic and that `choose` selects. Peers whose queue has room
+    /// get it first. A peer whose protocol cannot carry the message is skipped.
     ///
     /// # Errors
     /// Fails if a peer was skipped and no peer has the message in its queue.

@@ -55,7 +55,7 @@ impl Item for Frames {
     }
 }
 
-/// A queue may keep at most twice the bytes of its messages plus this number of bytes of memory allocated.
+/// The maximum memory, in bytes, that a queue keeps allocated in addition to twice the bytes of its messages.
 const SHARED: usize = 512 * 1024;
 
 /// The capacity that is kept while the queue is empty.
@@ -402,7 +402,7 @@ impl Queue<Frames> {
     }
 
     /// Retries a batch that was refused, like [`Queue::try_push_some`]. If `leave_quarter` is set, a quarter of the queue
-    /// is left free. If there is not enough room for all messages, `room` is notified when to retry.
+    /// is left free. If there is not enough room for all messages, `room` is notified when it is time to retry.
     pub(super) fn try_push_or_wait(
         &self,
         frames: &mut Frames,

@@ -9,15 +9,16 @@ use crate::net::Batch;
 
 /// Receives the messages of an endpoint's peers, and is notified of new, changed and lost peers. No method may block.
 ///
-/// An endpoint keeps its relay alive. If the relay also holds the endpoint, neither is freed until one of them drops the
-/// other.
+/// An endpoint keeps its relay alive. If the relay also keeps the endpoint alive, neither is freed until one of them
+/// drops the other.
 pub(crate) trait Relay: Send + Sync + fmt::Debug {
-    /// Called when data and command messages were received from a peer, whoever their receiver is. The call is made in the
-    /// task of the peer's connection: in order for one peer, concurrently for different peers. The payloads are not
-    /// checked. Messages under `<$>/local/` are not passed to the relay.
+    /// Called when data and command messages were received from a peer, regardless of the receiver in their envelopes.
+    /// The call is made in the task of the peer's connection: in order for one peer, concurrently for different peers.
+    /// The payloads are not checked. Messages under `<$>/local/` are not passed to the relay.
     ///
-    /// Must remove at least one message from the batch. Messages that it leaves in the batch are passed again later. The
-    /// messages refer to the memory that they were read into: see [`for_keeping`](crate::net::for_keeping).
+    /// Must remove at least one message from the batch. Messages that it leaves in the batch are passed again later.
+    /// The messages share the read buffer. Pass each message that you store through
+    /// [`for_keeping`](crate::net::for_keeping). Otherwise, a small message may keep the complete buffer allocated.
     ///
     /// [`Batch::received`] is set for a sample of the batches. Pass it on with the messages. The connection clears it after
     /// the call.

@@ -38,8 +38,8 @@ pub(super) struct SubscriberRoute {
 }
 
 impl Routes {
-    /// Returns the peers to which a message is sent. If it has a receiver, that is the only one. Otherwise, these are all
-    /// peers that subscribe to its topic.
+    /// Returns the peers to which a message is sent. If the message has a receiver, only the receiver is returned.
+    /// Otherwise, all peers that subscribe to the topic are returned.
     pub(super) fn peers<'a>(
         &'a self,
         receiver: EndpointId,

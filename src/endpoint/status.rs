@@ -63,7 +63,7 @@ pub enum Status {
         address: Arc<str>,
         /// The reason.
         error: ConnectError,
-        /// The delay before the next attempt. `None` if there is none.
+        /// The delay before the next attempt. `None` if there is no next attempt.
         retry_in: Option<Duration>,
     },
     /// A connection that was accepted did not become a peering.

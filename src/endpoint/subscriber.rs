@@ -60,7 +60,7 @@ impl Subscriber {
 
     /// Waits for the next message. Returns `None` when the endpoint has shut down and all messages were received.
     ///
-    /// Cancel-safe: no message is lost if it is dropped while it waits.
+    /// Cancel-safe: no message is lost if the future is dropped while it waits.
     pub async fn recv(&mut self) -> Option<Message> {
         // Ends the wait of a stream, which would otherwise receive the notification of the next message.
         #[cfg(feature = "stream")]

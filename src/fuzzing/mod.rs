@@ -80,7 +80,7 @@ pub fn value(input: &[u8]) {
 fn check_round_trip(value: &Value, length: usize) {
     let mut bytes = Vec::new();
     encode_value(value, &mut bytes).expect("a decoded value can be encoded");
-    assert!(bytes.len() <= length, "the form of Broker's C++ implementation is the shortest");
+    assert!(bytes.len() <= length, "an encoded value is not longer than its input");
     assert_eq!(read_value(&bytes, &Limits::DEFAULT).as_ref(), Ok(value));
     // The text of a subnet does not contain its host bits, which are zero in a valid message.
     if !has_host_bits(value) {
@@ -107,9 +107,9 @@ pub fn handshake(input: &[u8]) {
     }
     let Ok(message) = read else { return };
     let mut out = BytesMut::new();
-    message.encode(&mut out).expect("a decoded value can be encoded");
+    message.encode(&mut out).expect("a decoded message can be encoded");
     let frame = only_frame(out);
-    assert!(frame.len() <= input.len(), "filters become minimal, and lengths the shortest");
+    assert!(frame.len() <= input.len(), "an encoded message is not longer than its input");
     assert_eq!(Handshake::decode(&frame, &Limits::DEFAULT).as_ref(), Ok(&message));
     assert_eq!(message.to_json()["type"], message.name());
 }
@@ -122,14 +122,14 @@ pub fn envelope(input: &[u8]) {
         Err(error) => return assert!(error.offset() <= input.len(), "{error}"),
     };
     let mut complete = BytesMut::new();
-    envelope.encode(&mut complete).expect("a decoded value can be encoded");
+    envelope.encode(&mut complete).expect("a decoded envelope can be encoded");
     assert_eq!(complete.len(), envelope.frame_length());
     let mut parts = BytesMut::new();
-    envelope.encode_header_as(envelope.sender, &mut parts).expect("a decoded value can be encoded");
+    envelope.encode_header_as(envelope.sender, &mut parts).expect("a decoded header can be encoded");
     parts.put_slice(&envelope.payload);
     assert_eq!(complete, parts);
     assert_eq!(envelope.detached(), envelope);
-    assert_eq!(only_frame(complete), frame, "an envelope has one encoding only");
+    assert_eq!(only_frame(complete), frame, "an envelope has only one encoding");
 
     payload(&envelope, &TIGHT);
     payload(&envelope, &Limits::DEFAULT);
@@ -148,13 +148,13 @@ fn payload(envelope: &Envelope, limits: &Limits) {
         }
         EnvelopeType::Command => envelope.command(limits).map(|command| {
             let mut bytes = Vec::new();
-            command.encode(&mut bytes).expect("a decoded value can be encoded");
+            command.encode(&mut bytes).expect("a decoded command can be encoded");
             assert!(bytes.len() <= envelope.payload.len());
             assert_eq!(Command::decode(&bytes, limits), Ok(command));
         }),
         EnvelopeType::RoutingUpdate => envelope.filter(limits).map(|filter| {
             let again = Envelope::routing_update(envelope.sender, envelope.receiver, &filter)
-                .expect("a decoded value can be encoded");
+                .expect("a decoded filter can be encoded");
             assert!(again.payload.len() <= envelope.payload.len());
             assert_eq!(again.filter(limits), Ok(filter));
         }),
@@ -165,13 +165,13 @@ fn payload(envelope: &Envelope, limits: &Limits) {
 }
 
 fn only_frame(mut stream: BytesMut) -> Bytes {
-    let frame = cut_frame(&mut stream, usize::MAX).expect("no length of 0").expect("a complete frame");
+    let frame = cut_frame(&mut stream, usize::MAX).expect("the length is not 0").expect("a complete frame");
     assert!(stream.is_empty());
     frame
 }
 
-/// Splits a stream into frames, at once and in chunks. The input consists of the number of chunk sizes, the sizes (one
-/// byte each, used in turn), and the stream.
+/// Splits a stream into frames twice, first from the complete stream and then from chunks, and compares the results. The
+/// input consists of the number of chunk sizes, the sizes (one byte each, used in turn), and the stream.
 pub fn frames(input: &[u8]) {
     let Some((&count, input)) = input.split_first() else { return };
     let (sizes, stream) = input.split_at(input.len().min(count.into()));
@@ -197,8 +197,8 @@ pub fn frames(input: &[u8]) {
     if rest.is_empty() {
         assert_eq!(last, end);
     } else {
-        // Ignore the recognized protocol: it depends on the bytes received so far, and with chunks, fewer bytes were
-        // received.
+        // Ignore the recognized protocol, because it depends on the number of bytes received so far. With chunks, this
+        // number is smaller when the error is found.
         assert_eq!(without_protocol(last), without_protocol(end));
     }
     chunked.put_slice(rest);
@@ -255,7 +255,7 @@ mod tests {
         run_over_seeds("peering", super::peering);
     }
 
-    /// A small replacement for the fuzzer, which runs with all other tests.
+    /// A small replacement for the fuzzer. It runs with all other tests.
     #[test]
     fn thousands_of_random_operations_on_peerings_pass() {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_of_another_protocol_in_chunks_pass() {
+    fn streams_of_other_protocols_have_the_same_result_in_chunks() {
         let zmtp_or_not = |last| [0xff, 0, 0, 0, 0, 0, 0, 0, 1, last, 0, 0];
         for stream in
             [&b"\x16\x03\x01\x02\x00\x01"[..], b"GET / HTTP/1.1", &zmtp_or_not(0x7f), &zmtp_or_not(0)]

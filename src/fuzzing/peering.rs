@@ -13,8 +13,8 @@ use crate::wire::{
     Envelope, EnvelopeType, ErrorCode, Handshake, LENGTH_FIELD, Limits, PROTOCOL_VERSION, cut_frame,
 };
 
-/// The first byte of an envelope is that of an id. No byte of these ids is the tag of a handshake message, so an
-/// envelope is never decoded as a handshake message.
+/// The ids of senders and receivers. An envelope begins with an id. No byte of these ids is the tag of a handshake
+/// message, so an envelope is never decoded as a handshake message.
 const IDS: [EndpointId; 4] = [
     EndpointId::from_bytes([1; 16]),
     EndpointId::from_bytes([2; 16]),
@@ -160,7 +160,8 @@ impl<'a> Operations<'a> {
         end.arrive(self.now, &bytes);
     }
 
-    /// Checks that an established peering answers a ping between two frames with a pong of the same payload.
+    /// If the peering is established and has no incomplete frame, checks that it answers a ping with a pong of the same
+    /// payload.
     fn ping(&mut self, n: usize) {
         let (now, end) = (self.now, &mut self.ends[n]);
         end.check();
@@ -381,7 +382,7 @@ impl End {
             assert!(!self.sends_envelopes, "{message:?} after an envelope");
             self.sends_envelopes = matches!(message, Handshake::OriginatorAck);
             self.refused = matches!(message, Handshake::DropConn { .. });
-            assert!(!self.refused || self.closed.is_some(), "a refusal is the end");
+            assert!(!self.refused || self.closed.is_some(), "a refusal closes the peering");
             return;
         }
         let envelope = Envelope::decode(frame).expect("an envelope");

@@ -65,7 +65,7 @@ pub fn rules(input: &[u8]) {
     for (index, policy) in OTHERS.iter().enumerate() {
         let (passes, decision) = evaluate(policy, &envelope);
         if passes && api > 0 {
-            assert_eq!(seen, 1, "not a batch");
+            assert_eq!(seen, 1, "the message is not a batch");
             let is_unchecked = index % 2 == 1;
             assert!(is_unchecked || valid.is_some(), "a checked message is valid");
             assert!(valid.is_none() || decision.node == valid);
@@ -102,7 +102,7 @@ fn valid(value: Value) -> Option<NodeMessage> {
     Some(message)
 }
 
-/// Calls `seen` with the name of each event that the most lenient Zeek finds in a value.
+/// Calls `seen` with the name of each event that the most lenient version of Zeek finds in a value.
 fn events(value: &Value, seen: &mut dyn FnMut(&str)) {
     let Value::Vector(outer) = value else { return };
     match outer.as_slice() {

@@ -267,8 +267,8 @@ impl State {
         }
     }
 
-    /// Logs that an event was ignored, unless the peer causes too many such lines. `reason` contains no text that the
-    /// peer has sent.
+    /// Logs that an event was ignored. At most one such line per second is logged, for all peers together. `reason`
+    /// contains no text that the peer has sent.
     fn ignored(&self, peer: &Peer, node: Option<&str>, reason: fmt::Arguments<'_>) {
         if let Some(suppressed) = self.ignored.pass() {
             let node = node.map(excerpt);
@@ -281,8 +281,7 @@ impl State {
             return self.ignored(peer, None, format_args!("a response without the name of its node"));
         };
         if self.nodes.borrow().claims.holder(&node) != Some(peer.peering) {
-            let reason =
-                format_args!("a response of a node whose hello was received from another peer or never");
+            let reason = format_args!("a response of a node whose name does not belong to this peer");
             return self.ignored(peer, Some(&node), reason);
         }
         let mut pending = self.pending.lock();

@@ -22,7 +22,7 @@ pub enum DispatchError {
     NoValue,
     /// The action or one of its arguments is not UTF-8. Zeek's own nodes do not report this failure, because they
     /// accept any bytes.
-    #[error("the action or an argument of it is not UTF-8")]
+    #[error("the action or one of its arguments is not UTF-8")]
     NotUtf8,
     /// Any other failure, with its text.
     #[error("{0}")]

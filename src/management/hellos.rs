@@ -30,8 +30,8 @@ use crate::endpoint::PeeringId;
 /// of each node. The interval is shorter, so that a hello arrives in time.
 const BEFORE_REQUEST: Duration = Duration::from_secs(4);
 
-/// The interval of hellos to an agent after its last request. When the agent sent the request, it knew the node. It may
-/// have forgotten the node since, because of a restart or a new deployment.
+/// The interval of hellos to an agent that has sent a request. Each request restarts the interval. The agent knew the
+/// node when it sent the request. It may have forgotten the node since, because of a restart or a new deployment.
 const AFTER_REQUEST: Duration = Duration::from_secs(30);
 
 /// The agents that receive hellos, each with the time of the next one.

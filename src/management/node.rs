@@ -19,8 +19,8 @@ use crate::endpoint::{Endpoint, Message, Subscriber, Throttle, TopicInterest};
 use crate::net::sleep_until;
 use crate::zeek::{Event, ZeekMessage};
 
-/// Maximum number of dispatches that a node runs at once. While so many are running, it responds to new ones with a
-/// failure.
+/// Maximum number of dispatches that a node runs at once. While this number of dispatches is running, the node responds
+/// to new ones with a failure.
 pub const MAX_DISPATCHES: usize = 1024;
 
 /// A request to run an action on a node.
@@ -130,8 +130,9 @@ impl NodeEvents {
 /// The node sends a hello to each new peer that subscribes to [`NODE_TOPIC`]. It ignores requests that are addressed to
 /// other nodes. It sends each response over the peering on which it received the request.
 ///
-/// The hello is repeated every 4 s until the peer sends a request, and every 30 s after the last request of the peer.
-/// This is needed because an agent forgets hellos when its configuration is deployed or its nodes are restarted.
+/// The hello is repeated every 4 s until the peer sends its first request, and then every 30 s. Each request restarts
+/// the interval. The repetition is needed because an agent forgets hellos when its configuration is deployed or its
+/// nodes are restarted.
 ///
 /// The handler is a function, [`Values`] (the variables of a node), or any type that implements [`Handler`]:
 ///

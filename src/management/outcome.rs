@@ -17,8 +17,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Converts each answer to `T`, as [`ManagementResult::value`] does. Returns the results by the name of the node; that of a
-    /// missing node is [`AnswerError::NoAnswer`].
+    /// Converts each answer to `T`, as [`ManagementResult::value`] does. Returns the results by the name of the node.
+    /// The result of a missing node is [`AnswerError::NoAnswer`].
     #[must_use]
     pub fn into_values<T: DeserializeOwned>(self) -> BTreeMap<String, Result<T, AnswerError>> {
         let answered = self.answers.into_iter().map(|(node, result)| (node, result.value()));

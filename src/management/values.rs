@@ -22,7 +22,8 @@ pub struct Values(BTreeMap<String, Option<JsonText>>);
 /// The error for a text that is not a JSON object of identifiers and their values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not the values of a node: {0}; expected a JSON object from identifiers to values, such as {{\"Cluster::node\": \"worker-01\"}}"
+    "not the values of a node: {0}; expected a JSON object that maps identifiers to values, such as \
+     {{\"Cluster::node\": \"worker-01\"}}"
 )]
 pub struct InvalidValues(InvalidJson);
 

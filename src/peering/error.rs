@@ -23,8 +23,8 @@ pub enum ErrorKind {
     Limit,
     /// The peer did not respond in time.
     TimedOut,
-    /// One side closed the connection without reporting an error, for example because it shut down, because the two endpoints
-    /// have a second connection, or, during a handshake, because of incompatible settings.
+    /// One side closed the connection without reporting an error. For example, the side shut down, or the two endpoints
+    /// have a second connection. During a handshake, the cause may be incompatible settings.
     Closed,
     /// The operating system reported an error.
     Io,
@@ -79,8 +79,8 @@ pub enum PeeringError {
     },
     /// The peer has our own endpoint id.
     #[error(
-        "connected to itself: the peer has this endpoint's own id {0}; check that the address is neither this \
-         endpoint's own nor that of an echo server, which is not a Broker"
+        "connected to itself: the peer has this endpoint's own id {0}; check that the address is not an address of this \
+         endpoint or of an echo server"
     )]
     SelfConnection(EndpointId),
     /// The peer has the nil endpoint id, which is reserved.

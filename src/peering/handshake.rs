@@ -12,9 +12,9 @@ use crate::wire::{ErrorCode, Handshake, PROTOCOL_VERSION};
 /// The handshake message that must be received next, and what is known about the peer so far.
 #[derive(Clone, Debug)]
 pub(super) enum WaitFor {
-    /// A connector has sent `hello`.
+    /// This side is the connector, and has sent `hello`.
     HelloOrVersionSelect,
-    /// A listener has sent `probe`.
+    /// This side is the listener, and has sent `probe`.
     Hello,
     /// This side has the larger id and has answered this peer with `hello`.
     VersionSelect(EndpointId),

@@ -158,8 +158,8 @@ impl Peering {
     }
 
     /// Reserves capacity for the events of this input, assuming that all frames are as long as the first. So there is only
-    /// one allocation. Without it, the queue would grow in several steps for each input, because an empty queue does not
-    /// keep its capacity.
+    /// one allocation. Without the reservation, the queue would grow in several steps for each input, because an empty
+    /// queue does not keep its capacity.
     fn reserve_events(&mut self, input: &[u8]) {
         let Some(length) = input.first_chunk().and_then(|length| u32::from_be_bytes(*length).try_into().ok())
         else {
@@ -302,7 +302,8 @@ impl Peering {
         matches!(self.state, State::Closed)
     }
 
-    /// Returns whether the peering is established. This is still so after [`Peering::leave`], until the peering has ended.
+    /// Returns whether the peering is established. The result stays `true` after [`Peering::leave`], until the peering
+    /// has ended.
     #[must_use]
     pub fn is_established(&self) -> bool {
         matches!(self.state, State::Peered(_))

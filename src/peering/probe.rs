@@ -11,8 +11,8 @@ use crate::wire::{ErrorCode, Handshake};
 pub(crate) const FIRST_BYTES: usize = 80;
 
 /// Returns whether the bytes may be an incomplete line of text: they are fewer than [`FIRST_BYTES`], and the line has no
-/// end yet. More bytes are then needed to show the line. Such a line is printable ASCII. A handshake message of Broker is
-/// not, because it begins with its length.
+/// end yet. More bytes are then needed to show the line. Such a line is printable ASCII. A handshake message of Broker
+/// is not printable ASCII, because it begins with its length.
 pub(crate) fn is_incomplete_line(bytes: &[u8]) -> bool {
     bytes.len() < FIRST_BYTES && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
@@ -85,6 +85,6 @@ impl PeerInfo {
 
     /// Returns the `drop_conn` that ends a probe. Nothing is sent to a peer that is not a Broker endpoint.
     pub(super) fn refusal(&self) -> Option<(ErrorCode, &'static str)> {
-        self.is_endpoint.then_some((ErrorCode::UNSPECIFIED, "a probe: no peering is intended"))
+        self.is_endpoint.then_some((ErrorCode::UNSPECIFIED, "this is only a probe"))
     }
 }

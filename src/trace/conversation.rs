@@ -43,21 +43,21 @@ impl Entry {
 }
 
 impl Conversation {
-    /// Returns a connection whose beginning is missing.
+    /// Returns the state of a connection whose first bytes are missing.
     #[must_use]
     pub fn from_the_middle() -> Self {
         let [connector, listener] = Side::BOTH.map(|_| FrameReader::from_the_middle());
         Conversation { connector, listener, index: 0 }
     }
 
-    /// Returns the second part of a connection that was split between two frames after the handshake.
+    /// Returns the state of the second part of a connection that was split between two frames after the handshake.
     #[must_use]
     pub fn continued() -> Self {
         let [connector, listener] = Side::BOTH.map(|_| FrameReader::continued());
         Conversation { connector, listener, index: 0 }
     }
 
-    /// Returns whether the connection can be split after the input so far, so that its second part can be read
+    /// Returns whether the connection can be split after the input so far, so that the second part can be decoded
     /// separately.
     #[must_use]
     pub fn can_be_split(&self) -> bool {
@@ -80,7 +80,8 @@ impl Conversation {
     }
 
     /// Records that `count` bytes of a side are missing. Returns an entry about the missing bytes. Returns `None` if
-    /// the search for the next frame of this side is already in progress, or if the rest of the side cannot be read.
+    /// the search for the next frame of this side is already in progress, or if the remaining bytes of the side cannot
+    /// be decoded.
     pub fn lose(
         &mut self,
         from: Side,
@@ -93,7 +94,7 @@ impl Conversation {
     }
 
     /// Adds input of a side, received `t_us` microseconds after the start of the connection. Returns the frames that
-    /// are now complete. If the rest of the side cannot be read, also returns an error, once.
+    /// are now complete. If the remaining bytes of the side cannot be decoded, also returns an error, once.
     pub fn input(&mut self, from: Side, t_us: u64, bytes: &[u8]) -> impl Iterator<Item = Entry> {
         self.push(from, bytes);
         std::iter::from_fn(move || self.next_entry(from, t_us))
@@ -223,7 +224,10 @@ mod tests {
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert_eq!((&lines[0]["message"], &lines[2]["message"]), (&probe, &probe));
         assert_eq!((lines[1]["index"].as_u64(), lines[1]["offset"].as_u64()), (Some(1), Some(9)));
-        assert_eq!(lines[1]["error"], "a frame of length 0; the rest of this side cannot be read");
+        assert_eq!(
+            lines[1]["error"],
+            "a frame of length 0; the remaining bytes of this side cannot be decoded"
+        );
         let ends: Vec<Json> = conversation.end(8).map(|line| json(&line)).collect();
         assert_eq!(
             ends,

@@ -22,7 +22,7 @@ pub(super) struct Line {
     pub(super) from: Side,
     pub(super) t_us: u64,
     pub(super) offset: u64,
-    /// `None` if the line has no frame, because the rest of the side cannot be read.
+    /// `None` if the line has no frame, because the remaining bytes of the side cannot be decoded.
     pub(super) length: Option<u64>,
 }
 

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_file_has_no_facts() {
+    fn a_file_above_the_size_limit_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let facts = |size: usize| {
             let text = "{\"complete\":true}";

@@ -14,8 +14,8 @@ use super::{Side, to_u64};
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// The number of bytes that are read at the position from which the rest of a side cannot be read. It is enough for the
-/// length field, and for recognizing a different protocol.
+/// The number of bytes that are read at the position from which the remaining bytes of a side cannot be decoded. It is
+/// enough for the length field, and for recognizing a different protocol.
 const FAULT_BYTES: u64 = 64;
 
 /// Reads the entries of a recording in their order, as an iterator that ends after the first error.
@@ -57,8 +57,8 @@ enum State {
     Indexed {
         from: Side,
         end: u64,
-        /// Whether these bytes belong to a frame. If not, the rest of the side cannot be read, and the file may end
-        /// before `end`.
+        /// Whether these bytes belong to a frame. If not, the remaining bytes of the side cannot be decoded, and the
+        /// file may end before `end`.
         is_frame: bool,
     },
     /// The remaining bytes of a side, then the remaining bytes of the next side.
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_side_that_cannot_be_read_further_has_its_error_at_its_place() {
+    fn the_error_of_a_side_is_returned_in_the_order_of_the_index() {
         let index = [
             r#"{"from":"connector","t_us":1,"offset":0,"error":"no frame"}"#,
             r#"{"from":"listener","t_us":2,"offset":0,"length":9}"#,
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn many_frames_are_read_at_once() {
+    fn many_frames_are_read_with_one_call() {
         struct Counting<'a>(&'a [u8], Rc<Cell<usize>>);
         impl Read for Counting<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

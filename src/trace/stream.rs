@@ -28,11 +28,11 @@ pub struct StreamError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamFault {
-    /// There is no frame where one should begin. The rest of the side is discarded.
-    #[error("{0}; the rest of this side cannot be read")]
+    /// There is no frame where one should begin. The remaining bytes of the side are discarded.
+    #[error("{0}; the remaining bytes of this side cannot be decoded")]
     Frame(FrameError),
-    /// No frame was found after missing bytes. The rest of the side is discarded.
-    #[error("no further frame was found; the rest of this side cannot be read")]
+    /// No frame was found after missing bytes. The remaining bytes of the side are discarded.
+    #[error("no further frame was found; the remaining bytes of this side cannot be decoded")]
     NoFrame,
     /// Bytes are missing. Reading continues at the next frame that can be recognized.
     #[error("{count} bytes are missing: {cause}; reading continues at the next complete frame")]
@@ -85,12 +85,12 @@ enum State {
     InSync,
     /// The next frame begins at an unknown position of the buffer.
     Searching { tries: u32 },
-    /// The side cannot be read any more.
+    /// No more frames can be found. All later input is discarded.
     Failed,
 }
 
 impl FrameReader {
-    /// Returns a reader for a side whose beginning is missing.
+    /// Returns a reader for the bytes of a side, without the first bytes.
     #[must_use]
     pub fn from_the_middle() -> Self {
         FrameReader { state: State::Searching { tries: 0 }, ..FrameReader::default() }

@@ -13,7 +13,8 @@ use super::meta::{self, Description, Progress};
 use super::{Side, to_u64};
 use crate::data::{escape_json, steers_terminal};
 
-/// The size of the buffered lines in bytes above which they are written. The last line may exceed it by any length.
+/// The buffered lines are written when their total size in bytes exceeds this value. One long line may exceed it by any
+/// length.
 const MAX_PENDING: usize = 1024 * 1024;
 
 /// The size of the body above which a frame is large, in bytes. The JSON of a frame can be more than 30 times as large: a `none` is
@@ -96,7 +97,7 @@ impl Index {
         self.size = self.size.saturating_add(to_u64(self.pending.len().saturating_sub(start)));
     }
 
-    /// Writes the pending lines. Afterwards, keeps only as much memory as a few lines need.
+    /// Writes the pending lines. Afterwards, keeps a buffer of about [`MAX_PENDING`] bytes at most.
     fn flush(&mut self) -> io::Result<()> {
         let written = self.file.write_all(&self.pending);
         self.pending.clear();

@@ -221,7 +221,7 @@ pub(super) fn finish<T>(input: &[u8], parsed: Parsed<'_, T>) -> Result<T, Decode
             let FaultParts { left, path, reason } = *fault.0;
             Err(DecodeError { offset: input.len().saturating_sub(left), path, reason })
         }
-        // Returned by streaming parsers only, which are not used here.
+        // Only streaming parsers return this, and they are not used here.
         Err(nom::Err::Incomplete(_)) => Err(DecodeError::at(input.len(), DecodeReason::Truncated)),
     }
 }

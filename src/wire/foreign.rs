@@ -52,11 +52,11 @@ impl fmt::Display for ForeignProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             ForeignProtocol::TlsHandshake => {
-                "this is a TLS handshake; the peer expects TLS here and this side has it off. \
+                "this is a TLS handshake; the peer expects TLS here, but TLS is disabled on this side. \
                  Turn TLS on here, or set Broker::disable_ssl=T at the peer"
             }
             ForeignProtocol::TlsAlert => {
-                "this is a TLS alert; the peer expects TLS here and this side has it off. \
+                "this is a TLS alert; the peer expects TLS here, but TLS is disabled on this side. \
                  Turn TLS on here, or set Broker::disable_ssl=T at the peer"
             }
             ForeignProtocol::Http => "this is HTTP, not Broker; check the port, or use ws:// if it is the WebSocket API",

@@ -1,7 +1,7 @@
 //! Parsers and writers of the basic elements (`PROTOCOL.md`, section 1).
 //!
-//! They have the signature of nom parsers. The parsers of integers and slices are written by hand, because decoding a value
-//! with nom's own parsers takes a seventh longer.
+//! The parsers have the signature of nom parsers. The parsers of integers and slices are written by hand, because decoding a
+//! value with nom's own parsers takes a seventh more time.
 
 use bytes::BufMut;
 

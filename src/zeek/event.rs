@@ -179,7 +179,8 @@ pub enum EventError {
     },
 }
 
-/// Needed if the requested type is [`Event`] itself.
+/// Lets [`Event`] itself be a requested type. The conversion to `Event` cannot fail, so its error type is
+/// [`Infallible`].
 impl From<Infallible> for EventError {
     fn from(never: Infallible) -> Self {
         match never {}

@@ -77,7 +77,7 @@ impl AgentProcess {
         }
     }
 
-    /// Stores the outcome in an output line. Returns `false` if the line contains none.
+    /// Parses a line of output and stores its outcome. Returns `false` if the line contains no outcome.
     fn parse_outcome(&mut self, line: &str) -> bool {
         let Some(json) = line.strip_prefix("ended ") else { return false };
         // The line is incomplete if the process was killed while writing it.

@@ -111,7 +111,7 @@ async fn the_latency_of_a_batch_is_measured_on_the_first_link_where_a_peer_recei
 }
 
 #[tokio::test]
-async fn the_latency_of_a_batch_is_measured_once_if_faults_are_injected() {
+async fn the_latency_of_a_batch_is_measured_once_if_messages_are_duplicated() {
     let chaos = CONFIG.replace("[link.far]\n", "[link.far]\nchaos = { duplicate = 1.0 }\n");
     assert_ne!(chaos, CONFIG);
     assert_eq!(latencies(&chaos, 10, 2).await, 1);

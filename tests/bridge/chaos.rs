@@ -1,4 +1,4 @@
-//! Fault injection.
+//! Tests of fault injection.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ async fn start(chaos: &str) -> (BridgeProcess, Raw, Raw) {
     ));
     let receiver = raw(1, &bridge.address("out"), &["/t"]).await;
     let sender = raw(2, &bridge.address("in"), &[]).await;
-    bridge.until("both", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
+    bridge.until("both peers are connected", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
     (bridge, sender, receiver)
 }
 
@@ -69,7 +69,7 @@ async fn without_faults_every_message_arrives_once_and_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_messages_are_dropped_and_counted() {
+async fn with_drop_every_message_is_dropped_and_counted() {
     let (bridge, mut sender, receiver) = start("chaos = { drop = 1.0 }\n").await;
     send_all(&mut sender).await;
     let link = bridge.link("out");
@@ -78,7 +78,7 @@ async fn all_messages_are_dropped_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_messages_arrive_twice() {
+async fn with_duplicate_every_message_arrives_twice() {
     let (bridge, mut sender, receiver) = start("chaos = { duplicate = 1.0 }\n").await;
     send_all(&mut sender).await;
     let received = receive_until_end(bridge, receiver).await;
@@ -87,7 +87,7 @@ async fn all_messages_arrive_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_byte_of_each_payload_is_changed() {
+async fn with_corrupt_one_byte_of_each_payload_is_changed() {
     let (bridge, mut sender, receiver) = start("chaos = { corrupt = 1.0 }\n").await;
     send_all(&mut sender).await;
     let received = receive_until_end(bridge, receiver).await;
@@ -100,7 +100,7 @@ async fn one_byte_of_each_payload_is_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn delayed_messages_arrive_later_and_in_order() {
+async fn with_delay_messages_arrive_later_and_in_order() {
     let delay = Duration::from_millis(400);
     let (_bridge, mut sender, mut receiver) = start("chaos = { delay = \"400ms\" }\n").await;
     let start = Instant::now();

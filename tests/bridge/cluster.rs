@@ -50,8 +50,8 @@ impl BridgeProcess {
         self.program.says("the previous one stays in effect");
     }
 
-    /// Like [`BridgeProcess::reload`], with a configuration that can only be applied partially. Waits until the rest is
-    /// applied and this error is reported.
+    /// Like [`BridgeProcess::reload`], with a configuration that can be applied except for one error. Waits until this
+    /// error is reported and all other changes are applied.
     pub(crate) fn reload_partially(&mut self, config: &str, text: &str) {
         Self::write(&self.folder, config);
         self.program.signal("HUP");
@@ -59,7 +59,7 @@ impl BridgeProcess {
         self.program.says("applied, except for the errors above");
     }
 
-    /// Returns a value for a bridge that was started with `bridge.toml` and `status.sock` in this folder.
+    /// Wraps a running bridge that uses `bridge.toml` and `status.sock` in this folder.
     pub(crate) fn of(program: Program, folder: tempfile::TempDir) -> Self {
         BridgeProcess { program, folder }
     }
@@ -85,7 +85,7 @@ impl BridgeProcess {
 
     pub(crate) fn status(&self) -> Json {
         let socket: PathBuf = self.folder.path().join("status.sock");
-        let end = Program::run(&format!("status --json --socket {}", socket.display()), "");
+        let end = Program::run(&format!("status --format json --socket {}", socket.display()), "");
         assert_eq!(end.code, Some(0), "{end:?}");
         serde_json::from_str(&end.stdout.join("\n")).unwrap()
     }
@@ -150,7 +150,7 @@ impl Certificates {
         Files::issue(&self.authority, name)
     }
 
-    /// Returns the TLS of a peer that runs in the test process.
+    /// Issues a certificate, and returns TLS settings with it for a peer in the test process.
     pub(crate) fn tls(&self, name: &str) -> Tls {
         Tls::Mutual(self.authority.issue(name).unwrap())
     }

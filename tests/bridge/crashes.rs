@@ -20,14 +20,14 @@ fn wait_for_200_dispatches(agent: &mut AgentProcess) {
     (0..200).for_each(|_| agent.wait_for(|_| true));
 }
 
-/// Returns an address with its own loopback IP address, so that no other process takes the port while the listening
-/// process restarts.
+/// Returns an address to listen on. On Linux, only this test uses its IP address, so that no other process takes the port
+/// while the listening process restarts.
 fn free_port_of(number: u8) -> String {
     if cfg!(target_os = "linux") { format!("127.0.77.{number}:0") } else { "127.0.0.1:0".to_owned() }
 }
 
 #[test]
-fn every_dispatch_ends_once_when_processes_are_killed() {
+fn every_dispatch_ends_exactly_once_although_processes_are_killed() {
     let certificates = Certificates::new();
     let mut agents = [1, 2].map(|number| AgentProcess::start(&free_port_of(number)));
     let config = |nodes: &str| {
@@ -81,8 +81,8 @@ fn every_dispatch_ends_once_when_processes_are_killed() {
 
     bridge.kill();
     bridge.restart(&config);
-    // Dispatches that were in flight have missing nodes. Dispatches that succeed after these went through the new
-    // bridge.
+    // Dispatches that were in flight when the bridge was killed have missing nodes. Later dispatches that succeed went
+    // through the new bridge.
     agents.iter_mut().for_each(|agent| agent.wait_for(|ended| !ended.missing.is_empty()));
     agents.iter_mut().for_each(|agent| agent.wait_for(all_succeeded));
     let peers = |link: &str| bridge.link(link)["peers"].as_array().unwrap().len();

@@ -1,4 +1,4 @@
-//! Certificates and node names.
+//! Rules for certificates, and the owners of node names.
 
 use std::collections::BTreeSet;
 
@@ -144,7 +144,7 @@ async fn a_peer_can_respond_only_with_the_name_of_its_certificate() {
 
 /// Without rules for names, a name belongs to the first peer that sends a hello for it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_name_cannot_be_taken_by_another_certificate() {
+async fn a_live_name_cannot_be_taken_by_a_peer_with_another_certificate() {
     let certificates = Certificates::new();
     let mut cluster = Cluster::new(&links(&certificates, ""), &certificates).await;
     publish(&cluster.nodes[0].0, hello("worker-1")).await;
@@ -186,7 +186,7 @@ async fn a_certificate_that_the_link_does_not_allow_is_rejected() {
     bridge.until("both allowed peers", |bridge| bridge.peers("nodes") == 2);
 }
 
-/// The rule does not inspect the payload of the request.
+/// The rule that denies the request has no condition on its payload.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_whose_certificate_is_denied_receives_failures() {
     let certificates = Certificates::new();
@@ -241,7 +241,7 @@ mod without_certificates {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_live_name_cannot_be_taken_by_another_host() {
+    async fn a_live_name_cannot_be_taken_by_a_peer_on_another_host() {
         let mut bridge = plain_links();
         let agent = peer();
         let mut received = subscribe(&agent, NODE).await;
@@ -285,7 +285,9 @@ mod without_certificates {
 
         // When the second connection ends, the name belongs to the first connection again.
         drop(second);
-        bridge.until("the first", |bridge| bridge.status()["nodes"][0]["peer"] == first.id.to_string());
+        bridge.until("the name of the first connection", |bridge| {
+            bridge.status()["nodes"][0]["peer"] == first.id.to_string()
+        });
         publish(&agent, request("r3")).await;
         first.envelope().await.unwrap();
         let real_answer = answer("r3", "worker-1", "true");

@@ -30,7 +30,7 @@ fn config(drain: &str) -> String {
 async fn stalled_peer(bridge: &BridgeProcess) -> Raw {
     let stalled = raw(1, &bridge.address("out"), &["/t"]).await;
     let mut sender = raw(2, &bridge.address("in"), &[]).await;
-    bridge.until("both", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
+    bridge.until("both peers are connected", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
     for n in 0..MESSAGES {
         let value = Value::Vector(vec![n.into(), Value::String("x".repeat(SIZE).into())]);
         sender.send(&Envelope::data(sender.id, Topic::from_static("/t"), &value).unwrap()).await;
@@ -81,7 +81,7 @@ async fn a_second_signal_ends_the_drain() {
     bridge.program.signal("INT");
     let end = bridge.end();
     assert_eq!(end.code, Some(0), "{end:?}");
-    end.has_said(&["cut short by a second signal"]);
+    end.has_said(&["shutdown aborted by a second signal"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +121,7 @@ fn notification(systemd: &UnixDatagram, text: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_and_systemd_notifications_from_start_to_stop() {
+async fn health_checks_and_systemd_notifications_report_each_state_from_start_to_stop() {
     let folder = tempfile::tempdir().unwrap();
     // The agent listens, but does not accept the connection yet.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -177,7 +177,7 @@ async fn health_and_systemd_notifications_from_start_to_stop() {
 }
 
 #[test]
-fn a_second_bridge_with_the_same_socket_fails() {
+fn a_second_bridge_with_the_same_status_socket_does_not_start() {
     let first = BridgeProcess::start(&config("1s"));
     let second = first.run_another();
     second.fails(3, &["bridge.status: another bridge uses"]);

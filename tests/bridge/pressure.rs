@@ -58,7 +58,8 @@ async fn bridge_and_peers(when_full: &str) -> (BridgeProcess, Raw, Raw) {
     let bridge = BridgeProcess::start(&config(when_full));
     let stalled = raw(1, &bridge.address("stalled"), &["/big"]).await;
     let sender = raw(2, &bridge.address("in"), &[]).await;
-    bridge.until("both", |bridge| bridge.peers("stalled") == 1 && bridge.peers("in") == 1);
+    bridge
+        .until("both peers are connected", |bridge| bridge.peers("stalled") == 1 && bridge.peers("in") == 1);
     (bridge, stalled, sender)
 }
 
@@ -79,7 +80,7 @@ async fn read(stalled: &mut Raw, many: u64) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drop_oldest_keeps_the_newest() {
+async fn with_drop_oldest_the_newest_messages_arrive() {
     let (bridge, mut stalled, sender) = bridge_and_peers("drop-oldest").await;
     let mut sender = flood(sender).await;
     let dropped = dropped(&bridge);
@@ -93,7 +94,7 @@ async fn drop_oldest_keeps_the_newest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drop_newest_keeps_the_oldest() {
+async fn with_drop_newest_the_oldest_messages_arrive() {
     let (bridge, mut stalled, sender) = bridge_and_peers("drop-newest").await;
     let mut sender = flood(sender).await;
     let dropped = dropped(&bridge);
@@ -106,7 +107,7 @@ async fn drop_newest_keeps_the_oldest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn disconnect_ends_the_peering_of_a_peer_that_does_not_read() {
+async fn with_disconnect_a_peer_that_does_not_read_is_disconnected() {
     let (mut bridge, mut stalled, sender) = bridge_and_peers("disconnect").await;
     let _sender = flood(sender).await;
     let line = bridge.program.says("did not read fast enough");
@@ -159,7 +160,7 @@ async fn bridge_with_blocked_sender() -> (BridgeProcess, Raw, JoinHandle<Raw>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn block_stops_only_the_sender_and_loses_no_message() {
+async fn with_block_only_the_sender_waits_and_no_message_is_lost() {
     let (bridge, mut stalled, flooding) = bridge_with_blocked_sender().await;
     let numbers = read(&mut stalled, MESSAGES).await;
     assert_eq!(numbers, (0..MESSAGES).collect::<Vec<_>>());
@@ -170,14 +171,14 @@ async fn block_stops_only_the_sender_and_loses_no_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn block_ends_when_the_peer_that_does_not_read_disconnects() {
+async fn with_block_the_sender_continues_when_the_peer_that_does_not_read_disconnects() {
     let (bridge, stalled, flooding) = bridge_with_blocked_sender().await;
     drop(stalled);
     let mut sender = flooding.await.unwrap();
     assert_eq!(bridge.peers("stalled"), 0);
     assert_eq!(bridge.peers("in"), 1, "the sender is still connected");
     let mut next = raw(3, &bridge.address("stalled"), &["/big"]).await;
-    bridge.until("the next", |bridge| bridge.peers("stalled") == 1);
+    bridge.until("the next peer on `stalled`", |bridge| bridge.peers("stalled") == 1);
     sender.send(&big(&sender, MESSAGES)).await;
     assert_eq!(read(&mut next, 1).await, [MESSAGES]);
 }

@@ -85,7 +85,7 @@ async fn a_reconnecting_agent_receives_the_hello_of_each_live_node_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_the_bridge_connects_to_receives_each_hello_once() {
+async fn a_listening_agent_receives_each_hello_once_per_connection() {
     let agent = peer();
     let mut received = subscribe(&agent, NODE).await;
     let listener = agent.listen("127.0.0.1:0", PLAIN).await.unwrap();
@@ -102,7 +102,7 @@ async fn an_agent_the_bridge_connects_to_receives_each_hello_once() {
         let (late, _) = node(&bridge, round).await;
         assert_eq!(hello(&mut received).await, round);
         late.shutdown().await;
-        bridge.until("it is disconnected", |bridge| live(bridge) == ["worker-1"]);
+        bridge.until("the late node is disconnected", |bridge| live(bridge) == ["worker-1"]);
     }
 }
 
@@ -180,7 +180,7 @@ fn answered_for(denied: u64, lost: u64, no_answer: u64) -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_answer_in_flight_the_agent_waits_for_its_timeout() {
+async fn if_answer_in_flight_is_off_the_agent_waits_until_its_timeout() {
     let mut bridge = BridgeProcess::start(&config("answer_in_flight = false", LISTEN));
     let (first, mut asked) = node(&bridge, "worker-1").await;
     let (endpoint, agent) = agent(&bridge, &["worker-1"]).await;
@@ -190,7 +190,7 @@ async fn without_answer_in_flight_the_agent_waits_for_its_timeout() {
         drop((first, asked));
     });
     assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
-    bridge.until("it is disconnected", |bridge| live(bridge).is_empty());
+    bridge.until("the node is disconnected", |bridge| live(bridge).is_empty());
     let outcome = dispatch(&agent, &["worker-1"], short).await;
     assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
     assert_eq!(bridge.status()["answered_for"], answered_for(0, 0, 0));
@@ -229,7 +229,7 @@ async fn the_bridge_does_not_answer_for_a_node_that_moved_to_the_agent() {
     let (agent_endpoint, agent) = agent(&bridge, &["worker-1"]).await;
     assert!(dispatch(&agent, &[], REQUEST_TIMEOUT).await.answers["worker-1"].is_success());
     endpoint.shutdown().await;
-    bridge.until("it is disconnected", |bridge| live(bridge).is_empty());
+    bridge.until("the node is disconnected", |bridge| live(bridge).is_empty());
     let direct = agent_endpoint.listen("127.0.0.1:0", PLAIN).await.unwrap().local_addr().to_string();
     let mut received = subscribe(&agent_endpoint, NODE).await;
     let _moved = responding_node("worker-1", &direct).await;
@@ -256,7 +256,7 @@ async fn a_silent_node_does_not_suppress_the_responses_of_others() {
         panic!()
     };
     publish(&hangs, DispatchResponse::from(ManagementResult::success(reqid, "worker-1", None))).await;
-    bridge.until("it is denied", |bridge| bridge.refused("late") == 1);
+    bridge.until("the late response is denied", |bridge| bridge.refused("late") == 1);
 }
 
 /// Returns a configuration with these lines in its rule for requests.
@@ -274,7 +274,7 @@ fn with_request_rule(bridge: &str, request_rule: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_denied_request_is_answered_at_once_for_each_live_node() {
+async fn the_bridge_answers_a_denied_request_at_once_for_each_live_node() {
     for (rule, what) in [
         ("actions = { other = [\"*\"] }", "rule requests does not allow this action"),
         ("nodes = [\"worker-9\"]", "rule requests does not allow a request to these nodes"),

@@ -38,7 +38,7 @@ async fn peers(bridge: &BridgeProcess, link: &str, ids: &[u8]) -> Vec<Raw> {
     for id in ids {
         peers.push(raw(*id, &address, &["/t"]).await);
     }
-    bridge.until("all", |bridge| bridge.peers(link) == ids.len());
+    bridge.until("all peers are connected", |bridge| bridge.peers(link) == ids.len());
     peers
 }
 
@@ -112,7 +112,7 @@ async fn a_message_for_one_receiver_reaches_only_that_peer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_peers_of_a_hub_receive_the_messages_of_each_other() {
+async fn only_peers_of_a_hub_link_receive_messages_from_each_other() {
     for hub in [false, true] {
         let bridge = BridgeProcess::start(&config(hub, false));
         let mut in_peers = peers(&bridge, "in", &[1, 2, 3]).await;
@@ -127,13 +127,13 @@ async fn only_peers_of_a_hub_receive_the_messages_of_each_other() {
             if hub && n != 0 {
                 assert_eq!(peer.text().await, "hello");
             }
-            assert_eq!(peer.text().await, "the end", "not back to its sender");
+            assert_eq!(peer.text().await, "the end", "a message is not sent back to its sender");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_rule_for_commands_allows_commands() {
+async fn only_a_rule_with_commands_allows_data_store_commands() {
     for commands in [false, true] {
         let mut bridge = BridgeProcess::start(&config(false, commands));
         let mut out = peers(&bridge, "out", &[1]).await.remove(0);
@@ -200,7 +200,7 @@ async fn log_creates_for_the_bridge_reach_the_subscribers_of_the_logs() {
     let address = bridge.address("out");
     let mut logger = raw(1, &address, &["zeek/logs/"]).await;
     let mut from = raw(2, &bridge.address("in"), &[]).await;
-    bridge.until("both", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
+    bridge.until("both peers are connected", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
     let sent =
         [log_message(&from, LOG_CREATE, id(&bridge, "in")), log_message(&from, LOG_WRITE, EndpointId::NIL)];
     for message in &sent {

@@ -15,7 +15,7 @@ use crate::peers::{connected, peer, subscribe};
 /// The number of messages that are published at a time.
 const MESSAGES: u64 = 20;
 
-/// The number of unchanged readings of the counters after which the network counts as idle.
+/// The network is idle after the counters were read this number of times without a change.
 const QUIET_READS: usize = 1000;
 
 /// Bridges with one local peer each, which publishes and subscribes.
@@ -95,7 +95,7 @@ impl Network {
         self.bridges.iter().flat_map(|bridge| bridge.snapshot().links)
     }
 
-    /// Publishes messages at one bridge's local peer.
+    /// Publishes messages from the local peer of one bridge.
     async fn publish(&self, at: usize, numbers: std::ops::Range<u64>) {
         for number in numbers {
             let published = self.locals[at].0.publish(Topic::from_static("/t"), &Value::Count(number)).await;
@@ -170,7 +170,7 @@ fn refused(network: &Network, reason: &str) -> u64 {
     counts.filter_map(|refused| refused.get(reason).copied()).sum()
 }
 
-/// Returns the number of messages between bridges.
+/// Returns the number of messages that the bridges have sent to each other.
 fn between(network: &Network) -> u64 {
     network.links().filter(|link| link.name != "local").map(|link| link.messages_out).sum()
 }
@@ -186,27 +186,27 @@ fn no_lines(_: usize) -> &'static str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parallel_links_deliver_once() {
+async fn parallel_links_deliver_each_message_once() {
     Network::start(2, PARALLEL, no_lines).await.assert_everything_arrives_once().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mesh_of_three_delivers_once() {
+async fn a_mesh_of_three_delivers_each_message_once() {
     Network::start(3, MESH_OF_3, no_lines).await.assert_everything_arrives_once().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mesh_of_four_delivers_once() {
+async fn a_mesh_of_four_delivers_each_message_once() {
     Network::start(4, MESH_OF_4, no_lines).await.assert_everything_arrives_once().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ring_delivers_once() {
+async fn a_ring_delivers_each_message_once() {
     Network::start(5, RING_OF_5, no_lines).await.assert_everything_arrives_once().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_delivers_once() {
+async fn a_chain_delivers_each_message_once() {
     Network::start(3, CHAIN, no_lines).await.assert_everything_arrives_once().await;
 }
 
@@ -218,7 +218,7 @@ async fn assert_no_copy_is_sent(network: Network, hops: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_parallel_links_in_a_group_is_active() {
+async fn only_one_of_two_parallel_links_in_a_group_sends_messages() {
     assert_no_copy_is_sent(Network::start(2, PARALLEL, |_| "group = \"pair\"").await, 2).await;
 }
 
@@ -232,16 +232,16 @@ async fn a_mesh_of_four_in_a_group_sends_each_message_to_each_bridge_once() {
     assert_no_copy_is_sent(Network::start(4, MESH_OF_4, |_| "group = \"mesh\"").await, 4 * 3).await;
 }
 
-/// A chain of three bridges, whose first two are connected by two links in one group.
+/// A chain of three bridges. Two links in one group connect the first two bridges.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_with_parallel_links_sends_no_copy() {
+async fn a_chain_with_parallel_links_in_a_group_sends_each_message_once() {
     let group = |edge: usize| if edge < 2 { "group = \"pair\"" } else { "" };
     assert_no_copy_is_sent(Network::start(3, &[(0, 1), (0, 1), (1, 2)], group).await, 3 * 2).await;
 }
 
 /// By default, up to four bridges forward a message.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_ttl_of_the_first_link_limits_the_number_of_bridges() {
+async fn the_ttl_of_the_first_link_limits_how_many_bridges_forward_a_message() {
     let mut network = Network::start(6, &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)], no_lines).await;
     let copies = network.copies().await;
     for ((from, to), count) in copies {

@@ -64,7 +64,7 @@ async fn publish(raw: &mut Raw, value: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn responses_that_break_an_agent_are_not_forwarded() {
+async fn invalid_messages_of_nodes_are_not_forwarded_to_agents() {
     for (what, value, logged) in invalid_from_nodes() {
         let mut bridge = BridgeProcess::start(&links(""));
         let agent = peer();
@@ -109,7 +109,7 @@ fn invalid(rule: &serde_json::Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_break_a_node_are_not_forwarded() {
+async fn invalid_requests_are_not_forwarded_to_nodes() {
     let request = |args: Vec<Value>| event(Event::new(DispatchRequest::NAME, args));
     let action = || Value::Vector(vec![text("get_id_value"), text("x")]);
     let nodes = || Value::Set(Default::default());

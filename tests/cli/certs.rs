@@ -30,7 +30,7 @@ fn options(end: &crate::program::End) -> String {
 }
 
 #[test]
-fn two_issued_certificates_peer_with_each_other_by_the_printed_options() {
+fn two_programs_with_issued_certificates_and_the_printed_options_have_a_peering() {
     let folder = issued(&[]);
     let tap = run(folder.path(), "issue tap");
     let publish = run(folder.path(), "issue publish --san 127.0.0.1 --san DNS:localhost");
@@ -129,14 +129,14 @@ fn a_certificate_is_renewed_with_its_names_and_a_new_key() {
     assert_eq!(identity["subject"], "CN=w");
     assert_eq!(identity["sans"], serde_json::json!(["DNS:w.example", "IP:127.0.0.1", "IP:2001:db8::1"]));
 
-    // The CA's key, the certificate itself, and a pipe are not replaced through a link.
+    // If the keyfile is a symbolic link, it must not lead to the CA's key, the certificate itself, a missing file or a pipe.
     let ca = [read("ca.pem"), read("ca.key")];
     let pipe = elsewhere.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for target in ["ca.key".as_ref(), "w.pem".as_ref(), elsewhere.path().join("missing").as_path(), &pipe] {
         fs::remove_file(&key).unwrap();
         std::os::unix::fs::symlink(target, &key).unwrap();
-        run(folder.path(), "renew w").fails(1, &["cannot replace ", "w.key", "a regular file of its own"]);
+        run(folder.path(), "renew w").fails(1, &["cannot replace ", "w.key", "a separate regular file"]);
         assert!(key.is_symlink());
     }
     assert_eq!(([read("ca.pem"), read("ca.key")], read("w.pem")), (ca, after[0].clone()));
@@ -150,7 +150,7 @@ fn a_certificate_is_renewed_with_its_names_and_a_new_key() {
 }
 
 #[test]
-fn the_printed_keys_of_a_link_are_valid() {
+fn the_printed_configuration_of_a_link_is_valid() {
     let folder = issued(&[]);
     let end = run(folder.path(), "issue bridge");
     let keys: Vec<_> =
@@ -168,7 +168,7 @@ fn the_printed_keys_of_a_link_are_valid() {
 }
 
 #[test]
-fn wrong_input_is_named() {
+fn invalid_names_and_files_are_reported() {
     let folder = issued(&[]);
     for name in ["../a", "a/b", ".a", "a b"] {
         let end = Program::with(["certs", "issue", name, "--dir", folder.path().to_str().unwrap()]).end();
@@ -189,7 +189,7 @@ fn wrong_input_is_named() {
 #[test]
 fn openssl_accepts_the_certificates() {
     if Command::new("openssl").arg("version").output().is_err() {
-        skip("there is no openssl: it does not verify the certificates");
+        skip("openssl is not installed: the certificates are not verified");
         return;
     }
     let folder = issued(&["worker-1.example"]);

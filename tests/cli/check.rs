@@ -44,7 +44,7 @@ fn fixture(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name).display().to_string()
 }
 
-/// A link to nodes, and a link to agents with these keys, which begin in line 7.
+/// A link to nodes, and a link to agents with the configuration lines `agents`, which begin in line 7.
 fn links(agents: &str) -> String {
     format!(
         "[link.nodes]\nfaces = \"nodes\"\nlisten = \"127.0.0.1:0\"\ntls = \"off\"\n[link.agents]\nfaces = \"agents\"\n{agents}\n"
@@ -155,7 +155,7 @@ fn syntax_errors_have_a_column() {
 }
 
 #[test]
-fn credentials_are_tested() {
+fn faults_in_credentials_are_reported_with_their_lines() {
     let folder = Folder::new();
     let with = |certificate: &str, key: &str, more: &str| {
         let [ca, certificate, key] = ["ca.pem", certificate, key].map(fixture);
@@ -215,13 +215,13 @@ fn credentials_are_tested() {
     let expired = with("expired.pem", "expired.key", "");
     assert_eq!(expired.code, Some(0), "{expired:?}");
     expired.has_said(&["bridge.toml:9: link.agents.certificate: ", "expired"]);
-    // The warning is reported, and not logged as well.
+    // The warning is printed only once, and not also as a log line.
     assert!(!expired.stderr.contains("WARN"), "{expired:?}");
     assert_eq!(expired.stderr.matches("expired.pem").count(), 1, "{expired:?}");
 }
 
 #[test]
-fn tls_that_requires_openssl_is_valid_only_with_it() {
+fn tls_settings_that_require_openssl_are_valid_only_in_a_build_with_openssl() {
     let folder = Folder::new();
     let anonymous = folder.check(&links("connect = \"127.0.0.1:2151\"\ntls = \"anonymous\""));
     let files = Files::issue(&ephemeral_authority().unwrap(), "bridge");
@@ -245,7 +245,7 @@ fn tls_that_requires_openssl_is_valid_only_with_it() {
 }
 
 #[test]
-fn names_are_resolved() {
+fn a_host_name_that_cannot_be_resolved_is_an_error() {
     // RFC 6761 reserves this name, so it never resolves.
     let end =
         Folder::new().check(&links("connect = [\"127.0.0.1:2151\", \"zeek.invalid:2151\"]\ntls = \"off\""));
@@ -285,7 +285,7 @@ fn a_port_in_use_causes_a_warning_and_no_connection() {
 }
 
 #[test]
-fn the_path_of_the_status_socket_is_tested() {
+fn unusable_paths_of_the_status_socket_are_reported() {
     let folder = Folder::new();
     let check = |status: &str| {
         folder.check(&format!("[bridge]\nmetrics = \"off\"\nstatus = \"{status}\"\n{}", links(PLAIN)))
@@ -338,7 +338,7 @@ fn a_relative_status_socket_is_resolved_against_the_current_directory() {
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
 }
 
-/// The status of a bridge may contain text of peers.
+/// The status of a bridge may contain text from peers.
 #[test]
 fn the_status_as_json_has_no_control_characters() {
     let folder = Folder::new();
@@ -351,7 +351,7 @@ fn the_status_as_json_has_no_control_characters() {
     let serving = std::thread::spawn(move || {
         listener.accept().unwrap().0.write_all(status.as_bytes()).unwrap();
     });
-    let end = Program::run(&format!("status --json --socket {}", socket.display()), "");
+    let end = Program::run(&format!("status --format json --socket {}", socket.display()), "");
     serving.join().unwrap();
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
     assert!(end.stdout[0].contains(r"w\u009b2J\u202ex"), "{end:?}");
@@ -359,7 +359,7 @@ fn the_status_as_json_has_no_control_characters() {
 }
 
 #[test]
-fn an_unreadable_file_is_a_failure_and_a_missing_argument_wrong_usage() {
+fn an_unreadable_file_is_exit_code_1_and_a_missing_argument_exit_code_2() {
     let folder = Folder::new();
     let missing = folder.path("missing.toml");
     check(&missing).fails(1, &["missing.toml: cannot read the file: No such file", "check its name"]);
@@ -371,7 +371,7 @@ fn an_unreadable_file_is_a_failure_and_a_missing_argument_wrong_usage() {
 }
 
 #[test]
-fn a_topic_that_can_return_causes_a_warning_with_its_path() {
+fn a_topic_whose_messages_can_return_causes_a_warning_with_the_path() {
     let folder = Folder::new();
     let config = |x_and_y: &str| {
         let link = |name: &str, lines: &str| {

@@ -47,9 +47,9 @@ fn decoded_values_do_not_affect_a_terminal() {
     assert_eq!(end.json()[0]["data"], text);
 }
 
-/// A different program on the same terminal may have set the mode.
+/// A different program on the same terminal may have set its non-blocking mode.
 #[test]
-fn a_full_stdout_in_non_blocking_mode_blocks() {
+fn no_output_is_lost_if_stdout_is_full_and_in_non_blocking_mode() {
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
     // The pipe is full before the first line.
@@ -203,7 +203,7 @@ fn a_truncated_stream_is_reported_with_its_offset() {
     assert_eq!((garbled.code, garbled.stdout.len()), (Some(1), frames.len() + 1));
     garbled.has_said(&["TLS"]);
 
-    // Frames after one that cannot be decoded are decoded.
+    // If a frame cannot be decoded, the frames after it are still decoded.
     let odd = [&b"\0\0\0\x01\x63"[..], whole].concat();
     let odd = Program::run("decode --stream -", odd);
     assert_eq!((odd.code, odd.stdout.len()), (Some(1), frames.len() + 1));
@@ -253,7 +253,7 @@ fn a_full_disk_is_an_error() {
 }
 
 #[test]
-fn invalid_usage_is_exit_code_2_and_help_refers_to_the_manual_pages() {
+fn invalid_usage_ends_with_exit_code_2_and_help_refers_to_the_manual_pages() {
     for (args, message) in [
         ("", "Usage"),
         ("nonsense", "nonsense"),
@@ -285,7 +285,7 @@ fn invalid_usage_is_exit_code_2_and_help_refers_to_the_manual_pages() {
 }
 
 #[test]
-fn the_log_is_on_stderr_and_follows_rust_log() {
+fn an_invalid_filter_in_rust_log_is_a_usage_error() {
     let mut wrong = command(["decode", "--value"]);
     wrong.env("RUST_LOG", "a=b=c").stdin(Stdio::null());
     Program::spawn(wrong).end().fails(2, &["RUST_LOG"]);

@@ -37,7 +37,7 @@ fn assert_frames(found: &[Json], fixture: &str) {
     }
 }
 
-/// One direction of a segment.
+/// A TCP segment and its sender.
 struct Sent {
     from: Side,
     tcp: TcpHeader,
@@ -235,7 +235,7 @@ fn captures_of_tcpdump_are_read() {
         let text = decoded.stdout.join("\n");
         assert!(text.contains("Management::Node::API::node_dispatch_response"), "{text}");
 
-        let objects = Program::run(&format!("decode --summary --json {}", capture(file)), "");
+        let objects = Program::run(&format!("decode --summary --format json {}", capture(file)), "");
         assert_eq!((objects.code, objects.stdout.len()), (Some(0), 1));
         let object = &objects.json()[0];
         let sent = |side: &str, event: &str| {
@@ -269,11 +269,11 @@ fn other_protocols_are_reported_with_a_hint() {
         for word in words {
             assert!(line["note"].as_str().unwrap().contains(word), "{line}");
         }
-        decoded.has_said(&["nothing of Broker's protocol"]);
+        decoded.has_said(&["no connection with Broker's protocol"]);
     }
 }
 
-/// Returns a pcapng file of one section with one interface of raw IP, in which each packet is in a Packet Block.
+/// Returns a pcapng file with one section and one interface (raw IP). Each packet is in a Packet Block.
 fn packet_blocks(packets: &[(u64, Vec<u8>)], big_endian: bool) -> Vec<u8> {
     let u16 = |number: u16| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
     let u32 = |number: u32| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
@@ -307,7 +307,7 @@ fn packet_blocks_of_old_pcapng_files_are_read() {
             "{decoded:?}"
         );
     }
-    // A captured length beyond the block.
+    // A captured length that exceeds the block.
     let mut damaged = packet_blocks(&packets[..1], false);
     let at = damaged.len() - 4 - packets[0].1.len().next_multiple_of(4) - 8;
     damaged[at..at + 4].copy_from_slice(&1_000_000u32.to_le_bytes());
@@ -349,7 +349,7 @@ fn packets_that_are_not_read_are_counted_by_their_encapsulation() {
 }
 
 #[test]
-fn ports_select_connections() {
+fn the_option_port_selects_connections() {
     let both = [segments("plain-peering", 9), segments("plain-peering", 1000)];
     let mut packets = Vec::new();
     for (number, segments) in both.into_iter().enumerate() {
@@ -378,7 +378,7 @@ fn truncated_and_damaged_files_are_read_up_to_the_fault() {
     let whole = captured("plain-peering", 101, |sent| raw(sent, false));
     let cut = Program::run("decode -", &whole[..whole.len() - 45]);
     assert_eq!(cut.code, Some(1));
-    cut.has_said(&["ends inside a packet", "everything before was read"]);
+    cut.has_said(&["ends inside a packet", "everything before this packet was read"]);
     assert_frames(&cut.json(), "plain-peering");
 
     let ng = fs::read(capture("dispatch-ipv6.pcapng")).unwrap();
@@ -448,7 +448,7 @@ fn all_recordings_in_a_folder_are_read() {
     let found = decoded.json();
     let of = |name: &str| found.iter().filter(|line| line["connection"] == name).count();
     assert_eq!((of("aborted"), of("plain-peering")), (2, all.len() + 1));
-    let sums = Program::run(&format!("decode --summary --json {}", folder.path().display()), "");
+    let sums = Program::run(&format!("decode --summary --format json {}", folder.path().display()), "");
     assert_eq!(sums.json()[0]["connector"]["frames"], 1, "{sums:?}");
 
     fs::write(&index, "{\"from\": \"nobody\", \"t_us\": 0, \"offset\": 0}\n").unwrap();
@@ -467,7 +467,7 @@ fn a_capture_is_read_while_it_is_written() {
     stdin.write_all(&whole[..whole.len() - 1]).unwrap();
     stdin.flush().unwrap();
     let count = 1 + lines("plain-peering").len();
-    let (lines, mut printed) = within("the lines about what was written so far", move || {
+    let (lines, mut printed) = within("the lines about the bytes written so far", move || {
         let lines: Vec<String> = printed.by_ref().take(count).map(Result::unwrap).collect();
         (lines, printed)
     });

@@ -27,7 +27,7 @@ fn a_signal_ends_a_node_whose_values_do_not_arrive() {
 }
 
 #[test]
-fn the_name_of_a_file_cannot_steer_the_terminal() {
+fn the_name_of_a_file_cannot_control_the_terminal() {
     for command in ["decode", "check"] {
         let end = Program::with([command, "no\u{1b}[2J\n\u{202e}file"]).end();
         end.fails(1, &[r"no\u{1b}[2J\n\u{202e}file"]);

@@ -136,7 +136,7 @@ fn server(bytes: &'static [u8]) -> String {
 }
 
 #[test]
-fn another_protocol_is_exit_code_6_and_a_closed_handshake_is_4() {
+fn another_protocol_ends_with_exit_code_6_and_a_closed_handshake_with_exit_code_4() {
     let run = |address: &str| Program::run(&format!("tap --topic x --tls off --connect {address}"), "");
     run(&server(b"HTTP/1.1 400 Bad Request\r\n\r\n")).fails(6, &["HTTP"]);
     run(&server(b"SSH-2.0-OpenSSH_9.9\r\n")).fails(6, &["SSH"]);
@@ -169,7 +169,7 @@ fn a_certificate_of_another_authority_is_refused() {
 }
 
 #[test]
-fn timeouts_are_exit_code_5() {
+fn timeouts_end_with_exit_code_5() {
     let mut tap = Program::start("tap --topic /other --tls off --listen 127.0.0.1:0");
     let address = tap.address();
     let end = Program::run(

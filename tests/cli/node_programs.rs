@@ -36,7 +36,7 @@ impl Answering {
         answer(&program.line())
     }
 
-    /// Starts to send a request.
+    /// Starts a program that sends a request and prints the response.
     fn asking(&self, request: &[&str]) -> Program {
         let args = ["dispatch", "--tls", "off", "--connect", &self.address, "--"];
         Program::with(args.iter().chain(request))
@@ -76,7 +76,7 @@ fn a_node_in_shell_answers() {
 fn a_node_in_python_answers() {
     let python = ["-c", "import sys; sys.exit(sys.version_info < (3, 10))"];
     if !Command::new("python3").args(python).status().is_ok_and(|status| status.success()) {
-        skip("no python3 of version 3.10 or later");
+        skip("python3 3.10 or later is not installed");
         return;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/node.py");
@@ -153,7 +153,7 @@ fn a_process_left_running_does_not_delay_the_response() {
 }
 
 #[test]
-fn failures_are_logged_at_most_once_a_second_and_those_that_the_program_reports_are_not() {
+fn failures_are_logged_at_most_once_a_second_and_reported_errors_are_not_logged() {
     let node = Answering::shell("", r#"[ "$1" = no ] || exit 3; echo 'it is so' >&2; exit 1"#);
     let start = std::time::Instant::now();
     let long = "x".repeat(50_000);
@@ -178,7 +178,7 @@ fn too_much_output_is_a_failure() {
 }
 
 #[test]
-fn programs_beyond_the_limit_wait() {
+fn requests_wait_if_the_limit_of_running_programs_is_reached() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();

@@ -18,7 +18,7 @@ fn packaged(name: &str) -> String {
 fn the_example_configuration_has_no_errors_and_no_warnings() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bridge.toml");
-    // Whether the status socket's directory exists depends on the machine.
+    // Use a different status socket, because its directory may not exist on this machine.
     let socket = format!("status = \"{}\"", folder.path().join("status.sock").display());
     let config = packaged("bridge.toml").replace("#status = \"/run/zeek-bridge/status.sock\"", &socket);
     assert!(config.contains(&socket));
@@ -89,7 +89,7 @@ fn systemd_accepts_the_unit() {
     let path = folder.path().join("zeek-bridge.service");
     fs::write(&path, Program::run("run --print-unit", "").stdout.join("\n")).unwrap();
     if std::process::Command::new("systemd-analyze").arg("--version").output().is_err() {
-        skip("there is no systemd-analyze: the unit file is not verified");
+        skip("systemd-analyze is not installed: the unit file is not verified");
         return;
     }
     let end = Running::spawn(command_of("systemd-analyze", ["verify", "--man=no"]).arg(&path)).output();

@@ -34,7 +34,7 @@ impl Broker {
         Broker { statuses: endpoint.status(), endpoint, subscriber, address }
     }
 
-    /// Probes it, with text and with JSON as the output.
+    /// Probes the endpoint twice, with text and with JSON as the output.
     async fn probe(&self, options: &str) -> (End, Json) {
         let args = format!("probe {} {options}", self.address);
         tokio::task::spawn_blocking(move || probe(&args)).await.unwrap()
@@ -50,7 +50,7 @@ impl Broker {
                     error: ConnectError::Peering(PeeringError::Refused { description, .. }),
                     ..
                 } => {
-                    assert_eq!(description, "a probe: no peering is intended");
+                    assert_eq!(description, "this is only a probe");
                     seen += 1;
                 }
                 Status::HandshakeFailed { .. } => {}
@@ -66,9 +66,9 @@ impl Broker {
     }
 }
 
-/// Probes with text and with JSON as the output. Both have the same exit code.
+/// Runs a probe twice, with text and with JSON as the output, and asserts that the exit codes are equal.
 fn probe(args: &str) -> (End, Json) {
-    let (words, json) = (Program::run(args, ""), Program::run(&format!("{args} --json"), ""));
+    let (words, json) = (Program::run(args, ""), Program::run(&format!("{args} --format json"), ""));
     assert_eq!(words.code, json.code, "{words:?} {json:?}");
     assert_eq!(json.stdout.len(), 1, "{json:?}");
     let summary = json.json()[0]["summary"].clone();
@@ -82,7 +82,7 @@ fn broker_json(id: EndpointId) -> Json {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plain_endpoint_is_identified_for_every_order_of_ids_and_not_peered_with() {
+async fn a_plain_endpoint_is_identified_for_every_order_of_ids_without_a_peering() {
     // The ids are smaller than the id of any probe, larger than the id of any probe, and random.
     let mut smallest = [0; 16];
     smallest[15] = 1;
@@ -91,14 +91,14 @@ async fn a_plain_endpoint_is_identified_for_every_order_of_ids_and_not_peered_wi
         let (end, json) = broker.probe("").await;
         let (address, id) = (&broker.address, broker.endpoint.id());
         assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""));
-        // The option of the other commands.
+        // The address can also be set with `-c`, as in other commands.
         assert_eq!(Program::run(&format!("probe -c {address}"), "").stdout, end.stdout);
         let expected = [
             format!("{address}: a Broker without TLS"),
             format!("  endpoint id  {id}"),
             "  versions     1".to_owned(),
             "  filter       '/a b' zeek/x".to_owned(),
-            "  Zeek there   redef Broker::disable_ssl = T;".to_owned(),
+            "  Zeek options redef Broker::disable_ssl = T;".to_owned(),
             format!("  connect with zeek-bridge tap -c {address} --tls off"),
         ];
         assert_eq!(end.stdout, expected);
@@ -114,7 +114,7 @@ async fn a_plain_endpoint_is_identified_for_every_order_of_ids_and_not_peered_wi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mutual_tls_shows_its_certificate_and_with_ours_the_broker() {
+async fn a_probe_of_mutual_tls_describes_the_certificate_and_with_credentials_also_the_endpoint() {
     let authority = ephemeral_authority().unwrap();
     let broker = Broker::start(None, Tls::Mutual(authority.issue("zeek.example").unwrap())).await;
     let ca = "CN=zeek-bridge ephemeral CA";
@@ -154,7 +154,7 @@ async fn mutual_tls_shows_its_certificate_and_with_ours_the_broker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_1_certificate_is_noted() {
+async fn a_version_1_certificate_is_reported_in_a_note() {
     let fixture = |name| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name);
     let note = |json: &Json| json["notes"][0].as_str().unwrap().to_owned();
     if OPENSSL {
@@ -182,7 +182,7 @@ async fn a_version_1_certificate_is_noted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn anonymous_tls_is_detected_without_openssl_and_probed_with_it() {
+async fn anonymous_tls_is_detected_without_openssl_and_probed_with_openssl() {
     if OPENSSL {
         let broker = Broker::start(None, Tls::anonymous().unwrap()).await;
         let (end, json) = broker.probe("").await;
@@ -195,7 +195,7 @@ async fn anonymous_tls_is_detected_without_openssl_and_probed_with_it() {
         broker.assert_no_peering(2).await;
         return;
     }
-    // The server accepts only the anonymous cipher suite, as a Zeek without TLS settings does.
+    // The server accepts only the anonymous cipher suite, as a Zeek process without TLS settings does.
     let address = serve(|mut stream| {
         let hello = read_some(&mut stream);
         let mut server_hello = b"\x16\x03\x03\x00\x2a\x02\x00\x00\x26\x03\x03".to_vec();
@@ -214,7 +214,7 @@ async fn anonymous_tls_is_detected_without_openssl_and_probed_with_it() {
 /// A server that selects the cipher suite, and then sends nothing.
 #[cfg(feature = "openssl")]
 #[test]
-fn anonymous_tls_without_a_broker_in_it_is_not_reached_by_any_options() {
+fn no_options_are_suggested_for_anonymous_tls_without_a_broker_endpoint() {
     let address = serve(|mut stream| {
         if read_some(&mut stream).starts_with(b"\x16") {
             let mut server_hello = b"\x16\x03\x03\x00\x2a\x02\x00\x00\x26\x03\x03".to_vec();
@@ -223,14 +223,14 @@ fn anonymous_tls_without_a_broker_in_it_is_not_reached_by_any_options() {
             let _ = stream.write_all(&server_hello);
         }
     });
-    let end = Program::run(&format!("probe {address} --json"), "");
+    let end = Program::run(&format!("probe {address} --format json"), "");
     assert_ne!(end.code, Some(0), "{end:?}");
     let json = &end.json()[0];
     assert_eq!((&json["found"], &json["options"]), (&json!("anonymous"), &Json::Null), "{json}");
 }
 
 #[test]
-fn nothing_is_exit_code_3() {
+fn an_unreachable_address_ends_with_exit_code_3() {
     // The port is reserved while it is bound here, and has no listener.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -246,7 +246,7 @@ fn nothing_is_exit_code_3() {
     }
 }
 
-/// Calls this for each connection, in a thread. Returns the address.
+/// Starts a listener that calls `serve` in a new thread for each connection. Returns its address.
 fn serve(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -306,7 +306,7 @@ fn tls_server(
 }
 
 #[test]
-fn other_protocols_are_named_by_their_first_bytes() {
+fn other_protocols_are_identified_by_their_first_bytes() {
     let answers = |words: &'static [u8]| {
         serve(move |mut stream| {
             stream.write_all(words).unwrap();
@@ -353,7 +353,7 @@ fn other_protocols_are_named_by_their_first_bytes() {
             }),
             6,
             "tls",
-            "TLS that is not that of a Broker endpoint: it refuses each connection with the alert protocol_version",
+            "a TLS service that is not a Broker endpoint: it refuses each connection with the alert protocol_version",
         ),
         (
             tls_server(
@@ -389,8 +389,8 @@ fn other_protocols_are_named_by_their_first_bytes() {
     }
 }
 
-/// The signature that libzmq sends on each new connection. It sends the rest after it has received the signature of the
-/// peer.
+/// The signature that libzmq sends on each new connection. libzmq sends the rest of its greeting after it has received the
+/// signature of the peer.
 const ZMTP: &[u8] = b"\xff\0\0\0\0\0\0\0\x01\x7f";
 
 fn zeromq() -> String {
@@ -401,7 +401,7 @@ fn zeromq() -> String {
 }
 
 #[test]
-fn zeromq_is_named_with_what_to_do() {
+fn zeromq_is_identified_and_hints_are_printed() {
     let (end, json) = probe(&format!("probe {}", zeromq()));
     assert_eq!((end.code, end.stderr.as_str()), (Some(6), ""));
     let summary = "no Broker: ZeroMQ, likely the cluster back end of Zeek 8.1 or later";
@@ -418,7 +418,7 @@ fn zeromq_is_named_with_what_to_do() {
 }
 
 #[test]
-fn an_echo_server_is_no_broker() {
+fn an_echo_server_is_not_reported_as_a_broker_endpoint() {
     let echo = || {
         serve(|stream| {
             let mut to = stream.try_clone().unwrap();
@@ -449,7 +449,7 @@ fn a_silent_server_does_not_block_the_probe() {
             }
         }
     });
-    // Broker's hello contains no line break. The hello of TLS may contain one.
+    // Broker's hello contains no line break. A TLS ClientHello may contain one.
     let (end, json) = probe(&format!("probe {web} --wait 0.2"));
     assert_eq!(
         (end.code, &json["summary"]),
@@ -459,7 +459,7 @@ fn a_silent_server_does_not_block_the_probe() {
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2() {
+fn wrong_usage_ends_with_exit_code_2() {
     let run = |args: &str| Program::run(args, "");
     run("probe").fails(2, &["HOST:PORT"]);
     run("probe localhost").fails(2, &["no port"]);
@@ -473,11 +473,11 @@ fn wrong_usage_is_exit_code_2() {
 
 /// The ids of probes differ, so that an endpoint does not regard them as the same peer.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_probes_at_once_all_see_it() {
+async fn concurrent_probes_all_identify_the_endpoint() {
     let broker = Broker::start(None, Tls::Off).await;
     let probes: Vec<_> = (0..8)
         .map(|_| {
-            let args = format!("probe {} --json", broker.address);
+            let args = format!("probe {} --format json", broker.address);
             tokio::task::spawn_blocking(move || Program::run(&args, ""))
         })
         .collect();

@@ -171,7 +171,7 @@ async fn messages_are_reported_as_unconfirmed_after_a_lost_connection() {
     let mut subscriber = endpoint.subscribe([Topic::from_static("/t")]).await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // A proxy to the endpoint whose connections can be cut.
+    // A proxy in front of the endpoint. The test can close the proxied connection.
     let there = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
     let (cut, to_cut) = std::sync::mpsc::channel::<()>();
     // If set, the proxy forwards nothing to the publisher, so that the publisher cannot know whether its message was
@@ -235,9 +235,9 @@ async fn a_lost_peering_is_reported_as_the_cause_with_the_lines_that_were_not_pu
 }
 
 /// If no line was published before the peering was lost, no line can be lost. So the exit code is that of the last
-/// attempt.
+/// connection attempt.
 #[test]
-fn a_peering_that_is_lost_before_the_first_message_is_exit_code_3() {
+fn a_peering_lost_before_the_first_message_ends_with_exit_code_3() {
     let mut tap = Program::start("tap --topic /other --tls off --listen 127.0.0.1:0");
     let address = tap.address();
     let mut publish = Program::start(&format!("{PUBLISH} {address} --wait 3 --retry 0.1 -v"));
@@ -250,7 +250,7 @@ fn a_peering_that_is_lost_before_the_first_message_is_exit_code_3() {
 }
 
 #[test]
-fn an_interrupted_publish_reports_its_last_line() {
+fn an_interrupted_publish_reports_the_last_published_line() {
     let mut tap = Program::start("tap --topic /t --tls off --listen 127.0.0.1:0 --count 1");
     let mut publish = Program::start(&format!("{PUBLISH} {}", tap.address()));
     publish.give("\n{\"event\":\"e\"}");
@@ -260,7 +260,7 @@ fn an_interrupted_publish_reports_its_last_line() {
 }
 
 #[test]
-fn a_publish_without_a_subscriber_reports_what_the_peer_subscribes_to() {
+fn a_publish_without_a_subscriber_reports_the_topics_of_the_peer() {
     let mut tap = Program::start("tap --topic /other --tls off --listen 127.0.0.1:0");
     let mut publish = Program::start(&format!("{PUBLISH} {} ping", tap.address()));
     publish.says("waiting for a subscriber to /t; the peer subscribes to: /other");

@@ -118,7 +118,7 @@ fn a_dispatch_is_recorded_and_a_capture_of_it_has_the_same_frames() {
     assert_eq!(lines, frames);
     let (_, captured) = decoded(capture(&folder, &frames).path(), 0);
     assert_eq!(captured, frames);
-    // Only the owner can read it.
+    // Only the owner can read the recording.
     assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     let meta = meta(&folder);
     assert_eq!((&meta["complete"], &meta["redacted"]), (&json!(true), &json!(false)));
@@ -133,7 +133,7 @@ fn a_dispatch_is_recorded_and_a_capture_of_it_has_the_same_frames() {
 }
 
 #[test]
-fn each_side_has_its_own_tls() {
+fn each_side_of_a_recorder_has_its_own_tls_options() {
     let [there, here] = [(); 2].map(|()| ephemeral_authority().unwrap());
     let node_files = Files::issue(&there, "worker-01");
     let [to_node, to_agent] = [Files::issue(&there, "recorder"), Files::issue(&here, "recorder")];
@@ -256,7 +256,7 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
     let lines = || fs::read(folder.join("frames.jsonl")).unwrap();
     let deadline = std::time::Instant::now() + LIMIT;
     while lines().is_empty() {
-        assert!(std::time::Instant::now() < deadline, "no line is written");
+        assert!(std::time::Instant::now() < deadline, "no line was written in time");
         std::thread::yield_now();
     }
     // Decode the recording while it is being written.
@@ -269,7 +269,7 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
     recorder.program.kill();
     assert_eq!(decoded(&folder, 0), (about, frames.clone()));
     assert_eq!(files(&folder)[0].len(), 16);
-    // A line that was written partially.
+    // Simulate a line that was written only partially.
     let whole = lines();
     for length in [1, whole.len() / 2, whole.len() - 1] {
         fs::write(folder.join("frames.jsonl"), &whole[..length]).unwrap();
@@ -395,7 +395,7 @@ fn a_long_connection_is_split_and_the_oldest_recordings_are_removed() {
     let there = folders.iter().filter(|folder| folder.is_dir()).collect::<Vec<_>>();
     for folder in &there {
         let size = files(folder).iter().map(Vec::len).sum::<usize>();
-        // The size is checked every 4 KiB; the lines are about five times as long here.
+        // The size is checked every 4 KiB of traffic. In this test, the lines are about five times as long as the traffic.
         assert!(size < 8 * 1024 + 32 * 1024, "{size}");
     }
     assert_eq!(there, folders[folders.len() - 3..].iter().collect::<Vec<_>>());

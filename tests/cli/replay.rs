@@ -102,7 +102,7 @@ fn a_different_value_is_reported_with_its_path() {
         assert!(end.stdout[0].contains(words), "{words}: {end:?}");
     }
     assert!(end.stdout[1].ends_with("1 difference"), "{end:?}");
-    let end = run("--json");
+    let end = run("--format json");
     let string = |text: &str| json!({"@data-type": "string", "data": text});
     let mut found = end.json();
     assert!(found[0]["frame"].take().is_u64());
@@ -179,7 +179,7 @@ fn recorded_messages_reach_a_new_tap_and_different_messages_are_reported() {
 }
 
 #[test]
-fn a_missing_answer_is_exit_code_5() {
+fn a_missing_answer_ends_with_exit_code_5() {
     let (_recorder, folder) = recorded_dispatch("--tls off");
     // A tap receives requests and answers none.
     let mut tap = Program::start("tap --tls off --topic zeek/management/node --listen 127.0.0.1:0");
@@ -289,14 +289,14 @@ fn a_redacted_recording_can_be_replayed() {
 }
 
 #[test]
-fn at_recorded_speed_no_frame_is_sent_before_its_time() {
+fn at_recorded_speed_no_frame_is_sent_before_its_recorded_time() {
     let folder = fixture("ping-pong-2.6.0");
     let frames = fs::read_to_string(folder.join("frames.jsonl")).unwrap();
     let times =
         frames.lines().map(|line| serde_json::from_str::<Json>(line).unwrap()["t_us"].as_u64().unwrap());
     let start = Instant::now();
     with_itself(&folder, "--speed recorded");
-    // The last frame is the answer to a BYE, whose time is not that of the recording.
+    // The last frame answers a BYE, and this BYE is not sent at its recorded time.
     let times: Vec<u64> = times.collect();
     assert!(start.elapsed() >= Duration::from_micros(times[times.len() - 3]), "{times:?}");
 }

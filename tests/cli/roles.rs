@@ -124,7 +124,7 @@ fn a_missing_node_is_reported_with_exit_code_5() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_without_response_is_exit_code_5_and_other_answers_are_printed() {
+async fn a_missing_response_causes_exit_code_5_and_other_answers_are_printed() {
     let endpoint = Endpoint::new().unwrap();
     let silent =
         |_: String, _: Vec<String>| std::future::pending::<Result<Option<JsonText>, DispatchError>>();
@@ -140,7 +140,7 @@ async fn a_node_without_response_is_exit_code_5_and_other_answers_are_printed() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_name_of_a_node_cannot_steer_the_terminal() {
+async fn the_name_of_a_node_cannot_control_the_terminal() {
     let endpoint = Endpoint::new().unwrap();
     let silent =
         |_: String, _: Vec<String>| std::future::pending::<Result<Option<JsonText>, DispatchError>>();
@@ -215,7 +215,7 @@ async fn a_signal_at_the_end_of_the_handshake_is_followed_by_bye() {
 /// timeout(1) signals its child, and then its process group, which contains the child.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_of_a_signal_does_not_interrupt_the_graceful_end() {
+async fn a_copy_of_a_signal_does_not_interrupt_the_graceful_shutdown() {
     let endpoint = Endpoint::new().unwrap();
     let mut status = endpoint.status();
     let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr().to_string();
@@ -243,7 +243,7 @@ fn signal_is_pending(pid: u32, signal: rustix::process::Signal) -> bool {
 }
 
 #[test]
-fn the_delay_before_reconnecting_is_an_option() {
+fn the_option_retry_sets_the_delay_before_reconnecting() {
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
@@ -255,7 +255,7 @@ fn the_delay_before_reconnecting_is_an_option() {
         let mut node = Program::start(&format!("node --name n --tls off --connect {address} {options}"));
         for _ in 0..tries {
             let line = node.says("next try in ");
-            // The fields of the line follow.
+            // The fields of the log line follow this text.
             let (wait, _) = line.rsplit_once("next try in ").unwrap().1.split_once(" s").unwrap();
             assert!((least..=most).contains(&wait.parse().unwrap()), "{options}: {line}");
         }
@@ -356,7 +356,7 @@ fn the_demo_needs_no_files_and_all_answers_agree() {
 }
 
 #[test]
-fn the_demo_for_people_has_a_line_for_each_event_and_a_table_of_the_comparisons() {
+fn the_text_of_the_demo_has_a_line_for_each_event_and_a_table_of_the_comparisons() {
     let end = Program::run("demo --format text", "");
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), "all 36 answers are those of Zeek 8.0.9"));
     let count = |part: &str| end.stdout.iter().filter(|line| line.contains(part)).count();
@@ -393,7 +393,7 @@ fn two_nodes_with_the_same_name_count_once() {
 }
 
 #[test]
-fn a_node_name_has_no_control_characters() {
+fn a_node_name_with_control_characters_is_rejected() {
     for name in ["", "a\n\u{1b}[31m", "a\u{7f}"] {
         let node = Program::with(["node", "--name", name, "--tls", "off", "--connect", "a:1"]);
         node.end().fails(2, &["--name", "control characters", "worker-01"]);

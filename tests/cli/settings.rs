@@ -53,7 +53,7 @@ fn published(end: &End, tap: Program) {
 }
 
 #[test]
-fn variables_set_what_the_command_line_leaves_open() {
+fn variables_set_options_that_the_command_line_does_not_set() {
     let (listener, address) = tap("--count 1");
     let variables = [("ZEEK_BRIDGE_CONNECT", &*address), ("ZEEK_BRIDGE_TLS", "off")];
     let end = with(&variables, "publish -t /t -v");
@@ -65,7 +65,7 @@ fn variables_set_what_the_command_line_leaves_open() {
     published(&with(&wrong, &format!("publish -t /t -c {address} --tls off")), listener);
     let end = with(&wrong, "tap -l 127.0.0.1:0 --tls off --timeout 100ms");
     assert_eq!(end.code, Some(0), "a listener ignores addresses to connect to: {end:?}");
-    // An empty variable is not set.
+    // An empty variable counts as not set.
     let empty = [("ZEEK_BRIDGE_CONNECT", ""), ("ZEEK_BRIDGE_TLS", ""), ("ZEEK_BRIDGE_PROFILE", "")];
     with(&empty, "tap --tls off")
         .fails(2, &["no address is set", "--connect", "--listen", "ZEEK_BRIDGE_CONNECT"]);
@@ -155,6 +155,19 @@ fn a_probe_presents_the_certificates_of_a_profile() {
 }
 
 #[test]
+fn a_probe_with_only_a_tls_library_reports_the_certificates_that_it_would_not_use() {
+    let (config, _files) = with_certificates(&format!("[profile.prod]\n{FILES}"));
+    let shown = config.file().display().to_string();
+    let unused = format!("the TLS options of profile prod in {shown} are not used, because the command line");
+    config
+        .with(&[], "probe 127.0.0.1:1 --profile prod --tls-backend rustls")
+        .fails(2, &["--tls-backend alone", &unused]);
+    // Without other sources, there are no certificates to miss. Nothing listens at port 1.
+    let end = config.with(&[], "probe 127.0.0.1:1 --tls-backend rustls");
+    assert_eq!(end.code, Some(3), "{end:?}");
+}
+
+#[test]
 fn tls_options_of_two_sources_are_never_combined() {
     let (config, _files) =
         with_certificates(&format!("[profile.default]\nconnect = \"127.0.0.1:1\"\n{FILES}"));
@@ -167,7 +180,7 @@ fn tls_options_of_two_sources_are_never_combined() {
     let stronger = format!("replace the stronger ones of profile default in {shown}");
     assert_eq!(end.code, Some(3), "{end:?}");
     end.has_said(&["WARN", &stronger, "unset"]);
-    // The command line is explicit.
+    // If the command line sets weaker options, there is no warning.
     let end = config.with(&[], "tap --tls off");
     assert!(end.code == Some(3) && !end.stderr.contains("WARN"), "{end:?}");
 }
@@ -222,7 +235,7 @@ fn an_invalid_profile_is_reported_with_file_line_and_fix() {
         ),
         (good, "--profile prd", &["no profile prd", "did you mean prod?", "prod, test"]),
         (good, "--profile staging", &["no profile staging", "use one of: prod, test"]),
-        ("", "--profile x", &["it has no profiles", "[profile.NAME]"]),
+        ("", "--profile x", &["has no profile x", "[profile.x]"]),
         (
             "[profile.p]\ntls = \"off\"\ncafile = \"a\"\n",
             "--profile p -c a:1",
@@ -261,7 +274,7 @@ fn the_profiles_in_the_guide_are_valid() {
 }
 
 #[test]
-fn auto_finds_the_tls_of_a_peer_without_certificates() {
+fn tls_auto_detects_the_tls_mode_but_never_uses_certificates() {
     let mut modes = vec![("off", "no TLS")];
     if OPENSSL {
         modes.push(("anonymous", "anonymous TLS"));
@@ -310,7 +323,7 @@ fn auto_finds_the_tls_of_a_peer_without_certificates() {
 }
 
 #[test]
-fn with_follow_auto_waits_for_a_peer_and_signals_end_it() {
+fn tls_auto_with_follow_waits_for_a_peer_until_a_signal() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for command in ["node --name n", "tap --follow"] {
         let mut waiting = Program::start(&format!("{command} -c {free} --tls auto --retry 50ms"));
@@ -328,7 +341,7 @@ fn with_follow_auto_waits_for_a_peer_and_signals_end_it() {
 }
 
 #[test]
-fn a_tap_without_topics_receives_all() {
+fn a_tap_without_topics_receives_all_messages() {
     let mut tap = Program::start("tap -l 127.0.0.1:0 --tls off --count 2");
     let address = tap.address();
     for topic in ["/a", "zeek/b"] {
@@ -340,7 +353,7 @@ fn a_tap_without_topics_receives_all() {
 }
 
 #[test]
-fn the_timeout_of_publish_and_probe_is_that_of_the_command() {
+fn the_timeout_of_publish_and_probe_limits_the_complete_command() {
     let mut tap = Program::start("tap -t /other -l 127.0.0.1:0 --tls off");
     let publish = format!("publish -t /t -c {} --tls off", tap.address());
     let end = with(&[], &format!("{publish} --timeout 300ms"));
@@ -359,7 +372,7 @@ fn end_of_wait(end: &End) {
 }
 
 #[test]
-fn with_fail_a_failure_that_a_node_reports_is_exit_code_1() {
+fn with_fail_a_failure_reported_by_a_node_causes_exit_code_1() {
     let folder = tempfile::tempdir().unwrap();
     let values = folder.path().join("values.json");
     std::fs::write(&values, r#"{"a":1}"#).unwrap();
@@ -376,7 +389,7 @@ fn with_fail_a_failure_that_a_node_reports_is_exit_code_1() {
 }
 
 #[test]
-fn help_lists_own_options_then_those_of_the_connection_then_global_ones() {
+fn help_lists_command_options_then_connection_options_then_global_options() {
     for flag in ["-h", "--help"] {
         let help = Program::run(&format!("tap {flag}"), "").stdout;
         let at = |heading: &str| help.iter().position(|line| line == heading).unwrap();

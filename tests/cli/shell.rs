@@ -47,7 +47,7 @@ fn in_shell(shell: &str, options: &[&str], script: &str) -> Vec<String> {
 }
 
 #[test]
-fn bash_completes() {
+fn bash_completes_commands_options_and_values() {
     if !is_installed("bash", "-c true") {
         return;
     }
@@ -89,7 +89,7 @@ fn zsh_loads_the_completions() {
 }
 
 #[test]
-fn fish_completes() {
+fn fish_completes_commands_options_and_values() {
     if !is_installed("fish", "-c true") {
         return;
     }
@@ -242,7 +242,9 @@ fn feed(mut command: Command, head: &[u8], more: &[u8], text: &str) -> (Option<i
 /// Asserts that the progress line with `progress` is removed at the end.
 fn is_gone(text: &str, progress: &str) {
     let after = text.rsplit_once(progress).unwrap().1;
-    let (cleared, _) = after.rsplit_once("\u{1b}[2K").unwrap_or_else(|| panic!("not cleared: {text:?}"));
+    let (cleared, _) = after
+        .rsplit_once("\u{1b}[2K")
+        .unwrap_or_else(|| panic!("the progress line was not cleared: {text:?}"));
     assert!(!cleared.contains('\n'), "{text:?}");
 }
 
@@ -288,4 +290,20 @@ fn a_long_publish_shows_the_number_of_messages() {
     let (code, text) = feed(command(args), b"", line.as_bytes(), "messages");
     assert_eq!(code, Some(0), "{text:?}");
     is_gone(&text, "messages");
+}
+
+#[test]
+fn every_format_option_lists_its_values_and_has_the_hidden_alias_json() {
+    for command in ["status", "probe", "replay", "bench relay", "decode --summary"] {
+        let help = Program::run(&format!("{command} --help"), "").stdout.join("\n");
+        assert!(help.contains("--format <FORMAT>") && !help.contains("--json"), "{command}: {help}");
+        Program::run(&format!("{command} --format xml"), "").fails(2, &["--format", "text, json"]);
+        Program::run(&format!("{command} --json --format json"), "").fails(2, &["--json", "--format"]);
+    }
+    let recording = "fixtures/node-worker";
+    let summary = |options: &str| Program::run(&format!("decode --summary {options} {recording}"), "");
+    let (alias, json, text) = (summary("--json"), summary("--format json"), summary("--format text"));
+    assert!(json.stdout[0].starts_with('{'), "{json:?}");
+    assert_eq!((alias.code, alias.stdout), (json.code, json.stdout));
+    assert_eq!((&text.stdout, text.stdout[0].starts_with('{')), (&summary("").stdout, false));
 }

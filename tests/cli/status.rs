@@ -1,4 +1,4 @@
-//! `status` as tables, `status --watch`, and a bridge that restarts meanwhile.
+//! `status` as tables, `status --watch`, and a bridge that restarts while it is watched.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn stop(bridge: Program) {
 }
 
 #[test]
-fn tables_fit_80_columns_without_a_terminal_unless_they_are_to_be_wide() {
+fn without_a_terminal_tables_fit_80_columns_except_with_the_option_wide() {
     let folder = tempfile::tempdir().unwrap();
     let name = format!("agents-{}", "x".repeat(55));
     let config = configure(folder.path(), &name);
@@ -44,6 +44,8 @@ fn tables_fit_80_columns_without_a_terminal_unless_they_are_to_be_wide() {
     let end = Program::run(&format!("status --wide --config {config}"), "");
     assert!(end.stdout.iter().any(|line| line.starts_with(&name)), "{end:?}");
     Program::run(&format!("status --wide --json --config {config}"), "").fails(2, &["--wide", "--json"]);
+    Program::run(&format!("status --wide --format json --config {config}"), "")
+        .fails(2, &["--wide", "--format json"]);
     Program::run(&format!("status --watch 0 --config {config}"), "").fails(2, &["--watch", "100ms to 1day"]);
 }
 
@@ -63,7 +65,7 @@ fn on_a_terminal_tables_fit_its_width() {
 }
 
 #[test]
-fn without_a_bridge_nothing_is_watched() {
+fn watching_fails_if_no_bridge_is_running() {
     let folder = tempfile::tempdir().unwrap();
     let config = configure(folder.path(), "agents");
     let end = Program::run(&format!("status --watch --config {config}"), "");
@@ -75,7 +77,7 @@ fn lines_of_json_report_rates_and_the_end_and_restart_of_the_bridge() {
     let folder = tempfile::tempdir().unwrap();
     let config = configure(folder.path(), "agents");
     let bridge = start(&config);
-    let mut watch = Program::start(&format!("status --watch 100ms --json --config {config}"));
+    let mut watch = Program::start(&format!("status --watch 100ms --format json --config {config}"));
     let first = watch.line();
     assert_eq!((&first["rates"], &first["error"]), (&json!(null), &json!(null)), "{first}");
     assert_eq!(first["status"]["links"][0]["name"], "agents", "{first}");
@@ -123,7 +125,7 @@ fn without_a_terminal_a_table_is_printed_for_each_interval() {
 }
 
 #[test]
-fn the_live_screen_is_sorted_by_keys_survives_a_restart_and_is_left_at_q() {
+fn the_live_screen_is_sorted_by_key_presses_survives_a_restart_and_ends_at_q() {
     const ENTER: &str = "\u{1b}[?1049h";
     const LEAVE: &str = "\u{1b}[?1049l";
     let folder = tempfile::tempdir().unwrap();
@@ -144,7 +146,7 @@ fn the_live_screen_is_sorted_by_keys_survives_a_restart_and_is_left_at_q() {
     let screen = terminal.screen_shows("LINK▼");
     let nodes = screen.find("nodes  ").unwrap();
     assert!(nodes < screen.find("agents ").unwrap(), "{screen}");
-    // Like Ctrl-Z and `fg`.
+    // Suspend and resume the program, as Ctrl-Z and `fg` do.
     terminal.shows(ENTER);
     terminal.signal("TSTP");
     terminal.shows(LEAVE);

@@ -86,7 +86,7 @@ async fn text_is_a_line_for_each_message_with_control_characters_escaped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn color_is_used_on_request_and_not_without_a_terminal() {
+async fn without_a_terminal_text_is_colored_only_on_request() {
     let run = async |options: &str| tapped(&format!("{options} --count 1"), vec![event("e", [])]).await;
     let end = run("--format text --color always").await;
     assert!(end.stdout[0].ends_with("\u{1b}[36m/t/x\u{1b}[0m  \u{1b}[1m\u{1b}[32me\u{1b}[0m()"), "{end:?}");
@@ -180,7 +180,7 @@ async fn follow_retries_the_first_connection_and_reports_peers() {
 }
 
 #[test]
-fn without_a_peering_there_are_no_stats() {
+fn stats_without_a_peering_end_with_exit_code_3() {
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
@@ -190,14 +190,14 @@ fn without_a_peering_there_are_no_stats() {
 }
 
 #[test]
-fn follow_without_any_peer_is_a_timeout() {
+fn follow_without_a_peer_ends_with_a_timeout_error() {
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
     let end =
         Program::run(&format!("tap --topic /t --tls off --connect {address} --follow --timeout 0.2"), "");
     end.fails(5, &["timeout: no peering yet"]);
-    // A listener may have no peer.
+    // A listener needs no peer, so the timeout is not an error.
     let end = Program::run("tap --topic /t --tls off --listen 127.0.0.1:0 --follow --timeout 0.2", "");
     assert_eq!(end.code, Some(0), "{end:?}");
 }
@@ -249,14 +249,14 @@ async fn stats_are_reported_at_each_interval() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_terminal_lines_are_text_and_cut_at_its_width() {
+async fn on_a_terminal_lines_are_text_and_truncated_to_its_width() {
     let (endpoint, address) = listening().await;
     let options = format!("tap --topic /t --tls off --connect {address} --count 3");
     let mut terminal = OnTerminal::start(command(options.split(' ')), 50, 10);
     let long = event("long", ["x".repeat(100).as_str().into()]);
     publish(&endpoint, "/t/x", [long.clone()]).await;
     let shown = terminal.shows("…");
-    // The first line is that of the connection.
+    // The first line reports the connection.
     assert_eq!(shown.lines().nth(1).unwrap().chars().count(), 50, "{shown}");
     // NO_COLOR is set.
     assert!(shown.contains("/t/x  long(xxx") && !shown.contains('\u{1b}'), "{shown}");
@@ -288,7 +288,7 @@ async fn the_terminal_is_restored_when_stats_are_suspended_or_end() {
     assert!(screen.lines().next().unwrap().contains("messages in"), "{screen}");
     // Stdin is not a terminal: no keys are read.
     assert!(!screen.contains("q quit"), "{screen}");
-    // Like Ctrl-Z and `fg`.
+    // Suspend and resume the program, as Ctrl-Z and `fg` do.
     terminal.signal("TSTP");
     terminal.shows(LEAVE);
     terminal.shows("peer added");
@@ -297,7 +297,9 @@ async fn the_terminal_is_restored_when_stats_are_suspended_or_end() {
     terminal.shows(ENTER);
     terminal.signal("INT");
     let shown = terminal.end();
-    let (_, behind) = shown.rsplit_once(LEAVE).unwrap_or_else(|| panic!("not left: {shown:?}"));
+    let (_, behind) = shown
+        .rsplit_once(LEAVE)
+        .unwrap_or_else(|| panic!("the program has not left the alternate screen: {shown:?}"));
     assert!(!behind.contains("\u{1b}["), "{behind:?}");
     for n in 0..20 {
         assert!(behind.contains(&format!("event{n:02}")), "{n}: {behind}");
@@ -306,7 +308,7 @@ async fn the_terminal_is_restored_when_stats_are_suspended_or_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_live_table_is_sorted_by_keys_follows_the_size_and_ends_at_q() {
+async fn the_live_table_is_sorted_by_key_presses_follows_the_size_and_ends_at_q() {
     let (endpoint, address) = listening().await;
     let options = format!("tap --topic /t --tls off --connect {address} --stats --interval 0.1 --event *");
     let mut tap = command(options.split(' '));
@@ -325,7 +327,7 @@ async fn the_live_table_is_sorted_by_keys_follows_the_size_and_ends_at_q() {
     assert_eq!(first(&screen), r"\u{1b}[2Jz", "{screen}");
     terminal.press("e");
     assert_eq!(first(&terminal.screen_shows("EVENT▼")), "b");
-    // Not all columns and rows fit on this screen. The text in the last lines is that for a small screen.
+    // Not all columns and rows fit on this screen. The last lines contain a shorter text.
     terminal.resize(60, 5);
     let screen = terminal.screen_shows("and 2 more");
     assert!(!screen.contains("SHARE"), "{screen}");
@@ -351,7 +353,9 @@ async fn ctrl_c_esc_and_sigquit_end_the_live_table_before_the_count_is_reached()
             None => terminal.signal("QUIT"),
         }
         let shown = terminal.end_with(1);
-        let (_, after) = shown.rsplit_once("\u{1b}[?1049l").unwrap_or_else(|| panic!("not left: {shown:?}"));
+        let (_, after) = shown
+            .rsplit_once("\u{1b}[?1049l")
+            .unwrap_or_else(|| panic!("the program has not left the alternate screen: {shown:?}"));
         assert!(after.contains("interrupted: received 1 of 2 messages"), "{shown}");
     }
 }
@@ -359,7 +363,7 @@ async fn ctrl_c_esc_and_sigquit_end_the_live_table_before_the_count_is_reached()
 #[tokio::test(flavor = "multi_thread")]
 async fn stats_in_the_background_of_a_shell_are_tables() {
     if std::process::Command::new("setsid").arg("--version").output().is_err() {
-        skip("there is no setsid: no job is started in the background of a shell");
+        skip("setsid is not installed: no job is started in the background of a shell");
         return;
     }
     let (endpoint, address) = listening().await;
@@ -388,8 +392,8 @@ async fn a_tap_whose_output_is_not_read_can_be_ended() {
     let left = async {
         while !matches!(status.recv().await, Some(Status::PeerLost { .. } | Status::PeerRemoved { .. })) {}
     };
-    tokio::time::timeout(LIMIT, left).await.expect("it does not leave after the last message");
-    assert!(tap.try_wait().unwrap().is_none(), "everything was written although the output is not read");
+    tokio::time::timeout(LIMIT, left).await.expect("the tap leaves after the last message");
+    assert!(tap.try_wait().unwrap().is_none(), "the tap ended although its output was not read");
     tap.signal("TERM");
-    assert_eq!(tap.end().code(), Some(1), "an exit code for incomplete output");
+    assert_eq!(tap.end().code(), Some(1), "the exit code reports incomplete output");
 }

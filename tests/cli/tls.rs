@@ -69,7 +69,7 @@ fn options_that_exclude_each_other_are_named() {
 }
 
 #[test]
-fn anonymous_tls_works_or_fails_with_a_hint() {
+fn anonymous_tls_works_with_openssl_and_fails_with_a_hint_without_it() {
     if !OPENSSL {
         let hint = &["--tls anonymous", "cargo build --features openssl", "Broker::ssl_cafile", "--help"];
         for command in ["tap --topic x", "publish --topic x", "node --name n", "dispatch get_id_value x"] {
@@ -85,7 +85,7 @@ fn anonymous_tls_works_or_fails_with_a_hint() {
     assert_eq!(ends.1.json()[0]["identity"], Json::Null);
 }
 
-/// 192.0.2.0/24 is reserved for documentation: nothing answers there.
+/// No host answers at the address, because 192.0.2.0/24 is reserved for documentation.
 #[test]
 fn connections_without_certificates_that_leave_the_host_cause_one_warning() {
     let modes: &[_] = if OPENSSL {
@@ -127,7 +127,7 @@ fn connections_without_certificates_that_leave_the_host_cause_one_warning() {
 }
 
 #[test]
-fn a_back_end_can_be_chosen() {
+fn the_tls_back_end_can_be_chosen() {
     let authority = ephemeral_authority().unwrap();
     let [one, other] = ["one", "other"].map(|name| Files::issue(&authority, name));
     let openssl = format!("{} --tls-backend openssl", one.options);
@@ -172,7 +172,7 @@ fn a_certificate_that_rustls_refuses_works_with_openssl() {
 }
 
 #[test]
-fn a_key_opens_with_its_passphrase_from_a_file_or_the_environment() {
+fn a_key_is_decrypted_with_its_passphrase_from_a_file_or_the_environment() {
     let options = certificate("rsa.pem", "rsa.encrypted-pkcs8.key");
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, passphrase: &str| {
@@ -197,7 +197,7 @@ fn a_key_opens_with_its_passphrase_from_a_file_or_the_environment() {
     with("not it", &options).fails(4, &["the passphrase does not decrypt the key"]);
     assert_eq!(with("not it", &right).code, Some(0), "the file has precedence");
     with("", &options).fails(4, &["the key is encrypted"]);
-    assert_eq!(with("not it", "--tls off").code, Some(0), "a passphrase alone is no choice of TLS");
+    assert_eq!(with("not it", "--tls off").code, Some(0), "a passphrase alone does not select mutual TLS");
     let end = with("not it", &wrong);
     assert!(!end.stderr.contains("not it"), "a passphrase is never shown: {end:?}");
 }

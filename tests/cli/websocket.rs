@@ -123,7 +123,7 @@ fn invalid_combinations_are_reported() {
 fn a_server_is_identified() {
     let mut tap = tap("--listen ws://127.0.0.1:0");
     let url = tap.address();
-    let end = Program::run(&format!("probe {url} --json"), "");
+    let end = Program::run(&format!("probe {url} --format json"), "");
     assert_eq!(end.code, Some(0), "{end:?}");
     let found = &end.json()[0];
     assert_eq!((&found["found"], &found["target"]), (&"websocket".into(), &url.as_str().into()), "{found}");

@@ -50,7 +50,7 @@ fn a_connector_that_disconnects_at_once_sends_only_hello() {
 }
 
 #[test]
-fn every_zeek_type_is_read_and_written() {
+fn values_of_every_zeek_type_are_read_and_written() {
     assert!(check_and_list_kinds("all-types").contains("data"));
 }
 
@@ -60,7 +60,7 @@ fn log_creates_and_writes_are_read_and_written() {
 }
 
 #[test]
-fn idle_data_stores_are_read_and_written() {
+fn commands_of_idle_data_stores_are_read_and_written() {
     let seen = check_and_list_kinds("cluster-stores");
     for command in ["nack", "ack_clone", "attach_writer", "keepalive", "cumulative_ack"] {
         assert!(seen.contains(command), "{command}");
@@ -88,27 +88,27 @@ fn events_with_metadata_are_read_and_written() {
 }
 
 #[test]
-fn a_manager_node_and_its_agent_are_read_and_written() {
+fn messages_of_a_manager_node_and_its_agent_are_read_and_written() {
     assert!(check_and_list_kinds("node-manager").contains("data"));
 }
 
 #[test]
-fn a_worker_node_and_its_agent_are_read_and_written() {
+fn messages_of_a_worker_node_and_its_agent_are_read_and_written() {
     assert!(check_and_list_kinds("node-worker").contains("data"));
 }
 
 #[test]
-fn broker_2_3_of_zeek_5_0_is_read_and_written() {
+fn messages_of_broker_2_3_from_zeek_5_0_are_read_and_written() {
     assert!(check_and_list_kinds("ping-pong-2.3.8").contains("data"));
 }
 
 #[test]
-fn broker_2_6_of_zeek_6_0_is_read_and_written() {
+fn messages_of_broker_2_6_from_zeek_6_0_are_read_and_written() {
     assert!(check_and_list_kinds("ping-pong-2.6.0").contains("data"));
 }
 
 #[test]
-fn broker_2_8_against_2_3_is_read_and_written() {
+fn messages_between_broker_2_8_and_2_3_are_read_and_written() {
     assert!(check_and_list_kinds("ping-pong-mixed").contains("data"));
 }
 

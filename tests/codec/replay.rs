@@ -113,7 +113,7 @@ impl Replayed {
         let closed = self.outcome.events.iter().filter(|event| matches!(event, Event::Closed(_))).count();
         match self.outcome.events.last() {
             Some(Event::Closed(reason)) => {
-                assert_eq!(closed, 1, "there is only one end");
+                assert_eq!(closed, 1, "there is only one event of the end");
                 Some(reason)
             }
             _ => {
@@ -311,8 +311,8 @@ fn every_fixture_has_a_test() {
     assert_eq!(Fixture::names(), tested);
 }
 
-/// Passes all bytes of the other side and then the end of the stream to a peering, once in one piece and once byte by
-/// byte. Calls `check` with each result.
+/// Passes all bytes of the other side to a peering, first at once and then byte by byte. In both cases, the end of the
+/// stream follows, and `check` is called with the result.
 fn replay_failing_handshake(
     fixture: &Fixture,
     from: Side,
@@ -340,7 +340,7 @@ fn refused(fixture: &Fixture, code: ErrorCode, description: &str) -> CloseReason
 
 /// Both sides are endpoints. The listener sends the same description as Broker.
 #[test]
-fn drop_redundant() {
+fn a_redundant_connection_is_refused_as_captured() {
     let fixture = Fixture::load("drop-redundant");
     let peer = fixture.endpoint_id(Side::Connector).unwrap();
     replay_failing_handshake(
@@ -367,7 +367,7 @@ fn drop_redundant() {
 /// The captured connector offers unsupported versions, which a peering never does. The peering sends the same bytes
 /// except for the two versions, and reports the refusal.
 #[test]
-fn drop_version() {
+fn unsupported_versions_are_refused_as_captured() {
     let fixture = Fixture::load("drop-version");
     replay_failing_handshake(
         &fixture,
@@ -397,7 +397,7 @@ fn drop_version() {
 /// The captured connector sends BORK instead of the magic number ZEEK, which a peering never does. The peering sends
 /// the same bytes except for the magic number, and reports the refusal.
 #[test]
-fn drop_magic() {
+fn a_wrong_magic_number_is_refused_as_captured() {
     let fixture = Fixture::load("drop-magic");
     const MAGIC: std::ops::Range<usize> = 5..9;
     replay_failing_handshake(
@@ -433,7 +433,7 @@ fn drop_magic() {
 /// The captured listener sent nothing, so its id is unknown. The test uses a smaller and a larger id. In both cases,
 /// the peering sends its handshake and reports that the connector has closed the connection.
 #[test]
-fn aborted() {
+fn an_aborted_handshake_is_reported_on_both_sides() {
     let fixture = Fixture::load("aborted");
     assert!(fixture.stream(Side::Listener).is_empty());
     replay_failing_handshake(
@@ -477,7 +477,7 @@ fn aborted() {
     }
 }
 
-/// As in `aborted`, but the connection stays open, so the handshake times out.
+/// Like the previous test, but the connection stays open, so the handshake times out.
 #[test]
 fn a_connector_that_stops_after_hello_times_out() {
     let fixture = Fixture::load("aborted");

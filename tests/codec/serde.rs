@@ -21,7 +21,7 @@ fn error<T: DeserializeOwned + std::fmt::Debug>(text: &str) -> String {
 }
 
 #[test]
-fn every_golden_value_has_the_json_of_the_crate_in_both_directions() {
+fn serde_reads_and_writes_every_golden_value_like_the_json_of_the_crate() {
     let mut too_deep_for_serde_json = Vec::new();
     for golden in golden_values() {
         let name = &golden.name;
@@ -45,7 +45,7 @@ fn every_golden_value_has_the_json_of_the_crate_in_both_directions() {
 }
 
 #[test]
-fn a_binary_format_has_the_same_structure() {
+fn the_structure_in_a_binary_format_is_the_same_as_in_json() {
     for golden in golden_values() {
         let value = Value::from_json(&golden.json).unwrap();
         let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! The forms in which a program gives addresses, topics and content, and reads messages.
+//! The types that a program can use for addresses, topics and content, and to read messages.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ zeek_event! {
 }
 
 #[tokio::test]
-async fn an_endpoint_listens_and_connects_at_each_form_of_address() {
+async fn an_endpoint_accepts_addresses_of_each_type() {
     let a = endpoint();
     let address: SocketAddr = a.listen(("127.0.0.1", 0), Tls::Off).await.unwrap().local_addr();
     let port = address.port();
@@ -34,7 +34,7 @@ async fn an_endpoint_listens_and_connects_at_each_form_of_address() {
 }
 
 #[tokio::test]
-async fn a_subscription_is_one_topic_or_several() {
+async fn a_subscription_has_one_or_several_topics() {
     let (a, b) = pair().await;
     let (text, topic) = ("/b".to_owned(), Topic::from("/c"));
     let filter: Filter = ["/i", "/j"].map(Topic::from).into_iter().collect();
@@ -74,7 +74,7 @@ async fn a_subscription_to_a_prefix_longer_than_a_topic_matches_nothing() {
 }
 
 #[tokio::test]
-async fn each_form_of_content_is_published_and_read() {
+async fn content_of_each_type_is_published_and_read() {
     let (a, b) = pair().await;
     let mut messages = a.subscribe("/t").await;
     subscribers(&b, "/t", 1).await;
@@ -133,8 +133,7 @@ async fn a_subscription_is_a_stream_that_ends_with_the_endpoint() {
         let message = within("a message", messages.next()).await.unwrap();
         assert_eq!(message.value(), text(n.to_string()));
     }
-    // A stream that was polled and is not used any more must not receive the wake-up for the next message instead of
-    // `recv`.
+    // The stream is polled once and then not used any more. The next message must wake `recv`, and not the stream.
     assert!(is_pending(&mut messages).await);
     let received = tokio::spawn(async move {
         let message = within("a message", messages.recv()).await.unwrap();
@@ -143,13 +142,13 @@ async fn a_subscription_is_a_stream_that_ends_with_the_endpoint() {
     b.publish("/t", text("after")).await.unwrap();
     let (message, mut messages) = received.await.unwrap();
     assert_eq!(message.value(), text("after"));
-    // A stream that waits is woken by the next message.
+    // The next message wakes a stream that waits.
     assert!(is_pending(&mut messages).await);
     let (next, _) = tokio::join!(within("a message", messages.next()), b.publish("/t", text("woken")));
     assert_eq!(next.unwrap().value(), text("woken"));
     a.shutdown().await;
-    assert!(within("the end", messages.next()).await.is_none());
-    assert!(within("the end", messages.next()).await.is_none());
+    assert!(within("the end of the subscription", messages.next()).await.is_none());
+    assert!(within("the end of the subscription", messages.next()).await.is_none());
 }
 
 /// Polls the stream once. Returns whether it has no message yet.

@@ -18,7 +18,7 @@ async fn a_flood_of_tiny_frames_does_not_delay_others() {
     let mut subscriber = subscribe(&endpoint, "/t").await;
     let mut flooder = Raw::connect(id(1), listener.local_addr(), &[]).await;
     let mut healthy = Raw::connect(id(2), listener.local_addr(), &[]).await;
-    // The complete flood is queued before the second peer sends its message.
+    // The number of frames in the flood. The second peer sends its message after 10,000 of them.
     const FRAMES: u64 = 1_000_000;
     let flood = tokio::spawn(async move {
         let frame = [0, 0, 0, 1, 0xff];

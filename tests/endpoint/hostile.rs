@@ -39,7 +39,7 @@ async fn garbage_is_refused_at_once_and_the_protocol_is_named() {
             matches!(&refusal, Handshake::DropConn { code: c, .. } if *c == code),
             "{bytes:?}: {refusal:?}"
         );
-        assert!(within("the end", raw.frame()).await.is_none());
+        assert!(within("the end of the connection", raw.frame()).await.is_none());
         let error = failed(&mut statuses).await;
         assert!(error.to_string().contains(word), "{bytes:?}: {error}");
     }
@@ -103,7 +103,7 @@ async fn garbage_from_a_peer_ends_the_peering_at_once() {
         let error = lost(&mut statuses).await;
         assert!(matches!(error, ConnectError::Peering(PeeringError::Framing(_))), "{error}");
         // No drop_conn is sent: the peer would decode it as an envelope.
-        assert!(within("the end", raw.frame()).await.is_none());
+        assert!(within("the end of the connection", raw.frame()).await.is_none());
     }
 }
 
@@ -115,13 +115,13 @@ async fn no_more_than_max_peers_are_admitted() {
     let first = Raw::connect(id(1), listener.local_addr(), &[]).await;
     let _second = Raw::connect(id(2), listener.local_addr(), &[]).await;
     let mut third = Raw::open(id(3), listener.local_addr()).await;
-    assert!(within("the end", third.frame()).await.is_none());
+    assert!(within("the end of the connection", third.frame()).await.is_none());
     let error = failed(&mut statuses).await;
     assert!(matches!(error, ConnectError::TooManyPeers(2)), "{error}");
     // A slot is free after the first peer has left. The status is reported shortly before the slot is free.
     drop(first);
     lost(&mut statuses).await;
-    within("a place", async {
+    within("a free peer slot", async {
         loop {
             let mut raw = Raw::open(id(4), listener.local_addr()).await;
             if raw.frame().await.is_some() {
@@ -148,16 +148,17 @@ async fn a_connection_without_an_id_takes_no_peer_slot() {
     }
     let _peer = within("a peering", Raw::connect(id(6), listener.local_addr(), &[])).await;
     assert_eq!(added(&mut statuses).await, id(6));
-    // The only slot is taken now. (A peer with the larger id is the responder, and takes its slot after this message.)
+    // The only slot is taken now. This peer has the larger id, so it is the responder. It would take its slot after the
+    // hello.
     let mut late = silent.pop().unwrap();
     late.send_handshake(&late.hello()).await;
     let error = failed(&mut statuses).await;
     assert!(matches!(error, ConnectError::TooManyPeers(1)), "{error}");
-    assert!(within("the end", late.frame()).await.is_none());
+    assert!(within("the end of the connection", late.frame()).await.is_none());
 }
 
 #[tokio::test]
-async fn half_of_a_hundred_concurrent_connections_violate_the_protocol() {
+async fn fifty_connections_succeed_while_fifty_others_violate_the_protocol() {
     const EACH: usize = 50;
     for (listener_tls, connector_tls) in kinds_of_tls() {
         let hub = endpoint_with(|config| config.handshake_timeout = Duration::from_secs(20));

@@ -70,7 +70,7 @@ async fn a_slow_peer_receives_everything_before_the_bye() {
     assert!(bye.payload.starts_with(b"BYE") && bye.payload.len() == 11);
     raw.send(&Envelope::pong(raw.id, bye.sender, bye.payload)).await;
     within("the shutdown", shutdown).await.unwrap();
-    assert!(within("the end", raw.frame()).await.is_none());
+    assert!(within("the end of the connection", raw.frame()).await.is_none());
 }
 
 #[tokio::test]
@@ -86,11 +86,11 @@ async fn received_messages_can_be_read_after_a_shutdown() {
     for n in 0..100 {
         assert_eq!(next_text(&mut subscriber).await, n.to_string());
     }
-    assert!(within("the end", subscriber.recv()).await.is_none());
+    assert!(within("the end of the subscription", subscriber.recv()).await.is_none());
     // After a shutdown, an endpoint publishes to no peer and does not connect.
     assert_eq!(a.publish(topic("/t"), &text("late")).await, Ok(0));
     let mut late = within("a subscription", subscribe(&a, "/late")).await;
-    assert!(within("the end", late.recv()).await.is_none());
+    assert!(within("the end of the subscription", late.recv()).await.is_none());
     let mut connector = a.connect_with_retry(dead_address(), Tls::Off, SOON);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
     assert!(matches!(error, ConnectError::ShuttingDown), "{error}");
@@ -127,7 +127,7 @@ async fn a_shutdown_is_announced_to_peers_in_their_handshake() {
     within("the shutdown", endpoint.shutdown()).await;
     let refusal = within("a refusal", raw.next_handshake()).await;
     assert!(matches!(refusal, Handshake::DropConn { code: ErrorCode::SHUTTING_DOWN, .. }), "{refusal:?}");
-    assert!(within("the end", raw.frame()).await.is_none());
+    assert!(within("the end of the connection", raw.frame()).await.is_none());
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn a_dropped_endpoint_leaves_its_peers_and_stops_all_tasks() {
     drop(b);
     let error = lost(&mut at_a).await;
     assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
-    assert!(within("the end", subscriber.recv()).await.is_none());
+    assert!(within("the end of the subscription", subscriber.recv()).await.is_none());
     drop(subscriber);
     let mut statuses = 0;
     while within("the end of statuses", at_b.recv()).await.is_some() {
@@ -228,7 +228,7 @@ async fn an_unconfirmed_bye_is_reported() {
     let error = removed(&mut statuses).await;
     assert!(matches!(error, Some(ConnectError::Closed(CloseReason::LeftUnconfirmed))), "{error:?}");
     assert!(within("a BYE", raw.envelope()).await.unwrap().payload.starts_with(b"BYE"));
-    assert!(within("the end", raw.envelope()).await.is_none());
+    assert!(within("the end of the connection", raw.envelope()).await.is_none());
 }
 
 #[tokio::test]

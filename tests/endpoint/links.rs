@@ -1,4 +1,4 @@
-//! Connects, disconnects and reconnects, and their statuses.
+//! Tests of connecting, disconnecting and reconnecting, and of the statuses that report them.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::raw::Raw;
 use crate::support::*;
 
 #[tokio::test]
-async fn both_sides_report_a_new_peer_and_its_end() {
+async fn both_sides_report_a_new_peer_and_the_end_of_the_peering() {
     for (listener_tls, connector_tls) in kinds_of_tls() {
         let (a, b) = (endpoint(), endpoint());
         let (mut at_a, mut at_b) = (a.status(), b.status());
@@ -58,7 +58,7 @@ async fn a_failed_attempt_is_reported_and_not_repeated_without_a_retry() {
 
 /// The name localhost has the address 127.0.0.1, ::1 or both, and there is no listener at either.
 #[tokio::test]
-async fn an_error_names_each_address_of_a_name() {
+async fn an_error_contains_an_address_of_the_host_name() {
     let address = dead_address();
     let port = address.rsplit(':').next().unwrap();
     let endpoint = endpoint();
@@ -237,7 +237,7 @@ async fn a_stopped_listener_accepts_no_connections() {
     let address = listener.local_addr();
     listener.stop();
     // The port is free again.
-    within("the port", async {
+    within("the port to become free", async {
         while TcpListener::bind(address).await.is_err() {
             tokio::task::yield_now().await;
         }
@@ -269,7 +269,7 @@ async fn handshakes_with_a_silent_listener_and_a_silent_connector_time_out() {
     assert_eq!(raw.next_handshake().await, Handshake::Probe);
     let refused = raw.next_handshake().await;
     assert!(matches!(refused, Handshake::DropConn { code: ErrorCode::PEER_TIMEOUT, .. }), "{refused:?}");
-    assert!(within("the end", raw.frame()).await.is_none());
+    assert!(within("the end of the connection", raw.frame()).await.is_none());
 }
 
 #[tokio::test]
@@ -286,5 +286,5 @@ async fn a_silent_peer_is_pinged_and_then_disconnected() {
     within("a ping", raw.envelope()).await.unwrap();
     let error = lost(&mut statuses).await;
     assert!(matches!(error, ConnectError::Peering(PeeringError::Silent)), "{error}");
-    assert!(within("the end", raw.envelope()).await.is_none());
+    assert!(within("the end of the connection", raw.envelope()).await.is_none());
 }

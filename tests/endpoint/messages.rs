@@ -228,7 +228,7 @@ async fn commands_and_messages_for_other_endpoints_are_not_delivered() {
 }
 
 #[tokio::test]
-async fn the_sender_of_a_message_is_its_peer() {
+async fn a_forged_sender_does_not_change_the_peer_of_a_message() {
     let endpoint = endpoint();
     let mut subscriber = subscribe(&endpoint, "/t").await;
     let listener = listen(&endpoint).await;

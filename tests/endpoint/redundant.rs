@@ -20,7 +20,7 @@ async fn assert_one_peering(ends: [(&Endpoint, StatusReceiver); 2]) {
         assert_eq!(next_text(subscriber).await, "once");
         assert_eq!(next_text(subscriber).await, "end");
     }
-    // The status of the peering is followed by the status of its end.
+    // After the status of the new peering, the next status reports the end of the peering.
     assert_eq!(added(&mut at_a).await, b.id());
     assert_eq!(added(&mut at_b).await, a.id());
     a.shutdown().await;
@@ -109,7 +109,7 @@ async fn a_second_connection_of_a_peer_is_refused_with_the_codes_of_broker() {
         })
         .await;
         assert!(matches!(&refusal, Handshake::DropConn { code: c, .. } if *c == code), "{refusal:?}");
-        assert!(within("the end", second.frame()).await.is_none());
+        assert!(within("the end of the connection", second.frame()).await.is_none());
         assert_eq!(endpoint.peers().len(), 1);
         drop(first);
     }
@@ -134,7 +134,7 @@ async fn a_held_connection_continues_when_the_first_handshake_fails() {
 }
 
 async fn all_peers(endpoint: &Endpoint, count: usize) -> Vec<EndpointId> {
-    within("peers", async {
+    within("all peers", async {
         let mut statuses = endpoint.status();
         loop {
             let peers: Vec<_> = endpoint.peers().into_iter().map(|(id, _)| id).collect();

@@ -44,7 +44,7 @@ async fn a_host_with_all_peer_slots_loses_one_to_another_host() {
     }
     // Additional peers of the same host are refused.
     let mut fourth = Raw::open(id(4), address).await;
-    assert!(within("the end", fourth.frame()).await.is_none());
+    assert!(within("the end of the connection", fourth.frame()).await.is_none());
     let Some(_other) = peer_from(2, id(5), address).await else { return };
     let error = removed(&mut statuses).await;
     assert!(matches!(error, Some(ConnectError::Evicted(3))), "{error:?}");
@@ -55,7 +55,7 @@ async fn a_host_with_all_peer_slots_loses_one_to_another_host() {
     // The first host has 2 peers, and the second host has 1. No more peers are evicted, because the second host would
     // then have more than the first.
     let mut further = Raw::on(id(6), connection_from(2, address).await.unwrap());
-    assert!(within("the end", further.frame()).await.is_none());
+    assert!(within("the end of the connection", further.frame()).await.is_none());
 }
 
 #[tokio::test]

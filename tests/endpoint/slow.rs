@@ -114,7 +114,7 @@ async fn a_publisher_does_not_wait_longer_for_many_peers_than_for_one() {
     while !hub.peers().is_empty() {
         let start = tokio::time::Instant::now();
         let reached =
-            within("a publish", hub.publish(topic("/t"), &text("x".repeat(500_000)))).await.unwrap();
+            within("the publish call", hub.publish(topic("/t"), &text("x".repeat(500_000)))).await.unwrap();
         longest = longest.max(start.elapsed());
         if reached == 0 {
             break;
@@ -127,7 +127,7 @@ async fn a_publisher_does_not_wait_longer_for_many_peers_than_for_one() {
 }
 
 #[tokio::test]
-async fn a_flood_of_pings_without_reading_is_bounded() {
+async fn the_queue_of_answers_to_a_flood_of_pings_is_bounded() {
     let good = endpoint();
     let endpoint = endpoint_with(|config| config.idle_timeout = None);
     let mut statuses = endpoint.status();
@@ -140,7 +140,7 @@ async fn a_flood_of_pings_without_reading_is_bounded() {
             Envelope::ping(raw.id, endpoint.id(), Bytes::from(vec![0; size])).encode(&mut pings).unwrap();
         }
         let mut sent = 0usize;
-        within("the end", async {
+        within("the end of the connection", async {
             while raw.stream.write_all(&pings).await.is_ok() {
                 sent += pings.len();
                 // The endpoint buffers one frame of the maximum length and about a megabyte of answers. The kernel
@@ -172,7 +172,7 @@ async fn the_input_of_a_handshake_that_has_to_wait_is_bounded() {
     second.send_handshake(&second.hello()).await;
     let chunk = vec![0x7f; 1024 * 1024];
     let mut sent = 0usize;
-    let _ = within("the end", async {
+    let _ = within("the end of the connection", async {
         while let Ok(count) = second.stream.write(&chunk).await {
             sent += count;
         }

@@ -180,7 +180,7 @@ async fn peers_have_the_identities_in_their_certificates() {
         let message = within("a message", subscriber.recv()).await.unwrap();
         assert_eq!(a.identity(message.peer()), Some(identity));
         assert_eq!(a.identity(id(9)), None);
-        within("the end", b.shutdown()).await;
+        within("the shutdown", b.shutdown()).await;
         lost(&mut statuses).await;
         assert_eq!(a.identity(b.id()), None);
     }

@@ -89,7 +89,7 @@ async fn an_agent_without_peers_does_not_wait() {
 }
 
 #[tokio::test]
-async fn an_agent_accepts_one_response_of_each_node_in_the_request() {
+async fn an_agent_accepts_only_one_response_from_each_node_in_the_request() {
     let (endpoint, address) = listening().await;
     let agent = Arc::new(Agent::start(endpoint).await);
     // A malicious peer sends invalid responses: for the wrong node, twice, without a name, and to an unknown request.
@@ -154,12 +154,12 @@ impl io::Write for Log {
 }
 
 #[tokio::test]
-async fn a_log_line_about_a_peer_has_an_excerpt_of_its_text() {
+async fn a_log_line_contains_only_an_excerpt_of_long_text_from_a_peer() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    // It is global, and receives the lines of other tests, too: tracing may skip a log statement for the subscriber of one thread
-    // that other threads have reached without one.
+    // The subscriber is global, although it then also receives the lines of other tests. With a subscriber of this thread
+    // only, tracing may skip a log statement that another thread has executed before.
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let (endpoint, address) = listening().await;
     let agent = Agent::start(endpoint).await;
@@ -193,7 +193,7 @@ async fn dispatch(agent: &Agent, node: &str, respond: impl AsyncFnOnce()) -> Str
 }
 
 #[tokio::test]
-async fn only_the_peer_that_sent_the_hello_can_respond_under_its_name() {
+async fn only_the_peer_that_sent_the_hello_of_a_node_can_respond_for_it() {
     let authority = ephemeral_authority().unwrap();
     let tls = |name| Tls::Mutual(authority.issue(name).unwrap());
     let endpoint = Endpoint::new().unwrap();

@@ -32,7 +32,7 @@ async fn failures_have_the_same_texts_as_in_zeek() {
 }
 
 #[tokio::test]
-async fn a_panicking_handler_fails_its_dispatch_and_nothing_else() {
+async fn only_the_dispatch_of_a_panicking_handler_fails() {
     let (endpoint, address) = listening().await;
     let agent = Agent::start(endpoint).await;
     let handler = async |action: String, _args: Vec<String>| match action.as_str() {

@@ -102,7 +102,7 @@ fn five_byte_count(tag: u8, count: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_false_count_needs_little_memory() {
+fn decoding_a_wrong_element_count_needs_little_memory() {
     for tag in [5, 11, 12, 13, 14] {
         for count in [1_000, u32::MAX] {
             let bytes = five_byte_count(tag, count);
@@ -114,8 +114,9 @@ fn a_false_count_needs_little_memory() {
 }
 
 #[test]
-fn nested_false_counts_need_little_memory() {
-    // The maximum number of nested containers. Each contains a count of 1,000,000 elements, and as many bytes follow.
+fn decoding_nested_wrong_element_counts_needs_little_memory() {
+    // The maximum number of nested containers. Each has a count of 1,000,000 elements, and 1,000,000 bytes follow the
+    // last count.
     // All these counts are wrong, but this is detected only at the end of the input.
     for tag in [12, 13, 14] {
         let size = 1_000_000;

@@ -133,7 +133,7 @@ fn the_json_schema_has_the_keys_defaults_and_meanings_of_the_page() {
 }
 
 #[test]
-fn configurations_with_the_documented_defaults_equal_those_without() {
+fn a_configuration_that_sets_the_documented_defaults_is_unchanged() {
     let read = |text: &str| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bridge.toml");

@@ -47,7 +47,7 @@ const RUST: [&str; 2] = ["rust", "rust,no_run"];
 /// The sessions that cannot be run here, by their first command, with the reason.
 const NOT_RUN: &[(&str, &str)] = &[
     ("cargo install --path . --features openssl", "it installs the program"),
-    ("zeek examples/zeek/ping.zeek &", "it needs a Zeek, and OpenSSL"),
+    ("zeek examples/zeek/ping.zeek &", "it requires Zeek and OpenSSL"),
 ];
 
 /// All other blocks whose content is not checked, by the page and the first words of the block.
@@ -81,7 +81,7 @@ fn all_guides_are_checked() {
 }
 
 #[test]
-fn links_between_pages_lead_to_files() {
+fn links_between_pages_lead_to_existing_files() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut links = 0;
     for (page, text) in PAGES {
@@ -98,7 +98,7 @@ fn links_between_pages_lead_to_files() {
 }
 
 #[test]
-fn each_session_prints_what_it_shows() {
+fn each_session_prints_the_shown_output() {
     if !has_bash() {
         skip("bash is not installed: the sessions of README.md are not run");
         return;
@@ -118,7 +118,7 @@ fn each_session_prints_what_it_shows() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     let listed: Vec<&str> = NOT_RUN.iter().map(|(command, _)| *command).collect();
-    assert_eq!(not_run, listed, "exactly the sessions that are not run must be listed");
+    assert_eq!(not_run, listed, "NOT_RUN must list exactly the sessions that are not run");
 }
 
 fn has_bash() -> bool {
@@ -188,8 +188,8 @@ fn copy_files(folder: &Path, address: &str) {
 
 #[test]
 fn each_configuration_is_valid() {
-    // The blocks with rules, and the settings of the service, are added to the links of the first configuration. The
-    // configuration of several bridges is complete by itself.
+    // The first block contains the links. The blocks with rules and with the settings of the service are added to it. The
+    // block about several bridges is a complete configuration.
     let all = of_kind("toml").into_iter().filter(|(page, _)| ![configuration::PAGE, LIBRARY].contains(page));
     let all: Vec<Block> = all.map(|(_, block)| block).collect();
     let folder = tempfile::tempdir().unwrap();
@@ -207,7 +207,7 @@ fn each_configuration_is_valid() {
 }
 
 #[test]
-fn programs_are_the_tested_ones() {
+fn programs_on_the_pages_are_the_tested_programs() {
     for (kind, name) in [("sh", "tests/programs/node.sh"), ("python", "tests/programs/node.py")] {
         let program = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
         let shown = of_kind(kind);

@@ -1,4 +1,4 @@
-//! The bridge between two reference endpoints, and between a reference endpoint and endpoints of this crate.
+//! The bridge between two libbroker endpoints, and between a libbroker endpoint and an endpoint of this crate.
 
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::Endpoint;
@@ -10,7 +10,7 @@ use crate::driver::*;
 use crate::program::Files;
 use crate::support::*;
 
-/// The configuration of the bridge's link to the reference, and the command-line options of the reference.
+/// The TLS settings of a link of the bridge to a libbroker endpoint, and the command-line options for libbroker.
 struct Side {
     name: &'static str,
     lines: String,
@@ -79,22 +79,22 @@ fn event(name: &str, text: &str) -> Value {
     ZeekMessage::Event(Event::new(name, (text.to_owned(),))).into_value()
 }
 
-/// Waits until the reference reports its peering with this link as established.
-async fn wait_until_peered(reference: &mut Reference, bridge: &BridgeProcess, link: &str) {
+/// Waits until libbroker reports the peering with this link as established.
+async fn wait_until_peered(reference: &mut LibbrokerProcess, bridge: &BridgeProcess, link: &str) {
     let id = bridge.link(link)["id"].as_str().unwrap().parse().unwrap();
     reference.status("peer_added", id).await;
 }
 
 /// Waits until a peer of this link has subscribed to this topic.
 fn wait_until_subscribed(bridge: &BridgeProcess, link: &str, topic: &str) {
-    bridge.until("a filter", |bridge| {
+    bridge.until("the peer subscribes to the topic", |bridge| {
         let link = bridge.link(link);
         link["peers"].as_array().unwrap().iter().any(|peer| peer["filter"][0] == topic)
     });
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_between_two_references_are_forwarded_by_the_rules() {
+async fn messages_between_two_libbroker_endpoints_are_forwarded_by_the_rules() {
     let program = reference_or_skip!();
     for side in Side::all() {
         for bridge_connects in [false, true] {
@@ -103,8 +103,8 @@ async fn messages_between_two_references_are_forwarded_by_the_rules() {
             let right_options = ["--disable-ssl", "--subscribe", "/right"];
             if bridge_connects {
                 let (left_at, right_at);
-                (left, left_at) = Reference::listen(&program, &side.options(&left_options)).await;
-                (right, right_at) = Reference::listen(&program, &right_options).await;
+                (left, left_at) = LibbrokerProcess::listen(&program, &side.options(&left_options)).await;
+                (right, right_at) = LibbrokerProcess::listen(&program, &right_options).await;
                 let left_lines = side.lines.clone() + &connect(&[&left_at]);
                 let right_lines = Side::plain().lines + &connect(&[&right_at]);
                 bridge = BridgeProcess::start(&config(&left_lines, &right_lines));
@@ -113,9 +113,9 @@ async fn messages_between_two_references_are_forwarded_by_the_rules() {
                 bridge = BridgeProcess::start(&config(&left_lines, &(Side::plain().lines + LISTEN)));
                 let (left_at, right_at) = (bridge.address("left"), bridge.address("right"));
                 let left_options = [&["--connect", port(&left_at)], &left_options[..]].concat();
-                left = Reference::start(&program, &side.options(&left_options)).await;
+                left = LibbrokerProcess::start(&program, &side.options(&left_options)).await;
                 let right_options = [&["--connect", port(&right_at)], &right_options[..]].concat();
-                right = Reference::start(&program, &right_options).await;
+                right = LibbrokerProcess::start(&program, &right_options).await;
             }
             wait_until_peered(&mut left, &bridge, "left").await;
             wait_until_peered(&mut right, &bridge, "right").await;
@@ -158,7 +158,7 @@ async fn assert_next_event(subscriber: &mut zeek_bridge::endpoint::Subscriber, n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_between_a_reference_and_our_endpoint_are_forwarded() {
+async fn messages_between_a_libbroker_endpoint_and_our_endpoint_are_forwarded() {
     let program = reference_or_skip!();
     for side in Side::all() {
         let left_lines = side.lines.clone() + LISTEN;
@@ -166,7 +166,7 @@ async fn messages_between_a_reference_and_our_endpoint_are_forwarded() {
         let (ours, mut subscriber) = ours(&bridge).await;
         let left_at = bridge.address("left");
         let options = ["--connect", port(&left_at), "--subscribe", "/left"];
-        let mut theirs = Reference::start(&program, &side.options(&options)).await;
+        let mut theirs = LibbrokerProcess::start(&program, &side.options(&options)).await;
         wait_until_peered(&mut theirs, &bridge, "left").await;
         wait_until_subscribed(&bridge, "left", "/left");
         subscribers(&ours, "/left", 1).await;
@@ -183,7 +183,7 @@ async fn messages_between_a_reference_and_our_endpoint_are_forwarded() {
             let identity = bridge.link("left")["peers"][0]["identity"].clone();
             assert!(identity.as_str().is_some_and(|identity| identity.contains("CN=zeek")), "{identity}");
         }
-        // The bridge sends a BYE, which the reference confirms.
+        // The bridge sends a BYE, and libbroker confirms it.
         bridge.program.signal("TERM");
         assert_eq!(bridge.end().code, Some(0));
         theirs.line("status peer_lost").await;
@@ -191,11 +191,11 @@ async fn messages_between_a_reference_and_our_endpoint_are_forwarded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reference_that_is_killed_and_restarted_is_peered_again() {
+async fn a_libbroker_endpoint_that_is_killed_and_restarted_has_a_peering_again() {
     let program = reference_or_skip!();
     for side in Side::all() {
         let options = side.options(&["--subscribe", "/left"]);
-        let (mut theirs, at) = Reference::listen(&program, &options).await;
+        let (mut theirs, at) = LibbrokerProcess::listen(&program, &options).await;
         let left_lines = side.lines.clone() + &connect(&[&at]);
         let bridge = BridgeProcess::start(&config(&left_lines, &(Side::plain().lines + LISTEN)));
         let (ours, mut subscriber) = ours(&bridge).await;
@@ -215,7 +215,8 @@ async fn a_reference_that_is_killed_and_restarted_is_peered_again() {
             });
             // The other side is not affected.
             assert_eq!(bridge.peers("right"), 1);
-            theirs = Reference::start(&program, &[&["--listen", port(&at)], &options[..]].concat()).await;
+            theirs =
+                LibbrokerProcess::start(&program, &[&["--listen", port(&at)], &options[..]].concat()).await;
         }
     }
 }
@@ -244,14 +245,17 @@ async fn a_message_is_forwarded_once_around_a_circle_of_three_bridges() {
     let (own, last) = (bridges[0].address("left"), bridges[2].address("left"));
     bridges[0].reload(&circle_config(&own, &last));
     for bridge in &bridges {
-        bridge.until("the circle", |bridge| bridge.peers("left") == 1 && bridge.peers("next") == 1);
+        bridge.until("the bridges are connected in a circle", |bridge| {
+            bridge.peers("left") == 1 && bridge.peers("next") == 1
+        });
     }
     let at = |bridge: &BridgeProcess| bridge.address("right");
     let (publisher_address, receiver_address) = (at(&bridges[0]), at(&bridges[1]));
     let options = ["--disable-ssl", "--subscribe", "/around", "--connect"];
     let mut publisher =
-        Reference::start(&program, &[&options[..], &[port(&publisher_address)]].concat()).await;
-    let mut receiver = Reference::start(&program, &[&options[..], &[port(&receiver_address)]].concat()).await;
+        LibbrokerProcess::start(&program, &[&options[..], &[port(&publisher_address)]].concat()).await;
+    let mut receiver =
+        LibbrokerProcess::start(&program, &[&options[..], &[port(&receiver_address)]].concat()).await;
     for (reference, bridge) in [(&mut publisher, &bridges[0]), (&mut receiver, &bridges[1])] {
         wait_until_peered(reference, bridge, "right").await;
         wait_until_subscribed(bridge, "right", "/around");

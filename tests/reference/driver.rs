@@ -1,4 +1,4 @@
-//! Broker's C++ implementation as a child process.
+//! Runs an endpoint of Broker's C++ implementation (libbroker) as a child process.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -12,21 +12,21 @@ use zeek_bridge::net::tls::{Credentials, Tls};
 
 use crate::support::{LONG, within};
 
-/// Returns the program. If it is not configured, returns `None` and prints a notice that is visible even if the test
-/// passes.
+/// Returns the program that runs a libbroker endpoint. If no program is configured, returns `None` and prints a notice that is
+/// visible even if the test passes.
 pub(crate) fn program(test: &str) -> Option<String> {
     let program = std::env::var("ZEEK_BRIDGE_REFERENCE").ok().filter(|program| !program.is_empty());
     if program.is_none() {
         // Do not use `eprintln`, whose output the test harness captures.
         let _ = writeln!(
             std::io::stderr(),
-            "SKIPPED {test}: no reference Broker (ZEEK_BRIDGE_REFERENCE is not set)"
+            "SKIPPED {test}: no libbroker program is configured (ZEEK_BRIDGE_REFERENCE is not set)"
         );
     }
     program
 }
 
-/// Evaluates to the program, or returns from the calling test if there is none.
+/// Evaluates to the program that runs a libbroker endpoint, or returns from the calling test if no program is configured.
 macro_rules! reference_or_skip {
     () => {
         match $crate::driver::program(module_path!()) {
@@ -37,18 +37,18 @@ macro_rules! reference_or_skip {
 }
 pub(crate) use reference_or_skip;
 
-/// A reference endpoint.
-pub(crate) struct Reference {
+/// A process that runs a libbroker endpoint.
+pub(crate) struct LibbrokerProcess {
     pub(crate) id: EndpointId,
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
-    /// Lines that were read while waiting for a different one.
-    unread: VecDeque<String>,
+    /// Lines that were read but not yet returned by [`Self::line`].
+    pending: VecDeque<String>,
     /// Killed when this value is dropped.
     child: Child,
 }
 
-impl Reference {
+impl LibbrokerProcess {
     pub(crate) async fn start(program: &str, options: &[&str]) -> Self {
         let mut child = Command::new(program)
             .args(options)
@@ -60,29 +60,30 @@ impl Reference {
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let stdin = child.stdin.take().unwrap();
-        let mut reference = Reference { id: EndpointId::NIL, stdin, lines, unread: VecDeque::new(), child };
+        let mut reference =
+            LibbrokerProcess { id: EndpointId::NIL, stdin, lines, pending: VecDeque::new(), child };
         reference.id = reference.line("id ").await.parse().unwrap();
         reference
     }
 
-    /// Starts a reference that listens. Returns it with its address.
+    /// Starts a libbroker endpoint that listens. Returns the process and the address.
     pub(crate) async fn listen(program: &str, options: &[&str]) -> (Self, String) {
         let mut reference = Self::start(program, &[&["--listen", "0"], options].concat()).await;
         let port = reference.line("listening ").await;
         (reference, format!("127.0.0.1:{port}"))
     }
 
-    /// Returns the rest of the first line that begins with `start` and was not returned before. Keeps other lines for later
-    /// calls, because the order of some lines is not fixed.
+    /// Finds the first line that begins with `start` and was not returned before, and returns the text after `start`. Keeps
+    /// other lines for later calls, because the order of some lines is not fixed.
     pub(crate) async fn line(&mut self, start: &str) -> String {
-        if let Some(at) = self.unread.iter().position(|line| line.starts_with(start)) {
-            return self.unread.remove(at).unwrap()[start.len()..].to_owned();
+        if let Some(at) = self.pending.iter().position(|line| line.starts_with(start)) {
+            return self.pending.remove(at).unwrap()[start.len()..].to_owned();
         }
         let wait = async {
             while let Some(line) = self.lines.next_line().await.unwrap() {
                 match line.strip_prefix(start) {
                     Some(rest) => return Some(rest.to_owned()),
-                    None => self.unread.push_back(line),
+                    None => self.pending.push_back(line),
                 }
             }
             None
@@ -90,34 +91,34 @@ impl Reference {
         match tokio::time::timeout(LONG, wait).await {
             Ok(Some(rest)) => rest,
             Ok(None) => {
-                panic!("the reference ended without a line `{start}`; other lines: {:?}", self.unread)
+                panic!("libbroker ended without a line `{start}`; other lines: {:?}", self.pending)
             }
-            Err(_) => panic!("no line `{start}` of the reference; other lines: {:?}", self.unread),
+            Err(_) => panic!("libbroker printed no line `{start}` in time; other lines: {:?}", self.pending),
         }
     }
 
-    /// Waits until the reference reports this status of a peer.
+    /// Waits until libbroker reports this status of a peer.
     pub(crate) async fn status(&mut self, name: &str, peer: EndpointId) {
         self.line(&format!("status {name} {peer}")).await;
     }
 
-    /// Sends a command line to its stdin.
+    /// Writes a command to the stdin of the process.
     pub(crate) async fn send_line(&mut self, line: &str) {
         self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
-    /// Ends the reference. Asserts that it has not reported any status of a peer.
+    /// Ends the process. Asserts that libbroker has reported no status of a peer.
     pub(crate) async fn assert_no_peer_was_seen(mut self) {
         self.send_line("sync now").await;
         self.line("sync now").await;
         self.send_line("quit").await;
-        within("its end", async {
+        within("the end of the libbroker process", async {
             while let Ok(Some(line)) = self.lines.next_line().await {
-                self.unread.push_back(line);
+                self.pending.push_back(line);
             }
         })
         .await;
-        let statuses = self.unread.iter().filter(|line| line.starts_with("status")).collect::<Vec<_>>();
+        let statuses = self.pending.iter().filter(|line| line.starts_with("status")).collect::<Vec<_>>();
         assert!(statuses.is_empty(), "{statuses:?}");
     }
 
@@ -127,26 +128,29 @@ impl Reference {
     }
 
     /// Waits until the process has ended.
-    pub(crate) async fn gone(mut self) {
-        within("its end", async { while let Ok(Some(_)) = self.lines.next_line().await {} }).await;
+    pub(crate) async fn wait_for_exit(mut self) {
+        within("the end of the libbroker process", async {
+            while let Ok(Some(_)) = self.lines.next_line().await {}
+        })
+        .await;
     }
 }
 
-/// One TLS configuration for both sides.
-pub(crate) struct Kind {
+/// TLS settings for our side and the libbroker side of a connection.
+pub(crate) struct TlsSetup {
     pub(crate) ours: Tls,
-    /// The options of the reference.
+    /// The command-line options for libbroker.
     pub(crate) theirs: Vec<String>,
     pub(crate) _files: Option<TempDir>,
 }
 
-impl Kind {
+impl TlsSetup {
     pub(crate) fn theirs(&self) -> Vec<&str> {
         self.theirs.iter().map(String::as_str).collect()
     }
 
     pub(crate) fn plain() -> Self {
-        Kind { ours: Tls::Off, theirs: vec!["--disable-ssl".to_owned()], _files: None }
+        TlsSetup { ours: Tls::Off, theirs: vec!["--disable-ssl".to_owned()], _files: None }
     }
 
     /// Mutual TLS with new certificates of one CA in files.
@@ -179,7 +183,7 @@ impl Kind {
         let ours = Credentials::from_files(&cafile, certificate, key).load().unwrap();
         let (certificate, key) = issue("theirs");
         let theirs = ["--ssl-cafile", &cafile, "--ssl-certificate", &certificate, "--ssl-keyfile", &key];
-        Kind { ours: Tls::Mutual(ours), theirs: theirs.map(str::to_owned).to_vec(), _files: Some(folder) }
+        TlsSetup { ours: Tls::Mutual(ours), theirs: theirs.map(str::to_owned).to_vec(), _files: Some(folder) }
     }
 
     /// Returns the command-line options of zeek-bridge for our side.
@@ -194,14 +198,14 @@ impl Kind {
     }
 }
 
-/// A peering between an endpoint of this crate and a reference endpoint. Either may be the connector.
+/// A peering between an endpoint of this crate and a libbroker endpoint. Either may be the connector.
 pub(crate) struct Pair {
     pub(crate) ours: zeek_bridge::endpoint::Endpoint,
-    pub(crate) theirs: Reference,
+    pub(crate) theirs: LibbrokerProcess,
 }
 
-/// Returns two ids: one is smaller and one is larger than the random id of the reference. Both are valid UUIDs, because
-/// the reference reports no status of a peer whose id is not a valid UUID.
+/// Returns two ids: one is smaller and one is larger than the random id of a libbroker endpoint. Both are valid
+/// UUIDs, because libbroker reports no status of a peer whose id is not a valid UUID.
 pub(crate) fn our_ids() -> [EndpointId; 2] {
     ["00000000-0000-4000-8000-000000000001", "ffffffff-ffff-4fff-8fff-ffffffffffff"]
         .map(|id| id.parse().unwrap())
@@ -218,7 +222,7 @@ impl Pair {
     pub(crate) async fn new(
         ours: zeek_bridge::endpoint::Endpoint,
         program: &str,
-        kind: &Kind,
+        kind: &TlsSetup,
         connector: Connector,
         options: &[&str],
     ) -> Self {
@@ -226,7 +230,7 @@ impl Pair {
         let mut statuses = ours.status();
         let theirs = match connector {
             Connector::Ours => {
-                let (theirs, address) = Reference::listen(program, &options).await;
+                let (theirs, address) = LibbrokerProcess::listen(program, &options).await;
                 ours.connect_with_retry(&address, kind.ours.clone(), crate::support::SOON)
                     .first_attempt()
                     .await
@@ -236,7 +240,7 @@ impl Pair {
             Connector::Theirs => {
                 let listener = crate::support::listen_with(&ours, kind.ours.clone()).await;
                 let port = listener.local_addr().port().to_string();
-                Reference::start(program, &[&["--connect", &port], &options[..]].concat()).await
+                LibbrokerProcess::start(program, &[&["--connect", &port], &options[..]].concat()).await
             }
         };
         let mut pair = Pair { ours, theirs };

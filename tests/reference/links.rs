@@ -9,9 +9,9 @@ use crate::support::*;
 #[tokio::test]
 async fn each_side_reports_that_the_other_has_left() {
     let program = reference_or_skip!();
-    for kind in Kind::both() {
+    for kind in TlsSetup::both() {
         for connector in [Connector::Ours, Connector::Theirs] {
-            // Our endpoint leaves with a BYE, which the reference confirms.
+            // Our endpoint leaves with a BYE, and libbroker confirms it.
             let options = ["--subscribe", "/theirs", "--retry", "0"];
             let mut pair = Pair::new(endpoint(), &program, &kind, connector, &options).await;
             subscribers(&pair.ours, "/theirs", 1).await;
@@ -20,12 +20,12 @@ async fn each_side_reports_that_the_other_has_left() {
                 pair.ours.publish(topic("/theirs"), &text(n.to_string())).await.unwrap();
             }
             within("the shutdown", pair.ours.shutdown()).await;
-            assert!(removed(&mut statuses).await.is_none(), "confirmed");
+            assert!(removed(&mut statuses).await.is_none(), "libbroker has confirmed the BYE");
             for n in 0..1000 {
                 assert_eq!(pair.theirs.line("message /theirs ").await, n.to_string());
             }
             pair.theirs.status("peer_lost", pair.ours.id()).await;
-            // The reference leaves when its process ends.
+            // The libbroker endpoint leaves when its process ends.
             let ours = endpoint();
             let mut subscriber = subscribe(&ours, "/ours").await;
             let mut pair = Pair::new(ours, &program, &kind, connector, &options).await;
@@ -35,7 +35,7 @@ async fn each_side_reports_that_the_other_has_left() {
             pair.theirs.send_line("quit").await;
             let error = lost(&mut statuses).await;
             assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
-            pair.theirs.gone().await;
+            pair.theirs.wait_for_exit().await;
         }
     }
 }
@@ -43,12 +43,12 @@ async fn each_side_reports_that_the_other_has_left() {
 #[tokio::test]
 async fn unpeering_is_reported_by_the_other_side_and_can_be_reversed() {
     let program = reference_or_skip!();
-    // The reference, which is the connector, unpeers and reconnects on command.
+    // The libbroker endpoint is the connector. It unpeers and reconnects on command.
     let ours = endpoint();
     let mut statuses = ours.status();
     let listener = listen(&ours).await;
     let port = listener.local_addr().port();
-    let mut theirs = Reference::start(&program, &["--disable-ssl"]).await;
+    let mut theirs = LibbrokerProcess::start(&program, &["--disable-ssl"]).await;
     for _ in 0..3 {
         theirs.send_line(&format!("peer {port} 1")).await;
         assert_eq!(added(&mut statuses).await, theirs.id);
@@ -58,12 +58,12 @@ async fn unpeering_is_reported_by_the_other_side_and_can_be_reversed() {
         assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
         theirs.status("peer_removed", ours.id()).await;
     }
-    // Our endpoint, which is the connector, unpeers and reconnects by itself.
-    let mut pair = Pair::new(endpoint(), &program, &Kind::plain(), Connector::Ours, &[]).await;
+    // Our endpoint is the connector. It unpeers and reconnects by itself.
+    let mut pair = Pair::new(endpoint(), &program, &TlsSetup::plain(), Connector::Ours, &[]).await;
     let mut statuses = pair.ours.status();
     for _ in 0..3 {
         assert!(pair.ours.unpeer(pair.theirs.id).await);
-        assert!(removed(&mut statuses).await.is_none(), "confirmed");
+        assert!(removed(&mut statuses).await.is_none(), "libbroker has confirmed the BYE");
         pair.theirs.status("peer_lost", pair.ours.id()).await;
         assert_eq!(added(&mut statuses).await, pair.theirs.id);
         pair.theirs.status("peer_added", pair.ours.id()).await;
@@ -71,18 +71,18 @@ async fn unpeering_is_reported_by_the_other_side_and_can_be_reversed() {
 }
 
 #[tokio::test]
-async fn a_reference_that_aborts_is_reported_as_lost_and_reconnected_to() {
+async fn our_endpoint_reports_that_a_libbroker_endpoint_aborted_and_reconnects() {
     let program = reference_or_skip!();
-    for kind in Kind::both() {
+    for kind in TlsSetup::both() {
         let ours = endpoint();
         let mut statuses = ours.status();
-        let (mut theirs, address) = Reference::listen(&program, &kind.theirs()).await;
+        let (mut theirs, address) = LibbrokerProcess::listen(&program, &kind.theirs()).await;
         let port = address.rsplit(':').next().unwrap().to_owned();
         let _connector = ours.connect_with_retry(&address, kind.ours.clone(), SOON);
         for _ in 0..2 {
             assert_eq!(added(&mut statuses).await, theirs.id);
             theirs.send_line("abort").await;
-            theirs.gone().await;
+            theirs.wait_for_exit().await;
             let error = lost(&mut statuses).await;
             assert!(
                 matches!(error, ConnectError::Closed(CloseReason::Lost) | ConnectError::Stream(_)),
@@ -90,21 +90,23 @@ async fn a_reference_that_aborts_is_reported_as_lost_and_reconnected_to() {
             );
             status(&mut statuses, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(()))
                 .await;
-            theirs = Reference::start(&program, &[&["--listen", &port], &kind.theirs()[..]].concat()).await;
+            theirs =
+                LibbrokerProcess::start(&program, &[&["--listen", &port], &kind.theirs()[..]].concat()).await;
         }
         assert_eq!(added(&mut statuses).await, theirs.id);
     }
 }
 
 #[tokio::test]
-async fn the_reference_reconnects_to_our_restarted_endpoint() {
+async fn a_libbroker_endpoint_reconnects_to_our_restarted_endpoint() {
     let program = reference_or_skip!();
     let ours = endpoint();
     let mut statuses = ours.status();
     let listener = listen(&ours).await;
     let address = listener.local_addr();
     let port = address.port().to_string();
-    let mut theirs = Reference::start(&program, &["--disable-ssl", "--connect", &port, "--retry", "1"]).await;
+    let mut theirs =
+        LibbrokerProcess::start(&program, &["--disable-ssl", "--connect", &port, "--retry", "1"]).await;
     assert_eq!(added(&mut statuses).await, theirs.id);
     theirs.status("peer_added", ours.id()).await;
     // A new endpoint listens on the same port, as after a restart of the process.
@@ -126,7 +128,7 @@ async fn simultaneous_connections_in_both_directions_result_in_one_peering() {
         let mut subscriber = subscribe(&ours, "/ours").await;
         let listener = listen(&ours).await;
         let (mut theirs, address) =
-            Reference::listen(&program, &["--disable-ssl", "--subscribe", "/theirs"]).await;
+            LibbrokerProcess::listen(&program, &["--disable-ssl", "--subscribe", "/theirs"]).await;
         assert!(our_ids()[0] < theirs.id && theirs.id < our_ids()[1]);
         theirs.send_line(&format!("peer {} 1", listener.local_addr().port())).await;
         let mut connector = ours.connect_with_retry(&address, zeek_bridge::net::tls::Tls::Off, SOON);
@@ -145,7 +147,7 @@ async fn simultaneous_connections_in_both_directions_result_in_one_peering() {
         // A third connection is redundant. Only the connector learns that it is redundant; no status is reported.
         let mut third = ours.connect_with_retry(&address, zeek_bridge::net::tls::Tls::Off, SOON);
         assert_eq!(within("the attempt", third.first_attempt()).await.unwrap(), theirs.id);
-        // The next status of the peering is its end.
+        // The next status reports the end of the peering.
         theirs.send_line("quit").await;
         let next = within("a status", statuses.recv()).await.unwrap();
         let left =

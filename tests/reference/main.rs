@@ -1,4 +1,4 @@
-//! Tests against Broker's C++ implementation, called "the reference" in these tests.
+//! Tests against endpoints of Broker's C++ implementation (libbroker).
 //!
 //! The environment variable `ZEEK_BRIDGE_REFERENCE` names a program that runs a Broker endpoint. The program is not
 //! part of this repository. If the variable is not set, all tests are skipped with a notice. The program has this

@@ -9,11 +9,11 @@ use crate::common;
 use crate::driver::*;
 use crate::support::*;
 
-/// Messages with and without TLS, with each side as the connector, and with each side having the smaller id.
+/// Tests messages with and without TLS, each side as the connector, and each side with the smaller id.
 #[tokio::test]
 async fn events_arrive_in_both_directions() {
     let program = reference_or_skip!();
-    for kind in Kind::both() {
+    for kind in TlsSetup::both() {
         for connector in [Connector::Ours, Connector::Theirs] {
             for our_id in our_ids() {
                 let ours = endpoint_of(our_id);
@@ -35,14 +35,13 @@ async fn events_arrive_in_both_directions() {
     }
 }
 
-/// A reference endpoint only adds topics to the filter that it sends. It does not report a removed subscription to its
-/// peers.
+/// libbroker only adds topics to the filter that it sends. It does not report a removed subscription to its peers.
 #[tokio::test]
 async fn changed_subscriptions_reach_the_other_side() {
     let program = reference_or_skip!();
     for connector in [Connector::Ours, Connector::Theirs] {
-        let mut pair = Pair::new(endpoint(), &program, &Kind::plain(), connector, &[]).await;
-        // The reference subscribes.
+        let mut pair = Pair::new(endpoint(), &program, &TlsSetup::plain(), connector, &[]).await;
+        // The libbroker endpoint subscribes.
         pair.theirs.send_line("subscribe /one").await;
         subscribers(&pair.ours, "/one", 1).await;
         pair.theirs.send_line("subscribe /two").await;
@@ -50,7 +49,7 @@ async fn changed_subscriptions_reach_the_other_side() {
         assert_eq!(pair.ours.publish(topic("/three"), &text("not subscribed")).await, Ok(0));
         assert_eq!(pair.ours.publish(topic("/two"), &text("subscribed")).await, Ok(1));
         assert_eq!(pair.theirs.line("message ").await, "/two subscribed");
-        // Our endpoint subscribes. Updates are sent in order, so the reference has removed `/a` when it publishes on
+        // Our endpoint subscribes. Updates are sent in order, so libbroker has removed `/a` when it publishes on
         // `/b`.
         let mut subscriber = subscribe(&pair.ours, "/a").await;
         publish_until_received(&mut pair, "/a", &mut subscriber).await;
@@ -66,19 +65,19 @@ async fn changed_subscriptions_reach_the_other_side() {
         assert_eq!(
             now.received - before.received,
             now.delivered - before.delivered,
-            "the reference sends only subscribed messages"
+            "libbroker sends only subscribed messages"
         );
     }
 }
 
-/// Publishes repeatedly until a message arrives. There is no other way to see that the reference has received our
+/// Publishes repeatedly until a message arrives. There is no other way to see that libbroker has received our
 /// filter.
 async fn publish_until_received(
     pair: &mut Pair,
     topic: &str,
     subscriber: &mut zeek_bridge::endpoint::Subscriber,
 ) {
-    within("a filter", async {
+    within("a message from libbroker on the subscribed topic", async {
         loop {
             pair.theirs.send_line(&format!("publish {topic} string now?")).await;
             pair.theirs.send_line("sync published").await;
@@ -96,7 +95,7 @@ async fn publish_until_received(
 async fn floods_arrive_completely_and_in_order_in_both_directions() {
     const COUNT: usize = 10_000;
     let program = reference_or_skip!();
-    for kind in Kind::both() {
+    for kind in TlsSetup::both() {
         for connector in [Connector::Ours, Connector::Theirs] {
             let ours = endpoint_with(|config: &mut EndpointConfig| config.subscriber_queue.messages = COUNT);
             let mut subscriber = subscribe(&ours, "/ours").await;
@@ -130,7 +129,7 @@ async fn floods_arrive_completely_and_in_order_in_both_directions() {
 async fn a_message_of_twenty_megabytes_arrives_in_both_directions() {
     const SIZE: usize = 20_000_000;
     let program = reference_or_skip!();
-    for kind in Kind::both() {
+    for kind in TlsSetup::both() {
         let ours = endpoint();
         let mut subscriber = subscribe(&ours, "/ours").await;
         let mut pair = Pair::new(ours, &program, &kind, Connector::Ours, &["--subscribe", "/theirs"]).await;
@@ -143,10 +142,10 @@ async fn a_message_of_twenty_megabytes_arrives_in_both_directions() {
 }
 
 #[tokio::test]
-async fn golden_values_arrive_with_the_same_bytes() {
+async fn golden_values_sent_to_a_libbroker_endpoint_arrive_with_the_same_bytes() {
     let program = reference_or_skip!();
     let options = ["--subscribe", "/theirs", "--format", "hex"];
-    let mut pair = Pair::new(endpoint(), &program, &Kind::plain(), Connector::Ours, &options).await;
+    let mut pair = Pair::new(endpoint(), &program, &TlsSetup::plain(), Connector::Ours, &options).await;
     subscribers(&pair.ours, "/theirs", 1).await;
     for golden in common::golden_values() {
         let value = decode_value(&golden.bytes, &Limits::DEFAULT).unwrap();
@@ -156,17 +155,17 @@ async fn golden_values_arrive_with_the_same_bytes() {
     }
 }
 
-/// Uses only values that the reference can read from its own JSON. This excludes exact reals, the largest timespan, bytes that are
+/// Uses only values that libbroker can read from its own JSON. This excludes exact reals, the largest timespan, bytes that are
 /// not UTF-8, and values nested 64 levels deep.
 #[tokio::test]
-async fn golden_values_of_the_reference_arrive_with_the_same_bytes() {
+async fn golden_values_sent_by_a_libbroker_endpoint_arrive_with_the_same_bytes() {
     const EXCLUDED_PREFIXES: [&str; 1] = ["real-"];
     const EXCLUDED_NAMES: [&str; 3] =
         ["string-not-utf8", "timespan-9223372036854775807ns", "vector-nested-64"];
     let program = reference_or_skip!();
     let ours = endpoint();
     let mut subscriber = subscribe(&ours, "/ours").await;
-    let mut pair = Pair::new(ours, &program, &Kind::plain(), Connector::Theirs, &[]).await;
+    let mut pair = Pair::new(ours, &program, &TlsSetup::plain(), Connector::Theirs, &[]).await;
     let mut compared = 0;
     for golden in common::golden_values() {
         let name = golden.name.as_str();

@@ -1,4 +1,4 @@
-//! Probes of the reference. The reference must not report a probe as a peer.
+//! Probes of libbroker endpoints, which must not report a probe as a peer.
 
 use std::time::Duration;
 
@@ -22,20 +22,20 @@ fn assert_describes(broker: &BrokerInfo, id: EndpointId) {
     assert_eq!(broker.cut_short, None);
 }
 
-/// Starts three references that listen with these options. The ids of the references are smaller than the id of any
-/// probe, larger than the id of any probe, and random.
-async fn references(program: &str, options: &[&str]) -> Vec<(Reference, String)> {
+/// Starts three libbroker endpoints that listen with these options. One id is smaller than the id of any probe, one is larger,
+/// and one is random.
+async fn references(program: &str, options: &[&str]) -> Vec<(LibbrokerProcess, String)> {
     let mut references = Vec::new();
     let ids = ["00000000-0000-4000-8000-000000000000", "ffffffff-ffff-4fff-8fff-ffffffffffff"];
     for id in ids.map(|id| vec!["--endpoint-id", id]).into_iter().chain([Vec::new()]) {
         let options = [&["--subscribe", "/theirs", "--subscribe", "zeek/x"], options, &id].concat();
-        references.push(Reference::listen(program, &options).await);
+        references.push(LibbrokerProcess::listen(program, &options).await);
     }
     references
 }
 
 #[tokio::test]
-async fn a_plain_reference_is_described() {
+async fn a_probe_describes_a_plain_libbroker_endpoint() {
     let program = reference_or_skip!();
     for (reference, address) in references(&program, &["--disable-ssl"]).await {
         let Found::Plain(broker) = probe_with(&address, &Tls::Off).await.found else { panic!() };
@@ -45,7 +45,7 @@ async fn a_plain_reference_is_described() {
 }
 
 #[tokio::test]
-async fn a_reference_with_anonymous_tls_is_described() {
+async fn a_probe_describes_a_libbroker_endpoint_with_anonymous_tls() {
     let program = reference_or_skip!();
     for (reference, address) in references(&program, &[]).await {
         let Found::Anonymous(answer) = probe_with(&address, &Tls::Off).await.found else { panic!() };
@@ -59,9 +59,9 @@ async fn a_reference_with_anonymous_tls_is_described() {
 }
 
 #[tokio::test]
-async fn a_reference_with_certificates_is_described() {
+async fn a_probe_describes_a_libbroker_endpoint_with_certificates() {
     let program = reference_or_skip!();
-    let kind = Kind::mutual();
+    let kind = TlsSetup::mutual();
     for (reference, address) in references(&program, &kind.theirs()).await {
         for ours in [&Tls::Off, &kind.ours] {
             let Found::Certificate(found) = probe_with(&address, ours).await.found else { panic!() };

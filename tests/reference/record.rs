@@ -1,4 +1,4 @@
-//! Recordings of a reference endpoint and one of this crate, replayed to other reference endpoints.
+//! Recordings of a libbroker endpoint and an endpoint of this crate, replayed to other endpoints.
 
 use tokio::task::spawn_blocking;
 
@@ -16,12 +16,12 @@ fn assert_no_difference(end: &End) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recording_can_be_replayed_to_another_reference() {
+async fn a_recording_can_be_replayed_to_another_libbroker_endpoint() {
     let program = reference_or_skip!();
-    for kind in Kind::both() {
+    for kind in TlsSetup::both() {
         let [ours, theirs] = [kind.options(), kind.theirs().join(" ")];
         let theirs: Vec<&str> = theirs.split_whitespace().chain(["--subscribe", "/theirs"]).collect();
-        let (mut reference, address) = Reference::listen(&program, &theirs).await;
+        let (mut reference, address) = LibbrokerProcess::listen(&program, &theirs).await;
         let mut recorder = Recorder::start(&address, &ours);
         let publish = format!("publish --topic /theirs --connect {} {ours}", recorder.address);
         let lines =
@@ -32,7 +32,7 @@ async fn a_recording_can_be_replayed_to_another_reference() {
             [reference.line("message /theirs ").await, reference.line("message /theirs ").await];
         assert!(first.contains("first") && second == "text", "{first}, {second}");
         reference.send_line("quit").await;
-        reference.gone().await;
+        reference.wait_for_exit().await;
         let (recorder, folder) = spawn_blocking(move || {
             let folder = recorder.recording();
             (recorder, folder)
@@ -41,11 +41,11 @@ async fn a_recording_can_be_replayed_to_another_reference() {
         .unwrap();
         assert_eq!(events(&decoded(&folder, 0).1), [("connector", "first")]);
 
-        // Replay our recorded endpoint to a new reference, and to a reference with different subscriptions.
+        // Replay our recorded endpoint to a new libbroker endpoint, and to one with different subscriptions.
         for (topic, code) in [("/theirs", 0), ("/th", 1)] {
             let theirs: Vec<&str> =
                 theirs.iter().map(|argument| if *argument == "/theirs" { topic } else { argument }).collect();
-            let (mut reference, address) = Reference::listen(&program, &theirs).await;
+            let (mut reference, address) = LibbrokerProcess::listen(&program, &theirs).await;
             let connector = Program::start(&format!(
                 "replay {} --as connector --connect {address} {ours}",
                 folder.display()
@@ -56,7 +56,7 @@ async fn a_recording_can_be_replayed_to_another_reference() {
             assert_eq!((end.code, end.stdout.len()), (Some(code), 1 + 2 * code as usize), "{end:?}");
         }
 
-        // Replay the recorded reference to a new `publish`.
+        // Replay the recorded libbroker endpoint to a new `publish`.
         let mut listener =
             Program::start(&format!("replay {} --as listener --listen 127.0.0.1:0 {ours}", folder.display()));
         let publish = format!("publish --topic /theirs --connect {} {ours}", listener.address());

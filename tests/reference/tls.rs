@@ -13,24 +13,24 @@ fn endpoint_without_timeout() -> Endpoint {
     endpoint_with(|config| config.handshake_timeout = Duration::from_secs(3600))
 }
 
-/// Returns the errors of our connector and our listener against a reference with these options.
-async fn errors(program: &str, kind: &Kind, theirs: &[&str]) -> (ConnectError, ConnectError) {
+/// Returns the errors of our connector and our listener against a libbroker endpoint with these options.
+async fn errors(program: &str, kind: &TlsSetup, theirs: &[&str]) -> (ConnectError, ConnectError) {
     let ours = endpoint_without_timeout();
-    let (reference, address) = Reference::listen(program, theirs).await;
+    let (reference, address) = LibbrokerProcess::listen(program, theirs).await;
     let mut connector = ours.connect(&address, kind.ours.clone());
     let connecting = within("the attempt", connector.first_attempt()).await.unwrap_err();
     drop(reference);
     let mut statuses = ours.status();
     let listener = listen_with(&ours, kind.ours.clone()).await;
     let port = listener.local_addr().port().to_string();
-    let _reference = Reference::start(program, &[&["--connect", &port], theirs].concat()).await;
+    let _reference = LibbrokerProcess::start(program, &[&["--connect", &port], theirs].concat()).await;
     (connecting, failed(&mut statuses).await)
 }
 
 #[tokio::test]
 async fn plain_tcp_against_anonymous_tls_fails() {
     let program = reference_or_skip!();
-    let (connecting, listening) = errors(&program, &Kind::plain(), &[]).await;
+    let (connecting, listening) = errors(&program, &TlsSetup::plain(), &[]).await;
     assert!(connecting.to_string().contains("TLS"), "{connecting}");
     assert!(listening.to_string().contains("TLS"), "{listening}");
 }
@@ -38,7 +38,7 @@ async fn plain_tcp_against_anonymous_tls_fails() {
 #[tokio::test]
 async fn mutual_tls_against_anonymous_tls_fails() {
     let program = reference_or_skip!();
-    let (connecting, listening) = errors(&program, &Kind::mutual(), &[]).await;
+    let (connecting, listening) = errors(&program, &TlsSetup::mutual(), &[]).await;
     for error in [connecting, listening] {
         assert!(error.to_string().contains("anonymous"), "{error}");
     }
@@ -47,7 +47,7 @@ async fn mutual_tls_against_anonymous_tls_fails() {
 #[tokio::test]
 async fn mutual_tls_against_plain_tcp_fails() {
     let program = reference_or_skip!();
-    let (connecting, listening) = errors(&program, &Kind::mutual(), &["--disable-ssl"]).await;
+    let (connecting, listening) = errors(&program, &TlsSetup::mutual(), &["--disable-ssl"]).await;
     for error in [connecting, listening] {
         assert!(error.to_string().contains("disable_ssl"), "{error}");
     }
@@ -56,14 +56,14 @@ async fn mutual_tls_against_plain_tcp_fails() {
 #[tokio::test]
 async fn certificates_of_another_ca_are_rejected() {
     let program = reference_or_skip!();
-    let (connecting, listening) = errors(&program, &Kind::mutual(), &Kind::mutual().theirs()).await;
+    let (connecting, listening) = errors(&program, &TlsSetup::mutual(), &TlsSetup::mutual().theirs()).await;
     for error in [connecting, listening] {
         assert!(matches!(error, ConnectError::Tls(_)), "{error}");
         assert!(error.to_string().contains("CA"), "{error}");
     }
 }
 
-/// The reference's options for a certificate of the fixtures.
+/// Returns the options of libbroker for a certificate of the fixtures.
 fn certificate(ca: &str, certificate: &str, key: &str) -> Vec<String> {
     let [ca, certificate, key] = [ca, certificate, key].map(|name| fixture(name).display().to_string());
     ["--ssl-cafile", &ca, "--ssl-certificate", &certificate, "--ssl-keyfile", &key]
@@ -78,7 +78,7 @@ fn with_passphrase(mut options: Vec<String>) -> Vec<String> {
 
 /// Connects in both directions and exchanges a message each way.
 async fn assert_connected(program: &str, ours: Tls, theirs: Vec<String>) {
-    let kind = Kind { ours, theirs, _files: None };
+    let kind = TlsSetup { ours, theirs, _files: None };
     for connector in [Connector::Ours, Connector::Theirs] {
         let ours = endpoint_without_timeout();
         let mut subscriber = subscribe(&ours, "/ours").await;
@@ -94,7 +94,7 @@ async fn assert_connected(program: &str, ours: Tls, theirs: Vec<String>) {
 }
 
 #[tokio::test]
-async fn version_3_certificates_connect_with_every_kind_of_key() {
+async fn endpoints_with_version_3_certificates_connect_with_every_kind_of_key() {
     let program = reference_or_skip!();
     for backend in BACKENDS {
         let theirs = certificate("ca.pem", "ec.pem", "ec.sec1.key");
@@ -133,7 +133,7 @@ async fn a_version_1_certificate_is_rejected_by_rustls() {
     let ours = mutual(&version3(), Backend::Rustls);
     let theirs = certificate("ca.pem", "v1.pem", "v1.key");
     let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
-    let kind = Kind { ours, theirs: Vec::new(), _files: None };
+    let kind = TlsSetup { ours, theirs: Vec::new(), _files: None };
     let (connecting, listening) = errors(&program, &kind, &theirs).await;
     for error in [connecting, listening] {
         assert!(
@@ -149,7 +149,7 @@ mod with_openssl {
     use super::*;
 
     #[tokio::test]
-    async fn anonymous_tls_connects() {
+    async fn endpoints_with_anonymous_tls_connect() {
         let program = reference_or_skip!();
         assert_connected(&program, Tls::anonymous().unwrap(), Vec::new()).await;
     }
@@ -157,19 +157,19 @@ mod with_openssl {
     #[tokio::test]
     async fn anonymous_tls_against_other_configurations_fails() {
         let program = reference_or_skip!();
-        let kind = Kind { ours: Tls::anonymous().unwrap(), theirs: Vec::new(), _files: None };
+        let kind = TlsSetup { ours: Tls::anonymous().unwrap(), theirs: Vec::new(), _files: None };
         let (connecting, listening) = errors(&program, &kind, &["--disable-ssl"]).await;
         for error in [connecting, listening] {
             assert!(matches!(error, ConnectError::Tls(TlsError::NotTls)), "{error}");
         }
-        let (connecting, listening) = errors(&program, &kind, &Kind::mutual().theirs()).await;
+        let (connecting, listening) = errors(&program, &kind, &TlsSetup::mutual().theirs()).await;
         for error in [connecting, listening] {
             assert!(matches!(error, ConnectError::Tls(TlsError::NotAnonymous(_))), "{error}");
         }
     }
 
     #[tokio::test]
-    async fn version_1_certificates_connect() {
+    async fn endpoints_with_version_1_certificates_connect() {
         let program = reference_or_skip!();
         let theirs = || certificate("ca.pem", "v1.pem", "v1.key");
         assert_connected(&program, mutual(&version3(), Backend::OpenSsl), theirs()).await;
@@ -202,7 +202,7 @@ mod with_openssl {
     #[tokio::test]
     async fn mismatches_are_reported_with_openssl() {
         let program = reference_or_skip!();
-        let kind = |credentials: Credentials| Kind {
+        let kind = |credentials: Credentials| TlsSetup {
             ours: mutual(&credentials, Backend::OpenSsl),
             theirs: Vec::new(),
             _files: None,

@@ -7,14 +7,15 @@ use serde::Serialize;
 use crate::input;
 use crate::output::{Failure, Output, harmless, progress, to_line};
 
-/// An error in a line, and its byte offset if known: in the line for JSON, in the decoded bytes for hex.
+/// An error in a line, with its byte offset if known. For JSON, this is the offset in the line. For hex, it is the offset in the
+/// decoded bytes.
 #[derive(Serialize)]
 pub(crate) struct Fault {
     pub(crate) error: String,
     pub(crate) offset: Option<u64>,
 }
 
-/// An error, as it is printed.
+/// The JSON that is printed for an invalid line.
 #[derive(Serialize)]
 struct InvalidLine {
     #[serde(flatten)]

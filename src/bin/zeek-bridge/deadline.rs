@@ -13,7 +13,7 @@ pub(crate) fn after(limit: Duration) -> Instant {
     now.checked_add(limit.min(LONGEST)).unwrap_or(now)
 }
 
-/// Waits until this time; forever without one.
+/// Waits until this time, or forever if there is none.
 pub(crate) async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,

@@ -6,7 +6,7 @@ use zeek_bridge::net::tls::{Refusal, Remedy, TlsError};
 use zeek_bridge::peering::PeeringError;
 use zeek_bridge::wire::{ForeignProtocol, FrameError};
 
-/// Returns the options that follow the advice in the text of this error.
+/// Returns the options that implement the advice in the text of this error.
 pub(crate) fn for_link(error: &ConnectError) -> &'static str {
     match error {
         ConnectError::Tls(error) | ConnectError::Stream(ConnectionFault::Tls(error)) => for_tls(error),
@@ -29,7 +29,8 @@ fn for_peering(error: &PeeringError) -> &'static str {
     }
 }
 
-/// Returns the command that identifies the service at this address, if its TLS mode differs or it may not be a Broker.
+/// Returns the command that identifies the service at this address, if the service uses a different TLS mode or may not be a
+/// Broker endpoint.
 pub(crate) fn to_identify(address: &str, error: &ConnectError) -> String {
     let may_be_other_service = match error {
         ConnectError::TlsTimeout(_) => true,
@@ -56,7 +57,7 @@ pub(crate) fn to_identify(address: &str, error: &ConnectError) -> String {
     }
 }
 
-/// Returns the options that follow the advice in the text of this error.
+/// Returns the options that implement the advice in the text of this error.
 pub(crate) fn for_tls(error: &TlsError) -> &'static str {
     match error {
         TlsError::NoPeerCertificate
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_kind_of_tls_and_another_service_have_a_hint() {
+    fn a_different_tls_mode_and_a_different_service_have_a_hint() {
         let framing = |protocol| {
             PeeringError::Framing(FrameError::TooLarge {
                 length: u32::MAX,

@@ -83,7 +83,7 @@ fn main() -> ExitCode {
         Command::Completions(args) => commands::man::completions(&args, cli::command()),
         Command::Man(args) => commands::man::man(&args, cli::command(), &cli::MANUAL),
     });
-    // Waits until the thread has written what is queued, so that the error is the last line.
+    // Waits until the thread has written the queued lines, so that the error is the last line.
     drop(log_thread);
     exit::code(result)
 }

@@ -1,4 +1,4 @@
-//! The endpoint of a network command, its address and TLS.
+//! The endpoint of a network command, with its address and TLS mode.
 
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status, StatusReceiver, WebSocketConfig};
 use zeek_bridge::net::Exposure;
@@ -55,7 +55,7 @@ impl Network {
         let tls = settings.load()?;
         if let (TlsChoice::Auto, Address::Listen(address)) = (&tls, &address) {
             return Err(Failure::usage(format!(
-                "{} cannot be used to listen on {address}: it probes the peer; use --tls anonymous or --tls off",
+                "{} cannot be used to listen on {address}, because it probes a peer; use --tls anonymous or --tls off",
                 settings.setting("tls", "auto")
             )));
         }
@@ -117,7 +117,7 @@ impl Network {
 }
 
 /// Logs a warning if the connection can leave this host, and this TLS mode does not authenticate peers. Called once for each
-/// address of a command. For the links of a bridge, the check of the configuration has the same warning.
+/// address of a command. For the links of a bridge, the check of the configuration reports the same warning.
 pub(crate) fn warn_of_exposure(tls: &Tls, address: &str) {
     if let Some(exposure) = Exposure::of(tls, address) {
         if scheme(address).is_websocket() {
@@ -154,7 +154,7 @@ pub(crate) fn endpoint_with(config: EndpointConfig) -> Result<Endpoint, Failure>
         .map_err(|error| Failure::failed(format!("cannot get random bytes for the endpoint id: {error}")))
 }
 
-/// Leaves all peers gracefully. Returns true if a signal interrupted this.
+/// Leaves all peers gracefully. Returns true if a signal interrupted the shutdown.
 pub(crate) async fn leave(endpoint: &Endpoint, signals: &mut Signals) -> bool {
     tokio::select! {
         () = endpoint.shutdown() => false,

@@ -2,7 +2,7 @@
 
 use zeek_bridge::data::Value;
 
-/// Returns the value with each scalar, which is everything but sets, tables and vectors, replaced by the result of `replace`.
+/// Returns the value with each scalar replaced by the result of `replace`. Scalars are all values except sets, tables and vectors.
 /// The recursion is bounded, because the decoder limits the depth of values.
 pub(crate) fn map_scalars(value: Value, replace: &mut dyn FnMut(Value) -> Value) -> Value {
     match value {

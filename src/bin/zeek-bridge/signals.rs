@@ -49,7 +49,7 @@ impl Signals {
         let mut received =
             Received::new().map_err(|error| Failure::failed(format!("cannot handle signals: {error}")))?;
         let (sender, receiver) = mpsc::channel(1);
-        // A task of its own reads the time of each signal, so that a copy is recognized even if the command is busy
+        // A separate task reads the time of each signal, so that a copy is recognized even if the command is busy
         // between two calls of `next`.
         tokio::spawn(async move {
             let mut requests = Requests::default();
@@ -59,7 +59,7 @@ impl Signals {
                     () = sender.closed() => return,
                 };
                 if requests.is_new(kind, Instant::now()) {
-                    // If it is full, the command has not even noticed the previous request.
+                    // If the channel is full, the command has not received the previous request yet.
                     let _ = sender.try_send(());
                 } else {
                     tracing::debug!("ignored a copy of the last signal");
@@ -113,13 +113,13 @@ pub(crate) enum TerminalSignal {
 }
 
 impl TerminalSignals {
-    /// Handles the signals. From now on, the caller must stop or end the process.
+    /// Replaces the default actions of the signals. After this call, the caller must stop or end the process for each signal.
     pub(crate) fn new() -> io::Result<Self> {
         let stop = signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?;
         Ok(TerminalSignals { stop, quit: signal(SignalKind::quit())? })
     }
 
-    /// Waits for the next signal. Can be dropped and called again.
+    /// Waits for the next signal. Cancel safe.
     pub(crate) async fn next(&mut self) -> TerminalSignal {
         tokio::select! {
             _ = self.stop.recv() => TerminalSignal::Suspend,
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_of_a_signal_is_not_a_further_request() {
+    fn a_copy_of_a_signal_is_not_a_new_request() {
         let mut requests = Requests::default();
         let start = Instant::now();
         for (kind, millis, new) in [

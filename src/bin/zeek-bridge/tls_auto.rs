@@ -1,4 +1,4 @@
-//! `--tls auto`: finds the TLS of a peer that requires no certificates.
+//! `--tls auto`: finds the TLS mode of a peer that requires no certificates.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::verdict::Verdict;
 /// Maximum time for each attempt of a probe.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// Probes the address, and returns anonymous TLS or off. Reports the choice on stderr. If the peer cannot be reached yet, probes
-/// again after the delays of `retry`, if there are any.
+/// Probes the address, and returns the TLS mode: anonymous or off. Reports the choice on stderr. If the peer cannot be reached
+/// yet, probes again after the delays of `retry`, if there are any.
 ///
 /// # Errors
 /// Fails if the peer requires a certificate, or is not a Broker endpoint.

@@ -35,7 +35,7 @@ pub(crate) struct Reach {
 }
 
 impl Verdict {
-    /// Draws the conclusion. `given` are the options for certificates.
+    /// Draws the conclusion from a report. `given` contains the certificate options that the user has set.
     pub(crate) fn of(report: &ProbeReport, given: &[(&'static str, String)]) -> Self {
         let reach = |options: &[String], zeek| {
             let connect = ["--connect".to_owned(), report.target.clone()];
@@ -65,7 +65,7 @@ impl Verdict {
                 };
                 if cfg!(not(feature = "openssl")) {
                     verdict.notes.push(
-                        "this build cannot speak anonymous TLS: build it with `cargo build --release --features openssl`"
+                        "this build does not support anonymous TLS: use `cargo build --release --features openssl`"
                             .into(),
                     );
                 }
@@ -101,7 +101,7 @@ impl Verdict {
             }
             Found::OtherTls(reason) => verdict(
                 "tls",
-                format!("TLS that is not that of a Broker endpoint: {reason}"),
+                format!("a TLS service that is not a Broker endpoint: {reason}"),
                 Some(Exit::Protocol),
             ),
             Found::Other(other) => {
@@ -119,8 +119,8 @@ impl Verdict {
 fn notes(other: &OtherProtocol) -> &'static [&'static str] {
     match other {
         OtherProtocol::Http(_) => &[
-            "Zeek may listen for WebSocket clients there: try `zeek-bridge probe ws://HOST:PORT`; its native port is \
-                 another (Broker::default_port, 9999/tcp)",
+            "Zeek may listen for WebSocket clients at this address: try `zeek-bridge probe ws://HOST:PORT`; Zeek's native \
+                  port is a different one (Broker::default_port, 9999/tcp)",
         ],
         OtherProtocol::ZeroMq => &[
             "zeekctl uses ZeroMQ by default since Zeek 8.1; for native peering, set ClusterBackend = Broker in zeekctl.cfg",
@@ -145,7 +145,10 @@ fn certificate(found: &CertificateTls) -> (String, Option<Exit>) {
     match (&found.with_ours, &found.without) {
         (Some(Answer::Broker(_)), _) if mutual => ("a Broker with mutual TLS".into(), None),
         (Some(Answer::Tls(error)), _) => (
-            format!("TLS with certificates, and with ours it fails: {error}{}", hints::for_tls(error)),
+            format!(
+                "TLS with certificates, but a connection with our certificate fails: {error}{}",
+                hints::for_tls(error)
+            ),
             Some(Exit::Refused),
         ),
         (Some(Answer::Broker(_)), _) | (None, Answer::Broker(_)) => {

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_answered_if_a_rule_has_inspected_it_or_is_for_other_peers() {
+    fn a_request_is_answered_if_a_rule_decoded_it_or_applies_only_to_other_peers() {
         let action = vec!["x".to_owned()];
         let request = DispatchRequest { reqid: "1".to_owned(), action, nodes: ["w".to_owned()].into() };
         let hello = NotifyNodeHello { node: "w".to_owned() };

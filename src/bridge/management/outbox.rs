@@ -68,8 +68,8 @@ impl Outbox {
     }
 
     /// Returns the next message for a peer. If there is none, removes the peer, so that the next [`Outbox::store`]
-    /// starts a new task. Both steps happen under one lock. Otherwise, a message could be stored between them, and no
-    /// task would send it.
+    /// starts a new task. The check and the removal happen under one lock. Otherwise, a message could be stored between
+    /// them, and no task would send it.
     fn next(&self, peer: EndpointId) -> Option<Blocked> {
         let mut peers = self.0.lock();
         let pending = peers.get_mut(&peer)?;

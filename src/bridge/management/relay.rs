@@ -123,7 +123,7 @@ impl Core {
         }
     }
 
-    /// Sends the peers of a link the hellos that they may receive since the rules have changed.
+    /// Called after a change of the rules. Sends each peer of a link the hellos that the new rules allow it to receive.
     pub(in crate::bridge) fn send_allowed_hellos(&self, links: &LinkSet, link: &Link) {
         let peers = link.endpoint.established_peers();
         for (peer, filter) in &peers {

@@ -80,24 +80,24 @@ impl Reason {
     /// Returns the cause in a log line.
     const fn text(self) -> &'static str {
         match self {
-            Reason::LocalTopic => "messages under its topic never leave an endpoint",
-            Reason::Ttl => "it has passed too many bridges",
-            Reason::NoRule => "no rule from this link has its topic",
+            Reason::LocalTopic => "messages under this topic never leave an endpoint",
+            Reason::Ttl => "the message has passed too many bridges",
+            Reason::NoRule => "no rule for messages from this link has a matching topic",
             Reason::CommandNotAllowed => {
-                "it is a data-store command, and the rules for its topic allow only data"
+                "the message is a data-store command, and the rules for its topic allow only data"
             }
             Reason::DataNotAllowed => {
-                "it is data, and the rules for its topic allow only data-store commands"
+                "the message is data, and the rules for its topic allow only data-store commands"
             }
             Reason::IdentityNotAllowed => {
-                "the rules for its topic are for senders with other certificates or tokens"
+                "the rules for its topic apply only to senders with other certificates or tokens"
             }
             Reason::EventNotAllowed => "the rules allow only other events",
-            Reason::Malformed => "its payload is invalid",
+            Reason::Malformed => "the payload is invalid",
             Reason::NodeNotAllowed => "the rules allow only other nodes",
-            Reason::ActionNotAllowed => "the rules do not allow its action or the arguments of the action",
-            Reason::BatchedNodeApi => "it is a batch that contains an event of the node API",
-            Reason::InvalidNodeApi => "it is an invalid event of the node API",
+            Reason::ActionNotAllowed => "the rules do not allow the action or its arguments",
+            Reason::BatchedNodeApi => "the message is a batch that contains an event of the node API",
+            Reason::InvalidNodeApi => "the message is an invalid event of the node API",
         }
     }
 }
@@ -140,7 +140,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The log line of a denied message. Fields contain text from the peer, truncated; the log escapes it.
+/// The log line of a denied message. The fields may contain text from the peer. This text is truncated, and the log
+/// escapes it.
 #[derive(Debug, Default)]
 pub(crate) struct Refusal {
     /// The cause.

@@ -79,7 +79,7 @@ pub(crate) struct Rules(Arc<Compiled>);
 #[derive(Debug)]
 struct Compiled {
     rules: Vec<Rule>,
-    /// The possible routes of a message. The index is the [`LinkId`] of the link that it was received over.
+    /// The possible routes of a message. The index is the [`LinkId`] of the link over which the message was received.
     links: Vec<Vec<Route>>,
 }
 
@@ -107,8 +107,8 @@ impl RuleLink<'_> {
 }
 
 impl Rules {
-    /// Compiles rules for links without groups. Each link is a pair of its name and whether it is a hub. Names of links
-    /// in rules that do not exist are ignored.
+    /// Compiles rules for links without groups. Each link is a pair of its name and whether it is a hub. If a rule
+    /// names a link that does not exist, this name is ignored.
     pub(crate) fn new<'a>(links: impl IntoIterator<Item = (&'a str, bool)>, rules: &[RuleConfig]) -> Self {
         Self::of_links(links.into_iter().map(|(name, hub)| RuleLink { name, hub, group: None }), rules)
     }

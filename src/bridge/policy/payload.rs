@@ -1,7 +1,7 @@
 //! Classification of data payloads, without decoding more than the rules need.
 //!
 //! The classification answers two questions. Which messages could any receiver find in the payload? Is the payload
-//! exactly as Zeek writes it (then there is no `flaw`)?
+//! exactly as Zeek writes it? If it is, there is no `flaw`.
 
 use super::denial::Fault;
 use super::node_events::{NodeApiEvent, is_node_api};
@@ -81,7 +81,7 @@ impl<'a> MessageKind<'a> {
         let length = elements.len();
         let (Some(version), Some(kind), Some(content)) = (elements.next(), elements.next(), elements.next())
         else {
-            return MessageKind::Invalid("not version, kind and content");
+            return MessageKind::Invalid("fewer than three elements (version, kind, content)");
         };
         let (number, is_count) = match kind {
             ValueRef::Count(number) => (number, true),
@@ -89,7 +89,7 @@ impl<'a> MessageKind<'a> {
             _ => return MessageKind::Invalid("the kind is not a count"),
         };
         let flaw = if length != 3 {
-            Some("more than version, kind and content")
+            Some("more than three elements (version, kind, content)")
         } else if version != ValueRef::Count(1) {
             Some("the version is not 1")
         } else if !is_count {
@@ -104,7 +104,7 @@ impl<'a> MessageKind<'a> {
             (BATCH, ..) => MessageKind::Invalid("the batch is not a vector"),
             (_, _, Some(flaw)) => MessageKind::Invalid(flaw),
             (2..=4, ..) => MessageKind::Other,
-            _ => MessageKind::Invalid("an unknown kind"),
+            _ => MessageKind::Invalid("the kind is unknown"),
         }
     }
 
@@ -120,9 +120,9 @@ impl<'a> MessageKind<'a> {
         let args = content.next();
         let flaw = flaw.or_else(|| {
             if !is_string || std::str::from_utf8(name).is_err() {
-                Some("the name of the event is not UTF-8")
+                Some("the name of the event is not a UTF-8 string")
             } else if !(2..=3).contains(&length) {
-                Some("the event is not name, arguments and optional metadata")
+                Some("the event does not have two or three elements (name, arguments, metadata)")
             } else if !matches!(args, Some(ValueRef::Vector(_))) {
                 Some("the arguments of the event are not a vector")
             } else {

@@ -157,8 +157,8 @@ impl PeerPolicy {
     }
 }
 
-/// Returns the denial of the rule that came closer to allowing the message. If both came equally close, returns the
-/// first.
+/// Returns the denial of the rule that came closer to allowing the message. If both rules came equally close, returns
+/// the first denial.
 fn closer(one: Option<Denial>, other: Option<Denial>) -> Option<Denial> {
     let rank = |denial: &Denial| (denial.invalid, denial.reason);
     match (one, other) {

@@ -29,8 +29,8 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     same_topics: Vec<Topic>,
     /// The links that the messages are sent to.
     to: Vec<Target>,
-    /// One for each element of `to`. Additional elements are unused, and are kept so that later batches can reuse their
-    /// buffers.
+    /// One lane for each element of `to`. Additional lanes are unused, and are kept so that later batches can reuse
+    /// their buffers.
     lanes: Vec<Lane>,
     /// The result of sending.
     pub(in crate::bridge) forwarded: Forwarded,
@@ -45,7 +45,7 @@ struct Lane {
 }
 
 impl<'a> OutgoingBatch<'a> {
-    /// Returns an empty batch for messages out of `received`.
+    /// Returns an empty batch for messages from the received batch.
     pub(in crate::bridge) fn new(
         core: &'a Core,
         links: &'a LinkSet,

@@ -35,7 +35,7 @@ pub(in crate::bridge) struct Core {
     /// Whether the bridge sends a failure to an agent when rules deny the agent's request.
     answer_denied: AtomicBool,
     pub(in crate::bridge) origin: Arc<Origin>,
-    /// Lock order: before `nodes`.
+    /// Lock order: lock this before `nodes`.
     delivered: Mutex<Delivered>,
     pub(in crate::bridge) sides: Arc<Sides>,
 }
@@ -150,8 +150,8 @@ impl Core {
         }
     }
 
-    /// Counts a denied message, and logs it unless the owner of the peer causes too many log lines about denied
-    /// messages on this link. `refusal` is called only if the line is logged.
+    /// Counts a denied message, and logs it unless the owner of the peer causes too many log lines with this reason on
+    /// this link. `refusal` is called only if the line is logged.
     pub(in crate::bridge) fn deny(
         &self,
         links: &LinkSet,

@@ -22,7 +22,7 @@ use crate::bridge::router::origin::MessageId;
 use crate::wire::Envelope;
 
 /// Minimum number of pairs of a message and a link that are remembered; the maximum is twice this number. All messages
-/// that are buffered on the path of a copy can arrive between the first copy and this one: for each hop, a queue of
+/// that are buffered on the path of a copy can arrive between the first copy and a later one: for each hop, a queue of
 /// 2048 messages, and a few megabytes in sockets. A hash table of this size has 131,072 slots of 41 bytes, so both
 /// tables need at most 11 MiB. They need no memory if there are no other bridges.
 const REMEMBERED: usize = 65_536;
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_id_suppresses_no_other_message() {
+    fn a_forged_id_does_not_suppress_other_messages() {
         let (mut delivered, origin) = (Delivered::default(), Origin::random().unwrap());
         let id = origin.next_id();
         let forged = delivered.fingerprint(id, &envelope(2));

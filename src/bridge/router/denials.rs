@@ -13,8 +13,8 @@ use crate::endpoint::Peer;
 pub(in crate::bridge) struct Denials(Mutex<BTreeMap<&'static str, u64>>);
 
 impl Denials {
-    /// Counts a denied message, and logs it unless the owner of the peer causes too many log lines about denied
-    /// messages on this link. `refusal` is called only if the line is logged.
+    /// Counts a denied message, and logs it unless the owner of the peer causes too many log lines with this reason on
+    /// this link. `refusal` is called only if the line is logged.
     pub(in crate::bridge) fn deny(
         &self,
         reason: &'static str,

@@ -151,7 +151,8 @@ impl<'a> Inbound<'a> {
         }
     }
 
-    /// Removes the targets that have already received a copy of the message. Returns whether there were any.
+    /// Removes the targets that do not need this copy of the message. Limits a target to its bridges if only they need
+    /// the copy. Returns whether at least one target has received a copy before.
     fn drop_copies(&mut self, id: MessageId, envelope: &Envelope, ttl: u16, is_node_event: bool) -> bool {
         let relay = self.relay;
         let delivered = self.delivered.get_or_insert_with(|| relay.core.delivered());
@@ -262,7 +263,7 @@ impl Relay for LinkRelay {
         if let Some(other) = self.core.sides.established(self.at(), peer) {
             tracing::warn!(
                 "this link and the link {other} lead to the same bridge or endpoint, and both carry every message; put them \
-                 in one group, so that one carries and the other is on standby"
+                 in one group, so that one link carries the messages and the other is on standby"
             );
         }
     }

@@ -1,13 +1,13 @@
 //! The ids by which bridges recognize each other and each other's messages.
 //!
 //! The protocol has no field for the id of a message in envelopes, and none for the name of a bridge in handshakes. So
-//! bridges store both in two existing ids of 16 opaque bytes. All other endpoints only compare these bytes, so Zeek is
-//! not affected:
+//! bridges store these values in two existing ids of 16 opaque bytes. All other endpoints only compare these bytes, so
+//! Zeek is not affected:
 //!
 //! | id | bytes | content |
 //! | --- | --- | --- |
 //! | endpoint id of a link | 0 to 3 | `ZBRG` |
-//! | | 4 to 7 | the link's slot, around the UUID version 4 |
+//! | | 4 to 7 | the link's slot; the first four bits of byte 6 are the UUID version (4) |
 //! | | 8 to 15 | the instance: random, the same for all links of one bridge, and new at each start |
 //! | sender of a data or command envelope from bridge to bridge | 0 to 7 | the instance of the bridge that received the message first |
 //! | | 8 to 15 | a number that cannot be predicted, and that this bridge does not use again for a long time |

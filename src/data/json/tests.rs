@@ -58,7 +58,7 @@ fn differs_in_broker(name: &str) -> bool {
 }
 
 #[test]
-fn values_are_written_as_by_brokers_library_and_its_text_is_read() {
+fn values_have_the_same_json_as_in_brokers_library() {
     let lines = include_bytes!("../../../fixtures/json-v1/written.jsonl").split(|byte| *byte == b'\n');
     let mut compared = 0;
     for line in lines.filter(|line| !line.is_empty()) {
@@ -302,7 +302,7 @@ fn the_deepest_value_is_read_and_a_deeper_one_rejected() {
     for table in [false, true] {
         let deepest = nested(MAX_DEPTH, Value::None, table);
         let json = deepest.to_json();
-        // The program wraps a value in as many levels as this.
+        // In the input of the program, a value is inside two more levels.
         let line = parse_json(json!({"event": "e", "args": [json]}).to_string()).unwrap();
         assert_eq!(Value::from_json(&line["args"][0]), Ok(deepest));
         let deeper = nested(MAX_DEPTH + 1, Value::None, table).to_json();

@@ -10,7 +10,8 @@ use super::Owner;
 use super::shares::Shares;
 
 /// When a connection waits for a slot, a handshake of this age or older is evicted. A handshake normally takes
-/// milliseconds. If a host has more than its share of handshakes, one of them is evicted earlier.
+/// milliseconds. If a host has more than its share of handshakes, one handshake of this host may be evicted
+/// earlier.
 pub(in super::super) const GRACE: Duration = Duration::from_secs(1);
 
 /// The maximum number of accepted connections that wait for a slot. Each of them uses a socket. They are accepted although
@@ -20,8 +21,8 @@ const MAX_WAITING: usize = 256;
 
 /// All handshake slots of an endpoint.
 ///
-/// - When all slots are taken, a new connection waits. If the host with the most handshakes has at least two more than the
-///   host of the new connection, one of its handshakes is evicted.
+/// - When all slots are taken, a new connection waits. A handshake of the host with the most handshakes is evicted if
+///   this host has at least two more handshakes than the host of the new connection.
 /// - A free slot is granted to a connection of the host with the fewest handshakes.
 /// - When too many connections wait, the newest one of the host with the most waiting connections is refused. If the host
 ///   of the new connection has about as many, the new connection is refused instead.

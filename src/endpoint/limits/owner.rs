@@ -1,11 +1,11 @@
-//! The party to which a connection is accounted.
+//! The party to which a connection is attributed.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::net::tls::PeerIdentity;
 
-/// The party to which a connection is accounted: the holder of its certificate or, without a certificate, its host.
+/// The party to which a connection is attributed: the holder of its certificate or, without a certificate, its host.
 ///
 /// Limits apply to an owner, and names of nodes and endpoint ids belong to an owner. A host with many addresses counts as
 /// many owners.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub(in super::super) struct RateLimiter {
     /// The time for one token. `None`: there are no tokens.
     interval: Option<Duration>,
-    /// The time at which the last taken token became, or will become, available.
+    /// The time at which the last taken token becomes available. It may be in the past.
     last: Mutex<Option<Instant>>,
 }
 

@@ -48,7 +48,7 @@ fn a_closed_queue_returns_its_messages_and_an_overflowed_one_does_not() {
     overflowed.try_push(&message("a")).unwrap();
     // One message is queued, and there was no room for the second one.
     assert_eq!(overflowed.overflow(), Some(2));
-    assert_eq!(overflowed.overflow(), None, "only once");
+    assert_eq!(overflowed.overflow(), None, "the overflow is reported only once");
     assert_eq!(overflowed.try_pop(), Popped::Ended(End::Overflowed { dropped: 2 }));
 }
 
@@ -71,7 +71,11 @@ fn the_oldest_messages_are_dropped_until_there_is_room() {
         assert_eq!(queue.evict_and_push(&mut message(text)), Ok(0));
     }
     assert_eq!(queue.evict_and_push(&mut message("d")), Ok(1));
-    assert_eq!(queue.evict_and_push(&mut message(&"e".repeat(90))), Ok(2), "by bytes");
+    assert_eq!(
+        queue.evict_and_push(&mut message(&"e".repeat(90))),
+        Ok(2),
+        "two messages are dropped to free enough bytes"
+    );
     assert_eq!(
         queue.evict_and_push(&mut message(&"f".repeat(1000))),
         Ok(2),
@@ -98,11 +102,11 @@ async fn a_blocked_batch_is_notified_when_half_is_free_and_is_not_overtaken() {
     assert!(!notified().await);
     queue.try_pop();
     assert!(notified().await);
-    assert!(!notified().await, "once");
-    assert_eq!(queue.push_fair(&mut message("f")), Err(Refused::Full), "another one waits for the room");
+    assert!(!notified().await, "there is only one notification");
+    assert_eq!(queue.push_fair(&mut message("f")), Err(Refused::Full), "another sender waits for the room");
     assert_eq!(queue.try_push_or_wait(&mut message("e"), false, &room), Ok(()));
     queue.cancel_wait(0);
-    assert_eq!(queue.push_fair(&mut message("g")), Err(Refused::Full), "another one still waits");
+    assert_eq!(queue.push_fair(&mut message("g")), Err(Refused::Full), "another sender still waits");
     assert_eq!(queue.try_push_or_wait(&mut message("f"), false, &room), Ok(()));
     queue.cancel_wait(0);
     queue.cancel_wait(1);
@@ -116,7 +120,7 @@ async fn a_blocked_batch_is_notified_when_half_is_free_and_is_not_overtaken() {
 }
 
 #[tokio::test]
-async fn a_sparing_push_leaves_a_quarter_free() {
+async fn a_sparing_push_leaves_a_quarter_of_the_queue_free() {
     let queue = queue(8, 1000);
     let room = Arc::new(Notify::new());
     while queue.try_push_sparingly(&message("a")).is_ok() {}

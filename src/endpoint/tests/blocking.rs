@@ -178,7 +178,7 @@ async fn senders_continue_when_the_receiver_disconnects() {
 
 /// After a connection has ended, all messages that were received over it are either forwarded or counted as dropped.
 #[tokio::test]
-async fn received_messages_behind_a_blocked_one_are_counted_whatever_ends_the_connection() {
+async fn messages_received_after_a_blocked_one_are_counted_when_the_connection_ends_for_any_reason() {
     const SENT: usize = 5;
     let right = Relayed::new(config_with_small_queue(WhenFull::Block), None).await;
     let mut left = Relayed::new(config_with_small_queue(WhenFull::Disconnect), Some(&right.endpoint)).await;

@@ -52,7 +52,7 @@ async fn the_filters_of_the_relay_and_of_subscribers_are_announced_together() {
 }
 
 #[tokio::test]
-async fn the_relay_is_called_before_the_first_message_of_a_peer_and_after_its_end() {
+async fn the_relay_is_called_before_the_first_message_of_a_peer_and_after_the_peering_ends() {
     let mut relayed = Relayed::new(EndpointConfig::default(), None).await;
     let mut peer = relayed.connect_peer(id(1), &["/a"]).await;
     peer.send(&message("/x", "")).await;
@@ -110,7 +110,8 @@ async fn the_latency_of_one_message_in_64_is_measured_until_it_is_written() {
         sender.send(&message("/a", "")).await;
         receiver.next().await;
     }
-    // A message is counted after it is written, so the peer may receive it before. The shutdown waits for both.
+    // A message is counted after it is written, so the peer may receive it before it is counted. The shutdown waits for
+    // the connection task, which counts it.
     right.endpoint.shutdown().await;
     let latency = right.endpoint.latency();
     assert_eq!(latency.counts.iter().sum::<u64>(), 2);
@@ -152,7 +153,7 @@ async fn drop_oldest_keeps_the_newest_messages() {
 }
 
 #[tokio::test]
-async fn disconnect_closes_only_the_slow_peer() {
+async fn disconnect_ends_only_the_peering_with_the_slow_peer() {
     let mut right = Relayed::new(config_with_small_queue(WhenFull::Disconnect), None).await;
     let left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut statuses = right.endpoint.status();

@@ -150,7 +150,7 @@ impl Relayed {
     }
 
     async fn call(&mut self) -> Call {
-        within("the relay", self.calls.recv()).await.unwrap()
+        within("a call of the relay", self.calls.recv()).await.unwrap()
     }
 
     /// Waits until the relay has received `count` messages of this peer.

@@ -23,7 +23,7 @@ impl Relay for Sampled {
 /// Messages under `<$>/local/` are not handed to the relay. The time at which such a message was received must not be used
 /// for the next message.
 #[tokio::test]
-async fn a_measured_message_has_its_own_time() {
+async fn the_latency_of_a_message_is_measured_from_its_own_receive_time() {
     let (sender, mut samples) = mpsc::unbounded_channel();
     let endpoint = Endpoint::with_relay(EndpointConfig::default(), Arc::new(Sampled(sender))).unwrap();
     let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
@@ -43,7 +43,10 @@ async fn a_measured_message_has_its_own_time() {
     let before = Instant::now();
     peer.send(&message("/a", "measured")).await;
     let sample = within("a batch", samples.recv()).await.unwrap();
-    assert!(sample.is_some_and(|received| received >= before), "the time of the message before");
+    assert!(
+        sample.is_some_and(|received| received >= before),
+        "the time is not that of the previous message"
+    );
     peer.send(&message("/a", "not measured")).await;
     assert_eq!(within("a batch", samples.recv()).await.unwrap(), None);
 }

@@ -288,7 +288,7 @@ async fn a_message_is_encoded_once_for_all_peers_of_a_protocol() {
 }
 
 #[tokio::test]
-async fn a_message_that_it_cannot_carry_is_published_to_the_other_peers() {
+async fn a_message_that_the_second_protocol_cannot_encode_is_published_to_the_other_peers() {
     let publish = async |relayed: &Relayed| {
         relayed.endpoint.publish(Topic::from_static("/too_long"), &Value::String("text".into())).await
     };

@@ -89,7 +89,8 @@ pub struct CertificateTls {
 /// Identifies the service at `target` (`host:port`). Presents `ours` if the service requests a certificate. Makes at most
 /// five attempts one after the other, each with the deadline `timeout`. A Broker endpoint usually answers much sooner.
 ///
-/// A Broker endpoint sees the probe as a peer that refuses it during the handshake. No peering is established.
+/// To a Broker endpoint, the probe is a peer that refuses the connection during the handshake. No peering is
+/// established.
 ///
 /// # Errors
 /// Returns an error if the operating system provides no random bytes.
@@ -105,9 +106,9 @@ pub async fn probe(target: &str, ours: Option<&MutualTls>, timeout: Duration) ->
     Ok(ProbeReport { target: target.to_owned(), address, found })
 }
 
-/// Returns a random id that is smaller than nearly all random ids. So the peer almost always has the larger id. It then
-/// sends `hello` before its filter, and `hello` contains its protocol versions. The returned id is a valid UUID, because
-/// some programs log only valid UUIDs.
+/// Returns a random id that is smaller than nearly all random ids. So the peer almost always has the larger id. A peer
+/// with the larger id sends `hello` before its filter, and `hello` contains the peer's protocol versions. The returned
+/// id is a valid UUID, because some programs log only valid UUIDs.
 fn small_random_id() -> io::Result<EndpointId> {
     let mut bytes = [0, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, 0];
     let random = getrandom::u64()?.to_be_bytes();

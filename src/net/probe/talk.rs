@@ -161,14 +161,14 @@ async fn until_closed(connection: &mut Connection) -> CloseReason {
 fn cut_short(reason: Option<CloseReason>, fault: Option<ConnectionFault>) -> String {
     match (reason, fault) {
         (_, Some(ConnectionFault::Tls(error))) => error.to_string(),
-        (None, _) => "it fell silent in the middle of the handshake".to_owned(),
-        (Some(CloseReason::Redundant { .. }), _) => {
-            "it refuses: it regards the connection as redundant".to_owned()
-        }
+        (None, _) => "it did not complete the handshake in time".to_owned(),
+        (Some(CloseReason::Redundant { .. }), _) => "it refused the connection as redundant".to_owned(),
         (Some(CloseReason::Failed(error)), _) => match error {
-            PeeringError::Refused { code, description, .. } => format!("it refuses: {code}: {description}"),
+            PeeringError::Refused { code, description, .. } => {
+                format!("it refused the connection: {code}: {description}")
+            }
             PeeringError::ClosedInHandshake { .. } => {
-                "it closed the connection in the middle of the handshake".to_owned()
+                "it closed the connection before the handshake was complete".to_owned()
             }
             PeeringError::Incompatible { .. } => {
                 format!("it does not support protocol version {PROTOCOL_VERSION}")

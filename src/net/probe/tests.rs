@@ -1,4 +1,5 @@
-//! Tests with endpoints that violate the protocol. `tests/cli/probe.rs` tests the remaining cases.
+//! Tests with scripted listeners that refuse, stop, send unexpected messages or send nothing. `tests/cli/probe.rs` tests the
+//! remaining cases.
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -108,20 +109,20 @@ async fn an_incomplete_handshake_is_reported_with_its_reason() {
         description: "no\n\x1b[2J".into(),
     };
     let cases: [(Vec<Handshake>, Option<EndpointId>, &str); 7] = [
-        (vec![Handshake::Probe], None, "closed the connection in the middle"),
+        (vec![Handshake::Probe], None, "closed the connection before the handshake"),
         (vec![hello(id(9), 2, 3)], Some(id(9)), "does not support protocol version 1"),
         (vec![hello(id(9), 1, 1), hello(id(9), 1, 1)], Some(id(9)), "the peer sent hello instead of"),
         (
             vec![Handshake::Probe, drop_conn],
             Some(id(7)),
-            "it refuses: peer_incompatible: no\u{fffd}\u{fffd}[2J",
+            "it refused the connection: peer_incompatible: no\u{fffd}\u{fffd}[2J",
         ),
         (
             vec![Handshake::Probe, Handshake::OriginatorAck],
             None,
             "sent originator_ack instead of hello or version_select",
         ),
-        (vec![hello(SMALLEST, 1, 1)], Some(SMALLEST), "closed the connection in the middle"),
+        (vec![hello(SMALLEST, 1, 1)], Some(SMALLEST), "closed the connection before the handshake"),
         (vec![hello(EndpointId::NIL, 1, 1)], Some(EndpointId::NIL), "nil endpoint id"),
     ];
     for (messages, id, reason) in cases {
@@ -145,11 +146,11 @@ async fn the_timeout_limits_the_wait_for_a_silent_endpoint() {
     let (found, received) = probe_listener(&frames(&[hello(id(9), 1, 1)]), Duration::from_millis(100)).await;
     let broker = plain(found);
     assert_eq!((broker.id, broker.versions), (Some(id(9)), Some(1..=1)));
-    assert!(broker.cut_short.unwrap().contains("fell silent"));
+    assert!(broker.cut_short.unwrap().contains("in time"));
     assert_refused(&received);
 }
 
-/// This also holds if the caller's timeout is longer than the default handshake timeout of a peering.
+/// The caller's timeout applies, even if it is longer than the default handshake timeout of a peering.
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_reported_as_silent_after_a_long_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -170,7 +171,7 @@ async fn the_timeout_limits_an_endless_handshake() {
         while stream.write_all(&probes).await.is_ok() {}
     });
     let report = probe(&address, None, Duration::from_millis(200)).await.unwrap();
-    assert!(plain(report.found).cut_short.unwrap().contains("in the middle"));
+    assert!(plain(report.found).cut_short.unwrap().contains("in time"));
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-/// A hint for errors with a Zeek that has no certificate options. The user can change its TLS configuration or ours.
+/// A hint for errors with a Zeek that has no certificate options. The user can change the TLS configuration of either
+/// side.
 pub(super) const ANONYMOUS_HINT: &str = if cfg!(feature = "openssl") {
-    "set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile there, or speak anonymous TLS here \
+    "set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile at the peer, or speak anonymous TLS here \
      too"
 } else {
-    "set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile there, or speak anonymous TLS here \
+    "set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile at the peer, or speak anonymous TLS here \
      too, in a build with OpenSSL (`cargo build --features openssl`)"
 };
 
@@ -98,8 +99,8 @@ impl fmt::Display for Refusal {
                     f,
                     "no TLS settings in common (handshake_failure): likely a Zeek with no certificate options, which \
                      speaks anonymous TLS, or a peer that does not support the signature algorithm of our certificate; \
-                     in the first case {ANONYMOUS_HINT}; in the second reissue our certificate with ECDSA on P-256 or RSA of \
-                     2048 bits"
+                     in the first case, {ANONYMOUS_HINT}; in the second case, reissue our certificate with ECDSA on P-256 \
+                     or RSA of 2048 bits"
                 );
             }
             Refusal::BadCertificate => {
@@ -123,14 +124,14 @@ impl fmt::Display for Refusal {
             }
             Refusal::UnknownCa => {
                 "it does not trust the CA that signed our certificate (unknown_ca): give both sides certificates of \
-                 one CA, put our CA into the peer's cafile, or send the intermediate certificates with our own"
+                 one CA, put our CA into the peer's cafile, or send the intermediate certificates with our certificate"
             }
             Refusal::AccessDenied => "it accepts our certificate but denies access (access_denied); see its log",
             Refusal::DecodeError => {
                 "it could not decode our message (decode_error); update the TLS libraries of both sides"
             }
             Refusal::DecryptError => {
-                "it could not verify a signature of ours (decrypt_error): likely our certificate is signed by \
+                "it could not verify our signature (decrypt_error): likely our certificate is signed by \
                  another CA of the same name, or with an algorithm that the peer does not support"
             }
             Refusal::ProtocolVersion => {
@@ -141,8 +142,8 @@ impl fmt::Display for Refusal {
                  longer key"
             }
             Refusal::CertificateRequired => {
-                "it requires a certificate and received none (certificate_required): if we have one, the peer did not \
-                 offer its signature algorithm; reissue it with ECDSA on P-256 or RSA of 2048 bits"
+                "it requires a certificate and received none (certificate_required): if we have a certificate, the peer did not \
+                 offer its signature algorithm; reissue our certificate with ECDSA on P-256 or RSA of 2048 bits"
             }
             Refusal::Other(number) => return write!(f, "TLS alert {number}; see its log"),
         })

@@ -89,7 +89,7 @@ impl CertificateFault {
             CertificateFault::NotYetValid { .. } => "correct the clocks".to_owned(),
             CertificateFault::Foreign => {
                 "give both sides certificates of one CA, put the peer's CA into our cafile, or have the peer send the \
-                 intermediate certificates with its own"
+                 intermediate certificates with its certificate"
                     .to_owned()
             }
             CertificateFault::Version1 => format!(
@@ -106,16 +106,17 @@ impl CertificateFault {
             }
             CertificateFault::WrongName(_) => "reissue it with this name as subjectAltName; the subject is not compared".to_owned(),
             CertificateFault::UnsupportedAlgorithm(_) => format!(
-                "reissue it with ECDSA on P-256, P-384 or P-521, RSA of 2048 bits or more, or Ed25519, and SHA-256 to \
-                 SHA-512, or {OPENSSL_HINT}"
+                "reissue it with a key (ECDSA on P-256, P-384 or P-521, RSA of 2048 bits or more, Ed25519) and a hash \
+                 (SHA-256 to SHA-512) that TLS libraries support, or {OPENSSL_HINT}"
             ),
             CertificateFault::ObsoleteAlgorithm(algorithms) if algorithms.contains(EXPLICIT_PARAMETERS) => {
-                "reissue it for the key with a named curve (`openssl pkey -in KEYFILE -ec_param_enc named_curve`)"
+                "convert the key (`openssl pkey -in KEYFILE -ec_param_enc named_curve`), and reissue the certificate for \
+                 the converted key"
                     .to_owned()
             }
             CertificateFault::ObsoleteAlgorithm(_) => {
-                "reissue it with ECDSA on P-256, P-384 or P-521, RSA of 2048 bits or more, or Ed25519, and SHA-256 to \
-                 SHA-512"
+                "reissue it with a key (ECDSA on P-256, P-384 or P-521, RSA of 2048 bits or more, Ed25519) and a hash \
+                 (SHA-256 to SHA-512) that TLS libraries support"
                     .to_owned()
             }
             CertificateFault::ChainTooLong => {

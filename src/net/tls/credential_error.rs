@@ -7,9 +7,9 @@ use std::time::Duration;
 
 /// The end of a hint for credentials that only OpenSSL accepts.
 pub(super) const OR_OPENSSL: &str = if cfg!(feature = "openssl") {
-    "or use it as it is, with OpenSSL as the TLS back end"
+    "or choose OpenSSL as the TLS back end"
 } else {
-    "or use it as it is, in a build with OpenSSL (`cargo build --features openssl`)"
+    "or use a build with OpenSSL (`cargo build --features openssl`)"
 };
 
 /// A part of the credentials.
@@ -73,8 +73,8 @@ pub enum Remedy {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialFault {
-    /// The file does not exist, or its permissions do not allow reading it. The source is the `Arc`; to get the [`io::Error`],
-    /// match this variant.
+    /// The file does not exist, or its permissions do not allow reading it. `Error::source` returns the `Arc`, so a
+    /// downcast to [`io::Error`] fails. To get the [`io::Error`], match this variant.
     #[error("it cannot be read: {0}")]
     Unreadable(#[source] Arc<io::Error>),
     /// The path is a directory.
@@ -131,13 +131,13 @@ pub enum CredentialFault {
     /// The key is encrypted, and there is no passphrase.
     #[error("the key is encrypted, and there is no passphrase")]
     Encrypted,
-    /// The key has the encryption format of OpenSSL before 1.0, which this TLS back end does not support.
+    /// The key is encrypted in the traditional format of OpenSSL before 1.0, which this TLS back end does not support.
     #[error(
-        "the key has OpenSSL's old encryption (`Proc-Type: 4,ENCRYPTED`), which this TLS back end does not support"
+        "the key is encrypted in OpenSSL's traditional format (`Proc-Type: 4,ENCRYPTED`), which this TLS back end does not support"
     )]
     LegacyEncrypted,
-    /// The key has an encryption that this TLS back end does not support.
-    #[error("the key has an encryption that this TLS back end does not support ({0})")]
+    /// The key is encrypted with a scheme that this TLS back end does not support.
+    #[error("the key is encrypted with a scheme that this TLS back end does not support ({0})")]
     UnsupportedEncryption(String),
     /// The passphrase does not decrypt the key.
     #[error("the passphrase does not decrypt the key")]
@@ -224,7 +224,7 @@ impl CredentialError {
             (CredentialFault::Directory, _) => "use a file",
             (CredentialFault::NotAFile, _) => "replace it with a regular file",
             (CredentialFault::NoWriter, _) => {
-                "start the program that writes to it first, or use a regular file"
+                "first start the program that writes to it, or use a regular file"
             }
             (CredentialFault::Unfinished { .. }, _) => {
                 "check the program that writes to it, or use a regular file"
@@ -239,21 +239,23 @@ impl CredentialError {
                 "check whether certificate and keyfile are swapped"
             }
             (CredentialFault::EmptyDirectory, _) => {
-                "put the certificate of each CA there, in a file of its own"
+                "put the certificate of each CA into a separate file in this directory"
             }
             (CredentialFault::Missing, _) => "set a certificate and its key",
             (CredentialFault::NoCa, _) => "set the certificate of the CA that signs the peers' certificates",
-            (CredentialFault::EmptyPassphrase, _) => "set the passphrase of the key, or remove it",
+            (CredentialFault::EmptyPassphrase, _) => {
+                "set it to the passphrase of the key, or configure no passphrase"
+            }
             (CredentialFault::UnusableKey(_) | CredentialFault::UnsupportedCurve(_), _) => {
-                "use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519, e.g. \
+                "use a key of another kind or size (RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, Ed25519), e.g. \
                  `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:named_curve`"
             }
-            (CredentialFault::BadName, _) => "use one of them, without a port",
+            (CredentialFault::BadName, _) => "use a DNS name or an IP address, without a port",
             (CredentialFault::NoOpenSsl, _) => {
                 "build it with `cargo build --features openssl`, or choose another back end"
             }
             (CredentialFault::OpenSsl(_), _) => {
-                "check that this OpenSSL is version 1.1.1 or later, and its configuration"
+                "check that OpenSSL is version 1.1.1 or later, and check its configuration"
             }
             (CredentialFault::Der, CredentialKind::Keyfile) => {
                 return format!("convert it: `openssl pkey -inform DER -in {source} -out {source}.pem`");
@@ -287,8 +289,8 @@ impl CredentialError {
             }
             (CredentialFault::ExplicitCurve, CredentialKind::Certificate) => {
                 return format!(
-                    "reissue it for the key with a named curve: `(umask 077; openssl pkey -in KEYFILE -ec_param_enc named_curve \
-                     -out KEYFILE.named)`, {OR_OPENSSL}"
+                    "convert the key: `(umask 077; openssl pkey -in KEYFILE -ec_param_enc named_curve \
+                     -out KEYFILE.named)`, and reissue the certificate for the converted key, {OR_OPENSSL}"
                 );
             }
             (CredentialFault::ExplicitCurve, _) => {
@@ -298,14 +300,16 @@ impl CredentialError {
                 );
             }
             (CredentialFault::UnsupportedKey(_), _) => {
-                return format!("use RSA, ECDSA on P-256, P-384 or P-521, or Ed25519, {OR_OPENSSL}");
+                return format!(
+                    "use a key of another kind (RSA, ECDSA on P-256, P-384 or P-521, Ed25519), {OR_OPENSSL}"
+                );
             }
             (CredentialFault::WrongPassphrase, _) => {
                 return format!("test it with `openssl pkey -in {source} -noout`");
             }
             (CredentialFault::KeyMismatch, _) => {
                 return format!(
-                    "compare the outputs of `openssl pkey -in {source} -pubout` and `openssl x509 -noout -pubkey`"
+                    "compare the outputs of `openssl pkey -in {source} -pubout` and `openssl x509 -in CERTIFICATE -noout -pubkey`"
                 );
             }
             (CredentialFault::Version1, _) => {

@@ -61,7 +61,7 @@ pub enum Backend {
     ///
     /// OpenSSL is selected in two cases:
     /// - It accepts our own certificate and its chain, and rustls does not. Examples are X.509 version 1, a CA certificate used as
-    ///   a leaf, more than six intermediate certificates, and a key with an old encryption.
+    ///   a leaf, more than six intermediate certificates, and a key that is encrypted in OpenSSL's traditional format.
     /// - Our chain leads to an X.509 version 1 CA. The peers' certificates, which this CA signs, are probably version 1
     ///   too.
     ///
@@ -71,7 +71,7 @@ pub enum Backend {
     /// rustls, which is memory-safe and strict.
     Rustls,
     /// OpenSSL, which accepts the same credentials as Zeek. Unlike rustls, it accepts X.509 version 1 certificates, CA certificates
-    /// used as leaves, and keys with an old encryption. Requires the feature `openssl`.
+    /// used as leaves, and keys that are encrypted in OpenSSL's traditional format. Requires the feature `openssl`.
     OpenSsl,
 }
 

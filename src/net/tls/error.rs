@@ -20,8 +20,8 @@ pub enum TlsError {
     /// The peer presented no certificate.
     #[error(
         "the peer sent no certificate: it has none (likely a Zeek with no certificate options, which speaks anonymous \
-         TLS), or one with a signature algorithm that we did not offer; in the first case {ANONYMOUS_HINT}; in the \
-         second reissue its certificate with ECDSA on P-256, P-384 or P-521, RSA, or Ed25519"
+         TLS), or one with a signature algorithm that we did not offer; in the first case, {ANONYMOUS_HINT}; in the \
+         second case, reissue the peer's certificate with ECDSA on P-256, P-384 or P-521, RSA, or Ed25519"
     )]
     NoPeerCertificate,
 
@@ -78,7 +78,8 @@ pub enum TlsError {
     #[error("TLS failed: {0}")]
     Protocol(#[source] TlsFault),
 
-    /// The connection failed. The source is the `Arc`; to get the [`io::Error`], match this variant.
+    /// The connection failed. `Error::source` returns the `Arc`, so a downcast to [`io::Error`] fails. To get the
+    /// [`io::Error`], match this variant.
     #[error("the connection failed during the TLS handshake: {0}")]
     Io(#[source] Arc<io::Error>),
 }
@@ -176,7 +177,7 @@ pub enum AnonymousUnavailable {
     /// The OpenSSL of this build does not support anonymous TLS, because of its build options or its configuration.
     #[error(
         "this OpenSSL does not support anonymous TLS ({0}): use another OpenSSL, or build with \
-         `--features openssl-vendored`, which includes one"
+         `--features openssl-vendored`, which includes OpenSSL"
     )]
     Refused(#[source] TlsFault),
 }

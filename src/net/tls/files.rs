@@ -54,7 +54,7 @@ pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, CredentialFa
 
 /// Reads a pipe or a device to its end. `timeouts` limits how long this waits.
 pub(super) fn read_pipe(path: &Path, limit: u64, timeouts: PipeTimeouts) -> Result<Vec<u8>, CredentialFault> {
-    tracing::info!("{} is not a regular file: it is read to its end, once", path.display());
+    tracing::info!("{} is not a regular file; it is read only once, to its end", path.display());
     let file = open(path)?;
     let is_pipe = is_fifo(&file);
     let start = Instant::now();

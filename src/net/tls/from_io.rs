@@ -12,7 +12,8 @@ impl TlsError {
     /// TLS did not fail.
     ///
     /// In TLS 1.3, the side that connects receives the refusal of its certificate only after the handshake, as such an
-    /// error. If a write fails, read from the stream before you close it: the reason may have been received, but not read.
+    /// I/O error. If a write fails, read from the stream before you close it: the reason may have been received, but
+    /// not read.
     #[must_use]
     pub fn from_io(error: &io::Error) -> Option<Self> {
         let inner = error.get_ref()?;

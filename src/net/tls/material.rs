@@ -19,7 +19,7 @@ use super::warning::CredentialWarning;
 pub(super) struct Raw {
     cafile: Option<Vec<u8>>,
     capath: Vec<CaFile>,
-    certificate: Vec<u8>,
+    pub(super) certificate: Vec<u8>,
     pub(super) keyfile: Vec<u8>,
     pub(super) passphrase: Option<Vec<u8>>,
 }
@@ -159,7 +159,8 @@ impl Material {
         {
             warnings.push(CredentialWarning::KeyExposed { keyfile: path.display().to_string() });
         }
-        // If the key is encrypted, its passphrase must be as secret as a key, so its file is checked too.
+        // If the key is encrypted, its passphrase must be as secret as a key, so the file of the passphrase is checked
+        // too.
         if let (Some(path), false) = (credentials.passphrase.as_ref().and_then(Passphrase::file), is_open)
             && is_exposed(path)
         {
@@ -394,7 +395,8 @@ pub(super) enum KeySection {
     Open(PrivateKeyDer<'static>),
     /// Encrypted PKCS#8, in DER.
     Pkcs8(Vec<u8>),
-    /// With OpenSSL's old encryption, whose parameters are PEM headers. Contains the text of the block.
+    /// Encrypted in OpenSSL's traditional format, in which the encryption parameters are PEM headers. Contains the text
+    /// of the block.
     Legacy(#[cfg_attr(not(feature = "openssl"), expect(dead_code, reason = "only OpenSSL reads it"))] String),
 }
 

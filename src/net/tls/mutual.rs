@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::{SupportedProtocolVersion, version};
@@ -11,7 +11,8 @@ use super::credential_error::CredentialError;
 use super::credentials::{Authentication, Backend, Credentials};
 use super::diagnose::diagnose;
 use super::error::TlsError;
-use super::material::{Digest, Material, Raw};
+use super::inspect;
+use super::material::{Digest, Material, Raw, first_certificate};
 use super::via_openssl::OpenSslMutual;
 use super::via_rustls::RustlsMutual;
 use super::warning::CredentialWarning;
@@ -37,6 +38,8 @@ struct Shared {
 struct Loaded {
     engine: Engine,
     warnings: Arc<[CredentialWarning]>,
+    /// The end of the validity of our certificate.
+    valid_until: Option<SystemTime>,
     digest: Digest,
 }
 
@@ -117,6 +120,13 @@ impl MutualTls {
     #[must_use]
     pub fn warnings(&self) -> Arc<[CredentialWarning]> {
         self.0.loaded().warnings.clone()
+    }
+
+    /// Returns the time at which our certificate expires, as of the last load. Intermediate and CA certificates may expire
+    /// earlier. Returns `None` if the certificate contains a time that this platform cannot represent.
+    #[must_use]
+    pub fn valid_until(&self) -> Option<SystemTime> {
+        self.0.loaded().valid_until
     }
 
     /// Returns the library in use. This is never [`Backend::Auto`].
@@ -230,7 +240,10 @@ impl Loaded {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
-        Ok(Loaded { engine, warnings: warnings.into(), digest: raw.digest() })
+        let certificate = first_certificate(&raw.certificate).ok();
+        let valid_until = certificate.and_then(|der| inspect::valid_until(&der));
+        let valid_until = valid_until.and_then(|time| UNIX_EPOCH.checked_add(Duration::from_secs(time)));
+        Ok(Loaded { engine, warnings: warnings.into(), valid_until, digest: raw.digest() })
     }
 }
 

@@ -102,7 +102,8 @@ impl Block {
         self.label.ends_with("PRIVATE KEY")
     }
 
-    /// Returns whether the block has OpenSSL's old encryption, with headers inside the block (RFC 1421).
+    /// Returns whether the block is encrypted in OpenSSL's traditional format, with headers inside the block (RFC
+    /// 1421).
     pub(super) fn has_legacy_encryption(&self) -> bool {
         self.body.contains("Proc-Type: 4,ENCRYPTED")
     }

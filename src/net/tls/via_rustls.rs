@@ -27,7 +27,7 @@ use super::self_check::SelfCheck;
 use super::verify::{ConnectionVerifier, PeerVerifier};
 use crate::net::Stream;
 
-/// Both sides of mutual TLS.
+/// The rustls settings for mutual TLS. `connect` and `accept` use them.
 pub(super) struct RustlsMutual {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
@@ -70,7 +70,7 @@ impl RustlsMutual {
         Ok(RustlsMutual { provider, versions, key, verifier, verifies_clients, self_check })
     }
 
-    /// Returns why a peer on rustls would refuse our own certificate.
+    /// Returns the faults for which rustls rejects our own certificate: as a server's and as a client's certificate.
     pub(super) fn self_check(&self) -> &SelfCheck {
         &self.self_check
     }

@@ -127,8 +127,8 @@ fn ignored_hint(label: &str) -> &'static str {
 }
 
 impl CredentialWarning {
-    /// Converts a fault of our own certificate, for which a peer would reject it, to a warning. `side` is our side of the
-    /// connection.
+    /// Converts a fault of our own certificate to a warning. A peer would reject the certificate because of this fault.
+    /// `side` is our side of the connection.
     pub(super) fn from_verdict(
         verdict: CertificateFault,
         certificate: String,

@@ -128,7 +128,7 @@ fn a_refusal_by_the_peer_is_reported_at_every_point_of_the_handshake() {
 }
 
 #[test]
-fn a_drop_conn_with_our_own_id_is_a_self_connection() {
+fn a_drop_conn_with_our_own_id_is_reported_as_a_self_connection() {
     let mut end = End::new(peering(SMALL, Side::Connector, Instant::now()));
     end.frames();
     let (code, description) = (ErrorCode::PEER_INVALID, "connected to itself".into());
@@ -138,7 +138,7 @@ fn a_drop_conn_with_our_own_id_is_a_self_connection() {
 }
 
 #[test]
-fn a_peer_s_description_is_limited_to_one_line() {
+fn the_description_in_a_refusal_is_limited_to_one_line() {
     let now = Instant::now();
     for (sent_handshakes, kept) in [
         ("a\nb\u{1b}[31m".to_owned(), "a\u{fffd}b\u{fffd}[31m".to_owned()),

@@ -33,7 +33,7 @@ fn messages_are_delivered_with_their_payload() {
 }
 
 #[test]
-fn send_fails_before_established_and_after_bye() {
+fn send_fails_before_the_peering_is_established_and_after_the_bye() {
     let now = Instant::now();
     let envelope = Envelope::data(SMALL, Topic::from_static("/t"), &Value::None).unwrap();
     for (mut end, _) in handshake_steps(now) {
@@ -60,7 +60,7 @@ fn pings_are_echoed_to_their_sender() {
 }
 
 #[test]
-fn filters_change_while_connected() {
+fn a_changed_filter_reaches_the_peer_of_an_established_peering() {
     let now = Instant::now();
     let mut ends = established_pair(now);
     ends[0].peering.set_filter(filter("/new")).unwrap();
@@ -129,7 +129,7 @@ fn leaving_times_out_without_a_confirmation() {
     );
     let foreign = Envelope::pong(LARGE, SMALL, Bytes::from_static(b"BYE12345678"));
     end.arrive(now, &framed(&foreign));
-    assert_eq!(end.closed(), None, "not our BYE");
+    assert_eq!(end.closed(), None, "this pong does not answer our BYE");
     let mut cut_off = end.clone();
     cut_off.peering.handle_eof();
     cut_off.poll_events();
@@ -167,7 +167,7 @@ fn a_responder_leaves_with_bye_while_the_last_handshake_message_is_in_transit() 
     let mut end = responder();
     end.peering.leave(now);
     end.poll_events();
-    assert_eq!((end.frames().len(), end.closed()), (0, None), "it waits");
+    assert_eq!((end.frames().len(), end.closed()), (0, None), "nothing is sent before the handshake ends");
     // Repeated calls do not extend the deadline.
     end.peering.leave(now + Duration::from_secs(1));
     assert_eq!(end.peering.poll_timeout(), Some(now + Config::LEAVE_TIMEOUT));
@@ -234,7 +234,7 @@ fn a_paused_peer_is_pinged_and_not_closed() {
     let start = Instant::now();
     let mut ends = established_pair(start);
     let idle = Config::IDLE_TIMEOUT;
-    // This also works if a ping was sent before.
+    // A ping is sent before the pause.
     let mut now = start + idle;
     ends[0].peering.handle_timeout(now);
     let asked = ends[0].frames().concat();
@@ -254,7 +254,7 @@ fn a_paused_peer_is_pinged_and_not_closed() {
         assert_eq!(
             ends[1].sent_envelopes().len(),
             1,
-            "the answer, which this side does not read while paused"
+            "the peer sends a pong, which the paused side does not read"
         );
         assert!(ends.iter().all(|end| end.closed().is_none()));
     }
@@ -290,7 +290,7 @@ fn a_partial_frame_resets_the_idle_timeout() {
     for _ in 0..10 {
         now = end.peering.poll_timeout().unwrap();
         end.peering.handle_timeout(now);
-        assert_eq!(end.sent_envelopes().len(), 1, "asked");
+        assert_eq!(end.sent_envelopes().len(), 1, "a ping was sent");
         end.arrive(now, &[0]);
     }
     assert_eq!(end.closed(), None);
@@ -316,7 +316,7 @@ fn malformed_envelopes_are_dropped_and_the_peering_continues() {
 }
 
 #[test]
-fn nothing_changes_after_closed() {
+fn no_call_has_an_effect_after_the_peering_is_closed() {
     let now = Instant::now();
     let [mut end, _] = established_pair(now);
     end.peering.handle_eof();
@@ -333,7 +333,7 @@ fn nothing_changes_after_closed() {
 }
 
 #[test]
-fn input_stops_while_many_events_are_queued() {
+fn no_input_is_consumed_while_many_events_are_queued() {
     let now = Instant::now();
     let [mut end, _] = established_pair(now);
     let frame = [0, 0, 0, 1, 0xff];

@@ -213,8 +213,8 @@ fn expiry(input: &[u8]) -> Parsed<'_, Option<Timespan>> {
     Ok((input, Some(Timespan::from_nanos(nanos.cast_signed()))))
 }
 
-/// Reads a varbyte count, and then that many u64. The vector grows while bytes are read. Its memory is not allocated by the
-/// count, because a peer can send a false count.
+/// Reads a varbyte count, and then that many u64. The vector grows while bytes are read. The count does not determine
+/// an allocation, because a peer can send a false count.
 fn sequences(input: &[u8]) -> Parsed<'_, CommandContent> {
     let (mut input, count) = varbyte(input)?;
     let mut sequences = Vec::new();

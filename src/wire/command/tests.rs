@@ -31,7 +31,7 @@ fn all_fourteen() -> [C; 14] {
         C::Keepalive { sequence: 3 },
         C::CumulativeAck { sequence: 4 },
         C::Nack { sequences: (0..200).collect() },
-        // The keys are not sorted: a snapshot keeps the order in which it was received.
+        // The keys are not sorted, because a snapshot keeps the order in which its entries were received.
         C::AckClone { offset: 5, heartbeat_interval: 6, snapshot: vec![pair(2), pair(1)] },
         C::RetransmitFailed { sequence: 7 },
     ]
@@ -108,8 +108,8 @@ fn a_snapshot_with_a_duplicate_key_is_rejected() {
 }
 
 #[test]
-fn the_values_of_one_command_share_one_budget() {
-    // Key, value, and the value's two elements.
+fn the_element_limit_applies_to_all_values_of_a_command_together() {
+    // The command has four values: the key, the value, and the two elements of the value.
     let bytes = encoded(&command(all_fourteen()[0].clone()));
     let within = |max_elements| Command::decode(&bytes, &Limits { max_elements, ..Limits::DEFAULT });
     assert!(within(4).is_ok());
@@ -147,7 +147,7 @@ fn an_expiry_is_displayed_in_its_largest_unit() {
 }
 
 #[test]
-fn only_the_entity_of_all_zeros_is_none() {
+fn only_an_entity_of_all_zeros_is_displayed_as_none() {
     assert_eq!(EntityId::default().to_string(), "none");
     assert_eq!(
         EntityId { endpoint: EndpointId::NIL, object: 3 }.to_string(),

@@ -86,7 +86,7 @@ pub enum ValueRef<'a> {
     Vector(Elements<'a>),
 }
 
-/// The number of values that a message may still contain, and the maximum depth, while it is decoded.
+/// While a message is decoded: the number of values that it may still contain, and the maximum depth.
 pub(super) struct Budget {
     limits: Limits,
     elements: usize,

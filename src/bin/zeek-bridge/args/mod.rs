@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod agent;
+mod format;
 pub(crate) mod network;
 pub(crate) mod retry;
 pub(crate) mod side_tls;
@@ -13,6 +14,7 @@ pub(crate) mod websocket;
 pub(crate) use address::{
     AddressArg, BROKER_ONLY, broker_address, broker_listen_address, connect_address, scheme,
 };
+pub(crate) use format::{Format, FormatArgs};
 pub(crate) use network::{Address, NetworkArgs, OneConnectionArgs, ProfileArg};
 pub(crate) use source::Source;
 pub(crate) use values::{DurationArg, Interval, TopicArg, count, node_name};

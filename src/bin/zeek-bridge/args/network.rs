@@ -7,7 +7,8 @@ use super::address::{AddressArg, connect_address, listen_address};
 use super::retry::RetryArg;
 use super::tls::TlsArgs;
 
-// Options of commands that reconnect after a failure. A doc comment would be the summary of the command in clap.
+// Options of commands that reconnect after a failure. This is not a doc comment, because clap would use a doc comment as the
+// summary of the command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct NetworkArgs {

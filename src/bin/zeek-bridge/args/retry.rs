@@ -14,7 +14,7 @@ pub(crate) struct RetryArg(pub(crate) Retry);
 
 /// The longest delay, as in the configuration of a bridge.
 const LONGEST_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The shortest delay. Without one, a target that refuses connections would cause a busy loop.
+/// The shortest delay. Without a minimum, a target that refuses connections would cause a busy loop.
 const SHORTEST_RETRY: Duration = Duration::from_millis(1);
 
 impl FromStr for RetryArg {

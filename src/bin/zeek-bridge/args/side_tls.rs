@@ -1,4 +1,4 @@
-//! The TLS options of a command between two sides: options for both sides, and options for each side.
+//! The TLS options of a command that connects two sides: options for both sides, and options for each side.
 
 use std::ffi::OsString;
 
@@ -59,7 +59,7 @@ impl<const LISTEN: bool> Args for OneSide<LISTEN> {
         let options = plain.get_arguments().filter_map(|arg| Some((arg, arg.get_long()?)));
         options.fold(command, |command, (arg, option)| {
             let name = format!("{}-{option}", Self::NAME);
-            let help = format!("As --{option}, only for the side of --{}", Self::NAME);
+            let help = format!("Like --{option}, but only for the side of --{}", Self::NAME);
             let heading = format!("TLS on the side of --{}, if different", Self::NAME);
             command.arg(arg.clone().id(name.clone()).long(name).help(help).help_heading(heading))
         })

@@ -28,8 +28,8 @@ pub(crate) const TLS_OPTIONS: [&str; 8] =
 #[derive(Debug, Default, Args)]
 pub(crate) struct TlsArgs {
     /// off: plain TCP, for Broker::disable_ssl=T. anonymous: encrypted but unauthenticated, for a Zeek without TLS options (its
-    /// default). mutual: certificates on both sides; implied by the options for certificates. auto: off or anonymous, as a probe
-    /// of the peer finds (tap, publish, node and dispatch with --connect)
+    /// default). mutual: certificates on both sides; implied by the options for certificates. auto: probe the peer, then use off
+    /// or anonymous (tap, publish, node and dispatch with --connect)
     #[arg(long, value_name = "off|anonymous|mutual|auto", value_enum, hide_possible_values = true)]
     tls: Option<TlsMode>,
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub(crate) struct CertificateArgs {
     /// A DNS name or IP address that the peer's certificate must contain; by default, every certificate of the CA is accepted
     #[arg(long, value_name = "NAME")]
     verify_name: Option<String>,
-    /// The library for mutual TLS; auto: rustls, or OpenSSL (if built in) if only that accepts our certificate or key
+    /// The library for mutual TLS; auto: rustls, or OpenSSL (if built in) if only OpenSSL accepts our certificate or key
     #[arg(long, value_name = "auto|rustls|openssl", value_enum, hide_possible_values = true)]
     tls_backend: Option<TlsBackend>,
 }
@@ -88,11 +88,11 @@ pub(crate) enum Role {
     Server,
 }
 
-/// The TLS of a connection, if it is known before the connection.
+/// The TLS mode of a connection, if it is known before the connection.
 #[derive(Clone, Debug)]
 pub(crate) enum TlsChoice {
     Fixed(Tls),
-    /// Off or anonymous, as a probe of the peer finds.
+    /// Off or anonymous, depending on a probe of the peer.
     Auto,
 }
 
@@ -108,13 +108,13 @@ const ANONYMOUS_BUILD: &str =
     if cfg!(feature = "openssl") { "" } else { ", in a build with `--features openssl`" };
 
 impl TlsArgs {
-    /// Returns the TLS mode between two ends that both belong to this program. No certificates of the user are needed for it.
+    /// Returns the TLS mode between two ends that both belong to this program. It needs no certificates of the user.
     pub(crate) fn between_own(&self) -> Result<TlsMode, Failure> {
         match self.certificates.as_options().as_slice() {
             [] => Ok(self.tls.unwrap_or(TlsMode::Off)),
             [(option, _), ..] => Err(Failure::usage(format!(
-                "--{option} is for an existing peer; without one, certificates are created: set the address of the peer, or \
-                 use --tls mutual alone"
+                "--{option} is for an existing peer; set the address of the peer, or use --tls mutual alone, which creates \
+                 certificates"
             ))),
         }
     }
@@ -124,7 +124,7 @@ impl TlsArgs {
         self.tls.is_none() && self.certificates.as_options().is_empty()
     }
 
-    /// Returns the name of this TLS for people and for `meta.json`.
+    /// Returns the name of the TLS mode, for messages and for `meta.json`.
     pub(crate) fn name(tls: &Tls) -> &'static str {
         match tls {
             Tls::Off => "off",
@@ -152,8 +152,8 @@ impl TlsArgs {
         }
     }
 
-    /// Returns the TLS that these options choose, and reads the certificates, if there are any. Errors name the options as their
-    /// source writes them.
+    /// Returns the TLS mode that these options choose, and reads the certificates, if there are any. Errors name the options as
+    /// their source writes them.
     pub(crate) fn choose(&self, source: &Source) -> Result<TlsChoice, Failure> {
         let certificates = &self.certificates;
         let implying = certificates.implying();
@@ -303,7 +303,7 @@ pub(crate) fn not_set(source: &Source) -> String {
     )
 }
 
-/// Returns anonymous TLS. `setting` is the one that selects it.
+/// Returns anonymous TLS. `setting` is the setting that selects it.
 pub(crate) fn anonymous(setting: &str) -> Result<Tls, Failure> {
     Tls::anonymous().map_err(|error| match error {
         AnonymousUnavailable::NoOpenSsl => Failure::usage(format!("{setting}: {error}")),
@@ -437,7 +437,7 @@ pub(crate) fn keep_up(tls: &Tls) -> Result<(), Failure> {
 }
 
 async fn reload(mutual: MutualTls) {
-    // It reads files, and may decrypt a key, which is slow by design.
+    // `reload` reads files, and may decrypt a key, which is slow by design.
     match tokio::task::spawn_blocking(move || mutual.reload()).await {
         Ok(Ok(true)) => {}
         Ok(Ok(false)) => tracing::info!("SIGHUP: the certificates are unchanged"),

@@ -4,7 +4,7 @@ use clap::Command;
 
 use super::manual::END_OF_HELP;
 
-/// The examples of each command. A line that begins with `#` explains the next ones.
+/// The examples of each command. A line that begins with `#` explains the next lines.
 const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["run"],
@@ -17,12 +17,12 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["status"],
         "
-  # The bridge of the system service or of the user
+  # The state of the bridge that runs as a system service, or as this user
   zeek-bridge status
   # Rates, latency and drops, every 5 seconds
   zeek-bridge status --watch 5s
   # A bridge with another socket: the number of peers of each link
-  zeek-bridge status --config bridge.toml --json | jq '.links[] | {name, peers: (.peers | length)}'",
+  zeek-bridge status --config bridge.toml --format json | jq '.links[] | {name, peers: (.peers | length)}'",
     ),
     (
         &["demo"],
@@ -107,14 +107,14 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "
   zeek-bridge probe zeek.example:9999
   # With certificates for mutual TLS; one line of JSON
-  zeek-bridge probe --cafile ca.pem --certificate our.pem --keyfile our.key --json zeek.example:9999",
+  zeek-bridge probe --cafile ca.pem --certificate our.pem --keyfile our.key --format json zeek.example:9999",
     ),
     (
         &["publish"],
         r#"
   # One event
   zeek-bridge publish -c 127.0.0.1:9999 --tls anonymous -t /demo/ping ping string:hi count:7
-  # The same from stdin
+  # The same event from stdin
   echo '{"event": "ping", "args": ["hi", {"@data-type": "count", "data": 7}]}' |
     zeek-bridge publish -c 127.0.0.1:9999 --tls anonymous -t /demo/ping
   # Publish the output of `tap` again, and wait at most 10 seconds for a subscriber
@@ -136,7 +136,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   zeek-bridge replay recordings/20260101T000000Z-5c1d09ae-0001 -c 127.0.0.1:2151 --tls off
   # Act as the recorded listener, and ignore a value that always differs
   zeek-bridge replay recordings/20260101T000000Z-5c1d09ae-0001 -l 127.0.0.1:2151 --tls off \\
-    --ignore '*.args[0][2]' --json",
+    --ignore '*.args[0][2]' --format json",
     ),
     (
         &["decode"],
@@ -144,9 +144,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   # A table for each connection of a capture, then a line for each frame
   zeek-bridge decode --summary peering.pcap
   zeek-bridge decode peering.pcap | jq 'select(.envelope.event)'
-  # Live, where Broker::disable_ssl=T
+  # Live traffic, if Zeek has the option Broker::disable_ssl=T
   sudo tcpdump -i lo -U -w - port 9999 | zeek-bridge decode -
-  # One value
+  # Decode one value
   echo 020000000000000005 | zeek-bridge decode --value",
     ),
     (

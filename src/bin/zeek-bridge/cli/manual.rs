@@ -20,15 +20,15 @@ Environment:
   ZEEK_BRIDGE_PASSPHRASE  the passphrase of a private key, if no file contains it
   ZEEK_BRIDGE_TOKEN       the bearer token for the WebSocket API, if --token-file is not given
   ZEEK_AGENT_ADDR, ZEEK_AGENT_PORT
-                          the address that a node connects to and dispatch listens on,
-                          before ZEEK_BRIDGE_CONNECT
+                          the address that node connects to, and that dispatch listens on;
+                          they have precedence over ZEEK_BRIDGE_CONNECT
   CLUSTER_NODE            the name of a node, if --name is not given
 
   Options on the command line have precedence, then the profile of --profile, then
-  variables, then the profile of ZEEK_BRIDGE_PROFILE or the default one. With
+  variables, then the profile of ZEEK_BRIDGE_PROFILE or the default profile. With
   --listen, addresses to connect to are ignored. A source that sets any TLS option
   replaces all TLS options of the sources after it. An empty variable counts as not set.
-  The log shows with -v which source was used.";
+  With -v, the log shows which source was used.";
 
 /// Returns the last sections of the manual page of a command, each with a heading and indented lines.
 pub(crate) fn sections(command: &str) -> Vec<&'static str> {

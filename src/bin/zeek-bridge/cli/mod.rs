@@ -99,7 +99,7 @@ impl Command {
 /// Returns the command line definition, without values from the environment.
 pub(crate) fn command() -> clap::Command {
     let command = examples::add(Cli::command());
-    // Its recordings must never go to the peer of a variable or profile.
+    // A recording must never be replayed to a peer that a variable or a profile names.
     let command = command
         .mut_subcommand("replay", |replay| replay.mut_group("AddressArgs", |address| address.required(true)));
     WITH_SETTINGS.iter().fold(command, |command, name| {
@@ -107,7 +107,8 @@ pub(crate) fn command() -> clap::Command {
     })
 }
 
-/// Adds the environment variable to the help of an option. clap must not read it: it would count as set on the command line.
+/// Adds the environment variable to the help of an option. clap must not read the variable, because the option would then count as
+/// set on the command line.
 fn with_variable(arg: Arg) -> Arg {
     let Some(option) =
         arg.get_long().filter(|long| TLS_OPTIONS.contains(long) || ["connect", "profile"].contains(long))

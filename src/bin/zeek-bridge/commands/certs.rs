@@ -36,8 +36,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Create certificates for mutual TLS
 ///
-/// `certs init` creates a certification authority (CA), `certs issue NAME` a certificate of it for each Zeek, bridge or node.
-/// They are X.509 version 3 with ECDSA keys on P-256, which Zeek, OpenSSL and this program accept.
+/// `certs init` creates a certification authority (CA). `certs issue NAME` issues a certificate of the CA for one Zeek process,
+/// bridge or node. All certificates are X.509 version 3 with ECDSA keys on P-256, which Zeek, OpenSSL and this program accept.
 #[derive(Debug, Args)]
 pub(crate) struct CertsArgs {
     #[command(subcommand)]
@@ -48,18 +48,19 @@ pub(crate) struct CertsArgs {
 enum CertsCommand {
     /// Create a CA: ca.pem and ca.key
     ///
-    /// Keep ca.key off the hosts of the cluster; only `certs issue` needs it. Every host needs ca.pem. Existing files are
-    /// never overwritten, and keys are readable by their owner only.
+    /// Do not copy ca.key to the hosts of the cluster; only `certs issue` and `certs renew` need it. Every host needs
+    /// ca.pem. Existing files are never overwritten, and keys are readable by their owner only.
     Init(InitArgs),
     /// Issue a certificate of the CA: NAME.pem and NAME.key
     ///
     /// The certificate is valid for both ends of a connection. Prints the options of zeek-bridge, the keys of a link and the
-    /// settings of Zeek that use it. Existing files are never overwritten, and keys are readable by their owner only.
+    /// settings of Zeek that use the certificate. Existing files are never overwritten, and keys are readable by their owner only.
     Issue(IssueArgs),
     /// Replace NAME.pem and NAME.key by a new certificate and key
     ///
     /// The new certificate is valid for the same host names and IP addresses. Each file is replaced in one step and keeps its owner
-    /// and permissions, but other users never get access to the key. A running bridge, node or tap loads them within seconds, or at once on SIGHUP.
+    /// and permissions, but other users never get access to the key. A running bridge, node or tap loads the new files within
+    /// seconds, or at once on SIGHUP.
     Renew(RenewArgs),
 }
 
@@ -85,7 +86,7 @@ struct IssueArgs {
     /// repeated. The default is NAME
     #[arg(long, value_name = "SAN")]
     san: Vec<String>,
-    /// The directory with the files of the CA, and for the new ones
+    /// The directory with the files of the CA, where the new files are written
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
     /// The lifetime in days, cut to that of the CA
@@ -164,13 +165,13 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
     let pem = read_file(&certificate, &format!("issue it with `zeek-bridge certs issue {name}`"))?;
     let sans = sans_of(&pem).map_err(|error| {
         Failure::failed(format!(
-            "{} cannot be renewed: {error}; move it away, and issue it again with `zeek-bridge certs issue {name}`",
+            "{} cannot be renewed: {error}; move it away, and issue a new certificate with `zeek-bridge certs issue {name}`",
             certificate.display()
         ))
     })?;
     let issued = Issued::new(&args.dir, name, sans, args.days)?;
-    // Both are complete before the first is replaced. Programs that read the files in between keep their previous certificate,
-    // because the key does not match.
+    // Both new files are complete before the first file is replaced. Programs that read the files between the two replacements
+    // keep their previous certificate, because the key does not match.
     // A symbolic link is kept, and the file that it names is replaced.
     let target = |file: &Path| file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let (key_target, certificate_target) = (target(&key_file), target(&certificate));
@@ -184,7 +185,7 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
         if !is_replaceable || ca.contains(target) || key_target == certificate_target {
             let file = file.display();
             return Err(Failure::failed(format!(
-                "cannot replace {file}: it is not a regular file of its own, or a link to one; move it away"
+                "cannot replace {file}: it is neither a separate regular file nor a link to one; move it away"
             )));
         }
     }
@@ -203,12 +204,12 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a file that replaces `path` later, and is removed otherwise. It has the permissions, the owner and the group of `path`,
-/// so that a service can still read its key. If `path` does not exist, it has the permissions `mode`. Other users have at most the
+/// Writes a temporary file that can replace `path` later. It has the permissions, the owner and the group of `path`, so that a
+/// service can still read its key. If `path` does not exist, the file has the permissions `mode`. Other users have at most the
 /// permissions in `mode`.
 fn write_replacement(path: &Path, text: &str, mode: u32) -> Result<tempfile::NamedTempFile, Failure> {
     let failed = |error| cannot("replace", path, &error);
-    // Only its owner can read it until it is complete.
+    // Only the owner can read the file until it is complete.
     let mut file =
         tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
@@ -471,7 +472,7 @@ fn write_new((path, text): (&Path, &str), mode: u32) -> Result<(), Failure> {
     options.write(true).create_new(true).mode(mode);
     let mut file = options.open(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::failed(format!(
-            "{} exists already; choose another name or directory, move it away, or replace an issued certificate with \
+            "{} exists already; choose another name or directory, move the file away, or replace an issued certificate with \
              `zeek-bridge certs renew`",
             path.display()
         )),

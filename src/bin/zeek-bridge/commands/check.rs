@@ -16,12 +16,12 @@ use crate::output::{Failure, Output, printable, stderr};
 
 /// Check a bridge configuration and report all errors
 ///
-/// Each error is a line on stderr: CONFIG.toml:LINE: KEY: the cause and a fix. A line with "warning: " reports what is
-/// allowed but dangerous or probably not intended. Also checks that certificates load, keys match and passphrases open
-/// them, resolves host names, and checks that listening addresses belong to this host. Sends nothing except to the
-/// resolver, and does not affect a running bridge.
+/// Each error is a line on stderr: CONFIG.toml:LINE: KEY: the cause and a fix. A line with "warning: " reports a setting
+/// that is allowed, but dangerous or probably not intended. Also checks that certificates can be loaded, that keys match,
+/// and that passphrases decrypt the keys. Resolves host names, and checks that listening addresses belong to this host.
+/// Sends nothing except to the resolver, and does not affect a running bridge.
 ///
-/// Without errors, prints the links and rules as they will apply.
+/// If there are no errors, prints the links and rules that will apply.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// The configuration of the bridge
@@ -220,12 +220,13 @@ impl Address<'_> {
                     .with_hint("choose another port, unless the bridge itself is running there"),
             ),
             io::ErrorKind::PermissionDenied => Problem::Warning(
-                diagnostic(format!("this user is not allowed to listen on {text}"))
-                    .with_hint("if the user of the bridge is not either, choose a port above 1023"),
+                diagnostic(format!("this user is not allowed to listen on {text}")).with_hint(
+                    "choose a port above 1023, or run the bridge as a user that may listen on this port",
+                ),
             ),
             io::ErrorKind::AddrNotAvailable => Problem::Error(
                 diagnostic(format!("{text} is not an address of this host"))
-                    .with_hint("use one of its addresses, or 0.0.0.0 or [::] for all of them"),
+                    .with_hint("use an address of this host, or 0.0.0.0 or [::] for all addresses"),
             ),
             _ => Problem::Error(
                 diagnostic(format!("cannot listen on {text}: {error}")).with_hint("choose another address"),
@@ -267,7 +268,7 @@ fn test_status_socket(references: &References, findings: &mut Findings<'_>) {
             } else if !is_default && !directory.is_dir() {
                 let message = format!("the directory {} does not exist", directory.display());
                 findings.warning(Diagnostic::new(key, message).with_hint(
-                    "create it, unless the service manager does, as with systemd's RuntimeDirectory",
+                    "create it, unless the service manager creates it (RuntimeDirectory= of systemd)",
                 ));
             }
         }

@@ -18,9 +18,9 @@ use crate::signals::Signals;
 /// Act as an agent: send one request to nodes and print their answers
 ///
 /// Waits for the hello of each node, sends ACTION, and prints one JSON line for each answer: "node", "success", "data"
-/// (JSON or null) and "error" (text or null). A failure that a node reports is an answer and changes the exit code only with
-/// --fail; a missing answer always does (exit code 5). Without --connect and --listen, it listens at ZEEK_AGENT_ADDR and
-/// ZEEK_AGENT_PORT if they are set, as Zeek's agent does.
+/// (JSON or null) and "error" (text or null). A failure that a node reports counts as an answer, and changes the exit code
+/// only with --fail. If an answer is missing, the exit code is 5. Without --connect and --listen, the command listens at
+/// ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT if they are set, as Zeek's agent does.
 #[derive(Debug, Args)]
 pub(crate) struct DispatchArgs {
     /// The nodes to send the request to; waits for the hello of each
@@ -31,15 +31,15 @@ pub(crate) struct DispatchArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..),
           allow_negative_numbers = true)]
     expect: Option<u16>,
-    /// Maximum time for hellos and answers together; answers alone take at most 5 seconds, as nodes do not answer later
+    /// Maximum time for hellos and answers together; the wait for answers is at most 5 seconds, because nodes do not answer later
     #[arg(long, value_name = "DURATION", default_value = "15s", allow_negative_numbers = true)]
     timeout: DurationArg,
-    /// Exit with 1 if the success of an answer is false
+    /// Exit with code 1 if a node reports a failure
     #[arg(long)]
     fail: bool,
     #[command(flatten)]
     network: NetworkArgs,
-    /// The action to run; get_id_value is the only one that Zeek ships
+    /// The action to run; get_id_value is the only action of Zeek's own nodes
     #[arg(value_name = "ACTION")]
     action: String,
     /// The arguments of the action, such as the name of a global variable

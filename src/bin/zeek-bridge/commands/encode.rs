@@ -13,9 +13,8 @@ use crate::output::Failure;
 
 /// Encode JSON to bytes of the protocol
 ///
-/// Each line of JSON is a value, {"@data-type": .., "data": ..}. Prints one line of hex for each, which `decode --value` accepts.
-/// For an invalid line, prints {"error", "offset",
-/// "line"} and continues with the next line.
+/// Each line of JSON is a value, {"@data-type": .., "data": ..}. Prints one line of hex for each value. `decode --value` accepts
+/// these lines. For an invalid line, prints {"error", "offset", "line"} and continues with the next line.
 #[derive(Debug, Args)]
 pub(crate) struct EncodeArgs {
     // Earlier versions required it.

@@ -9,14 +9,14 @@ use clap::{Args, ValueEnum};
 use crate::output::stderr::print_line;
 use crate::output::{Failure, Output};
 
-/// The configuration of the Debian package, too.
+/// The configuration for an agent and its nodes. The Debian package contains it, too.
 const AGENT_NODES: &str = include_str!("../../../../packaging/bridge.toml");
 
 /// Write a configuration for a bridge, to start from
 ///
-/// The file is valid as it is and has comments. It forwards the node API between an agent and nodes on this host.
+/// The file has comments, and is valid without changes. It forwards the node API between an agent and nodes on this host.
 ///
-/// `init` writes to bridge.toml, also if stdout is redirected; `init -` prints the configuration.
+/// `init` writes to bridge.toml, even if stdout is redirected; `init -` prints the configuration.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// The file to write, or - for stdout; an existing file is never overwritten

@@ -8,7 +8,9 @@ use zeek_bridge::net::probe::{Answer, BrokerInfo, Found, ProbeReport, probe};
 use zeek_bridge::net::tls::{PeerIdentity, Tls};
 
 use crate::args::tls::{CertificateArgs, TlsArgs, TlsChoice};
-use crate::args::{Address, AddressArg, DurationArg, ProfileArg, WebSocketArgs, connect_address, scheme};
+use crate::args::{
+    Address, AddressArg, DurationArg, FormatArgs, ProfileArg, WebSocketArgs, connect_address, scheme,
+};
 use crate::deadline;
 use crate::output::{Failure, Object, Output, identity_json, printable, steers, text};
 use crate::settings;
@@ -16,11 +18,12 @@ use crate::verdict::{Reach, Verdict};
 
 /// Identify what listens at an address and which options reach it
 ///
-/// Reports nothing, a Broker without TLS, the anonymous TLS of a Zeek, mutual TLS (and with which CAs), or something else;
-/// and the Broker's endpoint id, versions and filter where possible: without TLS; with anonymous TLS in a build with
-/// `--features openssl`; with mutual TLS if certificates are given. It leaves before a peering is established.
+/// Reports whether the address has no service, a Broker endpoint without TLS, Zeek's anonymous TLS, mutual TLS (with the names
+/// of the CAs), or a different service. Also reports the id, the versions and the filter of a Broker endpoint, if they can be
+/// read: without TLS; with anonymous TLS in a build with `--features openssl`; with mutual TLS if certificates are given. The
+/// probe disconnects before a peering is established.
 ///
-/// The last line is the command that prints the events of this Broker.
+/// The last line is the command that prints the events of this endpoint.
 ///
 /// At a ws:// or wss:// address, reports the server of the WebSocket API: the version of Zeek and the endpoint.
 #[derive(Debug, Args)]
@@ -31,10 +34,9 @@ pub(crate) struct ProbeArgs {
     /// The address to probe, as for the other commands
     #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address, conflicts_with = "target")]
     connect: Option<AddressArg>,
-    /// Print one line of JSON instead of text
-    #[arg(long)]
-    json: bool,
-    /// Maximum time for each of at most five attempts; most take a fraction of it
+    #[command(flatten)]
+    format: FormatArgs,
+    /// Maximum time for each attempt. There are at most five attempts, and most attempts need only a fraction of this time
     #[arg(long, value_name = "DURATION", default_value = "5s", allow_negative_numbers = true)]
     wait: DurationArg,
     /// Maximum run time of the command
@@ -67,7 +69,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
                 return Err(Failure::timeout(format!("timeout: {target} is not identified yet; use a longer --timeout")));
             }
         };
-        return server.print(target, args.json);
+        return server.print(target, args.format.is_json());
     }
     // A probe only uses the certificates to present, so all other TLS options are ignored.
     let tls = tls.filter(|tls| tls.args.has_certificates());
@@ -85,7 +87,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let given = tls.map(|tls| tls.args.certificates.as_options()).unwrap_or_default();
     let verdict = Verdict::of(&report, &given);
     let mut output = Output::new();
-    if args.json {
+    if args.format.is_json() {
         output.line(&object(&report, &verdict).into_line())?;
     } else {
         for line in lines(&report, &verdict) {
@@ -195,9 +197,9 @@ fn lines(report: &ProbeReport, verdict: &Verdict) -> Vec<String> {
     }
     if let Some(reach) = &verdict.reach {
         match reach.zeek {
-            [] => line("Zeek there", "has no TLS option set".into()),
+            [] => line("Zeek options", "none for TLS".into()),
             [first, more @ ..] => {
-                line("Zeek there", (*first).into());
+                line("Zeek options", (*first).into());
                 more.iter().for_each(|setting| line("", (*setting).into()));
             }
         }

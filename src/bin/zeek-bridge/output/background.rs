@@ -103,12 +103,12 @@ impl BackgroundOutput {
         self.shared.lock().is_idle()
     }
 
-    /// Waits until everything queued is written, or stdout cannot be written to.
+    /// Waits until everything queued is written, or a write to stdout has failed.
     pub(crate) async fn idle(&self) {
         self.when(|queue| queue.is_idle() || queue.ended).await;
     }
 
-    /// Waits until stdout cannot be written to. [`BackgroundOutput::finish`] returns the reason.
+    /// Waits until a write to stdout has failed. [`BackgroundOutput::finish`] returns the reason.
     pub(crate) async fn ended(&self) {
         self.when(|queue| queue.ended).await;
     }
@@ -133,7 +133,7 @@ impl BackgroundOutput {
         self.shared.filled.notify_one();
         let result = match tokio::time::timeout(limit, self.end).await {
             Ok(Ok(result)) => result,
-            _ => Err(Failure::failed("stdout is not read: not everything was written")),
+            _ => Err(Failure::failed("the output was not written completely, because stdout is not read")),
         };
         let queue = self.shared.lock();
         Written { result, unwritten: queue.lines.saturating_add(queue.in_flight) }

@@ -14,13 +14,13 @@ use super::stderr;
 /// The section of `--help` on exit codes and output.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0  success; also if the reader of stdout has closed it
+  0  success; also if the reader of stdout closes the pipe
   1  failure, which stderr explains; for example, an invalid line of input
   2  invalid usage; stderr shows valid options
   3  cannot connect or listen
-  4  TLS failed, for example because of a certificate; or the peer refused
+  4  TLS failed, for example because of a certificate; or the peer refused the connection
   5  timeout
-  6  the peer violated the protocol, or does not speak it
+  6  the peer violated the protocol, or uses a different protocol
 
 Data is on stdout, one JSON document per line unless stated otherwise; everything else is on stderr.
 RUST_LOG sets the log level, as in other Rust programs; NO_COLOR disables colors.";

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// Returns the number per ten seconds, if there were `count` in this time.
+/// Returns the rate of `count` events in this time, as the number per ten seconds.
 pub(crate) fn per_ten_seconds(count: u64, time: Duration) -> u64 {
     let nanos = time.as_nanos().max(1);
     let scaled = u128::from(count).saturating_mul(10 * 1_000_000_000);
     u64::try_from(scaled.checked_div(nanos).unwrap_or(0)).unwrap_or(u64::MAX)
 }
 
-/// Returns the number per second, if there were `count` in this time.
+/// Returns the rate of `count` events in this time, as the number per second.
 pub(crate) fn per_second(count: u64, time: Duration) -> u64 {
     per_ten_seconds(count, time) / 10
 }

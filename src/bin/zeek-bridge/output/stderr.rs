@@ -106,7 +106,7 @@ pub(crate) fn print_line(line: fmt::Arguments<'_>) {
     let _ = Stderr.write_all(format!("{}\n", printable(&line.to_string())).as_bytes());
 }
 
-/// Writes to stderr itself, and blocks if it is not read.
+/// Writes to stderr directly, and blocks if stderr is not read.
 #[derive(Clone, Copy, Debug)]
 struct Stderr;
 
@@ -152,7 +152,7 @@ impl Held {
     }
 }
 
-/// While this exists and stderr is a terminal, messages are buffered. They are written when it is dropped.
+/// Buffers messages while this value exists, if stderr is a terminal. Writes them on drop.
 #[derive(Debug)]
 pub(crate) struct Hold(());
 

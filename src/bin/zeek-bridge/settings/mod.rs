@@ -109,6 +109,16 @@ pub(crate) fn choose_for_probe(
         return Ok((target, Some(tls)));
     }
     let tls = layers.tls(certificates);
+    if let Some(TlsSettings { args, source, unused: Some(unused) }) = &tls
+        && !args.chooses()
+    {
+        // Otherwise, the probe would present no certificate, although there is a source with certificates.
+        return Err(Failure::usage(format!(
+            "{} alone sets no certificates, and the TLS options of {unused} are not used, because {source} sets TLS options; \
+             set the certificates there, too",
+            source.option("tls-backend")
+        )));
+    }
     if let Some(TlsSettings { source, .. }) = &tls
         && *source != Source::COMMAND_LINE
     {
@@ -131,8 +141,8 @@ struct Layers {
 }
 
 impl Layers {
-    /// Reads the layers. If `complete`, the command line needs none of them; a profile that it names is still read, to report
-    /// errors in the profile.
+    /// Reads the layers. If `complete`, the command line has all settings, so that no layer is needed. A profile that the command
+    /// line names is still read, to report errors in the profile.
     fn new(profile: Option<String>, complete: bool) -> Result<Self, Failure> {
         if complete && profile.is_none() {
             return Ok(Layers { layers: Vec::new(), is_profile_named: false });

@@ -1,4 +1,4 @@
-//! The profiles: named addresses and TLS options in a file of the user.
+//! Profiles: named sets of an address and TLS options, in a configuration file of the user.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::output::{Failure, printable};
 /// The profile that applies if none is selected.
 const DEFAULT: &str = "default";
 
-/// The section of the manual pages on the file.
+/// The section about this file in the manual pages.
 pub(crate) const HELP: &str = "\
 Files:
   $XDG_CONFIG_HOME/zeek-bridge/config.toml, by default ~/.config/zeek-bridge/config.toml
@@ -28,7 +28,7 @@ Files:
       cafile = \"pki/ca.pem\"
       certificate = \"pki/client.pem\"
       keyfile = \"pki/client.key\"
-    --profile selects one; [profile.default] applies if none is selected. The further
+    --profile selects one; [profile.default] applies if none is selected. The other
     keys are tls, capath, passphrase_file, verify_name and tls_backend. Paths are relative
     to the directory of the file.";
 
@@ -77,7 +77,7 @@ pub(super) fn read(name: Option<String>) -> Result<Option<Layer>, Failure> {
             }
         },
         Err(error) => Err(Failure::failed(format!(
-            "cannot read the profiles in {}: {error}; make it a readable file of UTF-8 text, or remove it",
+            "cannot read the profiles in {}: {error}; make the file readable UTF-8 text, or remove the file",
             path.display()
         ))),
     }
@@ -123,9 +123,9 @@ fn unknown(path: &Path, name: &str, file: &File) -> Failure {
     let names: Vec<&str> = file.profile.keys().map(String::as_str).collect();
     let closest = names.iter().map(|known| (strsim::damerau_levenshtein(known, name), *known)).min();
     let hint = match closest {
-        None => "it has no profiles; add the table [profile.NAME]".to_owned(),
+        None => format!("add the table [profile.{name}]"),
         Some((distance, closest)) if distance <= 2 => {
-            format!("did you mean {closest}? it has: {}", names.join(", "))
+            format!("did you mean {closest}? the profiles are: {}", names.join(", "))
         }
         Some(_) => format!("use one of: {}", names.join(", ")),
     };

@@ -61,7 +61,7 @@ impl Keys {
         Some(Keys { actions, stop })
     }
 
-    /// Waits for the next request. Can be dropped and called again.
+    /// Waits for the next request. Cancel safe.
     pub(super) async fn next(&mut self) -> Action {
         match self.actions.recv().await {
             Some(action) => action,

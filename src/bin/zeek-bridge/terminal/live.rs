@@ -28,7 +28,7 @@ pub(crate) struct Live {
     keys: Option<Keys>,
 }
 
-/// What a screen shows beside its content.
+/// The parts of a screen besides its content.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Surroundings {
     /// The last messages of stderr, without characters that affect the terminal.
@@ -38,8 +38,8 @@ pub(crate) struct Surroundings {
 }
 
 impl Surroundings {
-    /// Draws the keys on the second line, if they are read, and the messages of stderr at the end. Returns the areas of the first
-    /// line and of the content.
+    /// Draws the help for the keys on the second line if keys are read, and the messages of stderr on the last lines. Returns the
+    /// areas of the first line and of the content.
     pub(crate) fn draw(&self, frame: &mut Frame<'_>, keys: &str, color: bool) -> [Rect; 2] {
         let dim = if color { Style::new().dim() } else { Style::new() };
         let [first, help, content, below] = Layout::vertical([
@@ -60,12 +60,12 @@ impl Live {
     /// Starts to read keys and signals of the terminal.
     pub(crate) fn start(&mut self) {
         self.hold = Some(Hold::new());
-        // If this fails, SIGTSTP and SIGQUIT do not restore the terminal: the screen remains, and so does raw mode.
+        // If this fails, SIGTSTP and SIGQUIT do not restore the terminal: the screen and raw mode remain.
         self.signals = TerminalSignals::new().ok();
         self.keys = Keys::start();
     }
 
-    /// Waits for the next request of the user. Can be dropped and called again.
+    /// Waits for the next request of the user. Cancel safe.
     pub(crate) async fn next(&mut self) -> Action {
         tokio::select! {
             action = signal(&mut self.signals) => action,
@@ -73,7 +73,7 @@ impl Live {
         }
     }
 
-    /// Draws a frame, unless the last one is not written yet.
+    /// Draws a frame, unless the previous frame is not written yet.
     pub(crate) async fn draw(
         &mut self,
         output: &BackgroundOutput,

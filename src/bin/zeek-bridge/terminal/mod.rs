@@ -24,8 +24,8 @@ pub(crate) fn columns() -> Option<usize> {
     size().map(|(columns, _)| columns.into())
 }
 
-/// Returns whether a screen can be drawn on stdout. A background job (`tap --stats &`) must not: a change of the terminal's mode
-/// would stop it (SIGTTOU), and the shell uses the screen.
+/// Returns whether a screen can be drawn on stdout. A background job (`tap --stats &`) must not draw one: a change of the
+/// terminal's mode would stop the job (SIGTTOU), and the shell uses the screen.
 pub(crate) fn can_draw() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     io::stdout().is_terminal() && !dumb && !is_in_background()

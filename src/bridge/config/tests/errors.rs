@@ -41,7 +41,7 @@ fn the_configuration_without_changes_is_valid() {
 }
 
 #[test]
-fn errors_in_the_bridge_table() {
+fn errors_in_the_bridge_table_are_reported() {
     let rest = format!("{LINKS}{RULE}");
     for (line, key, expected) in [
         ("log = \"txt\"", "log", "did you mean `text`?"),
@@ -85,7 +85,7 @@ fn errors_in_the_bridge_table() {
 }
 
 #[test]
-fn errors_in_links() {
+fn errors_in_links_are_reported() {
     for (line, key, expected) in [
         ("faces = \"zeek\"", "faces", "use `agents` or `nodes`"),
         ("listen = \"0.0.0.0:1\"", "listen", "the link has both connect and listen"),
@@ -129,7 +129,7 @@ fn errors_in_links() {
 }
 
 #[test]
-fn errors_in_the_addresses_of_a_link() {
+fn errors_in_the_addresses_of_a_link_are_reported() {
     for (line, expected) in [
         ("connect = []", "the list is empty"),
         ("connect = 2151", "expected \"HOST:PORT\", such as \"10.0.0.5:2151\", or a list of these"),
@@ -175,7 +175,7 @@ fn errors_in_the_addresses_of_a_link() {
 }
 
 #[test]
-fn errors_in_tls() {
+fn errors_in_tls_settings_are_reported() {
     let tls = |keys: &str| format!("{}{RULE}", LINKS.replacen("tls = \"off\"", keys, 1));
     for (keys, start, expected) in [
         ("", "2: link.agents.tls", "the link does not choose its TLS"),
@@ -238,7 +238,7 @@ fn errors_in_tls() {
 }
 
 #[test]
-fn errors_in_rules() {
+fn errors_in_rules_are_reported() {
     let rule = |line: &str| format!("{LINKS}{RULE}{line}\n");
     for (line, key, expected) in [
         ("events = []", "events", "the list is empty, so nothing can match"),
@@ -419,7 +419,7 @@ from = "nobody"
 }
 
 #[test]
-fn two_links_of_one_name_are_a_syntax_error() {
+fn two_links_with_the_same_name_are_a_syntax_error() {
     let text = format!("{LINKS}{RULE}[link.nodes]\nhub = true\n");
     assert_reports(&text, "13:7", "duplicate key `nodes`; remove one of them, or rename it");
 }
@@ -430,7 +430,7 @@ fn columns_are_counted_in_characters() {
 }
 
 #[test]
-fn errors_in_groups_and_ttl() {
+fn errors_in_groups_and_ttls_are_reported() {
     let with = |agents: &str, nodes: &str, rule: &str| {
         let links = LINKS.replace("[link.agents]\n", &format!("[link.agents]\n{agents}"));
         links.replace("[link.nodes]\n", &format!("[link.nodes]\n{nodes}")) + rule

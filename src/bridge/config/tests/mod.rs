@@ -274,7 +274,7 @@ fn settings_that_are_off_are_none() {
 }
 
 #[test]
-fn a_long_first_wait_raises_the_maximum() {
+fn a_long_first_wait_raises_the_maximum_wait() {
     let retry = |retry: &str| {
         good(&LINKS_FOR_DEFAULT_RULES.replace("[link.agents]", &format!("[link.agents]\nretry = {retry}")))
             .links[1]

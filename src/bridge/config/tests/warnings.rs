@@ -135,7 +135,7 @@ fn add_to(text: &str, links: &[&str], line: &str) -> String {
 }
 
 #[test]
-fn a_topic_that_can_return_is_reported_with_its_path() {
+fn a_topic_whose_messages_can_return_is_reported_with_the_path() {
     assert_warns(
         CYCLE,
         "14: rule.all.to",
@@ -157,7 +157,7 @@ fn a_topic_that_can_return_is_reported_with_its_path() {
 }
 
 #[test]
-fn a_topic_that_cannot_return_causes_no_warning() {
+fn a_topic_whose_messages_cannot_return_causes_no_warning() {
     for text in [
         add_to(CYCLE, &["x", "y"], "group = \"pair\""),
         add_to(CYCLE, &["local", "x", "y"], "ttl = 1"),

@@ -102,7 +102,7 @@ pub(in crate::bridge) enum ResponseError {
     #[error("the node has responded to this request before")]
     AnsweredAlready,
     /// The bridge has already sent a failure on behalf of the node, or the agent has given up.
-    #[error("too late; the bridge has sent a failure in the node's name, or the agent has given up")]
+    #[error("too late; the bridge has sent a failure on behalf of the node, or the agent has given up")]
     Late,
 }
 

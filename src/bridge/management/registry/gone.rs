@@ -37,7 +37,7 @@ pub(super) struct GoneNames {
 }
 
 impl GoneNames {
-    /// Adds a name. If a limit is exceeded, the names that have been gone longest are removed.
+    /// Adds a name. If a limit is exceeded, the names that were added first are removed.
     pub(super) fn insert(
         &mut self,
         name: Arc<str>,

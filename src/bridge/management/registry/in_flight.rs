@@ -101,7 +101,7 @@ impl InFlight {
         self.open.get(&id).or_else(|| self.settled.get(&id))
     }
 
-    /// Returns whether a request with this id of this agent is remembered.
+    /// Returns whether a request of this agent with this id is remembered.
     pub(super) fn knows(&self, agent: PeeringKey, reqid: &str) -> bool {
         let ids = self.by_reqid.get(reqid).into_iter().flatten();
         ids.filter_map(|id| self.get(*id)).any(|request| request.agent == agent)
@@ -208,7 +208,8 @@ impl InFlight {
         for (id, request) in ids.iter().filter_map(|id| Some((*id, self.get(*id)?))) {
             let in_time = now < request.deadline();
             match request.state(name) {
-                // The peering lost the name before this request was received, so its response is not accepted.
+                // The peering lost the name before this request was received, so its response does not count for this
+                // request.
                 _ if id >= until => {}
                 Some(State::Waiting | State::Absent) => answered = Some((id, request.agent, true)),
                 Some(State::Answered) => error = ResponseError::AnsweredAlready,
@@ -350,8 +351,8 @@ impl InFlight {
         Some(answered)
     }
 
-    /// Removes a request from the open ones, even if responses are pending. Afterwards, the caller must call `keep` or
-    /// `forget`.
+    /// Removes a request from the open requests, even if responses are pending. Afterwards, the caller must call `keep`
+    /// or `forget`.
     fn close(&mut self, id: RequestId) -> Option<Request> {
         let request = self.open.remove(&id)?;
         for (name, _) in request.nodes.iter().filter(|(_, state)| state.is_pending()) {
@@ -379,7 +380,7 @@ impl InFlight {
         self.settled.insert(id, request);
     }
 
-    /// Removes a request that is neither open nor settled any more from all indices.
+    /// Removes a request from all indices. Call this after the request was removed from `open` or `settled`.
     fn forget(&mut self, id: RequestId, request: &Request) {
         if let Some(ids) = self.by_reqid.get_mut(&request.reqid) {
             ids.retain(|other| *other != id);
@@ -456,7 +457,7 @@ impl InFlight {
         self.shares.get(owner).map_or(0, |share| share.bytes)
     }
 
-    /// Returns the number of requests and nodes in them. Checks all counters and indices.
+    /// Returns the sum of the number of requests and the number of nodes in them. Checks all counters and indices.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let all = || self.open.values().chain(self.settled.values());

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::management::{MAX_NODES, REQUEST_TIMEOUT};
 
 /// The time that the bridge waits for a response before it sends a failure on behalf of the node. Zeek's agent gives up
-/// after [`REQUEST_TIMEOUT`] (5 s), and then loses the responses of all nodes. The failure has one second left to
-/// arrive before that.
+/// after [`REQUEST_TIMEOUT`] (5 s), and then loses the responses of all nodes. So one second remains for the failure to
+/// arrive.
 pub(super) const ANSWER_AFTER: Duration = Duration::from_secs(4);
 
 /// The interval at which a hello is repeated to an agent that has not sent the node a request yet. An agent ignores
@@ -23,9 +23,9 @@ pub(super) const ANSWER_AFTER: Duration = Duration::from_secs(4);
 /// - It removes the node from the nodes that a deployment waits for.
 /// - It logs a line.
 ///
-/// Names that are not in the configuration are ignored. Only one effect can be visible to a user: if the agent is about
-/// to stop a node for a deployment or a restart, a hello that arrives before the node has stopped makes the agent
-/// consider the node running a moment too early.
+/// Names that are not in the configuration are ignored. Only one effect can be visible to a user. Suppose that the
+/// agent is about to stop a node for a deployment or a restart, and a hello arrives before the node has stopped. Then
+/// the agent considers the node running a moment too early.
 pub(super) const HELLO_EVERY: Duration = Duration::from_secs(4);
 
 /// Maximum number of hellos that are repeated to one agent in each interval of [`HELLO_EVERY`]. If there are more

@@ -26,7 +26,7 @@ type HelloId = u64;
 pub(super) struct Live {
     names: HashMap<Arc<str>, Node>,
     of_owner: HashMap<Owner, Usage>,
-    /// The names in the hellos of each peering, for as long as it is established.
+    /// The names in the hellos of each established peering.
     names_of: HashMap<PeeringKey, BTreeSet<Arc<str>>>,
     by_id: HashMap<HelloId, Arc<str>>,
     agents: BTreeMap<PeeringKey, Agent>,
@@ -61,7 +61,7 @@ pub(super) struct Holder {
     pub(super) peering: PeeringKey,
     hello: Envelope,
     id: HelloId,
-    /// The number of the first request after its hello.
+    /// The number of the first request after this peering's hello.
     pub(super) since: u64,
 }
 
@@ -72,7 +72,7 @@ struct Agent {
     received: HashSet<HelloId>,
     /// The hellos of the nodes to which this agent has not sent a request yet.
     unasked: BTreeSet<HelloId>,
-    /// The next time at which hellos are repeated to this agent; also in [`Live::repeats`].
+    /// The next time at which hellos are repeated to this agent. It is also stored in [`Live::repeats`].
     repeat_at: Option<Instant>,
     /// The last hello that was repeated.
     last_repeated: HelloId,
@@ -203,8 +203,8 @@ impl Live {
                 node.before.reserve_exact(1);
                 node.before.push(holder());
             }
-            // Only the first hello of a connection takes over the name. Nodes repeat their hellos, so two connections
-            // of one owner would otherwise take the name from each other again and again.
+            // Only the first hello of a connection takes over the name. Otherwise, two connections of one owner would
+            // take the name from each other again and again, because nodes repeat their hellos.
             Entry::Occupied(mut node) if new => {
                 let node = node.get_mut();
                 let former = std::mem::replace(&mut node.current, holder());

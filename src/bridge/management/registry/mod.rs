@@ -27,8 +27,8 @@
 //!   request twice. It has normally responded directly by then.)
 //! - If a second connection of the same owner takes over a name, no failure is sent, because the first connection may
 //!   still respond.
-//! - The bridge answers an agent only for nodes whose hello rules allowed to be forwarded to the agent's link. It stops
-//!   answering for a node when it receives a hello or a response of the node on any link.
+//! - The bridge answers an agent on behalf of a node only if rules allowed the node's hello to be forwarded to the
+//!   agent's link. It stops answering for a node when it receives a hello or a response of the node on any link.
 //!
 //! # Memory
 //!
@@ -39,7 +39,7 @@
 //! - The names of gone nodes need at most [`MAX_GONE_BYTES`](limits::MAX_GONE_BYTES) in total.
 //! - Each agent needs 64 bytes for each live name.
 //!
-//! So `A` agents, `N` live names and `O` owners need at most `O * 2 * share + A * N * 64 + MAX_GONE_BYTES`, plus
+//! So `A` agents, `N` live names and `O` owners need at most `O * 2 * share + A * N * 64 + MAX_GONE_BYTES` bytes, plus
 //! the excess of one larger request for each owner.
 
 mod error;
@@ -77,7 +77,8 @@ use crate::wire::Envelope;
 /// Methods call the closures that they receive before they return. A closure must not call the registry.
 ///
 /// For each peering, call the methods in arrival order and [`gone`](NodeRegistry::gone) last: any later call leaks an entry.
-/// Call [`due`](NodeRegistry::due) at [`next_due`](NodeRegistry::next_due), whether there is traffic or not.
+/// Call [`due`](NodeRegistry::due) at the time that [`next_due`](NodeRegistry::next_due) returns, even if no messages
+/// arrive.
 ///
 /// The caller passes the time. If a time is earlier than in a previous call, the previous time is used.
 #[derive(Debug)]
@@ -311,8 +312,7 @@ impl NodeRegistry {
     ///
     /// - Returns failures for the requests to its nodes, which cannot respond any more.
     /// - Forgets the requests that were received over the peering.
-    /// - For each of its names, makes the connection that held the name before the holder again, if that connection
-    ///   still exists.
+    /// - For each name that the peering held, makes the previous holder the holder again, if its peering still exists.
     pub(in crate::bridge) fn gone(&mut self, peering: PeeringKey, now: Instant) -> Vec<Answer> {
         let now = self.tick(now);
         self.in_flight.agent_gone(peering);

@@ -17,15 +17,14 @@ pub(super) const ASKED_COST: usize = 64;
 pub(super) struct Request {
     pub(super) agent: PeeringKey,
     pub(super) reqid: Arc<str>,
-    /// When it was received.
+    /// When the request was received.
     pub(super) asked: Instant,
-    /// The nodes that it is addressed to, sorted by name.
+    /// The nodes that the request is addressed to, sorted by name.
     pub(super) nodes: Vec<(Arc<str>, State)>,
     /// The number of nodes with a pending response.
     pub(super) pending: usize,
-    /// Whether the request is also addressed to nodes that were not known when it was received. The peering of such a
-    /// node may have been established already, so that the node received the request before its hello was received
-    /// here.
+    /// Whether nodes that were not known when the request was received may respond to it. A node receives requests as
+    /// soon as its peering is established, and its hello arrives later.
     pub(super) unknown_nodes: bool,
 }
 
@@ -34,7 +33,8 @@ pub(super) struct Request {
 pub(super) enum State {
     /// Pending: the node was connected, and the request was forwarded to it.
     Waiting,
-    /// Pending: the node was gone. It may still respond over a different path before its failure is due.
+    /// Pending: the node was gone. It may still respond over a different path before the bridge sends a failure on its
+    /// behalf.
     Absent,
     /// The node was gone, and was then seen on a different link or bridge. It may connect here again and respond.
     Elsewhere,

@@ -15,7 +15,7 @@ use crate::wire::Envelope;
 pub(in crate::bridge) struct PeeringKey {
     pub(in crate::bridge) link: LinkId,
     pub(in crate::bridge) peer: EndpointId,
-    /// Distinguishes it from earlier peerings with the same peer.
+    /// The number of the peering. It distinguishes the peering from earlier peerings with the same peer.
     pub(in crate::bridge) peering: u64,
 }
 
@@ -27,8 +27,8 @@ pub(in crate::bridge) struct Party {
     /// because the bridge may not have detected yet that the old connection is dead. Connections of other owners
     /// cannot.
     pub(in crate::bridge) owner: Owner,
-    /// The maximum memory of the owner's names in bytes, and also that of the owner's requests. One owner cannot use
-    /// the share of another owner.
+    /// The maximum memory of the owner's names, in bytes. The same maximum applies separately to the owner's requests.
+    /// One owner cannot use the share of another owner.
     pub(in crate::bridge) share: usize,
 }
 

@@ -20,7 +20,7 @@ fn frames(fixture: &Fixture) -> impl Iterator<Item = (&Frame, Incoming)> {
 }
 
 #[test]
-fn the_default_rules_allow_exactly_the_node_api_messages_of_captured_zeeks() {
+fn the_default_rules_allow_exactly_the_captured_node_api_messages() {
     let rules = default_rules();
     let (mut hellos, mut requests, mut responses, mut others) = (0, 0, 0, 0);
     for fixture in Fixture::all() {

@@ -56,7 +56,7 @@ fn allowed_messages_outside_the_node_api_need_no_allocation() {
 #[test]
 fn a_payload_without_a_matching_rule_is_not_inspected() {
     let rules = Rules::new(LINKS, &[rule(|rule| rule.identities = vec![identity("subject:CN=worker-1,*")])]);
-    // The description of its fault needs an allocation.
+    // If this payload is inspected, the description of its fault needs an allocation.
     let payload = [14, 1, 14, 1, 99];
     for (topic, identity, reason) in [
         ("other", &*WORKER, Reason::NoRule),
@@ -67,7 +67,8 @@ fn a_payload_without_a_matching_rule_is_not_inspected() {
         let policy = rules.for_peer(LinkId(0), Some(identity), None);
         let mut denied = None;
         let cost = measure(|| {
-            let decision = policy.evaluate(&incoming.envelope, &Limits::DEFAULT, |_, _| panic!("allowed"));
+            let decision = policy
+                .evaluate(&incoming.envelope, &Limits::DEFAULT, |_, _| panic!("the message is allowed"));
             denied = decision.denial.map(|denial| denial.reason);
         });
         assert_eq!(denied, Some(reason));

@@ -23,7 +23,7 @@ fn text(refusal: Refusal) -> String {
         ("request", request),
     ];
     let fields = fields.map(|(name, value)| value.map(|value| format!("{name} {value:?}")));
-    let fault = text.strip_prefix("its payload is invalid").unwrap();
+    let fault = text.strip_prefix("the payload is invalid").unwrap();
     format!("{}{fault}", fields.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
@@ -83,7 +83,7 @@ fn text_from_a_peer_is_escaped_and_truncated_in_a_log_line() {
     ]));
     assert_eq!(
         refusal(&incoming),
-        format!(r#"topic "{NODE}", event "a\0\\xff": the name of the event is not UTF-8"#)
+        format!(r#"topic "{NODE}", event "a\0\\xff": the name of the event is not a UTF-8 string"#)
     );
 
     let long = &*"\n".repeat(1_000_000);
@@ -92,7 +92,7 @@ fn text_from_a_peer_is_escaped_and_truncated_in_a_log_line() {
         .map(|incoming| refusal(incoming).len())
         .max();
     assert!(most < Some(4096), "{most:?}");
-    // Truncated inside a character.
+    // This text is truncated inside a character.
     let cut = refusal(&event(&format!("x{}", "\u{fc}".repeat(1000))));
     assert!(cut.contains("... (2001 bytes)"), "{cut}");
 }

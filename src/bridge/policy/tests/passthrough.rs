@@ -1,4 +1,4 @@
-//! Messages that `passthrough` allows, and what is decoded from them.
+//! Messages that `passthrough` allows, and the nodes and request ids that are decoded from them.
 
 use crate::bridge::policy::{Reason, Rules};
 use crate::data::Value;
@@ -42,12 +42,12 @@ fn passthrough_allows_invalid_messages() {
         Incoming::value(&outer(1u64, 1u64, vector([HELLO.into()]))),
     ] {
         assert_eq!(incoming.outcome(&unchecked()), Ok(vec![(1, 0)]));
-        assert_eq!(sender(&incoming), None, "Zeek drops it");
+        assert_eq!(sender(&incoming), None, "Zeek drops such a message");
     }
 }
 
 #[test]
-fn the_node_in_an_invalid_event_is_known_if_zeek_accepts_it() {
+fn the_node_of_an_invalid_event_is_known_if_zeek_accepts_the_event() {
     let good = result("w");
     let with = |at: usize, value: Value| {
         let mut result = good.clone();
@@ -101,7 +101,7 @@ fn passthrough_allows_a_response_without_a_node() {
 }
 
 #[test]
-fn passthrough_does_not_replace_the_other_conditions() {
+fn passthrough_does_not_replace_the_other_conditions_of_a_rule() {
     let rules = |change: fn(&mut crate::bridge::config::RuleConfig)| {
         Rules::new(
             LINKS,
@@ -131,9 +131,9 @@ fn passthrough_does_not_replace_the_other_conditions() {
     assert_eq!(response_of(numbers.clone()).outcome(&nodes), Ok(vec![(1, 0)]));
     numbers[5] = "v".into();
     assert_eq!(response_of(numbers).outcome(&nodes), Err(Reason::NodeNotAllowed));
-    assert_eq!(five.outcome(&nodes), Err(Reason::InvalidNodeApi), "its node is unknown");
+    assert_eq!(five.outcome(&nodes), Err(Reason::InvalidNodeApi), "the node is unknown");
 
-    // Without passthrough, unusual forms match no name.
+    // Without passthrough, an event in an unusual form matches no name.
     let checked = Rules::new(LINKS, &[rule(|rule| rule.events = globs(&["My::*"]))]);
     assert_eq!(Incoming::value(&odd("My::event")).outcome(&checked), Err(Reason::Malformed));
     assert_eq!(Incoming::value(&batch(odd("My::event"))).outcome(&checked), Err(Reason::EventNotAllowed));

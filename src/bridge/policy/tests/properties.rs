@@ -28,7 +28,7 @@ fn valid_message(payload: &[u8]) -> Option<NodeMessage> {
     }
 }
 
-/// Returns the names of all events that the most lenient Zeek finds in a value.
+/// Returns the names of all events that the most lenient version of Zeek finds in a value.
 fn event_names_seen_by_zeek(value: &Value) -> Vec<Vec<u8>> {
     let Value::Vector(outer) = value else { return vec![] };
     match outer.as_slice() {
@@ -209,7 +209,7 @@ proptest! {
                 if incoming.outcome(&rules).is_err() || !has_api {
                     continue;
                 }
-                prop_assert_eq!(seen.len(), 1, "not in a batch");
+                prop_assert_eq!(seen.len(), 1, "the event is not in a batch");
                 if passthrough {
                     // A valid event is also in the decision.
                     if let Some(message) = valid_message(&payload) {
@@ -224,7 +224,7 @@ proptest! {
     }
 
     #[test]
-    fn a_rule_with_events_allows_nothing_else(payload in payload()) {
+    fn a_rule_with_events_allows_only_these_events(payload in payload()) {
         let rules = Rules::new(LINKS, &[rule(|rule| rule.events = globs(&["My::*"]))]);
         if Incoming::bytes(NODE, EnvelopeType::Data, payload.clone()).outcome(&rules).is_ok() {
             fn is_only(message: &ZeekMessage) -> bool {

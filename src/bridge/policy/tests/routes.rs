@@ -76,7 +76,7 @@ fn the_denial_names_the_rule_that_matched_the_most_conditions() {
 }
 
 #[test]
-fn the_denials_are_those_of_the_links_that_a_message_does_not_reach() {
+fn there_is_a_denial_for_each_link_that_a_message_does_not_reach() {
     let rules = Rules::new(
         LINKS,
         &[
@@ -135,7 +135,7 @@ fn the_filter_of_a_link_has_the_topics_of_its_usable_rules() {
 }
 
 #[test]
-fn an_event_may_reach_a_link_if_a_rule_to_it_has_its_topic_and_name() {
+fn an_event_may_reach_a_link_if_a_rule_to_the_link_has_its_topic_and_name() {
     let rules = Rules::new(
         LINKS,
         &[

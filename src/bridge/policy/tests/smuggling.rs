@@ -79,7 +79,7 @@ fn no_rule_allows_a_node_api_event_in_a_batch() {
 }
 
 #[test]
-fn a_batch_nested_too_deep_needs_passthrough_and_no_node_api_name() {
+fn a_batch_nested_too_deep_is_allowed_only_with_passthrough_and_without_a_node_api_name() {
     let nested = |inner: Value, depth| (0..depth).fold(inner, |inner, _| batch([inner]));
     let harmless = ZeekMessage::from(Event::new("My::event", ())).into_value();
     for (name, rule) in rules() {
@@ -95,7 +95,7 @@ fn a_batch_nested_too_deep_needs_passthrough_and_no_node_api_name() {
 }
 
 #[test]
-fn an_event_that_any_zeek_accepts_as_a_node_api_event_is_treated_as_one() {
+fn an_event_that_any_zeek_version_accepts_as_a_node_api_event_is_treated_as_one() {
     let name = |bytes: &[u8]| Value::String(bytes.to_vec().into());
     let stamp = |value: Value| vector([vector([1u64.into(), value])]);
     let args = || vector(["w".into()]);
@@ -184,7 +184,7 @@ fn metadata_in_zeeks_form_is_valid() {
 }
 
 #[test]
-fn an_overlong_length_encoding_hides_no_name() {
+fn an_overlong_length_encoding_does_not_hide_the_name() {
     let payload = Incoming::message(Event::new(HELLO, ["w"])).envelope.payload;
     let at = payload.windows(HELLO.len()).position(|window| window == HELLO.as_bytes()).unwrap();
     let length = u8::try_from(HELLO.len()).unwrap();
@@ -198,8 +198,8 @@ fn an_overlong_length_encoding_hides_no_name() {
         assert_eq!(with(long).outcome(&rules(HELLO)), Ok(vec![(1, 0)]));
         assert_eq!(with(long).outcome(&rules("My::*")), Err(Reason::EventNotAllowed));
     }
-    // Broker's C++ implementation decodes this payload, but this crate does not. So its content is unknown, but its
-    // bytes contain the name of the event.
+    // Broker's C++ implementation decodes this payload, but this crate does not. The bytes contain the name of the event,
+    // so all rules deny the payload.
     let too_long = with(&[length | 0x80, 0x80, 0x80, 0x80, 0x80, 0]);
     for (name, rule) in self::rules() {
         assert!(too_long.outcome(&Rules::new(LINKS, &[rule])).is_err(), "{name}");
@@ -223,7 +223,7 @@ fn a_node_api_name_elsewhere_in_a_value_is_not_an_event() {
 }
 
 #[test]
-fn responses_that_break_zeeks_agent_are_denied() {
+fn invalid_messages_of_the_node_api_are_denied() {
     let rules = default_rules();
     let good = result("w");
     let with = |at: usize, value: Value| {

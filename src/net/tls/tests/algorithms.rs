@@ -23,7 +23,7 @@ const SSL_CLIENT: u8 = 0x80;
 const SSL_SERVER: u8 = 0x40;
 
 #[tokio::test]
-async fn ecdsa_on_every_curve_with_every_hash() {
+async fn ecdsa_certificates_on_every_curve_with_every_hash_are_accepted() {
     let algorithms: [&'static SignatureAlgorithm; 5] = [
         &rcgen::PKCS_ECDSA_P256_SHA256,
         &rcgen::PKCS_ECDSA_P384_SHA384,
@@ -65,7 +65,7 @@ async fn ecdsa_on_every_curve_with_every_hash() {
 
 /// A certificate with a P-256 key, signed by the `openssl` program with SHA-512 (as with `default_md = sha512`).
 #[tokio::test]
-async fn ecdsa_on_p256_with_sha512() {
+async fn an_ecdsa_certificate_on_p256_with_sha512_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let run = |args: &str| {
         let args: Vec<String> =
@@ -157,7 +157,7 @@ async fn an_intermediate_certificate_that_may_not_sign_is_ignored() {
 
 /// The error names the certificate that failed: the peer's own, or an intermediate.
 #[tokio::test]
-async fn the_certificate_that_failed_is_named() {
+async fn the_error_names_the_certificate_that_failed() {
     let root = Ca::new("root");
     let expired = root.intermediate_with("between", |params| {
         params.not_after = rcgen::date_time_ymd(2020, 1, 1);
@@ -213,7 +213,7 @@ fn self_signed(directory: &std::path::Path, options: &[&str], digest: &str) -> O
 
 #[cfg(feature = "openssl")]
 #[tokio::test]
-async fn a_key_algorithm_that_rustls_does_not_support_is_named() {
+async fn the_error_names_a_key_algorithm_that_rustls_does_not_support() {
     let dir = tempfile::tempdir().unwrap();
     let Some(own) = self_signed(dir.path(), &["-algorithm", "ed448"], "-sha256") else { return };
     let error = own.clone().backend(Backend::Rustls).load().unwrap_err();

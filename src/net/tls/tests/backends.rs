@@ -1,5 +1,5 @@
 //! Features that require OpenSSL: anonymous TLS, and certificates and keys that rustls rejects. Also tests the errors of a
-//! build without it.
+//! build without OpenSSL.
 
 use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose};
 
@@ -19,7 +19,7 @@ fn version3() -> Credentials {
     Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), private_copy("rsa.pkcs8.key"))
 }
 
-/// A leaf whose key has OpenSSL's old encryption, from before PKCS#8.
+/// A leaf whose key is encrypted in OpenSSL's traditional format, which is older than PKCS#8.
 fn legacy() -> Credentials {
     let key = private_copy("rsa.encrypted-legacy.key");
     Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), key)
@@ -49,7 +49,7 @@ mod without {
     }
 
     #[test]
-    fn the_openssl_back_end_without_openssl_is_an_error_with_a_hint() {
+    fn selecting_openssl_in_a_build_without_it_is_an_error_with_a_hint() {
         let error = version3().backend(Backend::OpenSsl).load().unwrap_err();
         assert_eq!(error.kind, CredentialKind::Backend);
         assert!(matches!(error.fault, CredentialFault::NoOpenSsl), "{error}");
@@ -60,7 +60,7 @@ mod without {
     fn the_error_for_credentials_that_rustls_rejects_suggests_openssl() {
         let cases = [
             (version1(), "v1.pem: it is an X.509 version 1"),
-            (legacy(), "legacy.key: the key has OpenSSL's old encryption"),
+            (legacy(), "legacy.key: the key is encrypted in OpenSSL's traditional format"),
         ];
         for (credentials, what) in cases {
             let error = credentials.load().unwrap_err().to_string();
@@ -221,7 +221,7 @@ mod with {
     }
 
     #[test]
-    fn openssl_is_selected_for_our_own_long_chain() {
+    fn openssl_is_selected_if_our_own_certificate_chain_is_long() {
         let root = Ca::new("root");
         let below = (1..=8).fold(root.intermediate("0"), |ca, n| ca.intermediate(&n.to_string()));
         let loaded = below.leaf(|_| ()).trusting(&root).load().unwrap();
@@ -229,7 +229,7 @@ mod with {
     }
 
     #[test]
-    fn a_version_1_ca_of_other_certificates_does_not_select_openssl() {
+    fn openssl_is_not_selected_for_a_version_1_ca_of_other_certificates() {
         let ca = Ca::new("ca");
         let own = ca.leaf(|_| ());
         let both = [ca.pem().as_bytes(), &fixture("v1-ca.pem")].concat();
@@ -238,7 +238,7 @@ mod with {
     }
 
     #[tokio::test]
-    async fn a_certificate_of_an_unknown_ca_is_foreign() {
+    async fn a_certificate_of_an_unknown_ca_is_reported_as_foreign() {
         let shows = super::super::pki::certified_key(&fixture("v1.pem"), &fixture("v1.key"));
         let foreign = End::bare(Some(shows), &VERSIONS);
         let tls = Ca::new("ca").credentials().load().unwrap();

@@ -28,7 +28,7 @@ async fn errors_after(ours: &Tls, bytes: &[u8]) -> [TlsError; 2] {
 }
 
 #[tokio::test]
-async fn a_plain_broker_is_recognized_on_either_side() {
+async fn a_plain_broker_endpoint_is_recognized_on_either_side() {
     for ours in ours() {
         for bytes in [PROBE, HELLO] {
             for error in errors_after(&ours, bytes).await {
@@ -40,7 +40,7 @@ async fn a_plain_broker_is_recognized_on_either_side() {
 }
 
 #[tokio::test]
-async fn other_protocols_are_not_tls_either() {
+async fn other_protocols_are_reported_as_not_tls() {
     let greetings: [&[u8]; 3] =
         [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n"];
     for ours in ours() {

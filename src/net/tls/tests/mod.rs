@@ -88,7 +88,7 @@ impl End {
             .with_protocol_versions(versions)
             .unwrap()
             .with_client_cert_verifier(Arc::new(pki::AcceptAnyCertificate));
-        // Without a certificate, only the connector can complete handshakes; the builder requires a resolver anyway.
+        // The builder requires a resolver even if there is no certificate. Such an end can only connect.
         let server = match certificate {
             Some(key) => server.with_cert_resolver(key),
             None => server.with_cert_resolver(Arc::new(pki::NoCertificate)),

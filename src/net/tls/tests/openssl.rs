@@ -243,7 +243,7 @@ async fn the_error_for_an_anonymous_openssl_peer_mentions_anonymous_tls() {
 }
 
 #[tokio::test]
-async fn we_reject_invalid_certificates_of_openssl() {
+async fn we_reject_invalid_certificates_of_an_openssl_peer() {
     if !have_openssl() {
         return;
     }
@@ -284,7 +284,7 @@ async fn an_openssl_peer_that_trusts_another_ca_rejects_our_certificate() {
         return;
     }
     for version in ["-tls1_2", "-tls1_3"] {
-        // OpenSSL trusts a CA that did not sign our certificate. The client sends us the reason only as an alert.
+        // OpenSSL trusts a CA that did not sign our certificate. The peer reports the reason only in a TLS alert.
         let server = ["-CAfile", "v1-ca.pem", "-Verify", "3", "-verify_return_error", version];
         let error = connect_to_server(&[&server[..], &RSA].concat()).await.unwrap_err();
         assert!(matches!(error, TlsError::Refused(Refusal::UnknownCa)), "{version}: {error:?}");

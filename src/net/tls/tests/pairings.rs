@@ -22,7 +22,7 @@ pub(super) fn short<T>(result: &Result<T, TlsError>) -> String {
     }
 }
 
-/// Connects a valid and an invalid end with each version, in both directions and with each back end of the valid end.
+/// Connects a valid and an invalid end with each TLS version, in both directions and with each back end of the valid end.
 /// `invalid` returns the invalid end for a version and back end. The valid end must fail with `error`; the invalid end must
 /// receive `alerts[0]` from rustls and `alerts[1]` from OpenSSL.
 async fn assert_rejected(
@@ -96,7 +96,7 @@ pub(super) async fn assert_accepted(a: &Credentials, b: &Credentials, case: &str
 }
 
 #[tokio::test]
-async fn two_leaves_of_one_ca_connect_and_receive_the_certificate_of_the_other() {
+async fn two_ends_with_certificates_of_one_ca_connect_and_receive_the_certificate_of_the_other_end() {
     let ca = Ca::new("ca");
     let (a, b) = (ca.leaf(|_| ()), ca.leaf(|_| ()));
     assert_accepted(&a.trusting(&ca), &b.trusting(&ca), "plain leaves").await;
@@ -262,8 +262,8 @@ async fn unusable_certificates_are_rejected() {
     let ca = Ca::new("ca");
     let good = ca.credentials();
     let as_leaf = ca.as_leaf().trusting(&ca);
-    // The keyUsage only permits signing certificates. With it, OpenSSL could not offer any cipher in TLS 1.2, so this end
-    // uses rustls.
+    // The keyUsage permits only the signing of certificates. With such a certificate, OpenSSL could not offer any cipher in
+    // TLS 1.2, so this end uses rustls.
     let as_leaf = |versions: &[Version], _| End::load(&as_leaf.clone().backend(Backend::Rustls), versions);
     let unsupported = [Refusal::UnsupportedCertificate; 2];
     assert_rejected_by(&strict, "the certificate of the CA", &good, as_leaf, "PeerWrongPurpose", unsupported)
@@ -337,7 +337,7 @@ async fn a_name_is_verified_on_both_sides_if_it_is_set() {
 }
 
 #[tokio::test]
-async fn ends_without_a_common_version_report_it() {
+async fn ends_without_a_common_tls_version_report_this() {
     let ca = Ca::new("ca");
     let (old, new) = (End::load(&ca.credentials(), &[&TLS12]), End::load(&ca.credentials(), &[&TLS13]));
     let (connector, listener) = connect_ends(&old, &new).await;

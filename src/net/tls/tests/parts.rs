@@ -198,7 +198,7 @@ fn debug_output_contains_no_passphrase() {
 }
 
 #[test]
-fn an_encryption_that_rustls_does_not_support_is_named_with_a_hint() {
+fn the_error_for_an_encryption_scheme_that_rustls_does_not_support_has_a_hint() {
     // PBES2 with triple DES, which current versions of OpenSSL do not select by default.
     let Some(des) = super::openssl::run(&[
         "pkcs8",

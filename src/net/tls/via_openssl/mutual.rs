@@ -29,7 +29,7 @@ use crate::net::Stream;
 /// The cipher list of Broker.
 const CIPHERS: &str = "HIGH:!aNULL:!MD5";
 
-/// Both sides of mutual TLS.
+/// The OpenSSL context for mutual TLS. `connect` and `accept` use it.
 pub(in super::super) struct OpenSslMutual {
     context: SslContext,
     /// Whether clients must present a certificate.
@@ -123,7 +123,7 @@ impl OpenSslMutual {
         &self.warnings
     }
 
-    /// Returns why a peer on OpenSSL would refuse our own certificate.
+    /// Returns the faults for which OpenSSL rejects our own certificate: as a server's and as a client's certificate.
     pub(in super::super) fn self_check(&self) -> &SelfCheck {
         &self.self_check
     }

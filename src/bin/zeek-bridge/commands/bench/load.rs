@@ -336,16 +336,16 @@ impl Load {
             Err(error) => error.to_string(),
         };
         Failure::failed(format!(
-            "a subscriber's peering with {subscribe_at} ended with {} messages in flight: {error}; a Broker \
-             disconnects peers with too many queued messages: use a smaller --window, or see its log",
+            "a subscriber's peering with {subscribe_at} ended with {} messages in flight: {error}; a relay may \
+             disconnect peers with too many queued messages: use a smaller --window, or see the log of the relay",
             self.next.saturating_sub(self.arrived())
         ))
     }
 
     fn stuck(&self) -> Failure {
         Failure::timeout(format!(
-            "timeout: no message arrived for {:.1} s, after {} of {} messages; the relay has stopped or has dropped \
-             the last ones: use a smaller --window, or see its log",
+            "timeout: no message arrived for {:.1} s, after {} of {} messages; the relay has stopped, or has dropped \
+             the last messages: use a smaller --window, or see the log of the relay",
             self.target.timeout.as_secs_f64(),
             self.arrived_everywhere(),
             self.published()
@@ -359,8 +359,8 @@ impl Load {
         let subscribes =
             if self.publisher.filter.matches(topic) { "subscribes to" } else { "does not subscribe to" };
         Failure::timeout(format!(
-            "timeout: {silent} of {peers} subscribers at {subscribe_at} received nothing within {:.1} s of what was \
-             published to {publish_to}, which {subscribes} the topic {topic}; check that it relays the topic: a \
+            "timeout: {silent} of {peers} subscribers at {subscribe_at} received no message within {:.1} s; the messages were \
+             published to {publish_to}, which {subscribes} the topic {topic}; check that the relay forwards the topic: a \
              zeek-bridge needs a rule from one link to the other with topics = [{topic:?}], a broker-node needs \
              --mode relay --topics '[{topic:?}]'; or use --topic with a topic that is relayed",
             timeout.as_secs_f64()

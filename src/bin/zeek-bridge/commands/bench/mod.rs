@@ -1,4 +1,4 @@
-//! `bench`: measures a running relay, which may be a zeek-bridge or any Broker.
+//! `bench`: measures a running relay, such as a zeek-bridge or libbroker's `broker-node`.
 
 mod load;
 mod own;
@@ -22,7 +22,7 @@ use report::{Report, Throughput};
 use zeek_bridge::data::EndpointId;
 
 use crate::args::tls::TlsArgs;
-use crate::args::{AddressArg, DurationArg, TopicArg, broker_address, count};
+use crate::args::{AddressArg, DurationArg, FormatArgs, TopicArg, broker_address, count};
 use crate::network;
 use crate::output::{Failure, Output};
 use crate::runtime;
@@ -54,7 +54,7 @@ enum What {
 
 #[derive(Debug, Args)]
 struct RelayArgs {
-    /// The relay; without it, one is started
+    /// The address of the relay; without this option, a bridge is started and measured
     #[arg(long, value_name = "HOST:PORT", value_parser = broker_address)]
     publish_to: Option<AddressArg>,
     /// The address for subscribers, if it differs from --publish-to
@@ -66,7 +66,7 @@ struct RelayArgs {
     /// The number of subscribers
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     peers: u32,
-    /// The size of an event's frame in bytes, including the four of its length
+    /// The size of an event's frame in bytes, including the four bytes of the length field
     #[arg(long, value_name = "BYTES", default_value = "223")]
     size: u32,
     /// The number of events to publish
@@ -79,7 +79,7 @@ struct RelayArgs {
     #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(..=10_000_000))]
     round_trips: u32,
     /// Maximum number of events in flight to the slowest subscriber, so that no queue overflows; the default is 1000, or
-    /// fewer if they are larger than 16 MiB together
+    /// fewer if 1000 events are larger than 16 MiB
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     window: Option<u64>,
     /// Maximum number of events per second
@@ -88,7 +88,7 @@ struct RelayArgs {
     /// The topic, which the relay must forward
     #[arg(short, long, value_name = "T", default_value = "/zeek-bridge/bench")]
     topic: TopicArg,
-    /// Maximum duration of each connect, of the first event, and of any silence after it
+    /// Maximum time for each connection attempt, and for each wait for an event
     #[arg(
         long,
         alias = "timeout",
@@ -97,9 +97,8 @@ struct RelayArgs {
         allow_negative_numbers = true
     )]
     wait: DurationArg,
-    /// Print one line of JSON instead of a table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten, next_help_heading = "Connection")]
     tls: TlsArgs,
 }
@@ -200,7 +199,7 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     report.interrupted = interruptible.enough.load(SeqCst);
     leave(load, interruptible.signals).await;
     drop(own);
-    print(&report, args.json)?;
+    print(&report, args.format.is_json())?;
     ended?;
     verdict(&report)
 }
@@ -248,11 +247,11 @@ fn verdict(report: &Report) -> Result<(), Failure> {
     let lost = report.lost();
     if lost > 0 {
         Err(Failure::failed(format!(
-            "{lost} messages were lost: the relay dropped them; its log may say why, and with a smaller --window fewer \
-             of them have to wait there"
+            "{lost} messages were lost, because the relay dropped them; see the log of the relay, or use a smaller --window, so \
+             that fewer messages are queued in the relay"
         )))
     } else if report.interrupted {
-        Err(Failure::failed("interrupted; the results are those until then"))
+        Err(Failure::failed("interrupted; the results cover the time before the interruption"))
     } else {
         Ok(())
     }

@@ -31,7 +31,7 @@ pub(super) struct OwnRelay {
 }
 
 impl OwnRelay {
-    /// Starts the relay and waits until it listens, at most for `patience`.
+    /// Starts the relay and waits until it listens, for at most `patience`.
     pub(super) async fn start(tls: &TlsArgs, topic: &Topic, patience: Duration) -> Result<Self, Failure> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             Failure::failed(format!("cannot start the bridge to measure: {what}: {error}"))
@@ -121,7 +121,7 @@ mod tests {
     use zeek_bridge::bridge::config::ConfigFile;
 
     #[test]
-    fn the_configuration_is_one() {
+    fn the_configuration_is_valid() {
         for topic in ["/zeek-bridge/bench", "a \"b\" \\ c\n"] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("bridge.toml");

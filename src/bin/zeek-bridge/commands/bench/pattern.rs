@@ -21,7 +21,7 @@ pub(super) struct Pattern {
     number_at: usize,
 }
 
-/// Why there is no message of the requested size.
+/// The reason why no message can have the requested size.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PatternError {
     #[error("a message with this topic has at least {0} bytes; use a larger --size or a shorter --topic")]

@@ -44,7 +44,8 @@ pub(super) struct LoadPeer {
 }
 
 impl LoadPeer {
-    /// Connects and establishes a peering. `patience` limits the duration of each of connecting, TLS and the handshake.
+    /// Connects and establishes a peering. `patience` is the limit for each step: the TCP connection, the TLS handshake and the
+    /// peering handshake.
     pub(super) async fn connect(
         address: &str,
         tls: &Tls,
@@ -57,7 +58,7 @@ impl LoadPeer {
         let config = Config {
             filter,
             handshake_timeout: patience,
-            // The load has its own timeouts for expected messages.
+            // `Load` has its own timeouts for expected messages.
             idle_timeout: None,
             ..Config::new(id, Side::Connector)
         };
@@ -93,7 +94,7 @@ impl LoadPeer {
         }
     }
 
-    /// Reads once. Call [`on_data`](Self::on_data) and [`answer`](Self::answer) afterwards. Can be dropped and called again.
+    /// Reads once. Call [`on_data`](Self::on_data) and [`answer`](Self::answer) afterwards. Cancel safe.
     pub(super) async fn read(&mut self) -> Result<(), ConnectError> {
         self.input.reserve(READ);
         match self.reader.read_buf(&mut self.input).await {
@@ -120,7 +121,7 @@ impl LoadPeer {
             self.skip = self.skip.saturating_sub(skipped);
             let other = self.skip_data(head, &mut data);
             let Some(length) = other else { return Ok(()) };
-            // Pass a frame that is too large to the peering at once, which reports the error.
+            // If the frame exceeds the limit, pass the bytes received so far to the peering. The peering reports the error.
             if length > self.input.len() && length <= Limits::DEFAULT.max_frame {
                 return Ok(());
             }
@@ -170,7 +171,7 @@ impl LoadPeer {
         Ok(())
     }
 
-    /// Sends the frames that the peering generated. Can be dropped and called again.
+    /// Sends the frames that the peering generated. Cancel safe.
     pub(super) async fn answer(&mut self) -> Result<(), ConnectError> {
         while let Some(bytes) = self.peering.poll_transmit() {
             self.output.extend_from_slice(&bytes);
@@ -184,7 +185,7 @@ impl LoadPeer {
         self.writer.flush().await.map_err(connect_error)
     }
 
-    /// Reads and answers until the peering is over. Can be dropped and called again.
+    /// Reads and answers until the peering has ended. Cancel safe.
     pub(super) async fn attend(&mut self) -> ConnectError {
         loop {
             if let Err(error) = self.attend_once().await {

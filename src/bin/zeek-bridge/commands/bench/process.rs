@@ -23,7 +23,7 @@ pub(super) struct Cpu {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Memory {
     pub(super) resident: u64,
-    /// The maximum so far.
+    /// The maximum resident memory so far, in bytes.
     pub(super) peak: u64,
 }
 
@@ -37,7 +37,7 @@ impl Process {
         let Some(name) = proc::name(pid) else {
             return Err(Failure::usage(format!(
                 "--pid {pid}: the process does not exist or is not visible to this user; `pgrep -a zeek` lists \
-                 running ones"
+                 running processes"
             )));
         };
         Ok(Process { pid, name })

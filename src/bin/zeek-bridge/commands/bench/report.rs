@@ -141,7 +141,7 @@ impl Report {
         row(
             "lost",
             format!(
-                "{} of {}; duplicated {}, reordered {}, of others {}",
+                "{} of {}; duplicated {}, reordered {}, from other publishers {}",
                 HumanCount(self.lost()),
                 HumanCount(self.published.saturating_mul(self.subscribers)),
                 HumanCount(received.duplicated),
@@ -279,7 +279,7 @@ mod tests {
             "load CPU 50ms in total; too little to divide by events, as it is counted in units of 10 ms",
             "relay memory 2.0 KiB, at most 4.0 KiB",
             "round trip 500.0 µs median, p90 900.0, p99 990.0, all 1.0 to 1000.0 (1,000 one by one)",
-            "lost 3 of 2,002,000; duplicated 1, reordered 2, of others 4",
+            "lost 3 of 2,002,000; duplicated 1, reordered 2, from other publishers 4",
         ];
         assert_eq!(lines, expected);
     }

@@ -106,7 +106,7 @@ impl Packets {
                     }
                     return Err(Failure::failed(format!(
                         "the capture ends inside a packet, at byte {}: it is truncated or still being written; everything \
-                         before was read",
+                         before this packet was read",
                         self.offset
                     )));
                 }
@@ -117,7 +117,7 @@ impl Packets {
 
     fn damaged(&self, what: &str) -> Failure {
         Failure::failed(format!(
-            "the capture is damaged at byte {}: {what}; everything before was read",
+            "the capture is damaged at byte {}: {what}; everything before this byte was read",
             self.offset
         ))
     }

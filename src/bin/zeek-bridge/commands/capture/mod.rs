@@ -135,7 +135,7 @@ fn capture(input: Input, first: BytesMut, ports: &[u16], report: &mut dyn Report
     if table.tally.connections == 0 {
         let ports = if ports.is_empty() { "" } else { " with these ports" };
         return Err(Failure::failed(format!(
-            "it contains no TCP connection{ports}: {}; check that it is from the right interface",
+            "it contains no TCP connection{ports}: {}; check that it was captured on the right interface",
             skipped.counts()
         )));
     }
@@ -222,13 +222,13 @@ fn result_of(tally: &Tally) -> Result<(), Failure> {
     let Tally { connections, broker, errors, evicted } = tally;
     if *evicted > 0 {
         stderr::print_line(format_args!(
-            "warning: {evicted} connections were ended early, because there are too many at a time or too much of them is \
-             missing; select connections with --port"
+            "warning: {evicted} connections were ended early, because there are too many connections at a time, or too many of \
+             their bytes are missing; select connections with --port"
         ));
     }
     match (broker, errors) {
         (0, _) => Err(Failure::failed(format!(
-            "it contains nothing of Broker's protocol; connections: {connections}; the output names the protocol of each"
+            "it contains no connection with Broker's protocol; connections: {connections}; the output names the protocol of each"
         ))),
         (_, 0) => Ok(()),
         (_, errors) => Err(Failure::failed(format!(

@@ -107,7 +107,8 @@ impl ProtocolReader {
         report: &mut dyn Report,
     ) -> Result<(), Failure> {
         if let State::Unknown(held) = &mut self.state {
-            // The protocol must be detected from later bytes.
+            // The first bytes are incomplete. Assume Broker's protocol, and search for a frame. The connection is reported
+            // when a frame is found.
             let held = std::mem::take(held);
             self.complete = false;
             self.state = State::Broker(Conversation::from_the_middle());
@@ -143,7 +144,7 @@ impl ProtocolReader {
                 self.report(about, entries, report)?;
                 if !self.reported {
                     about.protocol = Protocol::Other(format!(
-                        "it contains no frame of Broker's protocol, and ends with {count} bytes that could begin one"
+                        "it contains no frame of Broker's protocol, and ends with {count} bytes that could be the start of a frame"
                     ));
                     self.begin(about, report)?;
                 }

@@ -60,8 +60,8 @@ impl About {
         let protocol = match &self.protocol {
             Protocol::Broker => None,
             Protocol::Tls(version) => Some(format!(
-                "TLS {}: a capture contains only encrypted bytes; run `zeek-bridge record` between the two, or set \
-                 Broker::disable_ssl=T on both while capturing",
+                "TLS {}: a capture contains only encrypted bytes; run `zeek-bridge record` between the two endpoints, \
+                 or set Broker::disable_ssl=T on both endpoints while capturing",
                 version.as_deref().unwrap_or("of an unknown version")
             )),
             Protocol::Other(what) => Some(format!("not Broker's protocol: {what}")),

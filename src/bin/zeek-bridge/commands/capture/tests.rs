@@ -171,7 +171,8 @@ fn every_fixture_is_read_from_packets() {
 struct Disorder {
     isn: [u32; 2],
     most: usize,
-    /// The position of each segment, and whether it is retransmitted longer or earlier.
+    /// For each segment, its position and a number. If the number is below 60, the segment is also retransmitted, with
+    /// up to this number of additional bytes at both ends.
     shuffle: Vec<(u32, u8)>,
 }
 
@@ -203,7 +204,7 @@ proptest! {
             let (place, again) = disorder.shuffle[number % disorder.shuffle.len()];
             sent.push((place, *segment));
             if again < 60 {
-                // A retransmission that begins earlier or ends later.
+                // A retransmission that begins earlier and ends later.
                 let side = usize::from(segment.from == at(1));
                 let start = segment.seq.wrapping_sub(isn[side].wrapping_add(1)) as usize;
                 let from = start.saturating_sub(usize::from(again));
@@ -245,13 +246,13 @@ proptest! {
             }
         }
         prop_assert!(found <= known.len());
-        // Each gap loses frames, but not all that follow.
+        // Some frames after a gap are lost, but not all frames.
         let sent: usize = segments.iter().map(|segment| segment.payload.len()).sum();
         prop_assert!(sent < 20_000 || found * 4 > known.len(), "{found} of {}", known.len());
     }
 
     #[test]
-    fn any_bytes_are_accepted_as_a_packet(link in prop::sample::select(vec![0, 1, 12, 101, 108, 113, 228, 229, 276, 9]),
+    fn no_bytes_of_a_packet_cause_a_panic(link in prop::sample::select(vec![0, 1, 12, 101, 108, 113, 228, 229, 276, 9]),
                                           bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut table = Table::default();
         if let Found::Segment(segment) = segment(link, &bytes) {
@@ -261,7 +262,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_accepted_as_a_file(
+    fn no_bytes_of_a_file_cause_a_panic(
         file in prop::sample::select(vec!["dispatch.pcap", "dispatch-any.pcap", "dispatch-ipv6.pcapng"]),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..30),
         until in any::<prop::sample::Index>(),
@@ -273,7 +274,7 @@ proptest! {
             bytes[at] = byte;
         }
         match random {
-            // After the magic number.
+            // Replace the bytes after the magic number.
             Some(random) => bytes.splice(4.., random).for_each(drop),
             None => bytes.truncate(until.index(bytes.len() + 1)),
         }
@@ -283,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn any_segments_are_accepted_by_the_table(
+    fn no_segments_cause_a_panic(
         segments in prop::collection::vec(
             (0usize..2, prop_oneof![any::<u32>(), 0u32..200], prop::option::of(0u32..300), 0u8..64,
              prop::collection::vec(prop_oneof![any::<u8>(), Just(0)], 0..40), 0usize..50),
@@ -306,7 +307,7 @@ proptest! {
 }
 
 #[test]
-fn a_new_syn_is_a_new_connection() {
+fn a_new_syn_starts_a_new_connection() {
     let truth = truth("plain-peering");
     let mut segments = Vec::new();
     for isn in [[1, 2], [5_000_000, 77]] {
@@ -391,7 +392,7 @@ fn truncated_packets_are_reported_with_a_hint() {
 }
 
 #[test]
-fn a_connection_without_its_beginning_has_a_note() {
+fn a_connection_whose_beginning_was_not_captured_has_a_note() {
     let truth = truth("node-worker");
     let segments = pieces(&truth, [10, 20], 300);
     let (collected, tally) = read(&segments[segments.len() / 2..]);

@@ -29,8 +29,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 ///
 /// First, the captured Management agent of Zeek 8.0.9 sends requests to a node of this program, frame by frame over
 /// mutual TLS. Then an agent of this program sends the same requests to two of its nodes. Prints every event with its
-/// direction, and for each request whether the answer is that of the real Zeek node. The nodes know the values of the
-/// captured nodes and nothing else of their answers.
+/// direction, and whether each answer equals the answer of the real Zeek node. The nodes of this program know the values
+/// of the captured nodes, but not their other answers.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// The format; auto is text on a terminal and json otherwise
@@ -79,7 +79,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let scenario = Scenario::captured().map_err(failed)?;
     let verdict = tokio::select! {
         verdict = tokio::time::timeout(LIMIT, scenario.play(&mut print)) => {
-            verdict.map_err(|_| Failure::timeout(format!("not done after {LIMIT:?}")))??
+            verdict.map_err(|_| Failure::timeout(format!("timeout: the demo did not end within {LIMIT:?}")))??
         }
         () = signals.next() => return Err(failed("interrupted")),
     };
@@ -112,8 +112,8 @@ impl Scenario {
         Ok(Scenario { worker, manager, worker_values, manager_values })
     }
 
-    /// Runs both parts. Returns how many answers were compared and how many agree: one for each request in the first part,
-    /// and one for each request and node in the second.
+    /// Runs both parts. Returns the numbers of equal and of different answers. The first part compares one answer for each
+    /// request, and the second part one answer for each request and node.
     async fn play(self, print: &mut dyn FnMut(Entry<'_>) -> Result<(), Failure>) -> Result<Verdict, Failure> {
         let Scenario { worker, manager, worker_values, manager_values } = self;
         let dispatches = worker.dispatches().len();
@@ -181,7 +181,8 @@ mod tests {
         assert_eq!(verdict, Verdict { agreed: 36, disagreed: 0 });
         assert!(disagreeing(&lines).is_empty());
         let events = lines.iter().filter(|line| line.contains("\"event\":")).count();
-        // Hello, status request, 12 times both ways; two hellos, 12 requests to both, 23 answers.
+        // First part: a hello, a status request, 12 requests and 12 answers. Second part: two hellos, 12 requests to each of two
+        // nodes, 23 answers.
         assert_eq!(events, 26 + 49);
     }
 

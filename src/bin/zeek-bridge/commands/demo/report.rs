@@ -74,7 +74,7 @@ pub(super) struct Report<'a> {
     disagreed: usize,
 }
 
-/// The number of compared answers, and the number of equal ones.
+/// The numbers of answers that equal the answers of Zeek, and of answers that differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) agreed: usize,

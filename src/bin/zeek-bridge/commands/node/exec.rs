@@ -92,7 +92,7 @@ impl Exec {
         })
     }
 
-    /// Logs a failure. The rate is limited, as a peer can trigger it with any request.
+    /// Logs a failure. The rate is limited, because a peer can trigger a failure with each request.
     fn log(&self, dispatch: &Dispatch, fault: &Fault) {
         let [reqid, action] = [&dispatch.reqid, &dispatch.action].map(|text| shortened(text));
         let text = &fault.text;
@@ -170,7 +170,7 @@ impl Running {
                     self.0.wait().await?
                 }
                 status = self.0.wait() => {
-                    // After this time, the bytes that were read from the pipes are the output.
+                    // After this time, the bytes read so far count as the complete output.
                     if let Ok(piped) = timeout(PIPES, &mut pipes).await {
                         piped?;
                     }
@@ -193,7 +193,7 @@ impl Drop for Running {
     }
 }
 
-/// Reads everything. Fails if it exceeds the limit.
+/// Reads until the end. Fails if the input exceeds the limit.
 async fn read_all(
     from: Option<impl AsyncRead + Unpin>,
     limit: ByteSize,
@@ -209,7 +209,7 @@ async fn read_all(
     }
 }
 
-/// Reads everything and keeps the end.
+/// Reads until the end, and keeps only the last bytes.
 async fn read_tail(from: Option<impl AsyncRead + Unpin>, bytes: &mut Vec<u8>) -> io::Result<()> {
     if let Some(mut from) = from {
         while from.read_buf(bytes).await? > 0 {

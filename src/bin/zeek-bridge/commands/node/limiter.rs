@@ -13,7 +13,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Limiter(Mutex<(Option<Instant>, u64)>);
 
 impl Limiter {
-    /// Returns the number of messages suppressed since the last allowed one if a message is allowed now, else `None`.
+    /// If a message is allowed now, returns the number of messages that were suppressed since the last allowed message.
+    /// Otherwise returns `None`.
     pub(super) fn allow(&self) -> Option<u64> {
         // No code panics while it holds the lock.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);

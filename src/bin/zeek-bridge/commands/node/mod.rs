@@ -31,14 +31,14 @@ use unasked::Unasked;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Responses from a program")]
 struct ProgramArgs {
-    /// Run COMMAND for each dispatch that --values cannot answer, with the action and its arguments as arguments
+    /// Run COMMAND for each dispatch that --values cannot answer, with the action and its arguments as command-line arguments
     ///
-    /// It is run without a shell. Its stdin is {"node", "peer", "reqid", "action", "args"}. If it exits with 0, its stdout is
+    /// COMMAND is run without a shell. Its stdin is {"node", "peer", "reqid", "action", "args"}. If it exits with 0, its stdout is
     /// the data of the response: a JSON document, or nothing. Otherwise the response is a failure with the last line of its
     /// stderr as text. Its environment contains ZEEK_BRIDGE_NODE, ZEEK_BRIDGE_PEER and ZEEK_BRIDGE_REQID.
     #[arg(long, value_name = "COMMAND", conflicts_with = "stdio")]
     exec: Option<PathBuf>,
-    /// Arguments of COMMAND, before the action
+    /// Arguments of COMMAND that precede the action
     #[arg(value_name = "ARG", requires = "exec", conflicts_with = "stdio", last = true)]
     exec_args: Vec<OsString>,
     /// Print each dispatch that --values cannot answer as a line of JSON, and read the answers from stdin
@@ -49,15 +49,15 @@ struct ProgramArgs {
     /// of stdin.
     #[arg(long)]
     stdio: bool,
-    /// Maximum time for an answer, at most 5s, as agents do not wait longer; then the response is a failure
+    /// Maximum time for an answer, after which the response is a failure; at most 5s, because agents do not wait longer
     #[arg(long, value_name = "DURATION", default_value = "4s", allow_negative_numbers = true,
           value_parser = answer_timeout)]
     answer_timeout: DurationArg,
-    /// Maximum number of COMMANDs that run at once; more dispatches wait, for at most the time of an answer
+    /// Maximum number of COMMANDs that run at the same time; further dispatches wait, for at most --answer-timeout
     #[arg(long, value_name = "N", default_value = "8", requires = "exec",
           value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
     jobs: u16,
-    /// Maximum size of the stdout of a COMMAND, such as 64KiB; more is a failure
+    /// Maximum size of the stdout of a COMMAND, such as 64KiB; a larger output is a failure
     #[arg(long, value_name = "SIZE", default_value = "1MiB", requires = "exec")]
     answer_limit: ByteSize,
 }
@@ -77,9 +77,9 @@ fn answer_timeout(text: &str) -> Result<DurationArg, String> {
 /// Act as a cluster node of Zeek's Management framework
 ///
 /// Sends a hello to every agent that it peers with. Answers requests like a Zeek node with the variables in --values, or
-/// through a program given by --exec or --stdio. With --connect, it retries until SIGINT or SIGTERM; stderr reports why it
-/// cannot connect. Without --connect and --listen, it connects to ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT if they are set, as
-/// Zeek's Management framework does for its nodes.
+/// through a program (--exec or --stdio). With --connect, the command retries until SIGINT or SIGTERM, and reports on stderr why
+/// it cannot connect. Without --connect and --listen, it connects to ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT if they are set, as
+/// Zeek's own nodes do.
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     /// The node's name in the cluster, such as worker-01; the default is CLUSTER_NODE
@@ -125,7 +125,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
     let events = node.events();
     let mut result = tokio::select! {
         started = network.start(&endpoint, Persistence::Persistent) => started,
-        // With --tls auto, no peer may be there yet.
+        // With --tls auto, this waits until a peer is available.
         () = signals.next() => {
             node.stop().await;
             network::leave(&endpoint, &mut signals).await;

@@ -1,4 +1,4 @@
-//! Responses from a program that is connected to the stdin and stdout of this one.
+//! Responses from a program that is connected to the stdin and stdout of this program.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,7 +96,7 @@ impl Stdio {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err("the node's program has ended".into()),
             Err(_) if sent => {
-                // Dropped if the queue is full: the program then has more requests than it can handle.
+                // The line is dropped if the queue is full, because the program then has more requests than it can handle.
                 let _ = self.lines.try_send(to_line(&Message::Expired { id }));
                 tracing::warn!(
                     reqid = dispatch.reqid,

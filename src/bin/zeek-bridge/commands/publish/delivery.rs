@@ -175,7 +175,7 @@ impl Ends {
         if self.established > 0 && attempted > 0 {
             let established = self.established;
             return Some(format!(
-                "peers that did not confirm the end: {established}; {}",
+                "peers that did not confirm the end of the peering: {established}; {}",
                 unconfirmed(attempted)
             ));
         }

@@ -33,7 +33,7 @@ const LOST: Duration = Duration::from_secs(30);
 /// messages, and Zeek confirms the end of the connection before it has handled all of them.
 const LATE_ERRORS: Duration = Duration::from_millis(250);
 
-/// The time to wait for a subscriber before stderr reports it.
+/// The time after which a wait for a subscriber is reported on stderr.
 const UNREPORTED_WAIT: Duration = Duration::from_secs(2);
 
 /// Publish an event, or messages from stdin
@@ -48,14 +48,14 @@ const UNREPORTED_WAIT: Duration = Duration::from_secs(2);
 /// bare VALUE, {"@data-type": .., "data": ..}. In an argument, strings, booleans and null need no "@data-type". The JSON output
 /// of `tap` is accepted as well; its "time", "peer", "identity" and "topic" are ignored.
 ///
-/// Each message waits until a peer subscribes to the topic; after 2 seconds, stderr shows what the peer subscribes to. An invalid line is reported and skipped. At the end of stdin,
-/// the command waits until the peers have received everything. If a peering is lost, stderr reports which lines may be
-/// lost, and the exit code is 1.
+/// Each message waits until a peer subscribes to the topic. After 2 seconds, stderr shows which topics the peer subscribes to.
+/// An invalid line is reported and skipped. At the end of stdin, the command waits until the peers have received everything.
+/// If a peering is lost, stderr reports which lines may be lost, and the exit code is 1.
 ///
 /// A server of the WebSocket API (ws:// or wss://) receives all topics. If it reports an error, the exit code is 1.
 ///
 /// With --connect, the first attempt must succeed. A peering that is lost later is retried for 30 seconds, or for --wait
-/// if that is longer; then the exit code is 1 if lines may be lost, and otherwise that of the last attempt.
+/// if that is longer. If all attempts fail, the exit code is 1 if lines may be lost, and otherwise that of the last attempt.
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {
     /// The name of an event to publish instead of reading stdin
@@ -298,7 +298,7 @@ impl Publisher<'_> {
             {
                 let _publishing = self.progress.publishing().await;
                 match self.endpoint.publish(self.topic.clone(), value).await {
-                    // There is no subscriber yet, or the last one is gone.
+                    // There is no subscriber yet, or the last subscriber has left.
                     Ok(0) => {}
                     Ok(_) => {
                         self.progress.line_published(number);

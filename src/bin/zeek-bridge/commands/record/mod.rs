@@ -51,8 +51,9 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// Record the traffic between two endpoints
 ///
-/// For each connection accepted at --listen, opens one to --connect and forwards the bytes of each side unchanged and at
-/// once. TLS ends here on both sides, each with its own options. To record two Zeeks, let one connect to --listen.
+/// For each connection accepted at --listen, opens a connection to --connect, and forwards the bytes of each side unchanged
+/// and without delay. The recorder decrypts the TLS of both sides, and each side can have its own TLS options. To record two
+/// Zeek processes, configure one of them to connect to --listen.
 ///
 /// Each connection is recorded in a directory of its own in --out, written while it runs. `decode DIR` reads it at any time.
 /// stdout has a line of JSON when a recording begins and when it ends. If the disk is full or too slow, the recording is
@@ -66,7 +67,7 @@ pub(crate) struct RecordArgs {
     /// The address to accept connections on; with port 0, the system chooses a port, which is reported on stderr
     #[arg(short, long, value_name = "ADDR:PORT", value_parser = broker_listen_address)]
     listen: AddressArg,
-    /// The address of the other side, which listens
+    /// The address of the endpoint that listens
     #[arg(short, long, value_name = "HOST:PORT", value_parser = broker_address)]
     connect: AddressArg,
     /// The directory for the recordings, each in a folder TIME-RUN-NUMBER; created if it does not exist
@@ -75,7 +76,7 @@ pub(crate) struct RecordArgs {
     /// Replace strings and addresses with pseudonyms, so that the recordings can be shared
     #[arg(long)]
     redact: bool,
-    /// Continue in a new folder when all files of one have this size, such as 64MiB
+    /// Continue in a new folder when the files of the current folder have this total size, such as 64MiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     rotate: Option<u64>,
     /// Keep this number of recordings in DIR and remove the oldest; recordings that are being written, and recordings of a
@@ -184,7 +185,7 @@ async fn accept(recorder: &Arc<Recorder>, listener: &TcpListener, connections: &
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         if slots.available_permits() == 0 {
-            tracing::warn!("reached the limit of {MAX_CONNECTIONS} connections; further ones must wait");
+            tracing::warn!("reached the limit of {MAX_CONNECTIONS} connections; further connections wait");
         }
         // The semaphore is never closed.
         let Ok(slot) = slots.clone().acquire_owned().await else { return };

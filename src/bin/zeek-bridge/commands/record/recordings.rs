@@ -22,7 +22,7 @@ pub(super) struct Recordings {
     state: Mutex<State>,
 }
 
-/// Its mutex also serializes the creation of recordings.
+/// The mutex around this state also serializes the creation of recordings.
 #[derive(Debug, Default)]
 struct State {
     /// The names of the recordings that are being written.
@@ -224,7 +224,7 @@ mod tests {
         let recordings = Recordings::new(root.path().to_owned(), Some(2)).unwrap();
         for count in [3, 3] {
             recordings.end(&recordings.begin(Description::default()).unwrap());
-            // One that stays, in addition to two.
+            // The recording that cannot be removed, in addition to the two that are kept.
             assert_eq!(recording_count(root.path()), count);
             assert!(note.is_file() && all[0].join("frames.jsonl").is_file());
         }

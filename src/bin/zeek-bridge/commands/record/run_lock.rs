@@ -26,7 +26,7 @@ impl RunLock {
         Ok(RunLock { path, _file: file })
     }
 
-    /// Returns whether the file still exists. It does not if the folder was removed.
+    /// Returns whether the file still exists. It does not exist if the folder was removed.
     pub(super) fn exists(&self) -> bool {
         self.path.exists()
     }

@@ -62,7 +62,7 @@ impl Comparison<'_> {
     pub(super) fn envelopes(&mut self, label: &str, recorded: &Envelope, received: &Envelope) {
         if recorded.receiver.is_nil() != received.receiver.is_nil() {
             let receiver = |envelope: &Envelope| {
-                Seen::Words(if envelope.receiver.is_nil() { "for everybody" } else { "for this peer" }.into())
+                Seen::Words(if envelope.receiver.is_nil() { "for all peers" } else { "for this peer" }.into())
             };
             self.add(format!("{label}.receiver"), receiver(recorded), receiver(received));
         }

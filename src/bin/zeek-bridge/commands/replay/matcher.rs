@@ -138,7 +138,8 @@ impl Matcher {
         self.early_bytes = self.early_bytes.saturating_add(frame.body.len());
         if self.early_bytes > MAX_EARLY {
             return Err(Failure::failed(format!(
-                "received more than {MAX_EARLY} bytes that are not in the recording up to here; check that it is the right recording"
+                "received more than {MAX_EARLY} bytes that the recording does not contain up to this point; check that this is \
+                 the right recording"
             )));
         }
         self.received = self.received.saturating_add(1);

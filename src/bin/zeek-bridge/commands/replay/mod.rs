@@ -25,7 +25,7 @@ use self::matcher::{Matcher, Scope, sender};
 use self::names::Names;
 use self::player::{End, Player, Settings};
 use self::report::Report;
-use crate::args::{AddressArg, BROKER_ONLY, DurationArg, OneConnectionArgs, TopicArg, scheme};
+use crate::args::{AddressArg, BROKER_ONLY, DurationArg, FormatArgs, OneConnectionArgs, TopicArg, scheme};
 use crate::network;
 use crate::output::{Exit, Failure, stderr};
 use zeek_bridge::trace::{Entry, Meta, ReadError, Reader, Side, is_recording, recordings_in};
@@ -35,8 +35,8 @@ const AHEAD: usize = 64;
 
 /// Replay one side of a recording to a live endpoint and report differences
 ///
-/// Sends each frame of that side when the live endpoint has sent what precedes it in the recording. Each difference is a
-/// line on stdout: the frame, the recorded and the received content.
+/// Sends each frame of that side after the live endpoint has sent all frames that precede it in the recording. Each difference
+/// is a line on stdout: the frame, the recorded and the received content.
 ///
 /// Endpoint ids, other UUIDs and request ids may differ from the recording. The manual page describes the comparison.
 #[derive(Debug, Args)]
@@ -65,17 +65,15 @@ pub(crate) struct ReplayArgs {
         allow_negative_numbers = true
     )]
     wait: DurationArg,
-    /// Compare, and wait for, only topics with one of these prefixes; everything is sent regardless
+    /// Compare only messages whose topic has one of these prefixes, and wait only for these messages; all frames are sent
     #[arg(short, long = "topic", value_name = "PREFIX", num_args = 1..)]
     topics: Vec<TopicArg>,
     /// Ignore differences with this label, such as 'Sumstats::*' for messages or '*.args[0][2]' for parts of them; * matches
     /// any text, ? one character
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
-    /// Print each difference as a line of JSON: "frame", "topic", "what" (differs, missing, extra, order, filter), "at",
-    /// "recorded" and "came"; the last line has the counts
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     network: OneConnectionArgs,
 }
@@ -114,16 +112,17 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
         (_, Some(address)) => accept(&address.0, &tls, settings).await?,
         (None, None) => return Err(Failure::usage("use --connect HOST:PORT or --listen ADDR:PORT")),
     };
-    let player = Player::new(stream, Matcher::new(names, scope, Report::new(args.json)), settings);
+    let player =
+        Player::new(stream, Matcher::new(names, scope, Report::new(args.format.is_json())), settings);
     let (end, mut matcher) = player.play(&mut entries(args.folder)).await?;
     matcher.report.end()?;
     match end {
         End::TimedOut => Err(Failure::timeout(format!(
-            "the live side did not send the recorded messages, or did not subscribe to them, within {} s; to leave some out, \
+            "the live side did not send the recorded messages, or did not subscribe to them, within {} s; to skip messages, \
              see --topic and --ignore",
             settings.timeout.as_secs_f64()
         ))),
-        End::Over(why) => Err(Failure::failed(format!("{why}; the rest of the recording was not played"))),
+        End::Over(why) => Err(Failure::failed(format!("{why}; the remaining frames were not sent"))),
         _ if matcher.report.counts.differences > 0 => Err(Failure::Reported(Exit::Failed)),
         _ => Ok(()),
     }
@@ -170,7 +169,7 @@ fn check(folder: &Path) -> Result<(), Failure> {
     let is_empty = |name: &str| folder.join(name).metadata().is_ok_and(|file| file.len() == 0);
     if is_empty("frames.jsonl") && !(is_empty("connector.bin") && is_empty("listener.bin")) {
         return Err(Failure::failed(format!(
-            "{shown} cannot be played: its frames.jsonl is empty, which contains the order of the frames; \
+            "{shown} cannot be played: its frames.jsonl is empty, so the order of the frames is unknown; \
              `zeek-bridge decode` reads the bytes of both sides"
         )));
     }

@@ -185,7 +185,7 @@ impl Player {
             }
             (true, _) => None,
             (false, Some(None)) => Some(End::Over("the live side has closed the connection".into())),
-            (false, Some(Some(error))) => Some(End::Over(format!("the connection broke: {error}"))),
+            (false, Some(Some(error))) => Some(End::Over(format!("the connection was lost: {error}"))),
             (false, None) => Some(End::TimedOut),
         })
     }

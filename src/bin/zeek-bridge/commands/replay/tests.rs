@@ -74,7 +74,7 @@ fn each_difference_has_its_path() {
 }
 
 #[test]
-fn other_messages_are_compared_as_well() {
+fn batches_and_values_that_are_not_messages_are_compared() {
     let batch = |n| ZeekMessage::Batch(vec![ZeekMessage::Event(Event::new("e", (n,)))]).into_value();
     assert_eq!(
         compare(&mut Names::default(), &[], &batch(1u64), &batch(2u64)),
@@ -87,7 +87,7 @@ fn other_messages_are_compared_as_well() {
 }
 
 #[test]
-fn network_timestamps_are_not_compared_and_other_metadata_is() {
+fn network_timestamps_are_not_compared_but_other_metadata_is() {
     let at = |time, user: u64| {
         let event = Event::new("e", ()).with_metadata([(200, user)]);
         ZeekMessage::Event(event.with_network_timestamp(Timestamp::from_nanos(time))).into_value()

@@ -114,7 +114,7 @@ fn readiness(view: &View) -> (StatusCode, &'static str, String) {
     let mut lines = String::new();
     for link in view.snapshot().links.iter().filter(|link| !link.ready) {
         let why = if link.connecting.is_empty() {
-            "some addresses cannot be listened on, see the log".to_owned()
+            "cannot listen on some addresses; see the log".to_owned()
         } else {
             format!("connects to {}", link.connecting.join(", "))
         };
@@ -277,7 +277,7 @@ mod tests {
         let (head, _) = served.get("/healthz").await;
         assert!(head.starts_with("http/1.1 200 "), "{head}");
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-        // The oldest ones were evicted, and the newest one was not.
+        // The oldest connections were evicted. The newest connection was not.
         assert_eq!(idle[0].read(&mut [0]).await.unwrap_or(0), 0);
         let mut newest = idle.pop().unwrap();
         newest.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").await.unwrap();

@@ -51,7 +51,7 @@ impl Collector for Scrape {
             [(reason("queue_full"), link.dropped), (reason("chaos"), link.lost_to_chaos)]
         });
         let refused = refused.iter().map(|(reason, count)| (vec![("reason", label(reason))], *count));
-        let help = "Messages that were not forwarded; with a link, messages to its peers that were dropped.";
+        let help = "Messages that were not forwarded. With the label link: messages to the peers of this link that were dropped.";
         families.counters("drops", help, by_link.chain(refused))?;
 
         let rule = |name: &str| vec![("rule", label(name))];
@@ -68,11 +68,11 @@ impl Collector for Scrape {
             let labels = |reason: &str| vec![("rule", label(&each.name)), ("reason", label(reason))];
             each.refused.iter().map(move |(reason, count)| (labels(reason), *count))
         });
-        let help = "Messages that were not forwarded, by the rule that matched furthest.";
+        let help = "Messages that were not forwarded, by the rule that was closest to allowing them.";
         families.counters("rule_refused", help, refused)?;
 
         families.gauge("nodes", "Nodes that are connected through the bridge.", nodes.len())?;
-        families.gauge("requests_in_flight", "Requests that wait for the response of a node.", *in_flight)?;
+        families.gauge("requests_in_flight", "Requests without a response yet.", *in_flight)?;
         let AnsweredFor { denied, lost, no_answer, forgotten: dropped } = *answered_for;
         let answered_for =
             [("denied", denied), ("lost", lost), ("no_answer", no_answer), ("forgotten", dropped)];
@@ -156,9 +156,12 @@ impl Families<'_> {
         let way = |link: &LinkSnapshot, way: &str| [of(link), vec![("direction", way.into())]].concat();
 
         self.gauges("peers", "Peers of a link.", links.iter().map(|link| (of(link), link.peers.len())))?;
-        let help =
-            "1 if a link has all peerings that it connects to and listens at all its addresses, else 0.";
+        let help = "1 if a link has all its outgoing peerings and listens on all its addresses, otherwise 0.";
         self.gauges("link_ready", help, links.iter().map(|link| (of(link), u64::from(link.ready))))?;
+
+        let expiry = links.iter().filter_map(|link| Some((of(link), link.certificate_expires?)));
+        let help = "The time at which the certificate of a link expires, in seconds since 1970.";
+        self.gauges("certificate_expiry_timestamp_seconds", help, expiry)?;
 
         let messages = links
             .iter()
@@ -190,11 +193,11 @@ impl Families<'_> {
             let cause = move |cause: &str| [of(link), vec![("cause", label(cause))]].concat();
             link.failures.iter().map(move |(name, count)| (cause(name), *count))
         });
-        self.counters("handshake_failures", "Failed connects and handshakes.", failures)
+        self.counters("handshake_failures", "Failed connection attempts and handshakes.", failures)
     }
 
     fn latency(&mut self, latency: &Latency) -> fmt::Result {
-        let help = "The time from reading a message to handing it to the socket, for a sample of messages.";
+        let help = "The time from reading a message to passing it to the socket, for a sample of messages.";
         let count = latency.counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count));
         // The encoder writes f64::MAX as +Inf.
         let bounds = latency.bounds.iter().copied().chain([f64::MAX]);
@@ -275,6 +278,7 @@ mod tests {
             (r#"peers{link="nodes"}"#, 0.0),
             (r#"link_ready{link="agents"}"#, 1.0),
             (r#"link_ready{link="nodes"}"#, 0.0),
+            (r#"certificate_expiry_timestamp_seconds{link="nodes"}"#, 1_800_000_000.0),
             (r#"messages_total{link="agents",direction="in"}"#, 10.0),
             (r#"messages_total{link="agents",direction="out"}"#, 20.0),
             (r#"bytes_total{link="agents",direction="in"}"#, 1000.0),
@@ -308,6 +312,8 @@ mod tests {
             assert_eq!(samples.get(&format!("zeek_bridge_{sample}")), Some(&value), "{sample}: {samples:#?}");
         }
         assert!(samples.keys().any(|sample| sample.starts_with("zeek_bridge_build_info{version=\"")));
+        let expiries = samples.keys().filter(|sample| sample.contains("certificate_expiry"));
+        assert_eq!(expiries.count(), 1, "{samples:#?}");
     }
 
     #[test]

@@ -44,9 +44,9 @@ const UNIT_CONFIG: &str = "/etc/zeek-bridge/bridge.toml";
 
 /// Run a bridge: forward messages between links as rules allow
 ///
-/// Runs until SIGINT or SIGTERM. It then sends what is queued, within the `drain` time of the configuration, and leaves its
-/// peers, within 3 more seconds; a second signal stops it at once. On SIGHUP it loads the configuration and certificates
-/// again: links that did not change keep their peerings, and a file with an error changes nothing.
+/// Runs until SIGINT or SIGTERM. The bridge then sends the queued messages, for at most the `drain` time of the configuration,
+/// and leaves its peers, for at most 3 more seconds. A second signal stops the bridge at once. On SIGHUP, the bridge loads the
+/// configuration and certificates again. Links that did not change keep their peerings. If the file has an error, nothing changes.
 ///
 /// Serves /metrics, /healthz and /readyz over HTTP, and answers `zeek-bridge status`. Notifies systemd when it is ready,
 /// reloads and stops, and serves its watchdog. Connects and disconnects of peers are logged without -v.
@@ -205,7 +205,7 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
     }
     tokio::select! {
         () = running.shutdown() => tracing::info!("ended"),
-        () = signals.next() => tracing::warn!("cut short by a second signal: queued messages are lost"),
+        () = signals.next() => tracing::warn!("shutdown aborted by a second signal; queued messages are lost"),
     }
     Ok(())
 }

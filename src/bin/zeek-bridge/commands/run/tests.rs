@@ -17,7 +17,7 @@ use zeek_bridge::bridge::{
 
 use super::*;
 
-/// Returns a snapshot in which all numbers differ.
+/// Returns a snapshot with many different numbers, so that a test notices swapped fields.
 pub(crate) fn snapshot() -> Snapshot {
     let peer = |id: &str, identity: Option<&str>, queued, queued_bytes| PeerSnapshot {
         id: id.into(),
@@ -51,6 +51,7 @@ pub(crate) fn snapshot() -> Snapshot {
         id: "own-2".into(),
         connecting: vec!["192.0.2.1:2150".into(), "192.0.2.2:2150".into()],
         tls: "mutual".into(),
+        certificate_expires: Some(1_800_000_000),
         failures: [("connect".into(), 4)].into(),
         ..LinkSnapshot::default()
     };
@@ -83,7 +84,7 @@ const STUCK: Duration = Duration::from_secs(3600);
 /// With this drain time, the fake bridge applies a reload except for one address.
 const PARTLY: Duration = Duration::from_secs(7);
 
-/// A bridge without links, with its drain time. It rejects a configuration with a drain time of zero.
+/// A fake bridge without links. The field is the configured drain time. A drain time of zero is rejected.
 struct Fake(Duration);
 
 impl Running for Fake {
@@ -215,7 +216,7 @@ impl Daemon {
             match self.stderr.recv_timeout(LIMIT) {
                 Ok(line) => lines.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it has not ended; stderr: {lines:?}"),
+                Err(RecvTimeoutError::Timeout) => panic!("the process has not ended; stderr: {lines:?}"),
             }
         }
         (self.child.wait().unwrap().code(), lines)
@@ -290,14 +291,14 @@ fn a_reload_moves_and_stops_the_local_services() {
     assert!(health(&first).starts_with("HTTP/1.0 200 "));
     assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
 
-    // Unchanged.
+    // The configuration has not changed.
     daemon.reload();
     daemon.wait_for_line("reload: link agents: unchanged");
     daemon.wait_for_line("reload: the configuration is applied");
     assert!(health(&first).starts_with("HTTP/1.0 200 "));
     assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
 
-    // Moved.
+    // The services move to other addresses.
     configure(&folder, "metrics = '127.0.0.2:0'\nstatus = 'other.sock'\nlog = 'json'");
     daemon.reload();
     daemon.wait_for_line(LOG_WARNING);
@@ -305,12 +306,12 @@ fn a_reload_moves_and_stops_the_local_services() {
     assert!(health(&second).starts_with("HTTP/1.0 200 ") && health(&first).is_empty());
     assert_eq!((status(&folder, "s.sock"), status(&folder, "other.sock")), (None, Some(snapshot())));
 
-    // Off.
+    // The services are disabled.
     configure(&folder, "metrics = 'off'\nstatus = 'off'");
     daemon.reload();
     assert!(health(&second).is_empty());
     assert_eq!(status(&folder, "other.sock"), None);
-    // The format of the log is the running one again.
+    // The configured log format is again the format in use, so the reload logs no warning.
     daemon.signal("TERM");
     let (_, lines) = daemon.end();
     assert!(lines.iter().all(|line| !line.contains(LOG_WARNING)), "{lines:?}");
@@ -356,7 +357,7 @@ fn a_second_signal_ends_the_daemon_at_once() {
     daemon.wait_for_state("STOPPING=1");
     assert!(health(&address).starts_with("HTTP/1.0 200 "));
     daemon.signal("TERM");
-    daemon.wait_for_line("cut short by a second signal");
+    daemon.wait_for_line("shutdown aborted by a second signal");
     assert_eq!(daemon.end().0, Some(0));
     assert_eq!(status(&folder, "s.sock"), None);
 }

@@ -26,7 +26,7 @@ pub(super) fn render(frame: &mut Frame<'_>, view: &View<'_>, surroundings: &Surr
     };
     let height = usize::from(main.height);
     let hidden = rest.len().saturating_sub(height);
-    // If not all lines have room, the last visible line shows the number of hidden ones.
+    // If there is not enough room for all lines, the last visible line shows the number of hidden lines.
     let shown = if hidden > 0 { height.saturating_sub(1) } else { height };
     let note =
         (hidden > 0).then(|| Line::raw(format!("and {} more lines", rest.len().saturating_sub(shown))));

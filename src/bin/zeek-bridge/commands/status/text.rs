@@ -237,7 +237,7 @@ mod tests {
         let text = lines.join("\n");
         assert!(lines.iter().all(|line| line.width() <= 80), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
-        // Counts are complete, and both ends of what is shortened are shown.
+        // Counts are not shortened. Shortened texts show their beginning and their end.
         assert!(text.contains(&(u64::MAX / 1000).to_string()), "{text}");
         assert!(text.contains("  on [::]:2151\n"), "{text}");
         assert!(text.contains("076572…da2f17  [2001") && text.contains("65535"), "{text}");

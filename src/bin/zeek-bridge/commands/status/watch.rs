@@ -38,7 +38,7 @@ impl Report {
         }
     }
 
-    /// Waits for the next request of the user. Can be dropped and called again.
+    /// Waits for the next request of the user. Cancel safe.
     async fn next(&mut self) -> Action {
         match self {
             Report::Live(live) => live.next().await,
@@ -120,7 +120,7 @@ fn sampler(socket: PathBuf, interval: Duration) -> mpsc::Receiver<Result<Sample,
     receiver
 }
 
-/// The last sample, and its difference from the one before.
+/// The last sample, and its difference from the previous sample.
 #[derive(Debug)]
 struct Watch {
     last: Sample,
@@ -334,7 +334,7 @@ mod tests {
         let screen = drawn(&watch, (80, 18), &[]);
         assert!(screen[0].starts_with("up 0s"), "{screen:?}");
         assert_eq!(screen[4], "the bridge was restarted; its counters began at zero");
-        // What the new process has counted in its first second.
+        // The new process has counted these messages in its first second.
         assert!(screen[7].contains(" 35.0 "), "{screen:?}");
     }
 
@@ -343,7 +343,7 @@ mod tests {
         let mut watch = watch();
         let notice = "the bridge is not reachable";
         assert!(watch.text(80).ends_with("        1\n\n") && !watch.text(80).contains(notice));
-        // Only a screen is sorted, by the user.
+        // The user can sort only the table on a screen.
         assert!(!watch.text(80).contains('▼'), "{}", watch.text(80));
         watch.update(gone());
         let text = watch.text(80);
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn every_size_of_terminal_is_filled_as_far_as_it_goes() {
+    fn the_screen_fits_every_size_of_a_terminal() {
         let mut watch = watch();
         for link in &mut watch.last.document.snapshot.links {
             link.name = format!("東\u{1b}[2J{}", "x".repeat(100));

@@ -22,7 +22,7 @@ pub(crate) use self::options::TapArgs;
 use self::show::Show;
 use crate::deadline::{self, until};
 use crate::network::{self, Network, Persistence};
-use crate::output::{BackgroundOutput, Exit, Failure, stderr};
+use crate::output::{BackgroundOutput, Exit, Failure, stderr, stdout_closed};
 use crate::signals::Signals;
 
 /// Maximum time to write the queued lines after a request to end.
@@ -76,6 +76,7 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let end = tokio::select! {
         end = tap => end,
         () = output.ended() => Ok(End::Complete),
+        () = stdout_closed() => Err(Failure::StdoutClosed),
         () = until(timeout_at) => Ok(End::Timeout),
         () = signals.next() => Ok(End::Interrupted),
     };

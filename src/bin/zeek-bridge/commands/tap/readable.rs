@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use zeek_bridge::data::Value;
 
-/// Prints a [`Value`] like its `Display`, except for times and intervals, which Broker's notation has in nanoseconds. Here, a
+/// Prints a [`Value`] like its `Display`, except for times and intervals. Broker's notation writes them in nanoseconds. Here, a
 /// time is ISO 8601 in UTC, and an interval has the largest suitable unit, such as `90s`.
 pub(super) struct Readable<'a>(pub(super) &'a Value);
 

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_a_peer_steers_no_terminal_and_starts_no_line() {
+    fn content_from_a_peer_neither_affects_the_terminal_nor_starts_a_line() {
         let evil = "a\u{1b}[2J\r\nb\u{202e}c\u{9b}31m\u{7}\u{2028}";
         let escaped = r"a\u{1b}[2J\r\nb\u{202e}c\u{9b}31m\u{7}\u{2028}";
         let event = Event::new(evil, [evil]);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_stand_below_each_other_and_end_with_the_terminal() {
+    fn columns_are_aligned_and_lines_are_cut_at_the_width_of_the_terminal() {
         let (mut text, event) = (Text::new(false), Event::new("ping", ["x".repeat(100)]));
         let mut line =
             |topic: &str, limit| line_of(&mut text, &Topic::from(topic), Part::Event(&event), limit);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_colored_if_that_is_wanted() {
+    fn a_line_has_colors_if_requested() {
         let mut text = Text::new(true);
         let line = line_of(&mut text, &TOPIC_OF_NODES, Part::Event(&Event::new("ping", [1u64])), None);
         let expected = "\u{1b}[2m23:31:30.250Z\u{1b}[0m  \u{1b}[2mff392598\u{1b}[0m  \
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn who_a_peer_is_stands_behind_its_id() {
+    fn the_subject_of_a_peer_is_after_its_id() {
         let mut to = String::new();
         let identity = Some("CN=worker 1".to_owned());
         let origin = Origin::new(SystemTime::UNIX_EPOCH, PEER_ID.into(), identity, &TOPIC_OF_NODES);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_far_off_is_no_fault() {
+    fn a_time_out_of_range_is_not_an_error() {
         assert_eq!(time_of_day(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "-");
         assert_eq!(time_of_day(SystemTime::UNIX_EPOCH + Duration::from_secs(300_000_000_000)), "-");
     }

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn colors_are_those_of_the_level_and_the_names() {
+    fn the_level_and_the_names_of_fields_have_colors() {
         let text = logged(LogFormat::Text, true, || tracing::error!(n = 1, "text"));
         assert_eq!(
             text,

@@ -49,7 +49,7 @@ fn used(work: impl FnOnce()) -> (usize, usize) {
 
 /// The request ids have 250 bytes, and the node is unknown.
 #[test]
-fn requests_in_flight_take_no_more_than_the_share() {
+fn requests_in_flight_use_no_more_memory_than_the_share() {
     for share in [SHARE, 64 * SHARE] {
         let mut nodes = NodeRegistry::new(true);
         let agent = party(1, 1, share);
@@ -73,7 +73,7 @@ fn requests_in_flight_take_no_more_than_the_share() {
 }
 
 #[test]
-fn requests_to_live_nodes_take_no_more_than_the_share() {
+fn requests_to_live_nodes_use_no_more_memory_than_the_share() {
     const NODES: usize = 12;
     let mut nodes = NodeRegistry::new(true);
     let (agent, now) = (party(1, 1, 64 * SHARE), Instant::now());
@@ -93,7 +93,7 @@ fn requests_to_live_nodes_take_no_more_than_the_share() {
 
 /// 16 peers send hellos with 1,024 names each, of 4 kB.
 #[test]
-fn names_take_no_more_than_the_shares_of_their_owners() {
+fn names_use_no_more_memory_than_the_shares_of_their_owners() {
     for (length, share) in [(4000, SHARE), (0, 64 * SHARE), (4000, 64 * SHARE)] {
         const OWNERS: u8 = 4;
         let mut nodes = NodeRegistry::new(true);

@@ -29,7 +29,7 @@ fn the_bridge_waits_before_it_answers_for_a_gone_node() {
     assert_eq!(world.answer(5, "s", "worker-1"), Ok(peering(A)));
 }
 
-/// The node received the request over its new peering, before its hello was received.
+/// The node received the request over its new peering, before the bridge received the hello of the node.
 #[test]
 fn a_gone_node_that_returns_in_time_responds_itself() {
     let mut world = World::new().with(&["worker-1"]);
@@ -81,7 +81,7 @@ fn the_bridge_does_not_answer_for_a_node_seen_elsewhere() {
 }
 
 #[test]
-fn a_live_node_that_is_also_seen_elsewhere_is_still_answered_for() {
+fn the_bridge_still_answers_for_a_live_node_that_is_also_seen_elsewhere() {
     let mut world = World::new().with(&["worker-1"]);
     world.ask_pending(A, "r", &["worker-1"]);
     world.nodes.seen_elsewhere("worker-1");
@@ -159,7 +159,7 @@ fn a_name_that_is_live_again_is_not_counted_as_gone() {
 }
 
 #[test]
-fn without_answer_in_flight_the_bridge_never_answers() {
+fn if_answer_in_flight_is_off_the_bridge_never_answers() {
     let mut world = World::of(NodeRegistry::new(false)).with(&["worker-1", "worker-2"]);
     world.gone(0);
     world.ask_pending(A, "r", &[]);
@@ -176,7 +176,7 @@ fn denied(node: &str, link: u8) -> DeniedNode {
 }
 
 #[test]
-fn denied_nodes_are_the_live_nodes_to_which_a_request_is_denied() {
+fn the_denied_nodes_are_those_live_nodes_that_a_request_may_not_reach() {
     let mut world = World::new().with(&["worker-1", "worker-2", "worker-3"]);
     let (hidden, hello) = (party(peering(7), "h"), hello_of("hidden"));
     let _ = world.nodes.hello(&hidden, "hidden", &hello, &[LinkId(usize::from(B))], world.now).unwrap();
@@ -195,7 +195,11 @@ fn denied_nodes_are_the_live_nodes_to_which_a_request_is_denied() {
     let mut nowhere = world.nodes.denied(peering(A), &request("r", &[]));
     nowhere.sort_unstable_by(|one, other| one.node.cmp(&other.node));
     assert_eq!(nowhere, [denied("worker-1", 0), denied("worker-2", 1)]);
-    assert_eq!(world.nodes.denied(peering(0), &request("r", &["worker-1"])), [], "not back to its sender");
+    assert_eq!(
+        world.nodes.denied(peering(0), &request("r", &["worker-1"])),
+        [],
+        "a request is not sent back to its sender"
+    );
     let answer = world.nodes.answer_denied(peering(A), "r", "worker-1", "no");
     assert_eq!(sorted(&[answer]), [failure(A, "r", "worker-1", "no")]);
     assert_eq!((world.nodes.in_flight(), world.nodes.answered_for().total()), (3, 1));

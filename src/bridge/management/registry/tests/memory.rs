@@ -14,7 +14,7 @@ fn ask(world: &mut World, agent: u8, owner: &str, share: usize, reqid: &str) -> 
 }
 
 #[test]
-fn the_oldest_request_of_an_owner_is_answered_and_forgotten_for_a_new_one() {
+fn the_oldest_request_of_an_owner_ends_with_failures_to_make_room_for_a_new_one() {
     let mut world = World::new().with(&["a", "b", "c"]);
     let share = share(2, 3);
     assert_eq!(ask(&mut world, B, "b", share, "b"), []);
@@ -59,7 +59,7 @@ fn requests_with_all_responses_are_forgotten_first() {
 }
 
 #[test]
-fn a_request_larger_than_the_share_is_remembered_alone() {
+fn a_request_larger_than_the_share_is_accepted_without_other_requests() {
     let mut world = World::new().with(&["a", "b"]);
     assert_eq!(ask(&mut world, A, "h", 1, "1"), []);
     assert_eq!(ask(&mut world, A, "h", 1, "2").len(), 2);
@@ -68,7 +68,7 @@ fn a_request_larger_than_the_share_is_remembered_alone() {
 
 /// The node may respond over a different path.
 #[test]
-fn a_forgotten_request_is_not_answered_for_a_gone_node() {
+fn the_bridge_does_not_answer_a_forgotten_request_for_a_gone_node() {
     let mut world = World::new().with(&["a"]);
     world.gone(0);
     assert_eq!(ask(&mut world, A, "h", 1, "1"), []);
@@ -108,7 +108,7 @@ fn the_names_of_an_owner_are_bounded_in_bytes() {
     assert_eq!(hello(9, "h", &name(200)), full);
     // A repeated hello over the same connection needs no memory.
     assert_eq!(hello(0, "h", &name(0)), Ok(()));
-    assert_eq!(hello(9, "h", &name(0)), full, "over another connection it does");
+    assert_eq!(hello(9, "h", &name(0)), full, "a hello over another connection needs memory");
     assert_eq!(hello(10, "other", &name(200)), Ok(()));
     world.gone(0);
     let node = Party { share, ..party(peering(9), "h") };

@@ -256,7 +256,7 @@ impl Run {
 
 proptest! {
     #[test]
-    fn the_registry_matches_the_model_and_each_response_ends_in_one_way(
+    fn the_registry_matches_the_model_and_each_pending_response_ends_exactly_once(
         steps in proptest::collection::vec(step(), 1..200),
         answer_in_flight: bool,
     ) {

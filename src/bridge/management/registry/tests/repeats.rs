@@ -39,7 +39,7 @@ fn a_hello_is_repeated_until_the_agent_sends_the_node_a_request() {
 }
 
 #[test]
-fn hellos_are_repeated_within_the_time_of_a_deployment() {
+fn hellos_are_repeated_before_the_request_timeout() {
     assert!(HELLO_EVERY < REQUEST_TIMEOUT);
 }
 
@@ -61,7 +61,7 @@ fn hellos_of_gone_nodes_and_to_gone_agents_are_not_repeated() {
 }
 
 #[test]
-fn hellos_beyond_the_limit_take_turns() {
+fn hellos_that_exceed_the_limit_are_repeated_in_turns() {
     let mut world = World::small(true).with(&["a", "b", "c"]);
     world.subscribe(A);
     let mut seen: Vec<_> = Vec::new();

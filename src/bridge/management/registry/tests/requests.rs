@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn each_addressed_node_responds_once() {
+fn each_addressed_node_can_respond_once() {
     let mut world = World::new().with(&["worker-1", "worker-2", "worker-3"]);
     world.ask_pending(A, "r", &["worker-1", "worker-2"]);
     assert_eq!(world.nodes.in_flight(), 2);
@@ -163,7 +163,7 @@ fn an_unexpected_response_to_a_gone_agent_is_rejected() {
 }
 
 #[test]
-fn without_answer_in_flight_a_returning_node_may_respond() {
+fn if_answer_in_flight_is_off_a_returning_node_may_respond() {
     let mut world = World::of(NodeRegistry::new(false)).with(&["worker-1", "worker-2"]);
     world.ask_pending(A, "r", &[]);
     assert_eq!(world.gone(0), []);

@@ -76,7 +76,7 @@ impl Stats {
         }
     }
 
-    /// Waits for the next turn. Can be dropped and called again.
+    /// Waits for the next turn. Cancel safe.
     pub(super) async fn turn(&mut self) -> Turn {
         let next = tokio::time::sleep_until(self.next.into());
         match &mut self.report {

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn every_size_of_terminal_is_filled_as_far_as_it_goes() {
+    fn the_table_fits_every_size_of_a_terminal() {
         let rates = rates();
         for lines in 0..8 {
             for columns in [0, 1, 20, 45, 60, 100] {
