@@ -1,8 +1,8 @@
 //! The endpoint of a network command, with its address and TLS mode.
 
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status, StatusReceiver, WebSocketConfig};
-use zeek_bridge::net::Exposure;
 use zeek_bridge::net::tls::Tls;
+use zeek_bridge::net::{Exposure, Url};
 
 use crate::args::tls::{self, TlsChoice};
 use crate::args::{Address, BROKER_ONLY, NetworkArgs, WebSocketArgs, scheme};
@@ -70,6 +70,18 @@ impl Network {
         }
     }
 
+    /// Logs a warning if every host can connect to a `wss://` listener. [`warn_of_exposure`] warns of `ws://`.
+    fn warn_of_open_listener(&self, tls: &Tls) {
+        let Address::Listen(address) = &self.address else { return };
+        let is_loopback = address.parse::<Url>().is_ok_and(|url| url.host_port().is_loopback());
+        if matches!(tls, Tls::Server(_)) && !is_loopback && self.websocket.access.tokens.is_empty() {
+            tracing::warn!(
+                "every host that can reach {address} can connect; require a token (--token-file) or client \
+                 certificates (--cafile)"
+            );
+        }
+    }
+
     /// Returns whether the peers use the WebSocket API.
     pub(crate) fn is_websocket(&self) -> bool {
         let (Address::Connect(address) | Address::Listen(address)) = &self.address;
@@ -90,6 +102,7 @@ impl Network {
         };
         tls::keep_up(&tls)?;
         warn_of_exposure(&tls, address);
+        self.warn_of_open_listener(&tls);
         endpoint.set_websocket(self.websocket.clone());
         match &self.address {
             Address::Listen(address) => {
