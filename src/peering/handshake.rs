@@ -46,7 +46,7 @@ pub(super) fn hello(sender: EndpointId) -> Handshake {
     Handshake::Hello { sender, min_version: PROTOCOL_VERSION, max_version: PROTOCOL_VERSION }
 }
 
-/// Shortens a peer's description to one line that is safe to log: at most 256 characters, no control characters.
+/// Shortens a peer's description to one line that is safe to log: at most 256 characters and an ellipsis, no control characters.
 fn printable(description: &ByteString) -> String {
     const ENOUGH: usize = 256;
     let text = description.to_string();
