@@ -320,7 +320,7 @@ fn traffic_continues_when_the_folder_is_removed() {
     end.has_said(&["connections that were not completely recorded: 2"]);
 }
 
-/// Starts a recorder whose files are limited to `blocks` blocks. A larger file is an error, like a full disk.
+/// Starts a recorder whose files are limited to `blocks` blocks. Writing more to a file fails, as on a full disk.
 fn limited(out: Arc<tempfile::TempDir>, address: &str, blocks: u32) -> Recorder {
     let args = Recorder::args(&out, address, "--tls off");
     let program = env!("CARGO_BIN_EXE_zeek-bridge");
