@@ -20,8 +20,8 @@ use super::router::origin::Origin;
 use super::router::peer_counts::PeerCounts;
 use super::router::sides::Sides;
 use crate::data::{EndpointId, Filter, Topic};
-use crate::endpoint::{Blocked, Endpoint, EndpointConfig, Forwarded, Listener, Relay};
-use crate::net::tls::Tls;
+use crate::endpoint::{Blocked, Endpoint, EndpointConfig, Forwarded, Listener, Relay, WebSocketConfig};
+use crate::net::tls::{MutualTls, Tls};
 use crate::net::{Batch, Encoder};
 use crate::wire::{Envelope, Limits};
 
@@ -63,11 +63,12 @@ impl Link {
     pub(super) fn new(
         config: LinkConfig,
         tls: Tls,
+        websocket: WebSocketConfig,
         context: LinkContext,
         relay: Arc<dyn Relay>,
     ) -> std::io::Result<Self> {
         let id = Some(context.origin.link_id(context.id));
-        let settings = EndpointConfig { id, ..config.endpoint_config() };
+        let settings = EndpointConfig { id, websocket, ..config.endpoint_config() };
         let limits = settings.limits;
         let endpoint = Endpoint::with_relay(settings, relay)?;
         let outlet = EndpointOutlet { endpoint: endpoint.clone(), origin: context.origin.clone() };
@@ -76,12 +77,9 @@ impl Link {
             None => Arc::new(outlet),
             Some(faults) => Arc::new(faults.clone()),
         };
-        let watcher = match &tls {
-            Tls::Mutual(mutual) => {
-                Some(tokio::spawn(mutual.watch_files(CERTIFICATE_CHECK_INTERVAL)).abort_handle())
-            }
-            _ => None,
-        };
+        let watch =
+            |tls: &MutualTls| tokio::spawn(tls.watch_files(CERTIFICATE_CHECK_INTERVAL)).abort_handle();
+        let watcher = tls.certificates().map(watch);
         let (listeners, outbox) = (Mutex::default(), Outbox::default());
         Ok(Link { config, endpoint, outlet, faults, limits, tls, context, listeners, watcher, outbox })
     }
@@ -235,7 +233,7 @@ impl Link {
     /// Reloads the certificates if their files have changed. Returns `false` if the new files cannot be used, so that the
     /// previous certificates stay in use.
     pub(super) async fn reload_certificates(&self) -> bool {
-        let Tls::Mutual(mutual) = self.tls.clone() else { return true };
+        let Some(mutual) = self.tls.certificates().cloned() else { return true };
         // Reading files blocks, and decrypting a key may take seconds.
         let renewed = tokio::task::spawn_blocking(move || mutual.reload()).await;
         match renewed {

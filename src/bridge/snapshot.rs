@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,7 @@ use super::link::Link;
 use super::management::AnsweredFor;
 use super::router::core::now;
 use crate::endpoint::PeerState;
+use crate::net::tls::Tls;
 
 /// The state of a bridge at one moment. Counters count from the start of the bridge, unless stated otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,8 +51,11 @@ pub struct LinkSnapshot {
     pub listening: Vec<String>,
     /// The addresses that it connects to.
     pub connecting: Vec<String>,
-    /// `off`, `anonymous` or `mutual`.
+    /// `off`, `anonymous`, `mutual`, or `server` if only the listening side has a certificate.
     pub tls: String,
+    /// The time at which the link's certificate expires, in seconds since 1970. Without a certificate, `None`.
+    #[serde(default)]
+    pub certificate_expires: Option<u64>,
     /// True if the link listens on all configured addresses, or has a peering with each address that it connects to.
     pub ready: bool,
     /// The peers.
@@ -82,8 +87,14 @@ pub struct PeerSnapshot {
     pub id: String,
     /// The address, as `host:port`.
     pub address: String,
-    /// The identity in its certificate.
+    /// The identity in its certificate, the name of its token, or both.
     pub identity: Option<String>,
+    /// `broker` or `websocket`.
+    #[serde(default)]
+    pub protocol: String,
+    /// The name that a peer of the WebSocket API has sent. It is not an identity: nothing proves it.
+    #[serde(default)]
+    pub name: Option<String>,
     /// The topics that it subscribes to.
     pub filter: Vec<String>,
     /// The number of messages in its queue.
@@ -191,8 +202,13 @@ impl Link {
                 LinkTls::Off => "off",
                 LinkTls::Anonymous => "anonymous",
                 LinkTls::Mutual(_) => "mutual",
+                LinkTls::Server(_) => "server",
             }
             .to_owned(),
+            certificate_expires: match &self.tls {
+                Tls::Mutual(mutual) => mutual.valid_until().and_then(seconds_since_1970),
+                _ => None,
+            },
             peers: peers.iter().map(PeerSnapshot::from).collect(),
             messages_in: stats.received,
             messages_out: stats.sent,
@@ -207,19 +223,33 @@ impl Link {
     }
 }
 
+fn seconds_since_1970(time: SystemTime) -> Option<u64> {
+    time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
 impl From<&PeerState> for PeerSnapshot {
     fn from(peer: &PeerState) -> Self {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         PeerSnapshot {
             id: peer.id.to_string(),
             address: peer.address.to_string(),
-            identity: peer.identity.as_ref().map(ToString::to_string),
+            identity: identity(peer),
+            protocol: if peer.websocket.is_some() { "websocket" } else { "broker" }.to_owned(),
+            name: peer.websocket.as_ref().and_then(|peer| peer.name.as_deref()).map(str::to_owned),
             filter: peer.filter.topics().iter().map(ToString::to_string).collect(),
             queued: count(peer.queued),
             queued_bytes: count(peer.queued_bytes),
             dropped: peer.dropped,
         }
     }
+}
+
+/// Describes the certificate and the token of a peer.
+fn identity(peer: &PeerState) -> Option<String> {
+    let token = peer.websocket.as_ref().and_then(|peer| peer.token.as_ref());
+    let parts = [peer.identity.as_ref().map(ToString::to_string), token.map(|name| format!("token:{name}"))];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 impl Latency {

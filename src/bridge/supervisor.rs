@@ -14,6 +14,7 @@ use super::router::core::Core;
 use super::router::link_relay::LinkRelay;
 use super::router::links::{LinkSet, RuleCount};
 use super::router::origin::Origin;
+use crate::endpoint::WebSocketConfig;
 use crate::net::tls::Tls;
 
 /// A running bridge.
@@ -58,9 +59,17 @@ struct Plan {
     /// The links to close.
     closing: Vec<Arc<Link>>,
     /// The links to start; their ids follow those of `kept`.
-    new: Vec<(LinkConfig, Tls)>,
+    new: Vec<(LinkConfig, Loaded)>,
+    /// The settings of the WebSocket API for the links that keep running, by name.
+    websocket: Vec<(String, WebSocketConfig)>,
     /// The changes, as text for users.
     news: Vec<String>,
+}
+
+/// The files of a link.
+struct Loaded {
+    tls: Tls,
+    websocket: WebSocketConfig,
 }
 
 impl Bridge {
@@ -107,10 +116,10 @@ impl Bridge {
         let mut errors = Vec::new();
         let mut links = plan.kept.clone();
         let mut opening = Vec::new();
-        for (link, tls) in plan.new {
+        for (link, Loaded { tls, websocket }) in plan.new {
             let relay = Arc::new(LinkRelay::new(LinkId(links.len()), &link, self.core.clone()));
             let name = link.name.clone();
-            match Link::new(link, tls, relay.context(), relay) {
+            match Link::new(link, tls, websocket, relay.context(), relay) {
                 Ok(link) => {
                     let link = Arc::new(link);
                     opening.push(link.clone());
@@ -143,6 +152,9 @@ impl Bridge {
         for link in plan.kept.iter().flatten() {
             // Try again to listen: addresses that were in use before may be free now.
             errors.extend(link.listen().await);
+            if let Some((_, settings)) = plan.websocket.iter().find(|(name, _)| *name == link.config.name) {
+                link.endpoint.set_websocket(settings.clone());
+            }
             if !link.reload_certificates().await {
                 previous_certificates.push(link.config.name.clone());
             }
@@ -175,20 +187,30 @@ impl Drop for Bridge {
 impl Plan {
     /// Compares the running links with the configuration. Loads the certificates of the links that are new or have changed.
     async fn new(old: &LinkSet, config: &BridgeConfig) -> Result<Self, Diagnostics> {
-        let is_unchanged = |link: &Arc<Link>| config.links.contains(&link.config);
+        let is_unchanged =
+            |link: &Arc<Link>| config.links.iter().any(|config| config.keeps_peers_of(&link.config));
         let kept: Vec<_> = old.slots().map(|link| link.cloned().filter(is_unchanged)).collect();
         let closing: Vec<_> = old.iter().filter(|link| !is_unchanged(link)).cloned().collect();
-        let mut plan = Plan { kept, closing, new: Vec::new(), news: Vec::new() };
+        let mut plan = Plan { kept, closing, new: Vec::new(), websocket: Vec::new(), news: Vec::new() };
         let mut errors = Vec::new();
         for link in &config.links {
-            if plan.kept.iter().flatten().any(|kept| kept.config == *link) {
+            if plan.kept.iter().flatten().any(|kept| link.keeps_peers_of(&kept.config)) {
+                match load(link.clone(), LinkConfig::websocket_settings).await {
+                    Ok(settings) => plan.websocket.push((link.name.clone(), settings)),
+                    Err(problems) => errors.extend(problems),
+                }
                 continue;
             }
             let existed = plan.closing.iter().any(|closing| closing.config.name == link.name);
             plan.news.push(format!("link {}: {}", link.name, if existed { "changed" } else { "new" }));
-            match load_tls(link.clone()).await {
-                Ok(tls) => plan.new.push((link.clone(), tls)),
-                Err(problems) => errors.extend(problems),
+            let tls = load(link.clone(), LinkConfig::tls).await;
+            let websocket = load(link.clone(), LinkConfig::websocket_settings).await;
+            match (tls, websocket) {
+                (Ok(tls), Ok(websocket)) => plan.new.push((link.clone(), Loaded { tls, websocket })),
+                (tls, websocket) => {
+                    let problems = [tls.err(), websocket.err()];
+                    problems.into_iter().flatten().for_each(|problems| errors.extend(problems));
+                }
             }
         }
         for link in &plan.closing {
@@ -204,10 +226,13 @@ async fn run_timer(core: Arc<Core>) {
     core.run_timer().await;
 }
 
-/// Loads certificates in a blocking task: it reads files, and may spend seconds on decrypting a key.
-async fn load_tls(link: LinkConfig) -> Result<Tls, Diagnostics> {
+/// Loads files in a blocking task. Decrypting a key may take seconds.
+async fn load<T: Send + 'static>(
+    link: LinkConfig,
+    load: impl FnOnce(&LinkConfig) -> Result<T, Diagnostics> + Send + 'static,
+) -> Result<T, Diagnostics> {
     let path = format!("link.{}", link.name);
-    let loaded = tokio::task::spawn_blocking(move || link.tls()).await;
+    let loaded = tokio::task::spawn_blocking(move || load(&link)).await;
     loaded.unwrap_or_else(|error| Err(Diagnostic::new(path, error.to_string()).into()))
 }
 

@@ -23,12 +23,15 @@ pub use container::{Set, Table};
 pub use convert::{FromValue, WrongType};
 pub use endpoint_id::{EndpointId, InvalidEndpointId};
 pub(crate) use json::AsJson;
-pub use json::{JsonError, parse_json};
+pub use json::{
+    JsonDocument, JsonElements, JsonError, JsonKind, JsonLimits, JsonMembers, JsonNode, parse_json,
+};
 pub use notation::{InvalidTimespan, InvalidTimestamp};
 pub use path::{Path, Step};
 pub use port::{InvalidPort, Port, Protocol};
 #[cfg(feature = "net")]
 pub(crate) use terminal::excerpt;
+pub(crate) use terminal::one_line;
 pub use terminal::{escape_json, steers_terminal};
 pub use time::{TimeOutOfRange, Timespan, Timestamp};
 pub use topic::{Filter, InvalidTopic, Topic};

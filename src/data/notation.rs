@@ -71,15 +71,16 @@ fn date(day: i64) -> Option<(i64, i64, i64)> {
 /// The error for a text that is not a timespan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a timespan: expected a number with ns, us, ms, s, min, h or d, such as -1.5ms, of at most 292 years"
+    "not a timespan: expected a number with ns, us, ms, s, min, h or d, such as -1.5ms, of at most 292 years and \
+     without a fraction of a nanosecond"
 )]
 pub struct InvalidTimespan;
 
 /// Parses the notation of Broker's JSON, such as `1500ms`, `-0.5h` or `1e3s`, and the notation of
 /// [`Display`](fmt::Display).
 ///
-/// Fractions of a nanosecond are truncated. This implementation calculates exactly. Broker calculates with a double,
-/// which cannot represent long times exactly.
+/// A fraction of a nanosecond is an error, because it would be lost. This implementation calculates exactly. Broker
+/// calculates with a double, which cannot represent long times exactly, and rounds.
 impl FromStr for Timespan {
     type Err = InvalidTimespan;
 
@@ -139,43 +140,45 @@ fn exponent(text: &str) -> Option<(i32, &str)> {
     Some((if negative { size.saturating_neg() } else { size }, rest))
 }
 
-/// Returns the product of a decimal number and a unit, truncated to an integer, or `None` if it exceeds 128 bits.
+/// Returns the product of a decimal number and a unit, or `None` if it is not an integer or exceeds 128 bits.
 fn scaled(whole: &str, fraction: &str, exponent: i32, unit: u128) -> Option<u128> {
     // The largest number of digits whose product with the largest unit (14 digits) fits in 128 bits. An i64 has at most
-    // 19 digits, so all later digits change the result by less than a nanosecond.
+    // 19 digits, so the result is not an integer, or is out of range, if a later digit is not zero.
     const SIGNIFICANT: usize = 24;
     let all = || whole.bytes().chain(fraction.bytes());
     let leading_zeros = all().take_while(|digit| *digit == b'0').count();
     let significant = all().skip(leading_zeros).take(SIGNIFICANT);
+    let is_too_long = all().skip(leading_zeros).skip(SIGNIFICANT).any(|digit| digit != b'0');
     let (mut number, mut read) = (0_u128, leading_zeros);
     for digit in significant {
         number = number.checked_mul(10)?.checked_add(digit.saturating_sub(b'0').into())?;
         read = read.saturating_add(1);
     }
-    if number == 0 {
-        return Some(0);
+    if number == 0 || is_too_long {
+        return (number == 0).then_some(0);
     }
     // The position of the decimal point, relative to the last digit that was read.
     let point = i64::try_from(whole.len()).ok()?.checked_sub(i64::try_from(read).ok()?)?;
     let shift = point.checked_add(exponent.into())?;
     let power = u32::try_from(shift.unsigned_abs()).ok().and_then(|power| 10_u128.checked_pow(power));
     let product = number.checked_mul(unit)?;
-    match power {
-        Some(power) if shift >= 0 => product.checked_mul(power),
-        Some(power) => product.checked_div(power),
-        None if shift >= 0 => None,
-        None => Some(0),
+    match power? {
+        power if shift >= 0 => product.checked_mul(power),
+        power => product.checked_div(power).filter(|_| product.checked_rem(power) == Some(0)),
     }
 }
 
 /// The error for a text that is not a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a timestamp: expected ISO 8601, such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262")]
+#[error(
+    "not a timestamp: expected ISO 8601, such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262 and without a \
+     fraction of a nanosecond"
+)]
 pub struct InvalidTimestamp;
 
 /// Parses the notation of Broker's JSON, which is ISO 8601: `2023-04-18T12:13:15.123`. The text may end with an offset,
 /// such as `Z` or `+02:00`; without one, the time is UTC. A fraction of a second may have any number of digits. All
-/// digits after the ninth are ignored.
+/// digits after the ninth must be zero, because they would be lost.
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
@@ -203,7 +206,7 @@ fn timestamp(text: &str) -> Option<i64> {
     }
     let offset = offset(text)?;
     // A leap second is read as the second after it, as in POSIX.
-    if hour > 23 || minute > 59 || second > 60 {
+    if hour > 23 || minute > 59 || second > 60 || fraction.bytes().skip(9).any(|digit| digit != b'0') {
         return None;
     }
     let nine = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
@@ -292,15 +295,17 @@ mod tests {
             ("1e3s", 1_000_000_000_000),
             ("1E+3s", 1_000_000_000_000),
             ("25e-1us", 2_500),
-            ("0.0000000001s", 0),
-            ("-1.9ns", -1),
+            ("1e-9s", 1),
+            ("-1.90e1ns", -19),
+            ("0.10000000000s", 100_000_000),
+            ("1.0000000000000000000000000000000000000000s", 1_000_000_000),
             ("0.1s", 100_000_000),
             ("1.000000001s", 1_000_000_001),
             ("9223372036.854775807s", i64::MAX),
             ("0.000000000000000000000000000001e30ns", 1),
             ("1000000000000000000000000000000e-30s", 1_000_000_000),
             ("0e99999999999999999999d", 0),
-            ("1e-99999999999999999999d", 0),
+            ("0.0e-99999999999999999999d", 0),
             ("00000000000000000000000000000000000000000001s", 1_000_000_000),
         ] {
             assert_eq!(text.parse(), Ok(Timespan::from_nanos(nanos)), "{text}");
@@ -343,6 +348,13 @@ mod tests {
             "+-1s",
             "0x1s",
             "infs",
+            "0.0000000001s",
+            "0.30000000000000004s",
+            "-1.9ns",
+            "1e-10s",
+            "1e-99999999999999999999d",
+            "1.0000000000000000000000000000000000000001s",
+            "9223372036.8547758071s",
         ] {
             assert_eq!(text.parse::<Timespan>(), Err(InvalidTimespan), "{text}");
         }
@@ -363,7 +375,7 @@ mod tests {
             ("1970-01-01T00:00:00.000", 0),
             ("2022-04-10T07:00:00.123", 1_649_574_000_123_000_000),
             ("1969-12-31T23:59:59.000", -1_000_000_000),
-            ("2023-04-18T14:13:14.1234567899", 1_681_827_194_123_456_789),
+            ("2023-04-18T14:13:14.1234567890000", 1_681_827_194_123_456_789),
             ("2023-04-18t14:13:14.z", 1_681_827_194_000_000_000),
             ("2023-04-18 14:13:14+02", 1_681_819_994_000_000_000),
             ("2016-12-31T23:59:60Z", 1_483_228_800_000_000_000),
@@ -399,6 +411,8 @@ mod tests {
             "2023-04-18T14:13:14ZZ",
             "2023-04-18T14:13:14 Z",
             "2023-04-18T14:13:14.5x",
+            "2023-04-18T14:13:14.1234567899",
+            "2023-04-18T14:13:14.00000000001",
             "+023-04-18T14:13:14",
             "2023-04-18T14:13:1é",
             "2262-04-11T23:47:16.854775808Z",

@@ -12,6 +12,21 @@ pub fn steers_terminal(letter: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Shortens text that a peer has sent to one line that is safe to log: at most 256 characters and an ellipsis. Characters that
+/// [change how a terminal shows text](steers_terminal) are replaced with U+FFFD.
+pub(crate) fn one_line(text: &str) -> String {
+    const ENOUGH: usize = 256;
+    let mut line: String = text
+        .chars()
+        .take(ENOUGH)
+        .map(|c| if steers_terminal(c) { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
+    if text.chars().nth(ENOUGH).is_some() {
+        line.push('…');
+    }
+    line
+}
+
 /// Returns the beginning of text that a peer has sent, at most 128 characters, for a field of a log line.
 ///
 /// Pass it to the log as a string, without `%`, so that it is quoted and escaped there.

@@ -33,6 +33,8 @@ pub(super) enum Command {
     FilterChanged { connection: ConnectionId, filter: Filter, answer: oneshot::Sender<()> },
     /// A connection has ended. The status is reported when the routes are changed.
     Closed { connection: ConnectionId, owner: Owner, status: Option<Status> },
+    /// A status to report that changes no route.
+    Notice { owner: Owner, status: Status },
     /// The answer is a receiver that resolves at the end of the peering with `peer`, or `None` if there is no such peering.
     WhenGone { peer: EndpointId, answer: oneshot::Sender<Option<oneshot::Receiver<()>>> },
     /// Adds a subscriber. Answered when the routes are changed.

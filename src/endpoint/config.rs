@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::QueueLimits;
+use super::websocket::WebSocketConfig;
 use crate::data::EndpointId;
 use crate::net::tls::PeerIdentity;
 use crate::peering;
@@ -72,6 +73,8 @@ pub struct EndpointConfig {
     /// Decides which peers are admitted: both peers that connect to this endpoint and peers that it connects to. `None`:
     /// all peers that TLS accepts.
     pub admits: Option<Admits>,
+    /// The settings of the WebSocket API, for `ws://` and `wss://` addresses.
+    pub websocket: WebSocketConfig,
 }
 
 /// What happens to a message for a peer whose queue is full.
@@ -91,21 +94,30 @@ pub enum WhenFull {
 
 /// Decides which peers are admitted.
 ///
-/// The function is called once for each connection, after TLS and before the peering's handshake. Its argument is the
-/// identity in the peer's certificate (`None` without TLS and in anonymous TLS). It must not block.
+/// The function is called once for each connection, after TLS and before the peering's handshake. A client of the WebSocket
+/// API is an exception: the function is called when its request has been accepted, because the request contains its token.
+/// The function must not block.
 #[derive(Clone)]
 pub struct Admits(Arc<Ask>);
 
-type Ask = dyn Fn(Option<&PeerIdentity>) -> bool + Send + Sync;
+type Ask = dyn Fn(Option<&PeerIdentity>, Option<&str>) -> bool + Send + Sync;
 
 impl Admits {
-    /// Admits the peers for which `ask` returns `true`.
+    /// Admits the peers for which `ask` returns `true`. Its argument is the identity in the peer's certificate (`None`
+    /// without TLS and in anonymous TLS).
     pub fn new(ask: impl Fn(Option<&PeerIdentity>) -> bool + Send + Sync + 'static) -> Self {
+        Admits(Arc::new(move |identity, _| ask(identity)))
+    }
+
+    /// Like [`Admits::new`], with a second argument: the name of the token of a WebSocket client, if it has one.
+    pub fn with_token(
+        ask: impl Fn(Option<&PeerIdentity>, Option<&str>) -> bool + Send + Sync + 'static,
+    ) -> Self {
         Admits(Arc::new(ask))
     }
 
-    pub(super) fn ask(&self, identity: Option<&PeerIdentity>) -> bool {
-        (self.0)(identity)
+    pub(super) fn ask(&self, identity: Option<&PeerIdentity>, token: Option<&str>) -> bool {
+        (self.0)(identity, token)
     }
 }
 
@@ -134,6 +146,7 @@ impl Default for EndpointConfig {
             max_peers: 16_384,
             connects_per_second: None,
             admits: None,
+            websocket: WebSocketConfig::default(),
         }
     }
 }

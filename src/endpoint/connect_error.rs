@@ -73,6 +73,12 @@ pub enum ConnectError {
         /// The identity in the peer's certificate.
         Option<Arc<PeerIdentity>>,
     ),
+    /// The token would be sent without TLS over a network: see
+    /// [`WebSocketConfig::token`](super::WebSocketConfig::token).
+    #[error(
+        "a token is not sent over ws:// to another host, because the connection is not encrypted; use wss://"
+    )]
+    ExposedToken,
     /// All peer slots are taken.
     #[error("all {0} peer slots are taken")]
     TooManyPeers(usize),
@@ -116,6 +122,7 @@ impl ConnectError {
                 PeeringError::Incompatible { .. } => "incompatible",
                 PeeringError::SelfConnection(_) => "self",
                 PeeringError::Silent => "silent",
+                PeeringError::Session(error) => error.cause,
                 // The peer violated Broker's protocol.
                 PeeringError::Framing(_)
                 | PeeringError::Malformed(_)
@@ -135,6 +142,7 @@ impl ConnectError {
             ConnectError::IdConflict { .. } => "id_conflict",
             ConnectError::Evicted(_) => "evicted",
             ConnectError::NotAllowed(_) => "not_allowed",
+            ConnectError::ExposedToken => "exposed_token",
             ConnectError::TooManyPeers(_) => "too_many_peers",
             ConnectError::ShuttingDown => "shutting_down",
         }
@@ -151,6 +159,7 @@ impl ConnectError {
             ConnectError::Closed(reason) => reason.kind(),
             ConnectError::Stream(fault) => fault.kind(),
             ConnectError::IdConflict { .. } | ConnectError::NotAllowed(_) => ErrorKind::Denied,
+            ConnectError::ExposedToken => ErrorKind::Local,
             ConnectError::Overflow { .. }
             | ConnectError::GaveWay
             | ConnectError::Evicted(_)
@@ -222,6 +231,7 @@ mod tests {
             (ConnectError::Stream(ConnectionFault::DoesNotRead), ErrorKind::Misbehaved),
             (ConnectError::NotAllowed(None), ErrorKind::Denied),
             (ConnectError::IdConflict { identity: None, owner: "a host".into() }, ErrorKind::Denied),
+            (ConnectError::ExposedToken, ErrorKind::Local),
             (ConnectError::Overflow { dropped: 1 }, ErrorKind::Limit),
             (ConnectError::GaveWay, ErrorKind::Limit),
             (ConnectError::Evicted(1), ErrorKind::Limit),

@@ -13,10 +13,11 @@ use super::connect_error::ConnectError;
 use super::limits::Owner;
 use super::peer_connection::{self, ConnectionOutcome, NewConnection};
 use super::status::Status;
+use super::websocket::Client;
 use super::{Context, Phase, Retry};
 use crate::data::EndpointId;
 use crate::net::tls::Tls;
-use crate::net::{Stream, dial, std_after};
+use crate::net::{DialError, Scheme, Stream, Url, dial, std_after};
 use crate::peering::{Peering, Side};
 
 /// A connection that this endpoint maintains.
@@ -61,7 +62,7 @@ impl IntoFuture for Connector {
     }
 }
 
-/// Starts connecting to `target`, `host:port`.
+/// Starts connecting to `target`, which is `host:port` or a URL.
 pub(super) fn start(context: Context, target: &str, tls: Tls, retry: Option<Retry>) -> Connector {
     let (first_sender, first) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
@@ -127,18 +128,31 @@ impl Task {
             opened = open(&self.context, &self.target, &self.tls) => opened,
             _ = phase.wait_for(|phase| *phase != Phase::Running) => Err(ConnectError::ShuttingDown),
         };
-        let (stream, deadline) = match opened {
+        let (stream, deadline, websocket) = match opened {
             Ok(opened) => opened,
             Err(error) => return ConnectionOutcome { peer: None, error: Some(error), redundant: None },
         };
         let (context, target, first) = (self.context.clone(), self.target.clone(), &mut self.first);
-        let new = NewConnection { stream, side: Side::Connector, address: target, deadline, evicted: None };
-        peer_connection::run(context, new, Peering::new, |peer| {
+        let new = NewConnection {
+            stream,
+            side: Side::Connector,
+            is_websocket: websocket.is_some(),
+            address: target,
+            deadline,
+            evicted: None,
+        };
+        let established = |peer| {
             if let Some(first) = first.take() {
                 let _ = first.send(Ok(peer));
             }
-        })
-        .await
+        };
+        match websocket {
+            None => peer_connection::run(context, new, Peering::new, established).await,
+            Some(client) => {
+                let session = |common, now| client.session(common, now);
+                Box::pin(peer_connection::run(context, new, session, established)).await
+            }
+        }
     }
 
     /// Waits for the end of the peering that made a connection redundant. Returns `false` if the peer refused the
@@ -190,13 +204,24 @@ fn random() -> u8 {
     getrandom::u32().map_or(128, |random| random.to_ne_bytes()[0])
 }
 
-/// Opens the stream. Returns it with the deadline for the rest of the handshake.
-async fn open(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), ConnectError> {
+/// Opens the stream. Returns it with the deadline for the rest of the handshake, and with the configuration of the WebSocket
+/// API if the target uses it.
+async fn open(
+    context: &Context,
+    target: &str,
+    tls: &Tls,
+) -> Result<(Stream, Instant, Option<Client>), ConnectError> {
     let config = &context.config;
+    let url = Url::to_connect(target).map_err(DialError::from)?;
+    url.check_tls(tls).map_err(DialError::from)?;
+    let client = match url.scheme() {
+        Scheme::Broker => None,
+        scheme => Some(Client::new(context, url.host_port(), scheme == Scheme::SecureWebSocket)?),
+    };
     let tcp = dial(target, config.connect_timeout).await?;
     let deadline = std_after(config.handshake_timeout);
     match tokio::time::timeout_at(deadline.into(), tls.connect(tcp)).await {
-        Ok(stream) => Ok((stream?, deadline)),
+        Ok(stream) => Ok((stream?, deadline, client)),
         Err(_) => Err(ConnectError::TlsTimeout(config.handshake_timeout)),
     }
 }

@@ -110,10 +110,10 @@ impl Hub {
                 if self.shutting_down {
                     queue.close();
                 }
-                let Peer { id, address, identity, owner, .. } = peer.clone();
+                let Peer { id, address, identity, websocket, owner, .. } = peer.clone();
                 self.established(PeerRoute { peer, filter: Arc::new(filter), format, queue: queue.clone() });
                 let _ = answer.send(Ok(queue));
-                self.report(Status::PeerAdded { peer: id, address, identity }, &owner);
+                self.report(Status::PeerAdded { peer: id, address, identity, websocket }, &owner);
             }
             Command::FilterChanged { connection, filter, answer } => {
                 if let Some(peer) = self.ids.established(connection)
@@ -132,6 +132,7 @@ impl Hub {
                     self.report(status, &owner);
                 }
             }
+            Command::Notice { owner, status } => self.report(status, &owner),
             Command::WhenGone { peer, answer } => {
                 let _ = answer.send(self.ids.when_gone(peer));
             }

@@ -13,9 +13,10 @@ use super::connect_error::ConnectError;
 use super::limits::{Owner, Ticket};
 use super::peer_connection::{self, NewConnection};
 use super::status::Status;
+use super::websocket::Server;
 use super::{Context, Phase};
 use crate::net::tls::Tls;
-use crate::net::{bind, std_after};
+use crate::net::{Scheme, Url, bind, std_after};
 use crate::peering::{Peering, Side};
 
 /// How long to wait after the operating system failed to accept a connection, for example because there are no free file
@@ -25,6 +26,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// A port that this endpoint listens on. Dropping it has no effect; see [`Listener::stop`].
 #[derive(Debug)]
 pub struct Listener {
+    scheme: Scheme,
     address: SocketAddr,
     stop: watch::Sender<bool>,
 }
@@ -37,27 +39,37 @@ impl Listener {
         self.address
     }
 
+    /// Returns the protocol and the address that this listener is bound to.
+    #[must_use]
+    pub fn url(&self) -> Url {
+        Url::new(self.scheme, self.address)
+    }
+
     /// Stops accepting connections. Established peerings continue.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
 }
 
-/// Starts listening on `address`, `host:port`.
+/// Starts listening on `address`, which is `host:port` or a URL.
 pub(super) async fn start(context: Context, address: &str, tls: Tls) -> io::Result<Listener> {
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+    let url: Url = address.parse().map_err(invalid)?;
+    url.check_tls(&tls).map_err(invalid)?;
+    let scheme = url.scheme();
     let listener = bind(address).await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let span = tracing::error_span!("listener", link = context.config.label.as_deref());
-    tokio::spawn(run(context, listener, address, tls, stopped).instrument(span));
-    Ok(Listener { address, stop })
+    tokio::spawn(run(context, listener, (scheme, address), tls, stopped).instrument(span));
+    Ok(Listener { scheme, address, stop })
 }
 
 /// Accepts connections until the listener or the endpoint is stopped. A separate task serves each connection.
 async fn run(
     context: Context,
     listener: TcpListener,
-    local: SocketAddr,
+    (scheme, local): (Scheme, SocketAddr),
     tls: Tls,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -78,8 +90,9 @@ async fn run(
                     let host = Owner::of(None, address);
                     // Taken before a task is spawned, so that the number of waiting tasks is bounded.
                     let ticket = context.handshakes.ticket(&host);
+                    let context = context.clone();
                     let accepted =
-                        Accepted { context: context.clone(), address: address.to_string().into(), host };
+                        Accepted { context, scheme, local, address: address.to_string().into(), host };
                     match ticket {
                         Some(ticket) => {
                             let span = accepted.span();
@@ -114,6 +127,9 @@ async fn until_stopped(stop: &mut watch::Receiver<bool>) {
 /// A connection that was accepted.
 struct Accepted {
     context: Context,
+    scheme: Scheme,
+    /// The address of the listener.
+    local: SocketAddr,
     address: Arc<str>,
     /// The owner by the address only, because the certificate is unknown before TLS.
     host: Owner,
@@ -149,9 +165,25 @@ impl Accepted {
             Ok(Err(error)) => return self.fail(error.into()),
             Err(_) => return self.fail(ConnectError::TlsTimeout(context.config.handshake_timeout)),
         };
-        let (address, evicted) = (self.address.clone(), Some(evicted));
-        let new = NewConnection { stream, side: Side::Listener, address, deadline, evicted };
-        let end = peer_connection::run(context.clone(), new, Peering::new, |_| drop(slot)).await;
+        let new = NewConnection {
+            stream,
+            side: Side::Listener,
+            is_websocket: self.scheme.is_websocket(),
+            address: self.address.clone(),
+            deadline,
+            evicted: Some(evicted),
+        };
+        let established = |_| drop(slot);
+        let end = if self.scheme.is_websocket() {
+            let server = match Server::new(context, self.local) {
+                Ok(server) => server,
+                Err(error) => return self.fail(error),
+            };
+            let session = |common, now| server.session(common, now);
+            Box::pin(peer_connection::run(context.clone(), new, session, established)).await
+        } else {
+            peer_connection::run(context.clone(), new, Peering::new, established).await
+        };
         match (end.peer, end.redundant, end.error) {
             // A peering was established; its end has been reported.
             (Some(_), ..) => {}

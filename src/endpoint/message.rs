@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::peer::Peer;
 use super::queue::Item;
+use super::websocket::WebSocketPeer;
 use crate::data::{EndpointId, Topic, Value};
 use crate::net::tls::PeerIdentity;
 use crate::wire::{DecodeError, Envelope, Limits, ValueRef};
@@ -57,6 +58,13 @@ impl Message {
     #[must_use]
     pub fn identity(&self) -> Option<&PeerIdentity> {
         self.from.as_ref()?.identity.as_deref()
+    }
+
+    /// Returns what the peer that sent the message has sent about itself in the WebSocket API. `None` if the peer speaks
+    /// Broker's protocol.
+    #[must_use]
+    pub fn websocket(&self) -> Option<&WebSocketPeer> {
+        self.from.as_ref()?.websocket.as_deref()
     }
 
     /// Returns the peer that it was received from.

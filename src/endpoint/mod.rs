@@ -74,7 +74,9 @@ mod subscriber;
 #[cfg(feature = "bridge")]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
+mod token_file;
 mod topics;
+mod websocket;
 
 pub use config::{Admits, EndpointConfig, Retry, WhenFull};
 pub use connect_error::ConnectError;
@@ -90,7 +92,9 @@ pub use queue::QueueLimits;
 pub(crate) use relay::Relay;
 pub use status::{Status, StatusReceiver};
 pub use subscriber::Subscriber;
+pub use token_file::TokenFileError;
 pub use topics::IntoTopics;
+pub use websocket::{WebSocketConfig, WebSocketPeer};
 #[cfg(feature = "bridge")]
 pub(crate) use {
     blocked::Blocked,
@@ -105,6 +109,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::data::{EndpointId, Filter, Topic, Value};
@@ -151,6 +156,8 @@ struct Context {
     peer_slots: Arc<PeerSlots>,
     /// Receives the messages of peers, as the subscribers do.
     relay: Option<Arc<dyn Relay>>,
+    /// The current settings of the WebSocket API.
+    websocket: Arc<RwLock<WebSocketConfig>>,
     /// Limits how many connections are accepted per second.
     connects: Option<Arc<RateLimiter>>,
     /// Held by every task that a shutdown waits for.
@@ -225,6 +232,7 @@ impl Endpoint {
             limiter,
             peer_slots: PeerSlots::new(config.max_peers),
             relay,
+            websocket: Arc::new(RwLock::new(config.websocket.clone())),
             connects: config.connects_per_second.map(|count| Arc::new(RateLimiter::new(count))),
             config: Arc::new(config),
             _task: None,
@@ -250,17 +258,29 @@ impl Endpoint {
         self.0.context.id
     }
 
-    /// Listens for peers on `address`: text as [`net::HostPort`] reads it, a pair of host and port, or a socket address.
-    /// For port 0, the operating system chooses a port.
+    /// Replaces the settings of the WebSocket API for all later connections. Established connections are unchanged.
+    pub fn set_websocket(&self, settings: WebSocketConfig) {
+        *self.0.context.websocket.write() = settings;
+    }
+
+    /// Listens for peers on `address`: text as [`net::Url`] reads it, a pair of host and port, or a socket address. For
+    /// port 0, the operating system chooses a port.
+    ///
+    /// The scheme selects the protocol: peers of a `ws://` or `wss://` listener are clients of Zeek's WebSocket API.
+    /// [`EndpointConfig::websocket`] has the settings. `ws://` requires [`Tls::Off`], and `wss://` certificates.
     ///
     /// # Errors
-    /// Fails if the address cannot be resolved or bound.
+    /// Fails if the address cannot be resolved or bound, or if `tls` does not match its scheme.
     pub async fn listen(&self, address: impl ToAddress, tls: Tls) -> io::Result<Listener> {
         listener::start(self.task_context(), &address.to_address(), tls).await
     }
 
     /// Connects to a peer at `address` (see [`net::dial`](crate::net::dial())) once. The connection is opened in the
     /// background. To wait until the peering is established or has failed, await the result.
+    ///
+    /// The scheme selects the protocol: the peer at a `ws://` or `wss://` address is a server of Zeek's WebSocket API. `ws://`
+    /// requires [`Tls::Off`], and `wss://` certificates. The topics to which this endpoint subscribes cannot be changed
+    /// during such a connection: if they change, the connection ends, and a connector with a retry connects again.
     ///
     /// ```no_run
     /// # async fn example(endpoint: zeek_bridge::endpoint::Endpoint) -> Result<(), Box<dyn std::error::Error>> {
@@ -438,6 +458,14 @@ impl Endpoint {
     pub fn identity(&self, peer: EndpointId) -> Option<Arc<PeerIdentity>> {
         let routes = self.0.context.hub.routes.borrow();
         routes.peers.get(peer)?.peer.identity.clone()
+    }
+
+    /// Returns what a peer has sent about itself in the WebSocket API. `None` if there is no such peer, or if it speaks
+    /// Broker's protocol.
+    #[must_use]
+    pub fn websocket(&self, peer: EndpointId) -> Option<Arc<WebSocketPeer>> {
+        let routes = self.0.context.hub.routes.borrow();
+        routes.peers.get(peer)?.peer.websocket.clone()
     }
 
     /// Returns a receiver of all changes of the status of peers from now on.

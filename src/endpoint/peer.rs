@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::id::ConnectionId;
 use super::id::PeeringId;
 use super::limits::Owner;
+use super::websocket::WebSocketPeer;
 use crate::data::EndpointId;
 use crate::net::tls::PeerIdentity;
 
@@ -17,9 +18,19 @@ pub(crate) struct Peer {
     pub(crate) address: Arc<str>,
     /// The identity in the peer's certificate, if it presented one.
     pub(crate) identity: Option<Arc<PeerIdentity>>,
+    /// What the peer has sent about itself, if it speaks the WebSocket API.
+    pub(crate) websocket: Option<Arc<WebSocketPeer>>,
     /// The party to which the peering is accounted.
     pub(crate) owner: Owner,
     pub(crate) peering: PeeringId,
+}
+
+impl Peer {
+    /// Returns the name of the token with which the peer has authenticated itself.
+    #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only rules use it"))]
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.websocket.as_ref()?.token.as_deref()
+    }
 }
 
 #[cfg(all(test, feature = "bridge"))]
@@ -27,6 +38,13 @@ impl Peer {
     /// Returns a peer without a certificate. `peering` is the number of the peering.
     pub(crate) fn of_host(id: EndpointId, host: [u8; 4], peering: u64) -> Self {
         let peering = PeeringId(ConnectionId(peering));
-        Peer { id, address: "peer:1".into(), identity: None, owner: Owner::Host(host.into()), peering }
+        Peer {
+            id,
+            address: "peer:1".into(),
+            identity: None,
+            websocket: None,
+            owner: Owner::Host(host.into()),
+            peering,
+        }
     }
 }

@@ -16,11 +16,12 @@ use super::limits::{Owner, PeerSlot};
 use super::peer::Peer;
 use super::queue::{End, Popped, Queue};
 use super::status::Status;
+use super::websocket::WebSocketPeer;
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
 use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, Stream, after, sleep_until};
-use crate::peering::{self, CloseReason, Event, Role, Side};
+use crate::peering::{self, CloseReason, Event, Notice, Role, Side};
 
 /// How a connection ended.
 pub(super) struct ConnectionOutcome {
@@ -36,7 +37,8 @@ pub(super) struct ConnectionOutcome {
 pub(super) struct NewConnection {
     pub(super) stream: Stream,
     pub(super) side: Side,
-    /// The peer's address: `host:port`.
+    pub(super) is_websocket: bool,
+    /// The peer's address: `host:port` or a URL.
     pub(super) address: Arc<str>,
     /// The deadline of the handshake.
     pub(super) deadline: Instant,
@@ -48,6 +50,7 @@ struct PeerConnection<S> {
     context: Context,
     id: ConnectionId,
     side: Side,
+    is_websocket: bool,
     /// The peer slot of this connection, if the peer connected to this side.
     slot: Option<PeerSlot>,
     connection: Connection<S>,
@@ -98,7 +101,7 @@ pub(super) async fn run<S: Session>(
     session: impl FnOnce(peering::Config, Instant) -> S,
     established: impl FnOnce(EndpointId),
 ) -> ConnectionOutcome {
-    let NewConnection { stream, side, address, deadline, evicted } = new;
+    let NewConnection { stream, side, is_websocket, address, deadline, evicted } = new;
     let id = ConnectionId(context.next_id());
     let mut filter = context.hub.filter.clone();
     let config = &context.config;
@@ -122,7 +125,9 @@ pub(super) async fn run<S: Session>(
         Err(_) => Owner::Target(address.clone()),
     };
     let connection = Connection::new(stream, session, config.limits.max_frame);
-    if config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref())) {
+    // The token of a WebSocket client is not known yet.
+    let is_client = is_websocket && side == Side::Listener;
+    if !is_client && config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref(), None)) {
         Box::pin(connection.refuse()).await;
         let error = Some(ConnectError::NotAllowed(identity));
         return ConnectionOutcome { peer: None, error, redundant: None };
@@ -131,6 +136,7 @@ pub(super) async fn run<S: Session>(
         context,
         id,
         side,
+        is_websocket,
         slot: None,
         connection,
         address,
@@ -212,6 +218,10 @@ impl<S: Session> PeerConnection<S> {
                         }
                     }
                     Progress::Event(Event::Introduced { peer, role }) => {
+                        if !self.is_allowed() {
+                            self.connection.refuse_redundant();
+                            return self.end(Some(ConnectError::NotAllowed(self.identity.clone())));
+                        }
                         self.introduced(peer, role).await;
                     }
                     Progress::Event(Event::Closed(reason)) => return self.closed(reason),
@@ -300,6 +310,16 @@ impl<S: Session> PeerConnection<S> {
         self.connection.leave();
     }
 
+    /// Returns whether a WebSocket client is allowed. All other peers are checked before their handshake.
+    fn is_allowed(&self) -> bool {
+        if !self.is_websocket || self.side == Side::Connector {
+            return true;
+        }
+        let token = self.connection.session().token();
+        let admits = self.context.config.admits.as_ref();
+        admits.is_none_or(|admits| admits.ask(self.identity.as_deref(), token.as_deref()))
+    }
+
     /// Takes a slot for this peer. Returns `false` if there is none. No slot is needed if this side has connected.
     fn take_slot(&mut self) -> bool {
         if self.side == Side::Listener && self.slot.is_none() {
@@ -323,7 +343,10 @@ impl<S: Session> PeerConnection<S> {
     /// Reports the peering to the hub, and takes the peer's queue. Fails if a different connection has the id by now.
     async fn established(&mut self, id: EndpointId, filter: Filter) -> Result<(), ConnectionOutcome> {
         let (address, identity, owner) = (self.address.clone(), self.identity.clone(), self.owner.clone());
-        let peer = Peer { id, address, identity, owner, peering: PeeringId(self.id) };
+        let is_server = self.side == Side::Connector;
+        let websocket =
+            self.is_websocket.then(|| Arc::new(WebSocketPeer::of(self.connection.session(), is_server)));
+        let peer = Peer { id, address, identity, websocket, owner, peering: PeeringId(self.id) };
         let (answer, queue) = oneshot::channel();
         let format = self.connection.format();
         self.context.hub.send(Command::Established { peer: peer.clone(), filter, format, answer }).await;
@@ -365,9 +388,17 @@ impl<S: Session> PeerConnection<S> {
                 let _ = done.await;
             }
             Event::Malformed(error) => self.malformed(&error),
+            Event::Notice(notice) => self.notice(notice).await,
             Event::PeerLeaving => tracing::debug!("received BYE"),
             Event::Introduced { .. } | Event::Established { .. } | Event::Closed(_) => {}
         }
+    }
+
+    /// Reports a notice of the peer.
+    async fn notice(&self, notice: Notice) {
+        let Some(Peer { id, address, owner, .. }) = &self.peer else { return };
+        let status = Status::PeerNotice { peer: *id, address: address.clone(), notice };
+        self.context.hub.send(Command::Notice { owner: owner.clone(), status }).await;
     }
 
     fn closed(&mut self, reason: CloseReason) -> ConnectionOutcome {

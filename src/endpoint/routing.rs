@@ -172,7 +172,14 @@ mod tests {
 
     fn route(n: u16, wants: &[Topic]) -> PeerRoute {
         let peering = PeeringId(ConnectionId(n.into()));
-        let peer = Peer { id: id(n), address: "127.0.0.1:1".into(), identity: None, owner: owner(), peering };
+        let peer = Peer {
+            id: id(n),
+            address: "127.0.0.1:1".into(),
+            identity: None,
+            websocket: None,
+            owner: owner(),
+            peering,
+        };
         let queue = Arc::new(Queue::new(QueueLimits { messages: 1, bytes: 1 }));
         PeerRoute { peer, filter: Arc::new(wants.iter().cloned().collect()), format: &BROKER, queue }
     }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::connect_error::ConnectError;
+use super::websocket::WebSocketPeer;
 use crate::data::EndpointId;
 use crate::net::tls::PeerIdentity;
+use crate::peering::Notice;
 
 /// A change of a peer's status. The names are Broker's.
 #[derive(Clone, Debug)]
@@ -22,6 +24,17 @@ pub enum Status {
         address: Arc<str>,
         /// The identity in the peer's certificate. `None` without TLS and in anonymous TLS.
         identity: Option<Arc<PeerIdentity>>,
+        /// What the peer has sent about itself, if it speaks the WebSocket API.
+        websocket: Option<Arc<WebSocketPeer>>,
+    },
+    /// A peer reports that it could not handle a message. Only servers of the WebSocket API do so.
+    PeerNotice {
+        /// The peer.
+        peer: EndpointId,
+        /// The peer's address: a URL.
+        address: Arc<str>,
+        /// The report.
+        notice: Notice,
     },
     /// This side ended a peering.
     PeerRemoved {
@@ -65,8 +78,12 @@ pub enum Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Status::PeerAdded { peer, address, identity } => {
+            Status::PeerNotice { address, notice, .. } => write!(f, "{notice}, reported by {address}"),
+            Status::PeerAdded { peer, address, identity, websocket } => {
                 write!(f, "peer added: {peer} at {address}")?;
+                if let Some(websocket) = websocket {
+                    write!(f, ", {websocket}")?;
+                }
                 match identity {
                     Some(identity) => write!(f, ", {identity}"),
                     None => Ok(()),

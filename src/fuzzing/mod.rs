@@ -14,10 +14,14 @@
 mod peering;
 #[cfg(feature = "bridge")]
 mod rules;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 pub use peering::peering;
 #[cfg(feature = "bridge")]
 pub use rules::rules;
+#[cfg(feature = "websocket")]
+pub use websocket::websocket;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -272,6 +276,12 @@ mod tests {
     #[test]
     fn every_seed_of_the_rules_passes() {
         run_over_seeds("rules", super::rules);
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn every_seed_of_a_websocket_passes() {
+        run_over_seeds("websocket", super::websocket);
     }
 
     #[test]

@@ -366,6 +366,7 @@ impl End {
                 self.peer_leaving = true;
             }
             Event::Closed(reason) => self.closed = Some(reason),
+            Event::Notice(_) => unreachable!("Broker's protocol has no notices"),
         }
     }
 

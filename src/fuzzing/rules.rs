@@ -28,7 +28,7 @@ fn policy(events: &[&str], passthrough: bool) -> PeerPolicy {
         commands: false,
         passthrough,
     };
-    Rules::new([("a", false), ("b", false)], &[rule]).for_peer(LinkId(0), None)
+    Rules::new([("a", false), ("b", false)], &[rule]).for_peer(LinkId(0), None, None)
 }
 
 static UP: LazyLock<PeerPolicy> = LazyLock::new(|| policy(&FROM_NODES, false));

@@ -46,9 +46,21 @@ pub enum AddressError {
     /// `tcp://host:9999`
     #[error("the address starts with a scheme, {0:?}; give HOST:PORT without it")]
     Scheme(String),
+    /// `tcp://host:9999`, where a URL is allowed.
+    #[error("unknown scheme {0:?}; use HOST:PORT for Broker, or ws:// or wss:// for the WebSocket API")]
+    UnknownScheme(String),
     /// `user@host:9999`
     #[error("the address contains a user name; give HOST:PORT without it")]
     User,
+    /// `ws://user:password@host:9999`
+    #[error("the URL contains a user name or a password; remove it, and use a token in a file instead")]
+    Credentials,
+    /// `ws://host:9999/path`
+    #[error("the path {0:?} is not that of the WebSocket API, version 1; use /v1/messages/json, or no path")]
+    UnknownPath(String),
+    /// `ws://host:9999?query`, `ws://host:9999#fragment`
+    #[error("the URL ends with {0:?}; remove it")]
+    Query(String),
     /// `host:9999/path`, and `host:9999/tcp` as Zeek writes ports.
     #[error("the address ends with {0:?}; give HOST:PORT without it")]
     Path(String),
@@ -90,6 +102,17 @@ pub enum AddressError {
         "{0:?} is not an IPv6 address, and only an IPv6 address can be in brackets; give HOST:PORT without them"
     )]
     NotIpv6(String),
+    /// A `ws://` URL with TLS.
+    #[error("ws:// is without TLS, but TLS is configured; use wss:// for TLS")]
+    PlainUrl,
+    /// A `wss://` URL without TLS, or with anonymous TLS.
+    #[error("wss:// is with TLS, but no certificates are configured; use ws:// without TLS")]
+    SecureUrl,
+    /// A Broker address with TLS in which only the server has a certificate.
+    #[error(
+        "Broker's TLS needs certificates on both sides; set a certificate, its key, and the CA certificates"
+    )]
+    OneSided,
     /// `[fe80::1%]:9999`
     #[error("there is no zone after %; give the network interface, such as [fe80::1%eth0]:9999")]
     EmptyZone,
@@ -160,6 +183,14 @@ impl HostPort {
         }
     }
 
+    /// Returns the host and port without a zone, which only this host knows.
+    pub(crate) fn authority(&self) -> String {
+        match &self.host {
+            Host::V6(ip, Some(_)) => HostPort { host: Host::V6(*ip, None), port: self.port }.to_string(),
+            _ => self.to_string(),
+        }
+    }
+
     /// Resolves the name or the zone, and returns the socket addresses in the order of the resolver's preference. Blocks while the
     /// resolver is working.
     ///
@@ -194,6 +225,19 @@ impl HostPort {
         let address = self.clone();
         let resolved = tokio::task::spawn_blocking(move || address.resolve()).await;
         resolved.unwrap_or_else(|error| Err(ResolveError::Name(Arc::new(io::Error::other(error)))))
+    }
+}
+
+impl From<SocketAddr> for HostPort {
+    fn from(address: SocketAddr) -> Self {
+        let host = match address {
+            SocketAddr::V4(address) => Host::V4(*address.ip()),
+            SocketAddr::V6(address) => {
+                let zone = Some(address.scope_id()).filter(|scope| *scope != 0);
+                Host::V6(*address.ip(), zone.map(Zone::Index))
+            }
+        };
+        HostPort { host, port: address.port() }
     }
 }
 

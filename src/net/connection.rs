@@ -207,6 +207,11 @@ impl<S: Session> Connection<S> {
         self.output.discard();
     }
 
+    /// Returns the session.
+    pub(crate) fn session(&self) -> &S {
+        &self.session
+    }
+
     /// Returns the encoding of messages on this connection.
     pub(crate) fn format(&self) -> &'static Format {
         self.session.format()

@@ -16,8 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::address::{AddressError, HostPort, ResolveError};
+use super::address::{AddressError, ResolveError};
 use super::timer::after;
+use super::url::Url;
 use crate::peering::ErrorKind;
 
 /// The time between the start of an attempt and the start of the next: the "Connection Attempt Delay" that RFC 8305, section 5,
@@ -150,7 +151,7 @@ impl fmt::Display for Unreachable<'_> {
     }
 }
 
-/// Connects to `target` (`host:port`) within `timeout`, which includes the lookup of the name. On the returned stream,
+/// Connects to `target` (`host:port`, or a [`Url`], whose scheme is ignored) within `timeout`, which includes the lookup of the name. On the returned stream,
 /// Nagle's algorithm is disabled.
 ///
 /// The addresses of a name are tried in the resolver's order, but alternating between IPv6 and IPv4. Each attempt starts
@@ -170,7 +171,8 @@ pub(super) async fn dial_with_address(
     target: &str,
     timeout: Duration,
 ) -> Result<(SocketAddr, TcpStream), DialError> {
-    let target = HostPort::to_connect(target)?;
+    let url = Url::to_connect(target)?;
+    let target = url.host_port();
     let deadline = after(timeout);
     let resolving = timeout_at(deadline, target.resolve_in_background());
     let addresses = resolving.await.map_err(|_| DialError::ResolveTimeout(timeout))??;
@@ -181,17 +183,17 @@ pub(super) async fn dial_with_address(
     Ok((address, tcp))
 }
 
-/// Listens on `address` (`host:port`; port 0 lets the system choose). If the host is a name, uses its first address that
+/// Listens on `address` (`host:port`, or a [`Url`], whose scheme is ignored; port 0 lets the system choose). If the host is a name, uses its first address that
 /// can be listened on.
 ///
 /// # Errors
 /// Fails if `address` is not an address, cannot be resolved or cannot be listened on.
 pub async fn bind(address: &str) -> io::Result<TcpListener> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-    let address: HostPort = address.parse().map_err(invalid)?;
+    let url: Url = address.parse().map_err(invalid)?;
     let not_found = |error| io::Error::new(io::ErrorKind::NotFound, error);
     let mut first_error = None;
-    for address in address.resolve_in_background().await.map_err(not_found)? {
+    for address in url.host_port().resolve_in_background().await.map_err(not_found)? {
         match TcpListener::bind(address).await {
             Ok(listener) => return Ok(listener),
             Err(error) => _ = first_error.get_or_insert(error),

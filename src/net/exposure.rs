@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::HostPort;
+use super::Url;
 use super::tls::Tls;
 
 /// The risk of connections without certificates at an address that other hosts can reach. There is no such risk on loopback
-/// or with mutual TLS. `Display` describes it in one sentence, without a full stop.
+/// or with certificates. `Display` describes it in one sentence, without a full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exposure {
@@ -17,14 +17,14 @@ pub enum Exposure {
 }
 
 impl Exposure {
-    /// Returns the risk of this TLS at an address (`host:port`) that is listened on or connected to. Does not resolve
+    /// Returns the risk of this TLS at an address (as in [`Url`]) that is listened on or connected to. Does not resolve
     /// names: every name except `localhost` counts as not on loopback.
     #[must_use]
     pub fn of(tls: &Tls, address: &str) -> Option<Self> {
         match tls {
             Tls::Off => Self::of_plain([address]),
             Tls::Anonymous(_) => Self::of_anonymous([address]),
-            Tls::Mutual(_) => None,
+            Tls::Mutual(_) | Tls::Server(_) => None,
         }
     }
 
@@ -42,7 +42,7 @@ impl Exposure {
 }
 
 fn not_on_loopback<'a>(addresses: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let is_loopback = |address: &str| address.parse::<HostPort>().is_ok_and(|address| address.is_loopback());
+    let is_loopback = |address: &str| address.parse::<Url>().is_ok_and(|url| url.host_port().is_loopback());
     addresses.into_iter().find(|address| !is_loopback(address)).map(str::to_owned)
 }
 
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn only_addresses_that_other_hosts_can_reach_are_exposed() {
-        for safe in ["127.0.0.1:1", "localhost:1", "[::1]:0", "[::ffff:127.0.0.1]:1"] {
+        for safe in ["127.0.0.1:1", "localhost:1", "[::1]:0", "[::ffff:127.0.0.1]:1", "ws://[::1]:1"] {
             assert_eq!(Exposure::of(&Tls::Off, safe), None, "{safe}");
         }
         for address in ["0.0.0.0:0", "[::]:1", "192.0.2.1:1", "zeek.example:1", "[fe80::1%eth0]:1"] {

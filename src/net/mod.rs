@@ -24,6 +24,8 @@ mod stream;
 mod timer;
 pub mod tls;
 mod to_address;
+mod url;
+mod websocket;
 
 pub use address::{AddressError, HostPort, ResolveError};
 pub(crate) use batch::Batch;
@@ -42,3 +44,4 @@ pub use session::{Format, Session};
 pub use stream::Stream;
 pub(crate) use timer::{after, sleep_until, std_after};
 pub use to_address::ToAddress;
+pub use url::{Scheme, Url};

@@ -1,6 +1,7 @@
 //! The interface between a connection and the protocol on it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -22,11 +23,11 @@ use crate::wire::{EncodeError, Envelope};
 ///   [`Session::refuse_redundant`] is called. If the protocol has no endpoint ids, the session assigns an id to the peer,
 ///   and reports [`Role::Responder`](crate::peering::Role::Responder).
 /// - [`Event::Established`], with the peer's filter.
-/// - Messages and changes of the filter.
+/// - Messages, changes of the filter, and errors that the peer reports.
 /// - [`Event::Closed`], last.
 ///
 /// The trait is sealed, because the encoding, queueing and splitting of messages is internal to this crate and may change.
-/// Only [`Peering`](crate::peering::Peering) implements it. The trait is public because it is the bound of
+/// [`Peering`](crate::peering::Peering) and [`WebSocket`](crate::websocket::WebSocket) implement it. The trait is public because it is the bound of
 /// [`Connection`](super::Connection).
 ///
 /// If the protocol cannot carry a message, the [`Format`] of the session returns an encoding error. The message is then not
@@ -106,6 +107,22 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
 
     /// Frees the memory that an idle session does not need.
     fn shrink_buffers(&mut self);
+
+    /// Returns the name that the peer has given itself, if the protocol has such names. It is safe to log, and is not an
+    /// identity: nothing proves it.
+    fn peer_name(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    /// Returns the name of the token with which the peer has authenticated itself, if there is one.
+    fn token(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    /// Returns the version of the peer's software, if the peer has sent it. It is safe to log.
+    fn peer_version(&self) -> Option<Arc<str>> {
+        None
+    }
 }
 
 /// Prevents implementations of [`Session`] outside of this crate.

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use super::HostPort;
+use super::{HostPort, Url};
 
 /// Types that can be the address of a peer or a listener:
 ///
-/// - text in the format of [`HostPort`];
+/// - text in the format of [`Url`], which is `host:port` in the simplest case;
 /// - a pair of a host and a port;
 /// - the socket addresses of the standard library.
 ///
@@ -28,7 +28,7 @@ use super::HostPort;
     note = "use text such as \"127.0.0.1:9999\", a pair such as (\"localhost\", 9999), or a `SocketAddr`"
 )]
 pub trait ToAddress {
-    /// Returns the address as text: `host:port`.
+    /// Returns the address as text: `host:port`, or a URL.
     fn to_address(&self) -> Cow<'_, str>;
 }
 
@@ -71,7 +71,7 @@ macro_rules! text {
     )*};
 }
 
-text!(HostPort, SocketAddr, SocketAddrV4, SocketAddrV6);
+text!(HostPort, Url, SocketAddr, SocketAddrV4, SocketAddrV6);
 
 #[cfg(test)]
 mod tests {
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn every_form_is_an_address_that_can_be_parsed() {
         let v6 = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-        let forms: [(&dyn ToAddress, &str); 12] = [
+        let forms: [(&dyn ToAddress, &str); 13] = [
             (&"zeek.example:9999", "zeek.example:9999"),
             (&"zeek.example:9999".to_owned(), "zeek.example:9999"),
             (&("zeek.example", 9999), "zeek.example:9999"),
@@ -95,10 +95,11 @@ mod tests {
             (&SocketAddr::from((Ipv6Addr::LOCALHOST, 9999)), "[::1]:9999"),
             (&SocketAddrV6::new(v6, 9999, 0, 7), "[fe80::1%7]:9999"),
             (&"[fe80::1%7]:9999".parse::<HostPort>().unwrap(), "[fe80::1%7]:9999"),
+            (&"ws://[::1]:9999/v1/messages/json".parse::<Url>().unwrap(), "ws://[::1]:9999"),
         ];
         for (form, text) in forms {
             assert_eq!(form.to_address(), text);
-            assert_eq!(text.parse::<HostPort>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<Url>().unwrap().to_string(), text);
         }
     }
 }

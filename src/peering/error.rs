@@ -1,5 +1,7 @@
 //! The reasons for the end of a peering, and their categories.
 
+use std::sync::Arc;
+
 use crate::data::EndpointId;
 use crate::wire::{DecodeError, DecodeReason, ErrorCode, FrameError};
 
@@ -132,6 +134,21 @@ pub enum PeeringError {
     /// This endpoint's own filter is too large to be encoded.
     #[error("this endpoint's filter is too large to be announced")]
     FilterTooLarge,
+    /// An error of a session with a different protocol, such as the WebSocket API.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// An error of a session whose protocol is not Broker's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct SessionError {
+    /// The category.
+    pub kind: ErrorKind,
+    /// The kind of error as one word from a fixed set.
+    pub cause: &'static str,
+    /// The description, with a hint.
+    pub text: Arc<str>,
 }
 
 const fn closed_hint(tls: bool) -> &'static str {
@@ -181,6 +198,7 @@ impl PeeringError {
             PeeringError::ClosedInHandshake { .. } => ErrorKind::Closed,
             PeeringError::HandshakeTimeout { .. } | PeeringError::Silent => ErrorKind::TimedOut,
             PeeringError::FilterTooLarge => ErrorKind::Local,
+            PeeringError::Session(error) => error.kind,
         }
     }
 
@@ -207,9 +225,10 @@ impl PeeringError {
             }
             PeeringError::HandshakeTimeout { .. } => (ErrorCode::PEER_TIMEOUT, "handshake timed out"),
             PeeringError::FilterTooLarge => (ErrorCode::LOGIC_ERROR, "filter too large"),
-            PeeringError::Refused { .. } | PeeringError::ClosedInHandshake { .. } | PeeringError::Silent => {
-                return None;
-            }
+            PeeringError::Refused { .. }
+            | PeeringError::ClosedInHandshake { .. }
+            | PeeringError::Silent
+            | PeeringError::Session(_) => return None,
         })
     }
 }

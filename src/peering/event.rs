@@ -3,6 +3,7 @@
 #[cfg(doc)]
 use super::Peering;
 use super::error::CloseReason;
+use super::notice::Notice;
 use super::side::Role;
 use crate::data::{EndpointId, Filter};
 use crate::wire::{DecodeError, EncodeError, Envelope};
@@ -34,6 +35,9 @@ pub enum Event {
     FilterChanged(Filter),
     /// A malformed envelope was dropped. The peering continues, as in Broker's C++ implementation.
     Malformed(DecodeError),
+    /// The peer reports that it could not handle a message. The session continues. A peer that speaks Broker's protocol
+    /// never reports this; the server of Zeek's WebSocket API does.
+    Notice(Notice),
     /// The peer has sent BYE and will close the connection.
     PeerLeaving,
     /// The peering has ended. This is always the last event. Before you close the connection, write the bytes that

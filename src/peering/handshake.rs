@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::peered::Peered;
 use super::{CloseReason, Event, Peering, PeeringError, Role, State};
-use crate::data::{ByteString, EndpointId, Filter, steers_terminal};
+use crate::data::{EndpointId, Filter, one_line};
 use crate::wire::{ErrorCode, Handshake, PROTOCOL_VERSION};
 
 /// The handshake message that must be received next, and what is known about the peer so far.
@@ -44,21 +44,6 @@ impl WaitFor {
 
 pub(super) fn hello(sender: EndpointId) -> Handshake {
     Handshake::Hello { sender, min_version: PROTOCOL_VERSION, max_version: PROTOCOL_VERSION }
-}
-
-/// Shortens a peer's description to one line that is safe to log: at most 256 characters and an ellipsis, no control characters.
-fn printable(description: &ByteString) -> String {
-    const ENOUGH: usize = 256;
-    let text = description.to_string();
-    let mut line: String = text
-        .chars()
-        .take(ENOUGH)
-        .map(|c| if steers_terminal(c) { char::REPLACEMENT_CHARACTER } else { c })
-        .collect();
-    if text.chars().nth(ENOUGH).is_some() {
-        line.push('…');
-    }
-    line
 }
 
 /// Returns the code and description with which this role refuses a redundant connection. They are those of Broker's C++
@@ -142,7 +127,10 @@ impl Peering {
                 Err(match code {
                     _ if peer == self.config.id => PeeringError::SelfConnection(peer).into(),
                     ErrorCode::REDUNDANT_CONNECTION => CloseReason::Redundant { peer },
-                    _ => PeeringError::Refused { peer, code, description: printable(&description) }.into(),
+                    _ => {
+                        PeeringError::Refused { peer, code, description: one_line(&description.to_string()) }
+                            .into()
+                    }
                 })
             }
 

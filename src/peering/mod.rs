@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod event;
 mod handshake;
+mod notice;
 mod output;
 mod peered;
 #[cfg(feature = "net")]
@@ -21,10 +22,11 @@ mod side;
 mod tests;
 
 pub use config::Config;
-pub use error::{CloseReason, ErrorKind, PeeringError};
+pub use error::{CloseReason, ErrorKind, PeeringError, SessionError};
 pub use event::{Event, SendError};
-#[cfg(feature = "net")]
-pub(crate) use output::COPIED;
+pub use notice::Notice;
+#[cfg(feature = "websocket")]
+pub(crate) use output::{COPIED, Output};
 #[cfg(feature = "net")]
 pub(crate) use probe::{FIRST_BYTES, is_incomplete_line};
 pub use side::{Role, Side};
@@ -37,6 +39,7 @@ use bytes::{Bytes, BytesMut};
 use crate::data::{EndpointId, Filter};
 use crate::wire::{EncodeError, Envelope, Handshake, cut_frame};
 use handshake::WaitFor;
+#[cfg(not(feature = "websocket"))]
 use output::Output;
 use peered::Peered;
 
@@ -312,7 +315,7 @@ impl Peering {
 }
 
 /// Returns `now + wait`. `wait` is limited to a century, so that the sum does not overflow.
-fn after(now: Instant, wait: Duration) -> Instant {
+pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     now.checked_add(wait.min(CENTURY)).unwrap_or(now)
 }

@@ -12,14 +12,14 @@ use crate::wire::{EncodeError, Envelope, Handshake};
 pub(crate) const COPIED: usize = 4096;
 
 /// The capacities that are kept while the queue is empty.
-#[cfg(feature = "net")]
+#[cfg(feature = "websocket")]
 const KEPT_PIECES: usize = 8;
-#[cfg(feature = "net")]
+#[cfg(feature = "websocket")]
 const KEPT_BYTES: usize = 512;
 
 /// The queued frames, in order: first `pieces`, then `buffer`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Output {
+pub(crate) struct Output {
     pieces: VecDeque<Bytes>,
     pieces_bytes: usize,
     buffer: BytesMut,
@@ -45,8 +45,8 @@ impl Output {
     }
 
     /// Queues complete, encoded frames.
-    #[cfg(feature = "net")]
-    pub(super) fn push_encoded(&mut self, frames: Bytes) {
+    #[cfg(feature = "websocket")]
+    pub(crate) fn push_encoded(&mut self, frames: Bytes) {
         if frames.len() <= COPIED {
             self.buffer.put_slice(&frames);
         } else {
@@ -56,6 +56,12 @@ impl Output {
             }
             self.push_piece(frames);
         }
+    }
+
+    /// Returns the buffer to which short messages are appended.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
     }
 
     fn push_piece(&mut self, piece: Bytes) {
@@ -72,7 +78,7 @@ impl Output {
         self.push(sender, &Envelope::routing_update(sender, receiver, filter)?)
     }
 
-    pub(super) fn pop(&mut self) -> Option<Bytes> {
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
         if let Some(piece) = self.pieces.pop_front() {
             self.pieces_bytes = self.pieces_bytes.saturating_sub(piece.len());
             return Some(piece);
@@ -81,8 +87,8 @@ impl Output {
     }
 
     /// Frees the memory of an empty queue, except for a small buffer.
-    #[cfg(feature = "net")]
-    pub(super) fn shrink(&mut self) {
+    #[cfg(feature = "websocket")]
+    pub(crate) fn shrink(&mut self) {
         if self.pieces.is_empty() && self.pieces.capacity() > KEPT_PIECES {
             self.pieces = VecDeque::new();
         }
@@ -93,7 +99,7 @@ impl Output {
     }
 
     /// Returns the number of bytes that have not been popped.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.pieces_bytes.saturating_add(self.buffer.len())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::data::{Path, Step};
+use crate::data::{JsonError, Path, Step};
 
 /// Malformed input: the offset, the path to the malformed element, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,8 +42,18 @@ impl DecodeError {
     }
 }
 
+/// The error of a message that is JSON.
+impl From<JsonError> for DecodeError {
+    fn from(error: JsonError) -> Self {
+        DecodeError::at(0, error.into())
+    }
+}
+
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let DecodeReason::Json(error) = &self.reason {
+            return error.fmt(f);
+        }
         write!(f, "byte {}", self.offset)?;
         if !self.path.is_empty() {
             write!(f, ", {}", self.path)?;
@@ -121,6 +131,9 @@ pub enum DecodeReason {
     /// An unknown data-store command (`PROTOCOL.md`, section 7).
     #[error("unknown data-store command {0}")]
     UnknownCommand(u8),
+    /// A JSON message that cannot be read (`PROTOCOL.md`, section 10). The offset of the error is 0.
+    #[error(transparent)]
+    Json(#[from] JsonError),
 }
 
 /// Why a value or message cannot be encoded.
@@ -140,6 +153,12 @@ pub enum EncodeError {
     /// Containers are nested deeper than [`crate::data::MAX_DEPTH`]. A peer that uses this crate would reject the value.
     #[error("containers are nested deeper than {}", crate::data::MAX_DEPTH)]
     TooDeep,
+    /// The protocol of the peer has no form for the message.
+    #[error("the peer's protocol cannot carry {what}")]
+    NotCarried {
+        /// What cannot be carried.
+        what: &'static str,
+    },
 }
 
 /// The error type of the nom parsers. It stores the number of bytes left, because every parser knows this number;

@@ -59,7 +59,7 @@ impl fmt::Display for ForeignProtocol {
                 "this is a TLS alert; the peer expects TLS here, but TLS is disabled on this side. \
                  Turn TLS on here, or set Broker::disable_ssl=T at the peer"
             }
-            ForeignProtocol::Http => "this is HTTP, not Broker; check the port",
+            ForeignProtocol::Http => "this is HTTP, not Broker; check the port, or use ws:// if it is the WebSocket API",
             ForeignProtocol::Ssh => "this is SSH, not Broker; check the port",
             ForeignProtocol::ZeroMq => {
                 "this is ZeroMQ, likely the cluster back end of Zeek 8.1 or later, not Broker; set ClusterBackend = Broker \

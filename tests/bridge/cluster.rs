@@ -85,7 +85,7 @@ impl BridgeProcess {
 
     pub(crate) fn status(&self) -> Json {
         let socket: PathBuf = self.folder.path().join("status.sock");
-        let end = Program::run(&format!("status --json --socket {}", socket.display()), "");
+        let end = Program::run(&format!("status --format json --socket {}", socket.display()), "");
         assert_eq!(end.code, Some(0), "{end:?}");
         serde_json::from_str(&end.stdout.join("\n")).unwrap()
     }

@@ -65,7 +65,7 @@ fn all_arrived(end: &End, events: u64, round_trips: u64, subscribers: u64) -> Js
 
 #[test]
 fn without_addresses_a_relay_is_started() {
-    let end = bench("--count 2000 --round-trips 20 --json");
+    let end = bench("--count 2000 --round-trips 20 --format json");
     let report = all_arrived(&end, 2000, 20, 1);
     assert_eq!((&report["own_relay"], &report["tls"]), (&true.into(), &"off".into()));
     assert!(report["relay"]["pid"].is_u64(), "{report}");
@@ -77,7 +77,7 @@ fn without_addresses_a_relay_is_started() {
         assert!(text.contains(words), "{words}: {text}");
     }
 
-    let end = bench("--count 100 --round-trips 5 --tls anonymous --json");
+    let end = bench("--count 100 --round-trips 5 --tls anonymous --format json");
     if cfg!(feature = "openssl") {
         assert_eq!(end.code, Some(0), "{end:?}");
         assert_eq!(end.json()[0]["tls"], "anonymous");
@@ -89,7 +89,7 @@ fn without_addresses_a_relay_is_started() {
 #[test]
 fn a_running_bridge_is_measured() {
     let bridge = Bridge::plain();
-    let options = format!("{} --tls off --json --round-trips 20 --count", bridge.options);
+    let options = format!("{} --tls off --format json --round-trips 20 --count", bridge.options);
     let report = all_arrived(&bench(&format!("{options} 5000 --peers 4")), 5000, 20, 4);
     assert_eq!(report["own_relay"], false);
     assert_eq!(report["relay"]["pid"], bridge.program.pid());
@@ -111,7 +111,7 @@ fn mutual_tls_is_set_with_the_options_of_the_other_commands() {
     let keys = ["cafile", "certificate", "keyfile"]
         .map(|key| format!("{key} = '{}'", theirs.folder.path().join(key).display()));
     let bridge = Bridge::start(&keys.join("\n"), "", "/zeek-bridge");
-    let options = format!("{} --json --round-trips 20 --count 3000 --peers 2", bridge.options);
+    let options = format!("{} --format json --round-trips 20 --count 3000 --peers 2", bridge.options);
     let report = all_arrived(&bench(&format!("{options} {}", ours.options)), 3000, 20, 2);
     assert_eq!(report["tls"], "mutual");
     bench(&format!("{options} --tls off")).fails(4, &["no peering with", "TLS"]);
@@ -122,7 +122,7 @@ fn mutual_tls_is_set_with_the_options_of_the_other_commands() {
 #[test]
 fn lost_messages_are_counted_and_cause_exit_code_1() {
     let bridge = Bridge::start("tls = 'off'", "chaos = { drop = 0.2 }", "/zeek-bridge/bench");
-    let end = bench(&format!("{} --tls off --json --count 2000 --timeout 30", bridge.options));
+    let end = bench(&format!("{} --tls off --format json --count 2000 --timeout 30", bridge.options));
     assert_eq!(end.code, Some(1), "{end:?}");
     let report = end.json().remove(0);
     let count = |name: &str| report[name].as_u64().unwrap();
@@ -132,7 +132,7 @@ fn lost_messages_are_counted_and_cause_exit_code_1() {
     end.has_said(&[&format!("{} messages were lost", count("lost")), "--window"]);
 
     let bridge = Bridge::start("tls = 'off'", "chaos = { duplicate = 0.2 }", "/zeek-bridge/bench");
-    let end = bench(&format!("{} --tls off --json --count 2000 --round-trips 0", bridge.options));
+    let end = bench(&format!("{} --tls off --format json --count 2000 --round-trips 0", bridge.options));
     assert_eq!(end.code, Some(0), "{end:?}");
     let report = end.json().remove(0);
     assert!(report["duplicated"].as_u64().unwrap() > 0, "{report}");
@@ -153,7 +153,7 @@ fn a_topic_that_is_not_relayed_is_reported_with_a_hint() {
         ],
     );
     end.has_said(&["a rule", "broker-node", "--topic"]);
-    all_arrived(&bench(&format!("{options} --topic /other/x --json --round-trips 1")), 10, 1, 1);
+    all_arrived(&bench(&format!("{options} --topic /other/x --format json --round-trips 1")), 10, 1, 1);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn endless(bridge: &Bridge) -> Program {
     let tap =
         format!("tap --topic /zeek-bridge/bench --count 100 --tls off --connect {}", bridge.subscribe_at);
     let tap = Program::start(&tap);
-    let options = format!("{} --tls off --json --rate 2000 --duration 100000", bridge.options);
+    let options = format!("{} --tls off --format json --rate 2000 --duration 100000", bridge.options);
     let bench = Program::start(&format!("bench relay {options}"));
     let end = tap.end_by_itself();
     assert_eq!(end.code, Some(0), "{end:?}");

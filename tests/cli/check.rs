@@ -351,7 +351,7 @@ fn the_status_as_json_has_no_control_characters() {
     let serving = std::thread::spawn(move || {
         listener.accept().unwrap().0.write_all(status.as_bytes()).unwrap();
     });
-    let end = Program::run(&format!("status --json --socket {}", socket.display()), "");
+    let end = Program::run(&format!("status --format json --socket {}", socket.display()), "");
     serving.join().unwrap();
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
     assert!(end.stdout[0].contains(r"w\u009b2J\u202ex"), "{end:?}");

@@ -235,7 +235,7 @@ fn captures_of_tcpdump_are_read() {
         let text = decoded.stdout.join("\n");
         assert!(text.contains("Management::Node::API::node_dispatch_response"), "{text}");
 
-        let objects = Program::run(&format!("decode --summary --json {}", capture(file)), "");
+        let objects = Program::run(&format!("decode --summary --format json {}", capture(file)), "");
         assert_eq!((objects.code, objects.stdout.len()), (Some(0), 1));
         let object = &objects.json()[0];
         let sent = |side: &str, event: &str| {
@@ -448,7 +448,7 @@ fn all_recordings_in_a_folder_are_read() {
     let found = decoded.json();
     let of = |name: &str| found.iter().filter(|line| line["connection"] == name).count();
     assert_eq!((of("aborted"), of("plain-peering")), (2, all.len() + 1));
-    let sums = Program::run(&format!("decode --summary --json {}", folder.path().display()), "");
+    let sums = Program::run(&format!("decode --summary --format json {}", folder.path().display()), "");
     assert_eq!(sums.json()[0]["connector"]["frames"], 1, "{sums:?}");
 
     fs::write(&index, "{\"from\": \"nobody\", \"t_us\": 0, \"offset\": 0}\n").unwrap();

@@ -68,7 +68,7 @@ impl Broker {
 
 /// Runs a probe twice, with text and with JSON as the output, and asserts that the exit codes are equal.
 fn probe(args: &str) -> (End, Json) {
-    let (words, json) = (Program::run(args, ""), Program::run(&format!("{args} --json"), ""));
+    let (words, json) = (Program::run(args, ""), Program::run(&format!("{args} --format json"), ""));
     assert_eq!(words.code, json.code, "{words:?} {json:?}");
     assert_eq!(json.stdout.len(), 1, "{json:?}");
     let summary = json.json()[0]["summary"].clone();
@@ -223,7 +223,7 @@ fn no_options_are_suggested_for_anonymous_tls_without_a_broker_endpoint() {
             let _ = stream.write_all(&server_hello);
         }
     });
-    let end = Program::run(&format!("probe {address} --json"), "");
+    let end = Program::run(&format!("probe {address} --format json"), "");
     assert_ne!(end.code, Some(0), "{end:?}");
     let json = &end.json()[0];
     assert_eq!((&json["found"], &json["options"]), (&json!("anonymous"), &Json::Null), "{json}");
@@ -477,7 +477,7 @@ async fn concurrent_probes_all_identify_the_endpoint() {
     let broker = Broker::start(None, Tls::Off).await;
     let probes: Vec<_> = (0..8)
         .map(|_| {
-            let args = format!("probe {} --json", broker.address);
+            let args = format!("probe {} --format json", broker.address);
             tokio::task::spawn_blocking(move || Program::run(&args, ""))
         })
         .collect();

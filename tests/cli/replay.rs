@@ -102,7 +102,7 @@ fn a_different_value_is_reported_with_its_path() {
         assert!(end.stdout[0].contains(words), "{words}: {end:?}");
     }
     assert!(end.stdout[1].ends_with("1 difference"), "{end:?}");
-    let end = run("--json");
+    let end = run("--format json");
     let string = |text: &str| json!({"@data-type": "string", "data": text});
     let mut found = end.json();
     assert!(found[0]["frame"].take().is_u64());

@@ -56,7 +56,7 @@ fn a_running_bridge_reports_its_state() {
     let length = systemd.recv(&mut notification).unwrap();
     assert_eq!(&notification[..length], b"READY=1\nSTATUS=2 of 2 links ready, 0 peers\n");
 
-    let status = Program::run(&format!("status --json --config {config}"), "").json().remove(0);
+    let status = Program::run(&format!("status --format json --config {config}"), "").json().remove(0);
     let nodes = status["links"][1]["listening"][0].as_str().unwrap();
     let agents = status["links"][0]["listening"][0].as_str().unwrap();
     let values = folder.path().join("values.json");
@@ -186,7 +186,7 @@ impl Unread {
             }
             (log, http.unwrap())
         });
-        let status = Program::run(&format!("status --json --config {config}"), "").json().remove(0);
+        let status = Program::run(&format!("status --format json --config {config}"), "").json().remove(0);
         let listening = status["links"][0]["listening"][0].as_str().unwrap();
         // Each connection logs several lines, and a pipe holds 64 KiB.
         for _ in 0..2000 {

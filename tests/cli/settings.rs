@@ -155,6 +155,19 @@ fn a_probe_presents_the_certificates_of_a_profile() {
 }
 
 #[test]
+fn a_probe_with_only_a_tls_library_reports_the_certificates_that_it_would_not_use() {
+    let (config, _files) = with_certificates(&format!("[profile.prod]\n{FILES}"));
+    let shown = config.file().display().to_string();
+    let unused = format!("the TLS options of profile prod in {shown} are not used, because the command line");
+    config
+        .with(&[], "probe 127.0.0.1:1 --profile prod --tls-backend rustls")
+        .fails(2, &["--tls-backend alone", &unused]);
+    // Without other sources, there are no certificates to miss. Nothing listens at port 1.
+    let end = config.with(&[], "probe 127.0.0.1:1 --tls-backend rustls");
+    assert_eq!(end.code, Some(3), "{end:?}");
+}
+
+#[test]
 fn tls_options_of_two_sources_are_never_combined() {
     let (config, _files) =
         with_certificates(&format!("[profile.default]\nconnect = \"127.0.0.1:1\"\n{FILES}"));

@@ -291,3 +291,19 @@ fn a_long_publish_shows_the_number_of_messages() {
     assert_eq!(code, Some(0), "{text:?}");
     is_gone(&text, "messages");
 }
+
+#[test]
+fn every_format_option_lists_its_values_and_has_the_hidden_alias_json() {
+    for command in ["status", "probe", "replay", "bench relay", "decode --summary"] {
+        let help = Program::run(&format!("{command} --help"), "").stdout.join("\n");
+        assert!(help.contains("--format <FORMAT>") && !help.contains("--json"), "{command}: {help}");
+        Program::run(&format!("{command} --format xml"), "").fails(2, &["--format", "text, json"]);
+        Program::run(&format!("{command} --json --format json"), "").fails(2, &["--json", "--format"]);
+    }
+    let recording = "fixtures/node-worker";
+    let summary = |options: &str| Program::run(&format!("decode --summary {options} {recording}"), "");
+    let (alias, json, text) = (summary("--json"), summary("--format json"), summary("--format text"));
+    assert!(json.stdout[0].starts_with('{'), "{json:?}");
+    assert_eq!((alias.code, alias.stdout), (json.code, json.stdout));
+    assert_eq!((&text.stdout, text.stdout[0].starts_with('{')), (&summary("").stdout, false));
+}

@@ -44,6 +44,8 @@ fn without_a_terminal_tables_fit_80_columns_except_with_the_option_wide() {
     let end = Program::run(&format!("status --wide --config {config}"), "");
     assert!(end.stdout.iter().any(|line| line.starts_with(&name)), "{end:?}");
     Program::run(&format!("status --wide --json --config {config}"), "").fails(2, &["--wide", "--json"]);
+    Program::run(&format!("status --wide --format json --config {config}"), "")
+        .fails(2, &["--wide", "--format json"]);
     Program::run(&format!("status --watch 0 --config {config}"), "").fails(2, &["--watch", "100ms to 1day"]);
 }
 
@@ -75,7 +77,7 @@ fn lines_of_json_report_rates_and_the_end_and_restart_of_the_bridge() {
     let folder = tempfile::tempdir().unwrap();
     let config = configure(folder.path(), "agents");
     let bridge = start(&config);
-    let mut watch = Program::start(&format!("status --watch 100ms --json --config {config}"));
+    let mut watch = Program::start(&format!("status --watch 100ms --format json --config {config}"));
     let first = watch.line();
     assert_eq!((&first["rates"], &first["error"]), (&json!(null), &json!(null)), "{first}");
     assert_eq!(first["status"]["links"][0]["name"], "agents", "{first}");

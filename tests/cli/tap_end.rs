@@ -53,13 +53,25 @@ async fn a_closed_stdout_ends_a_tap_without_an_error() {
     let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
     let mut tap = command(format!("tap --topic /t --tls off --connect {address}").split(' '));
     let mut tap = Running::spawn(tap.stdin(Stdio::null()));
+    soon("a subscription", endpoint.wait_for_subscribers(&Topic::from_static("/t"), 1)).await;
+    // The tap does not wait for a message.
     drop(tap.stdout.take());
-    let topic = Topic::from_static("/t");
-    soon("a subscription", endpoint.wait_for_subscribers(&topic, 1)).await;
-    endpoint.publish(topic, &Value::Count(1)).await.unwrap();
     let end = tap.output();
     let stderr = String::from_utf8(end.stderr).unwrap();
     assert_eq!((end.status.code(), stderr), (Some(0), format!("connected to {address}\n")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_whose_stdout_is_closed_from_the_beginning_ends_with_any_options() {
+    let endpoint = Endpoint::new().unwrap();
+    let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
+    for options in ["", "--count 1", "--stats --interval 1day --format text"] {
+        let mut tap = command(format!("tap -t /t --tls off -c {address} {options}").split_whitespace());
+        let mut tap = Running::spawn(tap.stdin(Stdio::null()));
+        drop(tap.stdout.take());
+        let end = tap.output();
+        assert_eq!(end.status.code(), Some(0), "{options}: {end:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

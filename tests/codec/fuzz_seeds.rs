@@ -48,6 +48,9 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     for (name, seed) in peerings() {
         seeds.insert(("peering", name), seed);
     }
+    for (name, seed) in web_sockets() {
+        seeds.insert(("websocket", name), seed);
+    }
     seeds.retain(|_, seed| seed.len() <= MAX_SEED);
     seeds
 }
@@ -149,6 +152,38 @@ fn peerings() -> Vec<(String, Vec<u8>)> {
     let mut large = vec![TIGHT, PUT_IN, 154, 0, 0, 0, 200];
     large.extend([0; 150]);
     seeds.push(("large-handshake".to_owned(), large));
+    seeds
+}
+
+/// Returns the captured streams of the WebSocket API, and parts of them for an established session.
+fn web_sockets() -> Vec<(String, Vec<u8>)> {
+    /// Flags of the settings, as `src/fuzzing/websocket.rs` reads them.
+    const CLIENT: u8 = 1;
+    const TIGHT: u8 = 2;
+    const ESTABLISHED: u8 = 4;
+    let mut seeds = Vec::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/websocket");
+    for kind in ["broker", "clients", "errors"] {
+        for entry in fs::read_dir(folder.join(kind)).unwrap() {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            let Some((number, side)) = stem.split_once('-') else { continue };
+            let role = if side == "listener" { CLIENT } else { 0 };
+            let stream = fs::read(&path).unwrap();
+            let mut add = |what: &str, settings: u8, stream: &[u8]| {
+                let stream = stream.get(..MAX_SEED - 6).unwrap_or(stream);
+                let name = format!("{kind}-{number}-{side}{what}");
+                seeds.push((name, [&[settings | role, 3, 1, 30, 7][..], stream].concat()));
+            };
+            match stream.windows(4).position(|window| window == b"\r\n\r\n") {
+                Some(end) if kind != "errors" => {
+                    add("-established", ESTABLISHED, &stream[end + 4..]);
+                    add("-tight", ESTABLISHED | TIGHT, &stream[end + 4..]);
+                }
+                _ => add("", 0, &stream),
+            }
+        }
+    }
     seeds
 }
 

@@ -253,8 +253,8 @@ impl Files {
         let credentials = authority.credentials(name).unwrap();
         let parts = [
             ("cafile", credentials.cafile.as_ref().unwrap()),
-            ("certificate", &credentials.certificate),
-            ("keyfile", &credentials.keyfile),
+            ("certificate", credentials.certificate.as_ref().unwrap()),
+            ("keyfile", credentials.keyfile.as_ref().unwrap()),
         ];
         for (option, source) in parts {
             let PemSource::Memory(pem) = source else { panic!("not in memory") };

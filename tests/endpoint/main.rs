@@ -7,6 +7,8 @@
 mod certificates;
 #[path = "../common/raw.rs"]
 mod raw;
+#[path = "../common/websocket.rs"]
+mod raw_websocket;
 mod support;
 
 mod forms;
@@ -22,3 +24,4 @@ mod slow;
 mod tls;
 mod tls_crowd;
 mod tls_kinds;
+mod websocket;

@@ -153,8 +153,8 @@ fn both_ends_of_a_mutual_tls_peering_need_little_memory() {
     let folder = tempfile::tempdir().unwrap();
     let authority = ephemeral_authority().unwrap();
     let Credentials { cafile, certificate, keyfile, .. } = authority.credentials("bridge").unwrap();
-    for (name, pem) in [("ca", cafile.unwrap()), ("certificate", certificate), ("key", keyfile)] {
-        let zeek_bridge::net::tls::PemSource::Memory(pem) = pem else { panic!() };
+    for (name, pem) in [("ca", cafile), ("certificate", certificate), ("key", keyfile)] {
+        let Some(zeek_bridge::net::tls::PemSource::Memory(pem)) = pem else { panic!() };
         std::fs::write(folder.path().join(name), pem).unwrap();
     }
     let files = "cafile = 'ca'\ncertificate = 'certificate'\nkeyfile = 'key'";

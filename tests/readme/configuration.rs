@@ -28,6 +28,10 @@ retry = { unknown_in_retry = 1 }
 unknown_in_limits = 1
 [link.a.chaos]
 unknown_in_chaos = 1
+[link.b]
+listen = 'ws://127.0.0.1:2'
+[[link.b.token]]
+unknown_in_token = 1
 [[rule]]
 name = 'a'
 from = 'a'
@@ -40,6 +44,7 @@ unknown_in_rule = 1
 const TABLES: &[(&str, &str)] = &[
     ("`[bridge]`", "bridge.unknown_in_bridge"),
     ("`[link.NAME]`", "link.a.unknown_in_link"),
+    ("`[[link.NAME.token]]`", "link.b.token.unknown_in_token"),
     ("`retry`", "link.a.retry.unknown_in_retry"),
     ("`[link.NAME.limits]`", "link.a.limits.unknown_in_limits"),
     ("`[link.NAME.chaos]`", "link.a.chaos.unknown_in_chaos"),
@@ -82,6 +87,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
 const DEFINITIONS: &[(&str, &str)] = &[
     ("`[bridge]`", "bridge"),
     ("`[link.NAME]`", "link"),
+    ("`[[link.NAME.token]]`", "token"),
     ("`retry`", "retry"),
     ("`[link.NAME.limits]`", "limits"),
     ("`[link.NAME.chaos]`", "chaos"),

@@ -1,11 +1,11 @@
 //! The endpoint of a network command, with its address and TLS mode.
 
-use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status, StatusReceiver};
+use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status, StatusReceiver, WebSocketConfig};
 use zeek_bridge::net::Exposure;
 use zeek_bridge::net::tls::Tls;
 
 use crate::args::tls::{self, TlsChoice};
-use crate::args::{Address, NetworkArgs};
+use crate::args::{Address, BROKER_ONLY, NetworkArgs, WebSocketArgs, scheme};
 use crate::output::{Exit, Failure, stderr};
 use crate::settings::{self, Settings};
 use crate::signals::Signals;
@@ -16,6 +16,7 @@ pub(crate) struct Network {
     address: Address,
     retry: Retry,
     tls: TlsChoice,
+    websocket: WebSocketConfig,
 }
 
 /// The handling of failed connections.
@@ -28,17 +29,29 @@ pub(crate) enum Persistence {
 }
 
 impl Network {
-    /// Chooses the settings from the command line, the environment and a profile, and loads the certificates.
-    pub(crate) fn new(args: NetworkArgs) -> Result<Self, Failure> {
-        Self::with_agent(args, || Ok(None))
+    /// Chooses the settings from the command line, the environment and a profile, and loads the certificates and the token.
+    pub(crate) fn new(args: NetworkArgs, websocket: &WebSocketArgs) -> Result<Self, Failure> {
+        let settings = settings::choose(args, || Ok(None))?;
+        let websocket = websocket.settings(&settings.address)?;
+        Self::load(settings, websocket)
     }
 
-    /// Like [`Network::new`], with the address that `agent` returns if the command line has none.
+    /// Like [`Network::new`], with the address that `agent` returns if the command line has none, and for Broker's protocol
+    /// only.
     pub(crate) fn with_agent(
         args: NetworkArgs,
         agent: impl FnOnce() -> Result<Option<Address>, Failure>,
     ) -> Result<Self, Failure> {
-        let Settings { address, retry, tls: settings } = settings::choose(args, agent)?;
+        let settings = settings::choose(args, agent)?;
+        let (Address::Connect(address) | Address::Listen(address)) = &settings.address;
+        if scheme(address).is_websocket() {
+            return Err(Failure::usage(format!("{address}: {BROKER_ONLY}")));
+        }
+        Self::load(settings, WebSocketConfig::default())
+    }
+
+    fn load(settings: Settings, websocket: WebSocketConfig) -> Result<Self, Failure> {
+        let Settings { address, retry, tls: settings } = settings;
         let tls = settings.load()?;
         if let (TlsChoice::Auto, Address::Listen(address)) = (&tls, &address) {
             return Err(Failure::usage(format!(
@@ -46,7 +59,7 @@ impl Network {
                 settings.setting("tls", "auto")
             )));
         }
-        Ok(Network { address, retry, tls })
+        Ok(Network { address, retry, tls, websocket })
     }
 
     /// Returns the address to connect to. `None` if the command listens.
@@ -55,6 +68,12 @@ impl Network {
             Address::Connect(target) => Some(target),
             Address::Listen(_) => None,
         }
+    }
+
+    /// Returns whether the peers use the WebSocket API.
+    pub(crate) fn is_websocket(&self) -> bool {
+        let (Address::Connect(address) | Address::Listen(address)) = &self.address;
+        scheme(address).is_websocket()
     }
 
     /// Connects or listens. Create subscriptions before this call, so that they are part of the first handshake.
@@ -71,6 +90,7 @@ impl Network {
         };
         tls::keep_up(&tls)?;
         warn_of_exposure(&tls, address);
+        endpoint.set_websocket(self.websocket.clone());
         match &self.address {
             Address::Listen(address) => {
                 let listener = endpoint.listen(address, tls.clone()).await.map_err(|error| {
@@ -80,7 +100,7 @@ impl Network {
                     );
                     Failure::Error(Exit::Unconnected, message)
                 })?;
-                stderr::print_line(format_args!("listening on {}", listener.local_addr()));
+                stderr::print_line(format_args!("listening on {}", listener.url()));
             }
             Address::Connect(target) if persistence == Persistence::Persistent => {
                 endpoint.connect_with_retry(target, tls.clone(), self.retry);

@@ -118,10 +118,10 @@ impl Verdict {
 /// Returns advice for a service that is not a Broker endpoint.
 fn notes(other: &OtherProtocol) -> &'static [&'static str] {
     match other {
-        OtherProtocol::Http(_) => {
-            &["Zeek may listen for WebSocket clients at this address; Zeek's native port is a different one \
-                                (Broker::default_port, 9999/tcp)"]
-        }
+        OtherProtocol::Http(_) => &[
+            "Zeek may listen for WebSocket clients at this address: try `zeek-bridge probe ws://HOST:PORT`; Zeek's native \
+                  port is a different one (Broker::default_port, 9999/tcp)",
+        ],
         OtherProtocol::ZeroMq => &[
             "zeekctl uses ZeroMQ by default since Zeek 8.1; for native peering, set ClusterBackend = Broker in zeekctl.cfg",
             "a Zeek with another cluster back end peers on a port that a script opens with Broker::listen",

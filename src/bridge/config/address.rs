@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use crate::net::HostPort;
+use crate::net::Url;
 
 /// Returns whether two listeners on these addresses would conflict.
 pub(super) fn collide(one: &str, other: &str) -> bool {
-    let (Ok(one), Ok(other)) = (one.parse::<HostPort>(), other.parse::<HostPort>()) else { return false };
+    let (Ok(one), Ok(other)) = (one.parse::<Url>(), other.parse::<Url>()) else { return false };
+    let (one, other) = (one.host_port(), other.host_port());
     // The system chooses a free port for each port 0.
     if one.port() != other.port() || one.port() == 0 {
         return false;
@@ -28,9 +29,8 @@ pub(super) fn reaches(target: &str, address: &str) -> bool {
     if collide(target, address) {
         return true;
     }
-    let (Ok(target), Ok(address)) = (target.parse::<HostPort>(), address.parse::<HostPort>()) else {
-        return false;
-    };
+    let (Ok(target), Ok(address)) = (target.parse::<Url>(), address.parse::<Url>()) else { return false };
+    let (target, address) = (target.host_port(), address.host_port());
     let listens_everywhere = address.ip().is_some_and(|ip| ip.is_unspecified());
     target.is_loopback() && target.port() == address.port() && listens_everywhere
 }
@@ -43,6 +43,7 @@ mod tests {
     fn listeners_on_overlapping_addresses_collide() {
         for (one, other, expected) in [
             ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "ws://127.0.0.1:1", true),
             ("127.0.0.1:1", "127.0.0.1:2", false),
             ("127.0.0.1:1", "127.0.0.2:1", false),
             ("127.0.0.1:1", "0.0.0.0:1", true),

@@ -1,9 +1,14 @@
 //! Builds the settings of an endpoint and the TLS of a link from its configuration.
 
 use super::diagnostic::{Diagnostic, Diagnostics};
-use super::schema::{IdentityPattern, LinkConfig, LinkTls, TlsFiles};
-use crate::endpoint::{Admits, EndpointConfig};
-use crate::net::tls::{CredentialError, CredentialKind, Credentials, Passphrase, PemSource, Remedy, Tls};
+use super::schema::{
+    IdentityPattern, LinkConfig, LinkTls, TlsFiles, TokenConfig, TokenSource, WebSocketLink,
+};
+use crate::endpoint::{Admits, EndpointConfig, WebSocketConfig};
+use crate::net::tls::{
+    Authentication, CredentialError, CredentialKind, Credentials, Passphrase, PemSource, Remedy, Tls,
+};
+use crate::websocket::{Access, Token, Tokens};
 use crate::wire::Limits;
 
 impl LinkConfig {
@@ -27,10 +32,26 @@ impl LinkConfig {
             connects_per_second: limits.connects_per_second,
             admits: (!self.allow.is_empty()).then(|| {
                 let allow = self.allow.clone();
-                Admits::new(move |identity| IdentityPattern::allow(&allow, identity))
+                Admits::with_token(move |identity, token| IdentityPattern::allow(&allow, identity, token))
             }),
             ..EndpointConfig::default()
         }
+    }
+
+    /// Returns whether a link with this configuration can keep the peers of a link with the other one: only settings of the
+    /// WebSocket API may differ, which apply to new connections.
+    pub(in crate::bridge) fn keeps_peers_of(&self, other: &Self) -> bool {
+        let keeps = self.websocket.is_some() == other.websocket.is_some();
+        keeps && *self == LinkConfig { websocket: self.websocket.clone(), ..other.clone() }
+    }
+
+    /// Loads the tokens of this link, as [`WebSocketLink::load`] does. Returns the default settings for a link that does not
+    /// use the WebSocket API.
+    ///
+    /// # Errors
+    /// Returns the errors of [`WebSocketLink::load`].
+    pub fn websocket_settings(&self) -> Result<WebSocketConfig, Diagnostics> {
+        self.websocket.as_ref().map_or_else(|| Ok(WebSocketConfig::default()), |link| link.load(&self.name))
     }
 
     /// Loads the TLS of this link, as [`LinkTls::load`] does.
@@ -39,6 +60,48 @@ impl LinkConfig {
     /// Returns the errors of [`LinkTls::load`].
     pub fn tls(&self) -> Result<Tls, Diagnostics> {
         self.tls.load(&self.name)
+    }
+}
+
+impl WebSocketLink {
+    /// Reads the tokens of the link with this name, and returns its settings. Blocks while it reads files.
+    ///
+    /// # Errors
+    /// Returns an error for each token that cannot be read.
+    pub fn load(&self, link: &str) -> Result<WebSocketConfig, Diagnostics> {
+        let mut errors = Vec::new();
+        let mut error = |key: &str, message: String| {
+            errors.push(Diagnostic::new(format!("link.{link}.{key}"), message));
+        };
+        let mut tokens = Tokens::default();
+        for TokenConfig { name, source } in &self.tokens {
+            match source.read() {
+                Ok(token) => tokens.insert(name.as_str(), token),
+                Err(message) => error("token", format!("token {name}: {message}")),
+            }
+        }
+        let token = self.token_file.clone().map(|path| TokenSource::File(path).read()).transpose();
+        let token = token.map_err(|message| error("token_file", message)).ok().flatten();
+        if !errors.is_empty() {
+            return Err(errors.into());
+        }
+        let access = Access { tokens, origins: self.origins.clone(), ..Access::default() };
+        Ok(WebSocketConfig { access, binary: self.binary, token })
+    }
+}
+
+impl TokenSource {
+    fn read(&self) -> Result<Token, String> {
+        match self {
+            TokenSource::File(path) => {
+                Token::from_file(path).map_err(|error| format!("{}: {error}", path.display()))
+            }
+            TokenSource::Environment(name) => match std::env::var(name) {
+                // The value is a secret, so it is not in the error.
+                Ok(value) => Token::new(&value).map_err(|error| format!("{name}: {error}")),
+                Err(_) => Err(format!("the environment variable {name} is not set, or not UTF-8; set it")),
+            },
+        }
     }
 }
 
@@ -58,8 +121,13 @@ impl LinkTls {
             LinkTls::Anonymous => {
                 Tls::anonymous().map_err(|unavailable| error("tls", unavailable.to_string()).into())
             }
-            LinkTls::Mutual(files) => {
-                files.credentials().load_or_diagnose().map(Tls::Mutual).map_err(|errors| {
+            LinkTls::Mutual(files) | LinkTls::Server(files) => {
+                let authentication = match self {
+                    LinkTls::Server(_) => Authentication::Server,
+                    _ => Authentication::Mutual,
+                };
+                let credentials = Credentials { authentication, ..files.credentials() };
+                credentials.load_or_diagnose().map(Tls::from).map_err(|errors| {
                     let errors: Vec<_> = errors
                         .iter()
                         .map(|found| {
@@ -79,17 +147,18 @@ impl LinkTls {
 }
 
 impl TlsFiles {
-    /// Returns the credentials in these files, without reading them.
+    /// Returns the credentials in these files, for mutual TLS, without reading them.
     #[must_use]
     pub fn credentials(&self) -> Credentials {
         Credentials {
             cafile: self.cafile.clone().map(PemSource::File),
             capath: self.capath.clone(),
-            certificate: PemSource::File(self.certificate.clone()),
-            keyfile: PemSource::File(self.keyfile.clone()),
+            certificate: self.certificate.clone().map(PemSource::File),
+            keyfile: self.keyfile.clone().map(PemSource::File),
             passphrase: self.passphrase_file.clone().map(Passphrase::from_file),
             verify_name: self.verify_name.clone(),
             backend: self.backend,
+            authentication: Authentication::Mutual,
         }
     }
 

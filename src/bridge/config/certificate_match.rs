@@ -1,10 +1,11 @@
-//! Matching of certificates with patterns.
+//! Matching of certificates and tokens with patterns.
 
 use super::schema::IdentityPattern;
 use crate::net::tls::{PeerIdentity, SubjectAltName};
 
 impl IdentityPattern {
-    /// Returns whether the pattern matches a certificate, or one of its names. Case-sensitive.
+    /// Returns whether the pattern matches a certificate, or one of its names. Case-sensitive. A pattern for tokens matches
+    /// no certificate.
     #[must_use]
     pub fn matches(&self, identity: &PeerIdentity) -> bool {
         match self {
@@ -13,15 +14,25 @@ impl IdentityPattern {
                 identity.sans.iter().any(|name| is_identity(name) && glob.matches(&name.to_string()))
             }
             IdentityPattern::Sha256(hash) => identity.sha256 == *hash,
+            IdentityPattern::Token(_) => false,
         }
     }
 
-    /// Returns whether patterns allow a peer. An empty list allows every peer; otherwise, one of them has to match its
-    /// certificate.
+    /// Returns whether the pattern matches the name of a token. Case-sensitive. Only a pattern for tokens does.
     #[must_use]
-    pub fn allow(patterns: &[Self], identity: Option<&PeerIdentity>) -> bool {
-        patterns.is_empty()
-            || identity.is_some_and(|identity| patterns.iter().any(|pattern| pattern.matches(identity)))
+    pub fn matches_token(&self, name: &str) -> bool {
+        matches!(self, IdentityPattern::Token(glob) if glob.matches(name))
+    }
+
+    /// Returns whether patterns allow a peer. An empty list allows every peer; otherwise, one of them has to match its
+    /// certificate or the name of its token.
+    #[must_use]
+    pub fn allow(patterns: &[Self], identity: Option<&PeerIdentity>, token: Option<&str>) -> bool {
+        let matches = |pattern: &Self| {
+            identity.is_some_and(|identity| pattern.matches(identity))
+                || token.is_some_and(|token| pattern.matches_token(token))
+        };
+        patterns.is_empty() || patterns.iter().any(matches)
     }
 }
 

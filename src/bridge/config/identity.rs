@@ -42,12 +42,12 @@ impl InvalidIdentity {
                 format!("use \"subject:{}\"", text.escape_debug())
             }
             InvalidIdentity::NoKind(_) => {
-                "use \"subject:GLOB\", \"DNS:GLOB\", \"IP:GLOB\", \"email:GLOB\", \"URI:GLOB\", \"DirName:GLOB\" or \
-                 \"sha256:HEX\""
+                "use \"subject:GLOB\", \"DNS:GLOB\", \"IP:GLOB\", \"email:GLOB\", \"URI:GLOB\", \"DirName:GLOB\", \
+                 \"sha256:HEX\" or \"token:NAME\""
                     .to_owned()
             }
             InvalidIdentity::UnknownKind(kind) => {
-                suggestion(kind, ["subject", "sha256"].into_iter().chain(SAN_KINDS))
+                suggestion(kind, ["subject", "sha256", "token"].into_iter().chain(SAN_KINDS))
             }
             InvalidIdentity::EmptyPattern(kind) => {
                 format!("use a name, or a pattern such as \"{}*\"", kind.escape_debug())
@@ -91,6 +91,7 @@ impl FromStr for IdentityPattern {
         let is_glob = pattern.contains(['*', '?']);
         match kind {
             "subject" => Ok(IdentityPattern::Subject(Glob::new(pattern))),
+            "token" => Ok(IdentityPattern::Token(Glob::new(pattern))),
             // Normalize the address: the pattern is compared with the text of the address in the certificate, which is
             // normalized, too.
             "IP" if !is_glob => match pattern.parse::<IpAddr>() {
@@ -118,6 +119,7 @@ impl fmt::Display for IdentityPattern {
             IdentityPattern::Subject(glob) => write!(f, "subject:{glob}"),
             IdentityPattern::San(glob) => glob.fmt(f),
             IdentityPattern::Sha256(hash) => write!(f, "sha256:{}", HEXLOWER.encode(hash)),
+            IdentityPattern::Token(glob) => write!(f, "token:{glob}"),
         }
     }
 }
@@ -136,6 +138,7 @@ mod tests {
             ("IP:2001:DB8::0001", "IP:2001:db8::1".to_owned()),
             ("IP:192.0.2.*", "IP:192.0.2.*".to_owned()),
             ("URI:spiffe://a/b", "URI:spiffe://a/b".to_owned()),
+            ("token:soar-*", "token:soar-*".to_owned()),
             (&format!("sha256:{hash}"), format!("sha256:{}", hash.to_lowercase())),
             (&format!("sha256:{colons}"), format!("sha256:{}", hash.to_lowercase())),
         ] {

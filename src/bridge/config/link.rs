@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use super::reader::{Entry, Table};
-use super::schema::{Chaos, IdentityPattern, LinkAddress, LinkConfig, LinkLimits, LinkTls, PeerRole};
+use super::schema::{
+    Chaos, IdentityPattern, LinkAddress, LinkConfig, LinkLimits, LinkTls, PeerRole, WebSocketLink,
+};
+use super::websocket::{self, Kind};
 use super::{link_tls, values};
 use crate::data::MAX_DEPTH;
 use crate::endpoint::{EndpointConfig, QueueLimits, Retry, WhenFull};
-use crate::net::{AddressError, HostPort};
+use crate::net::{AddressError, Url};
 use crate::wire::{INITIAL_TTL, Limits};
 
 /// A link, with the parts that could be read.
@@ -54,8 +57,11 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
     let (address_entry, address) = address(&mut table);
     let is_address_valid = address.is_some();
     let before = entry.report.count();
-    let tls = link_tls::read(&mut table);
+    let kind = address_entry.as_ref().map(Kind::of);
+    let tls = link_tls::read(&mut table, kind);
     let is_tls_valid = tls.is_some() && entry.report.count() == before;
+    let websocket = websocket::Keys::take(&mut table);
+    let websocket = websocket.read(kind, address_entry.as_ref().zip(address.as_ref()), tls.as_ref());
     let config = LinkConfig {
         name: entry.key.to_owned(),
         faces: faces_read,
@@ -68,12 +74,13 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
             .take("ttl")
             .and_then(|entry| u16::try_from(entry.whole(1..=u64::from(MAX_TTL))?).ok())
             .unwrap_or(DEFAULT_TTL),
-        allow: allow(&mut table, tls.as_ref()),
+        allow: allow(&mut table, tls.as_ref(), websocket.as_ref()),
         limits: table.take("limits").map_or_else(LinkLimits::default, |entry| limits(&entry)),
         when_full: table.take("when_full").and_then(|entry| when_full(&entry)).unwrap_or_default(),
         chaos: table.take("chaos").and_then(|entry| chaos(&entry)),
         // The placeholder never runs: `validate::read` builds no configuration from a link without valid TLS.
         tls: tls.filter(|_| is_tls_valid).unwrap_or(LinkTls::Off),
+        websocket,
     };
     if let (LinkAddress::Connect(targets), Some(entry)) = (&config.address, &address_entry)
         && targets.len() > config.limits.peers
@@ -120,8 +127,7 @@ fn address<'r>(table: &mut Table<'r>) -> (Option<Entry<'r>>, Option<LinkAddress>
             (None, None)
         }
         (Some(connect), None) => {
-            let targets =
-                addresses(&connect, "\"HOST:PORT\", such as \"10.0.0.5:2151\"", HostPort::to_connect);
+            let targets = addresses(&connect, "\"HOST:PORT\", such as \"10.0.0.5:2151\"", Url::to_connect);
             (Some(connect), targets.map(LinkAddress::Connect))
         }
         (None, Some(listen)) => {
@@ -134,11 +140,23 @@ fn address<'r>(table: &mut Table<'r>) -> (Option<Entry<'r>>, Option<LinkAddress>
 fn addresses(
     entry: &Entry<'_>,
     expected: &str,
-    parse: impl Fn(&str) -> Result<HostPort, AddressError>,
+    parse: impl Fn(&str) -> Result<Url, AddressError>,
 ) -> Option<Vec<String>> {
+    let Kind { scheme, .. } = Kind::of(entry);
     entry.list(expected, |entry| {
         let text = entry.text(expected)?;
         match parse(text) {
+            Ok(url) if url.scheme() != scheme => {
+                let name = url.scheme().name();
+                entry.error(
+                    format!(
+                        "{text:?}: the scheme, {name}, differs from that of the first address, {}",
+                        scheme.name()
+                    ),
+                    "use the same scheme for all addresses of a link, or split the link in two",
+                );
+                None
+            }
             Ok(_) => Some(text.to_owned()),
             Err(error) => {
                 entry.error(format!("{text:?}: {error}"), "");
@@ -148,10 +166,19 @@ fn addresses(
     })
 }
 
-/// Reads the allowed certificates. `tls` is `None` if the TLS keys are invalid.
-fn allow(table: &mut Table<'_>, tls: Option<&LinkTls>) -> Vec<IdentityPattern> {
+/// Reads the allowed certificates and tokens. `tls` is `None` if the TLS keys are invalid.
+fn allow(
+    table: &mut Table<'_>,
+    tls: Option<&LinkTls>,
+    websocket: Option<&WebSocketLink>,
+) -> Vec<IdentityPattern> {
     let Some(entry) = table.take("allow") else { return Vec::new() };
-    if matches!(tls, Some(LinkTls::Off | LinkTls::Anonymous)) {
+    let has_tokens = websocket.is_some_and(|websocket| !websocket.tokens.is_empty());
+    // Servers present a certificate.
+    let connects = tls
+        .is_some_and(|tls| tls.files().is_some_and(|files| files.cafile.is_some() || files.capath.is_some()));
+    if matches!(tls, Some(LinkTls::Off | LinkTls::Anonymous | LinkTls::Server(_))) && !has_tokens && !connects
+    {
         entry.error(
             "peers present certificates only in mutual TLS, so no peer can match",
             "set cafile, certificate and keyfile, or remove allow",
@@ -161,7 +188,8 @@ fn allow(table: &mut Table<'_>, tls: Option<&LinkTls>) -> Vec<IdentityPattern> {
 }
 
 pub(super) fn identities(entry: &Entry<'_>) -> Option<Vec<IdentityPattern>> {
-    let expected = "a certificate, such as \"subject:CN=worker-*\" or \"DNS:node*.example\"";
+    let expected =
+        "a certificate or a token, such as \"subject:CN=worker-*\", \"DNS:node*.example\" or \"token:soar\"";
     entry.list(expected, |entry| match entry.text(expected)?.parse::<IdentityPattern>() {
         Ok(pattern) => Some(pattern),
         Err(error) => {

@@ -2,6 +2,8 @@
 
 use super::reader::{Entry, Table};
 use super::schema::{LinkTls, TlsFiles};
+use super::websocket::Kind;
+use crate::net::Scheme;
 use crate::net::tls::Backend;
 
 /// The entries with TLS keys.
@@ -22,8 +24,9 @@ enum Mode {
     Mutual,
 }
 
-/// Returns the TLS of the link, or `None` if the keys are invalid. The errors have been reported then.
-pub(super) fn read(table: &mut Table<'_>) -> Option<LinkTls> {
+/// Returns the TLS of the link, or `None` if the keys are invalid. The errors have been reported then. The scheme of the
+/// addresses selects the TLS of the WebSocket API. `kind` is `None` if there is no address.
+pub(super) fn read(table: &mut Table<'_>, kind: Option<Kind>) -> Option<LinkTls> {
     let mode = table.take("tls");
     let keys = Keys {
         cafile: table.take("cafile"),
@@ -39,6 +42,16 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<LinkTls> {
             .choice(&[("auto", Backend::Auto), ("rustls", Backend::Rustls), ("openssl", Backend::OpenSsl)])
             .unwrap_or_default()
     });
+    if let Some(Kind { scheme, listens }) = kind.filter(|kind| kind.scheme.is_websocket()) {
+        let is_secure = scheme == Scheme::SecureWebSocket;
+        if let Some(mode) = &mode {
+            mode.error(
+                "ws:// and wss:// addresses take no tls: wss:// is with TLS, ws:// without",
+                "remove it",
+            );
+        }
+        return if is_secure { keys.secure(table, listens, backend) } else { keys.plain() };
+    }
     let Some(mode) = mode else {
         if keys.implying().is_empty() {
             table.missing(
@@ -87,6 +100,62 @@ impl<'r> Keys<'r> {
         keys.into_iter().flatten().collect()
     }
 
+    /// Reports all TLS keys of a link with `ws://` addresses.
+    fn plain(&self) -> Option<LinkTls> {
+        for entry in self.implying().into_iter().chain(&self.backend) {
+            entry.error("ws:// is without TLS", "use wss://, or remove the key");
+        }
+        Some(LinkTls::Off)
+    }
+
+    /// Reads the keys of a link with `wss://` addresses. A server needs a certificate; with CA certificates, its clients need
+    /// one, too. A client needs CA certificates, and may have a certificate.
+    fn secure(&self, table: &Table<'_>, listens: bool, backend: Option<Backend>) -> Option<LinkTls> {
+        let has_ca = self.cafile.is_some() || self.capath.is_some();
+        if has_ca && (listens || self.certificate.is_some() || self.keyfile.is_some()) {
+            return self.mutual(table, backend);
+        }
+        let missing = |key, entry: &Option<Entry<'_>>, hint| {
+            if entry.is_none() {
+                table.missing(key, "the key is missing", hint);
+            }
+        };
+        if listens {
+            let hint = "wss:// requires certificate and keyfile of this server; with cafile, clients need a certificate, too";
+            missing("certificate", &self.certificate, hint);
+            missing("keyfile", &self.keyfile, hint);
+            if let Some(entry) = &self.verify_name {
+                entry.error(
+                    "clients present no certificate without cafile",
+                    "set cafile, or remove verify_name",
+                );
+            }
+        } else if !has_ca {
+            missing(
+                "cafile",
+                &self.cafile,
+                "wss:// requires cafile or capath, to verify the certificate of the server",
+            );
+        }
+        let is_complete = if listens { self.certificate.is_some() && self.keyfile.is_some() } else { has_ca };
+        let files = self.files(backend);
+        is_complete.then_some(LinkTls::Server(files))
+    }
+
+    fn files(&self, backend: Option<Backend>) -> TlsFiles {
+        let path = |entry: &Option<Entry<'_>>| entry.as_ref().and_then(Entry::path);
+        let name = self.verify_name.as_ref().and_then(|entry| entry.text("a DNS name or an IP address"));
+        TlsFiles {
+            cafile: path(&self.cafile),
+            capath: path(&self.capath),
+            certificate: path(&self.certificate),
+            keyfile: path(&self.keyfile),
+            passphrase_file: path(&self.passphrase_file),
+            verify_name: name.map(str::to_owned),
+            backend: backend.unwrap_or_default(),
+        }
+    }
+
     fn mutual(&self, table: &Table<'_>, backend: Option<Backend>) -> Option<LinkTls> {
         let no_ca = self.cafile.is_none() && self.capath.is_none();
         for (key, is_missing) in [
@@ -102,22 +171,8 @@ impl<'r> Keys<'r> {
                 );
             }
         }
-        let path = |entry: &Option<Entry<'_>>| entry.as_ref().and_then(Entry::path);
-        let (cafile, capath) = (path(&self.cafile), path(&self.capath));
-        let (certificate, keyfile) = (path(&self.certificate), path(&self.keyfile));
-        let files = TlsFiles {
-            cafile,
-            capath,
-            passphrase_file: path(&self.passphrase_file),
-            verify_name: self
-                .verify_name
-                .as_ref()
-                .and_then(|entry| entry.text("a DNS name or an IP address"))
-                .map(str::to_owned),
-            backend: backend.unwrap_or_default(),
-            certificate: certificate?,
-            keyfile: keyfile?,
-        };
-        (!no_ca).then_some(LinkTls::Mutual(files))
+        let files = self.files(backend);
+        let is_complete = !no_ca && files.certificate.is_some() && files.keyfile.is_some();
+        is_complete.then_some(LinkTls::Mutual(files))
     }
 }

@@ -45,6 +45,7 @@ mod tests;
 mod validate;
 mod values;
 mod warnings;
+mod websocket;
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -74,6 +75,8 @@ pub struct ConfigFile {
 pub struct References {
     /// The TLS of each link, by the link's name. Links whose TLS is invalid are left out.
     pub tls: Vec<(String, LinkTls)>,
+    /// The settings of each link that uses the WebSocket API, by the link's name.
+    pub websocket: Vec<(String, WebSocketLink)>,
     /// The addresses of each link, by the link's name. Links whose addresses are invalid are left out.
     pub addresses: Vec<(String, LinkAddress)>,
     /// The address of the metrics.
@@ -137,6 +140,10 @@ impl ConfigFile {
         let BridgeConfig { operation, links, .. } = &self.config;
         References {
             tls: links.iter().map(|link| (link.name.clone(), link.tls.clone())).collect(),
+            websocket: links
+                .iter()
+                .filter_map(|link| Some((link.name.clone(), link.websocket.clone()?)))
+                .collect(),
             addresses: links.iter().map(|link| (link.name.clone(), link.address.clone())).collect(),
             metrics: operation.metrics,
             status_socket: operation.status_socket.clone(),

@@ -17,6 +17,7 @@ pub(super) struct RuleDraft<'r> {
     /// The names of links, each with its entry; `None` if the list is invalid.
     pub(super) from: Option<Vec<(&'r str, Entry<'r>)>>,
     pub(super) to: Option<Vec<(&'r str, Entry<'r>)>>,
+    pub(super) topics: Option<Entry<'r>>,
     pub(super) identities: Option<Entry<'r>>,
 }
 
@@ -76,7 +77,7 @@ pub(super) fn read<'r>(entry: &Entry<'r>, number: usize) -> Option<RuleDraft<'r>
     } else {
         check_conditions(&config, nodes.as_ref(), actions.as_ref());
     }
-    Some(RuleDraft { config, table, name, from, to, identities })
+    Some(RuleDraft { config, table, name, from, to, topics, identities })
 }
 
 impl RuleDraft<'_> {

@@ -11,6 +11,7 @@ use wildmatch::WildMatch;
 use crate::data::Topic;
 use crate::endpoint::{QueueLimits, Retry, WhenFull};
 use crate::net::tls::Backend;
+use crate::websocket::BinaryText;
 
 /// A complete configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +87,8 @@ pub struct LinkConfig {
     pub when_full: WhenFull,
     /// Faults to inject; `None`: none.
     pub chaos: Option<Chaos>,
+    /// The settings of the WebSocket API; `None` if the addresses are those of Broker's protocol.
+    pub websocket: Option<WebSocketLink>,
 }
 
 /// The role of a link's peers in the Management framework.
@@ -97,12 +100,62 @@ pub enum PeerRole {
     Nodes,
 }
 
+impl LinkConfig {
+    /// Returns whether peers of this link can have an identity: a certificate or a token.
+    pub(super) fn has_identities(&self) -> bool {
+        let has_tokens = self.websocket.as_ref().is_some_and(|websocket| !websocket.tokens.is_empty());
+        match &self.tls {
+            LinkTls::Off | LinkTls::Anonymous => has_tokens,
+            LinkTls::Mutual(_) => true,
+            // A server presents its certificate, a client does not.
+            LinkTls::Server(_) => has_tokens || matches!(self.address, LinkAddress::Connect(_)),
+        }
+    }
+}
+
+/// The settings of a link whose addresses begin with `ws://` or `wss://`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebSocketLink {
+    /// The tokens that clients of a listener must present; empty: none is required.
+    pub tokens: Vec<TokenConfig>,
+    /// The file with the token that is sent to servers.
+    pub token_file: Option<PathBuf>,
+    /// Origins that a listener accepts although they do not match the `Host` of the request.
+    pub origins: Vec<String>,
+    /// Whether a listener may be reachable from other hosts without tokens and client certificates.
+    pub anonymous: bool,
+    /// How strings that are not UTF-8 are sent to the clients of a listener.
+    pub binary: BinaryText,
+    /// Whether rules may subscribe to all topics of a server.
+    pub all_topics: bool,
+    /// Whether rules may forward events from this link to another one that may lead to the same cluster.
+    pub accepts_loops: bool,
+}
+
+/// A token that clients may present. Several tokens may have the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenConfig {
+    /// The name, to which rules refer as `token:NAME`.
+    pub name: String,
+    /// Where the token is stored.
+    pub source: TokenSource,
+}
+
+/// Where a token is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// In a file.
+    File(PathBuf),
+    /// In this environment variable.
+    Environment(String),
+}
+
 /// The addresses of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkAddress {
-    /// The link connects to each of these (`host:port`).
+    /// The link connects to each of these (`host:port`, or URLs that all have the same scheme).
     Connect(Vec<String>),
-    /// The link listens on each of these (`address:port`).
+    /// The link listens on each of these (`address:port`, or URLs that all have the same scheme).
     Listen(Vec<String>),
 }
 
@@ -116,19 +169,32 @@ pub enum LinkTls {
     Anonymous,
     /// TLS with certificates on both sides.
     Mutual(TlsFiles),
+    /// TLS with a certificate on the side that listens only, for `wss://` addresses.
+    Server(TlsFiles),
 }
 
-/// The files of mutual TLS, as in [`Credentials`](crate::net::tls::Credentials).
+impl LinkTls {
+    /// Returns the files, if there are any.
+    #[must_use]
+    pub fn files(&self) -> Option<&TlsFiles> {
+        match self {
+            LinkTls::Off | LinkTls::Anonymous => None,
+            LinkTls::Mutual(files) | LinkTls::Server(files) => Some(files),
+        }
+    }
+}
+
+/// The files of TLS with certificates, as in [`Credentials`](crate::net::tls::Credentials).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// CA certificates.
     pub cafile: Option<PathBuf>,
     /// A directory of CA certificates.
     pub capath: Option<PathBuf>,
-    /// Our own certificate.
-    pub certificate: PathBuf,
-    /// The private key of our certificate.
-    pub keyfile: PathBuf,
+    /// Our own certificate. Required in mutual TLS, and for a listener.
+    pub certificate: Option<PathBuf>,
+    /// The private key of our certificate. Required if there is a certificate.
+    pub keyfile: Option<PathBuf>,
     /// The file with the key's passphrase.
     pub passphrase_file: Option<PathBuf>,
     /// A name that the peer's certificate must contain.
@@ -249,7 +315,7 @@ impl fmt::Display for Glob {
     }
 }
 
-/// A pattern for the identity of a peer's certificate.
+/// A pattern for the identity of a peer: its certificate or its token.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum IdentityPattern {
@@ -262,4 +328,6 @@ pub enum IdentityPattern {
     San(Glob),
     /// `sha256:HEX`, against the hash of the certificate.
     Sha256([u8; 32]),
+    /// `token:GLOB`, against the name of the token with which a client of the WebSocket API has authenticated itself.
+    Token(Glob),
 }

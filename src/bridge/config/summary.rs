@@ -3,9 +3,12 @@
 use std::fmt::{self, Display};
 
 use super::link::DEFAULT_TTL;
-use super::schema::{LinkAddress, LinkConfig, LinkTls, LogFormat, Operation, PeerRole, RuleConfig};
+use super::schema::{
+    LinkAddress, LinkConfig, LinkTls, LogFormat, Operation, PeerRole, RuleConfig, WebSocketLink,
+};
 use crate::endpoint::WhenFull;
 use crate::net::tls::Backend;
+use crate::websocket::BinaryText;
 
 /// `bridge: metrics on 127.0.0.1:9747, status on ..`.
 impl Display for Operation {
@@ -41,8 +44,13 @@ impl Display for LinkConfig {
         match &self.tls {
             LinkTls::Off => f.write_str(", no TLS")?,
             LinkTls::Anonymous => f.write_str(", anonymous TLS")?,
-            LinkTls::Mutual(files) => {
-                f.write_str(", mutual TLS")?;
+            LinkTls::Mutual(files) | LinkTls::Server(files) => {
+                let is_mutual = matches!(self.tls, LinkTls::Mutual(_));
+                f.write_str(if is_mutual {
+                    ", mutual TLS"
+                } else {
+                    ", TLS with a certificate of the server"
+                })?;
                 match files.backend {
                     Backend::Auto => {}
                     Backend::Rustls => f.write_str(" (rustls)")?,
@@ -76,10 +84,47 @@ impl Display for LinkConfig {
             WhenFull::Disconnect => {}
             WhenFull::Block => f.write_str(", when full: block")?,
         }
+        if let Some(websocket) = &self.websocket {
+            websocket.fmt(f)?;
+        }
         if let Some(chaos) = &self.chaos {
             let delay = humantime::format_duration(chaos.delay);
             let (drop, duplicate, corrupt) = (chaos.drop, chaos.duplicate, chaos.corrupt);
             write!(f, ", CHAOS: delay {delay}, drop {drop}, duplicate {duplicate}, corrupt {corrupt}")?;
+        }
+        Ok(())
+    }
+}
+
+/// `, tokens soar and backup, ..`. Settings with their default value are left out.
+impl Display for WebSocketLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names: Vec<&str> = self.tokens.iter().map(|token| token.name.as_str()).collect();
+        names.dedup();
+        match names.as_slice() {
+            [] => {}
+            [name] => write!(f, ", requires token {name}")?,
+            names => write!(f, ", requires one of the tokens {}", joined(names, ", "))?,
+        }
+        if let Some(path) = &self.token_file {
+            write!(f, ", with the token in {}", path.display())?;
+        }
+        if !self.origins.is_empty() {
+            write!(f, ", origins {}", joined(&self.origins, " or "))?;
+        }
+        if self.anonymous {
+            f.write_str(", anonymous")?;
+        }
+        match self.binary {
+            BinaryText::Escape => {}
+            BinaryText::Replace => f.write_str(", binary: replace")?,
+            BinaryText::Drop => f.write_str(", binary: drop")?,
+        }
+        if self.all_topics {
+            f.write_str(", all topics")?;
+        }
+        if self.accepts_loops {
+            f.write_str(", loop: accepted")?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::link::{self, LinkDraft};
 use super::operation;
 use super::reader::{Entry, Table};
 use super::rule::{self, RuleDraft};
-use super::schema::{BridgeConfig, LinkAddress, LinkTls, Operation, PeerRole};
+use super::schema::{BridgeConfig, LinkAddress, Operation, PeerRole};
 use super::suggest::suggestion;
 
 /// The parts of a file that could be read.
@@ -45,6 +45,10 @@ pub(super) fn read(mut document: Table<'_>) -> Draft {
     let valid_addresses = links.iter().filter(|link| link.is_address_valid);
     let references = References {
         tls: valid_tls.map(|link| (name(link), link.config.tls.clone())).collect(),
+        websocket: links
+            .iter()
+            .filter_map(|link| Some((name(link), link.config.websocket.clone()?)))
+            .collect(),
         addresses: valid_addresses.map(|link| (name(link), link.config.address.clone())).collect(),
         metrics: operation.metrics,
         status_socket: operation.status_socket.clone(),
@@ -89,6 +93,10 @@ fn read_rules<'r>(entry: &Entry<'r>) -> Vec<RuleDraft<'r>> {
 }
 
 impl LinkDraft<'_> {
+    fn connects(&self) -> bool {
+        self.is_address_valid && matches!(self.config.address, LinkAddress::Connect(_))
+    }
+
     fn listens(&self) -> &[String] {
         match &self.config.address {
             LinkAddress::Listen(addresses) => addresses,
@@ -161,14 +169,82 @@ fn check_rule(rule: &RuleDraft<'_>, links: &BTreeMap<&str, &LinkDraft<'_>>) {
             ),
         );
     }
-    let has_none = |name: &str| {
-        link(name).is_some_and(|link| link.is_tls_valid && !matches!(link.config.tls, LinkTls::Mutual(_)))
-    };
+    check_subscriptions(rule, from, &link);
+    check_loops(from, to, &link, &forwards);
+    let has_none =
+        |name: &str| link(name).is_some_and(|link| link.is_tls_valid && !link.config.has_identities());
     if let Some(entry) = rule.identities.as_ref().filter(|_| from.iter().all(|(name, _)| has_none(name))) {
         entry.error(
             "nothing can match: peers present certificates only in mutual TLS, which no link in from uses",
             "remove identities, or set cafile, certificate and keyfile in the link",
         );
+    }
+}
+
+/// Reports rules that subscribe to all topics of a server of the WebSocket API.
+fn check_subscriptions<'d, 'r: 'd>(
+    rule: &RuleDraft<'_>,
+    from: &[(&str, Entry<'_>)],
+    link: &impl Fn(&str) -> Option<&'d LinkDraft<'r>>,
+) {
+    let Some(topics) = rule.topics.as_ref() else { return };
+    if !rule.config.topics.iter().any(|topic| topic.as_bytes().is_empty()) {
+        return;
+    }
+    let mut names = from.iter().map(|(name, _)| *name);
+    let refused = names.find(|name| {
+        link(name).is_some_and(|link| {
+            let websocket = link.config.websocket.as_ref();
+            link.connects() && websocket.is_some_and(|websocket| !websocket.all_topics)
+        })
+    });
+    if let Some(name) = refused {
+        topics.error(
+            format!(
+                "the topic \"\" subscribes to all topics of {name}, and this ends a Zeek before 8.0.7, or of version 8.1, whose \
+                 cluster back end is Broker"
+            ),
+            format!("use prefixes of topics, or set all_topics = true in [link.{name}] if the Zeek there is a different one"),
+        );
+    }
+}
+
+/// Reports rules by which an event may return to its cluster without end: from one server of the WebSocket API to another.
+/// If both belong to the same cluster, the event arrives again on the first link. The WebSocket API has neither a ttl nor
+/// the id of a sender, by which a bridge would recognize it.
+fn check_loops<'d, 'r: 'd>(
+    from: &[(&str, Entry<'_>)],
+    to: &[(&str, Entry<'_>)],
+    link: &impl Fn(&str) -> Option<&'d LinkDraft<'r>>,
+    forwards: &impl Fn(&str, &str) -> bool,
+) {
+    let server = |name: &str| {
+        let link = link(name).filter(|link| link.connects())?;
+        Some((link, link.config.websocket.as_ref()?))
+    };
+    for (name, _) in from {
+        let Some((one, settings)) = server(name) else { continue };
+        for (other_name, entry) in to {
+            let Some((_, other)) = server(other_name) else { continue };
+            let is_single = matches!(&one.config.address, LinkAddress::Connect(targets) if targets.len() < 2);
+            if !forwards(name, other_name)
+                || settings.accepts_loops
+                || other.accepts_loops
+                || (name == other_name && is_single)
+            {
+                continue;
+            }
+            entry.error(
+                format!(
+                    "events from {name} are sent to {other_name}; if both lead to the same cluster, they arrive from {name} again, \
+                     without end, because the WebSocket API has no ttl"
+                ),
+                format!(
+                    "if they lead to different clusters, set loop = \"accepted\" in [link.{name}]; otherwise, remove one of them"
+                ),
+            );
+            return;
+        }
     }
 }
 

@@ -59,10 +59,17 @@ impl ConfigFile {
         let exposure = match &link.tls {
             LinkTls::Off => Exposure::of_plain(addresses),
             LinkTls::Anonymous => Exposure::of_anonymous(addresses),
-            LinkTls::Mutual(_) => None,
+            LinkTls::Mutual(_) | LinkTls::Server(_) => None,
         };
+        // A listener with ws:// addresses needs an explicit setting to be reachable without tokens.
+        let is_listener = matches!(link.address, LinkAddress::Listen(_));
+        let exposure = exposure.filter(|_| link.websocket.is_none() || !is_listener);
         if let Some(exposure) = exposure {
-            warn("tls", exposure.to_string(), "use certificates across a network");
+            let (key, hint) = match link.websocket {
+                None => ("tls", "use certificates across a network"),
+                Some(_) => (address_key, "use wss:// across a network"),
+            };
+            warn(key, exposure.to_string(), hint);
         }
         if let (Some(group), LinkAddress::Connect(targets)) = (&link.group, &link.address)
             && targets.len() == 1
@@ -127,7 +134,7 @@ impl ConfigFile {
         if !rule.identities.is_empty() {
             let links = self.config.links.iter();
             for link in links.filter(|link| rule.from.contains(&link.name)) {
-                if !matches!(link.tls, LinkTls::Mutual(_)) {
+                if !link.has_identities() {
                     let message =
                         format!("the peers of {} present no certificate, so none of them matches", link.name);
                     warn("identities", message, "set cafile, certificate and keyfile in that link");

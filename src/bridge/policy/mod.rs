@@ -157,10 +157,15 @@ impl Rules {
         rules.any(|rule| rule.may_match(topic, event))
     }
 
-    /// Returns the rules for a peer of the link `from`. `identity` is the identity in the peer's certificate. Call this
-    /// once for each peering, and again when the rules change.
-    pub(crate) fn for_peer(&self, from: LinkId, identity: Option<&PeerIdentity>) -> PeerPolicy {
-        PeerPolicy::new(self.0.clone(), from, identity)
+    /// Returns the rules for a peer of the link `from`. `identity` is the identity in the peer's certificate, and `token`
+    /// the name of its token. Call this once for each peering, and again when the rules change.
+    pub(crate) fn for_peer(
+        &self,
+        from: LinkId,
+        identity: Option<&PeerIdentity>,
+        token: Option<&str>,
+    ) -> PeerPolicy {
+        PeerPolicy::new(self.0.clone(), from, identity, token)
     }
 }
 

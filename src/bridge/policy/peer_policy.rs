@@ -17,7 +17,7 @@ use crate::wire::{Envelope, Limits};
 pub(crate) struct PeerPolicy {
     rules: Arc<Compiled>,
     from: LinkId,
-    /// Whether each rule applies to the peer's certificate. The index is the [`RuleId`].
+    /// Whether each rule applies to the peer's certificate or token. The index is the [`RuleId`].
     applies: Vec<bool>,
 }
 
@@ -56,8 +56,13 @@ impl Decision<'_> {
 }
 
 impl PeerPolicy {
-    pub(super) fn new(rules: Arc<Compiled>, from: LinkId, identity: Option<&PeerIdentity>) -> Self {
-        let applies = rules.rules.iter().map(|rule| rule.applies_to(identity)).collect();
+    pub(super) fn new(
+        rules: Arc<Compiled>,
+        from: LinkId,
+        identity: Option<&PeerIdentity>,
+        token: Option<&str>,
+    ) -> Self {
+        let applies = rules.rules.iter().map(|rule| rule.applies_to(identity, token)).collect();
         PeerPolicy { rules, from, applies }
     }
 

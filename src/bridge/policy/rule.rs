@@ -68,9 +68,9 @@ impl Rule {
         self.topics.topics()
     }
 
-    /// Returns whether the rule applies to a peer with this certificate.
-    pub(super) fn applies_to(&self, identity: Option<&PeerIdentity>) -> bool {
-        IdentityPattern::allow(&self.config.identities, identity)
+    /// Returns whether the rule applies to a peer with this certificate, and with the token of this name.
+    pub(super) fn applies_to(&self, identity: Option<&PeerIdentity>, token: Option<&str>) -> bool {
+        IdentityPattern::allow(&self.config.identities, identity, token)
     }
 
     pub(super) fn covers(&self, topic: &Topic) -> bool {

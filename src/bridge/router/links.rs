@@ -95,7 +95,7 @@ impl LinkSet {
         if let Some(policy) = slot.known_policy(number) {
             return Some(policy);
         }
-        let policy = Arc::new(self.rules.for_peer(link, peer.identity.as_deref()));
+        let policy = Arc::new(self.rules.for_peer(link, peer.identity.as_deref(), peer.token()));
         slot.policies.write().insert(number, policy.clone());
         Some(policy)
     }
@@ -104,8 +104,12 @@ impl LinkSet {
     /// the rules changed.
     fn policy_of(&self, key: PeeringKey) -> Option<Arc<PeerPolicy>> {
         let slot = self.slot(key.link)?;
-        let compile =
-            || Arc::new(self.rules.for_peer(key.link, slot.link.endpoint.identity(key.peer).as_deref()));
+        let compile = || {
+            let endpoint = &slot.link.endpoint;
+            let (identity, websocket) = (endpoint.identity(key.peer), endpoint.websocket(key.peer));
+            let token = websocket.as_ref().and_then(|peer| peer.token.as_deref());
+            Arc::new(self.rules.for_peer(key.link, identity.as_deref(), token))
+        };
         Some(slot.known_policy(key.peering).unwrap_or_else(compile))
     }
 

@@ -1,12 +1,19 @@
 //! Values as JSON, in the format of Broker's WebSocket API, extended where that format loses information.
 
+mod document;
 mod read;
+mod scan;
 #[cfg(feature = "serde")]
 mod serde;
+mod source;
+mod string;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 mod write;
 
+pub use document::{JsonDocument, JsonElements, JsonKind, JsonMembers, JsonNode};
 pub(crate) use write::AsJson;
 
 use serde_json::{Deserializer, Value as Json};
@@ -17,74 +24,98 @@ use super::{MAX_DEPTH, Value, WrongType};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {
-    /// The text is not JSON. Contains the message of the parser, with line and column.
-    #[error("not JSON: {0}")]
-    Syntax(String),
-    /// Sets, tables and vectors are nested deeper than [`MAX_DEPTH`], or the text has more nested brackets than a value
-    /// of this depth needs.
-    #[error("nested too deep: sets, tables and vectors may be nested at most {MAX_DEPTH} deep")]
-    TooDeep,
+    /// The text is not JSON.
+    #[error("not JSON: {message}")]
+    Syntax {
+        /// What is wrong, with line and column.
+        message: String,
+        /// The position in the text, in bytes.
+        offset: usize,
+    },
+    /// Sets, tables and vectors are nested deeper than the limit, or the text has more nested brackets than a value of
+    /// this depth needs.
+    #[error("nested too deep: sets, tables and vectors may be nested at most {limit} deep")]
+    TooDeep {
+        /// The limit.
+        limit: usize,
+    },
+    /// The text contains more JSON values and keys than the limit.
+    #[error("too many elements: a text may contain at most {limit} JSON values and keys")]
+    TooManyNodes {
+        /// The limit.
+        limit: usize,
+    },
     /// The JSON does not have the structure of a value. Contains the location, what was expected, and what was found.
     #[error(transparent)]
     WrongType(#[from] WrongType),
 }
 
-/// The maximum depth of nested brackets:
-///
-/// - A value of the maximum depth needs three for each table: `{`, `[`, and the `{` of the pair.
-/// - It needs two more for a `none` in the innermost table: the object, and its `{}`.
-/// - Eight more are for objects and arrays that contain the value.
-const MAX_BRACKETS: usize = MAX_DEPTH.saturating_mul(3).saturating_add(2 + 8);
-
-/// Parses JSON that is a value, or a few nested objects and arrays that contain values.
-///
-/// By default, `serde_json` rejects brackets nested deeper than 128, but a valid value can be nested deeper. This
-/// function removes that limit and counts the brackets first, so that no text can exhaust the stack.
-///
-/// # Errors
-/// Fails with [`JsonError::TooDeep`] or [`JsonError::Syntax`].
-pub fn parse_json(text: impl AsRef<[u8]>) -> Result<Json, JsonError> {
-    let text = text.as_ref();
-    if deepest(text) > MAX_BRACKETS {
-        return Err(JsonError::TooDeep);
-    }
-    let mut parser = Deserializer::from_slice(text);
-    parser.disable_recursion_limit();
-    let mut values = parser.into_iter();
-    let syntax = |message: &dyn ToString| JsonError::Syntax(message.to_string());
-    let first = values.next().ok_or_else(|| syntax(&"the text is empty"))?.map_err(|e| syntax(&e))?;
-    match values.next() {
-        None => Ok(first),
-        Some(Ok(_)) => Err(syntax(&"more than one value")),
-        Some(Err(error)) => Err(syntax(&error)),
+impl JsonError {
+    /// Returns a syntax error at a position in the text.
+    fn syntax(what: &str, text: &[u8], offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
+        let in_line = before.iter().rev().take_while(|byte| **byte != b'\n').count();
+        let message = format!("{what} at line {line} column {}", in_line.saturating_add(1));
+        JsonError::Syntax { message, offset }
     }
 }
 
-/// Returns the maximum number of brackets that are open at once. If the text is not JSON, the result is correct for the
-/// part before the error, which is the only part that a parser reads.
-fn deepest(text: &[u8]) -> usize {
-    let (mut depth, mut deepest) = (0usize, 0);
-    let mut bytes = text.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'[' | b'{' => {
-                depth = depth.saturating_add(1);
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            b'"' => {
-                while let Some(byte) = bytes.next() {
-                    match byte {
-                        b'"' => break,
-                        b'\\' => _ = bytes.next(),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
+/// Limits on JSON text that is read. The length of the text is limited by its reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JsonLimits {
+    /// Maximum nesting depth of sets, tables and vectors, at most [`MAX_DEPTH`]. Objects that only contain a type, or
+    /// the pair of a table, do not count.
+    pub max_depth: usize,
+    /// Maximum number of JSON values and keys. A value needs five: the object, two keys, the type, and the content. Each
+    /// takes 12 bytes of memory while the text is read.
+    pub max_nodes: usize,
+}
+
+impl JsonLimits {
+    /// The default limits.
+    pub const DEFAULT: JsonLimits = JsonLimits { max_depth: MAX_DEPTH, max_nodes: 8 * 1024 * 1024 };
+
+    /// Returns the maximum nesting depth of containers.
+    fn depth(&self) -> usize {
+        self.max_depth.min(MAX_DEPTH)
     }
-    deepest
+
+    /// Returns the maximum depth of nested brackets:
+    ///
+    /// - A value of the maximum depth needs three for each table: `{`, `[`, and the `{` of the pair.
+    /// - It needs two more for a `none` in the innermost table: the object, and its `{}`.
+    /// - Eight more are for objects and arrays that contain the value.
+    fn max_brackets(&self) -> usize {
+        self.depth().saturating_mul(3).saturating_add(2 + 8)
+    }
+}
+
+impl Default for JsonLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Parses JSON that is a value, or a few nested objects and arrays that contain values. Accepts only what is JSON: what
+/// Zeek writes although it is not JSON is read by [`JsonDocument::parse`].
+///
+/// By default, `serde_json` rejects brackets nested deeper than 128, but a valid value can be nested deeper. This
+/// function removes that limit and checks the text first, so that no text can exhaust the stack.
+///
+/// # Errors
+/// Fails with [`JsonError::Syntax`], [`JsonError::TooDeep`] or [`JsonError::TooManyNodes`].
+pub fn parse_json(text: impl AsRef<[u8]>) -> Result<Json, JsonError> {
+    let text = text.as_ref();
+    JsonDocument::parse(text, &JsonLimits::DEFAULT)?;
+    let mut parser = Deserializer::from_slice(text);
+    parser.disable_recursion_limit();
+    serde_core::Deserialize::deserialize(&mut parser).map_err(|error: serde_json::Error| {
+        let lines = text.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
+        let before = lines.map(<[u8]>::len).fold(0, usize::saturating_add);
+        let offset = before.saturating_add(error.column().saturating_sub(1));
+        JsonError::Syntax { message: error.to_string(), offset }
+    })
 }
 
 impl Value {
@@ -94,14 +125,17 @@ impl Value {
     /// # Errors
     /// Fails with [`JsonError::TooDeep`] or [`JsonError::WrongType`].
     pub fn from_json(json: &Json) -> Result<Self, JsonError> {
-        read::value(json, 0)
+        read::value(json, read::Rules::new(MAX_DEPTH))
     }
 
     /// Parses a value from JSON text. White space around it is allowed.
     ///
+    /// Also accepts what Broker and Zeek write although it is not JSON, see [`JsonDocument`]. If an object has two members
+    /// with the same name, the first one counts, as in Broker. A number that is too large for a `real` is infinity.
+    ///
     /// # Errors
     /// Fails with any [`JsonError`].
     pub fn from_json_text(text: impl AsRef<[u8]>) -> Result<Self, JsonError> {
-        Value::from_json(&parse_json(text)?)
+        JsonDocument::parse(text.as_ref(), &JsonLimits::DEFAULT)?.root().to_value()
     }
 }

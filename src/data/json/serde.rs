@@ -4,11 +4,11 @@ use serde_core::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess,
 use serde_core::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
-use super::read::{self, hex, member, parsed, read_as, unexpected};
-use super::{AsJson, JsonError, MAX_BRACKETS, Value};
+use super::read::{self, Rules, hex, member, parsed, read_as, unexpected};
+use super::{AsJson, JsonError, JsonLimits, Value};
 use crate::data::{
-    Address, ByteString, EndpointId, Filter, Port, Set, Step, Subnet, Table, Timespan, Timestamp, Topic,
-    WrongType,
+    Address, ByteString, EndpointId, Filter, MAX_DEPTH, Port, Set, Step, Subnet, Table, Timespan, Timestamp,
+    Topic, WrongType,
 };
 
 /// Implements `Serialize` and `Deserialize` for a type, with its [`AsJson`] form and a function that reads the type
@@ -26,7 +26,7 @@ macro_rules! serde {
         $(#[$doc])*
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let $json = &Brackets(MAX_BRACKETS).deserialize(from)?;
+                let $json = &Brackets(JsonLimits::DEFAULT.max_brackets()).deserialize(from)?;
                 $read.map_err(D::Error::custom)
             }
         }
@@ -57,9 +57,9 @@ serde! {
         if json.is_string() { read::timespan_of_text(json) } else { read::timespan_of_nanos(json) }
     };
     /// An array of values.
-    Set: |set| set, |json| read::set(json, 0);
+    Set: |set| set, |json| read::set(json, Rules::new(MAX_DEPTH));
     /// An array of `{"key": value, "value": value}`.
-    Table: |table| table, |json| read::table(json, 0);
+    Table: |table| table, |json| read::table(json, Rules::new(MAX_DEPTH));
     /// Text, or `{"hex": ..}` if the bytes are not UTF-8.
     ByteString: |bytes| bytes.as_bytes(), |json| bytes(json).map(ByteString::from);
     /// Text, or `{"hex": ..}` if the bytes are not UTF-8.
@@ -73,7 +73,7 @@ serde! {
 fn bytes(json: &Json) -> Result<Vec<u8>, WrongType> {
     match json {
         Json::String(text) => Ok(text.as_bytes().to_vec()),
-        Json::Object(object) => hex(member(object, "hex")?),
+        Json::Object(_) => hex(member(json, "hex")?),
         other => Err(unexpected(r#"text or {"hex": ..}"#, other)),
     }
 }
@@ -96,7 +96,7 @@ struct Brackets(usize);
 
 impl Brackets {
     fn inside<E: Error>(&self) -> Result<Self, E> {
-        self.0.checked_sub(1).map(Brackets).ok_or_else(|| E::custom(JsonError::TooDeep))
+        self.0.checked_sub(1).map(Brackets).ok_or_else(|| E::custom(JsonError::TooDeep { limit: MAX_DEPTH }))
     }
 }
 

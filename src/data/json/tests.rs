@@ -201,16 +201,16 @@ fn invalid_values_are_refused_with_the_reason() {
         (with("timestamp", r#""text":"""#), r#"expected an object with "ns" or "data", found neither"#),
         (
             with("timestamp", r#""data":"2022-04-31T07:00:00.000""#),
-            r#"expected timestamp: ISO 8601 such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262, found "2022-04-31T07:00:00.000""#,
+            r#"expected timestamp: ISO 8601 such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262, in whole nanoseconds, found "2022-04-31T07:00:00.000""#,
         ),
         (
             with("timestamp", r#""data":1681827194"#),
-            "expected timestamp: ISO 8601 such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262, found 1681827194",
+            "expected timestamp: ISO 8601 such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262, in whole nanoseconds, found 1681827194",
         ),
         (with("timestamp", r#""ns":1.5"#), "expected timestamp: whole nanoseconds since 1970, found 1.5"),
         (
             with("timespan", r#""data":"5m""#),
-            r#"expected timespan: a number with ns, us, ms, s, min, h or d, found "5m""#,
+            r#"expected timespan: a number with ns, us, ms, s, min, h or d, in whole nanoseconds, found "5m""#,
         ),
         (with("timespan", r#""ns":"5""#), r#"expected timespan: whole nanoseconds, found "5""#),
         (with("vector", r#""data":{}"#), "expected an array, found an object"),
@@ -255,16 +255,39 @@ fn an_error_contains_the_path() {
 #[test]
 fn invalid_json_is_refused_with_its_position() {
     for (text, expected) in [
-        ("", "not JSON: the text is empty"),
-        (" \n", "not JSON: the text is empty"),
+        ("", "not JSON: the text is empty at line 1 column 1"),
+        (" \n", "not JSON: the text is empty at line 2 column 1"),
         ("{\n\"a\" 1}", "not JSON: expected `:` at line 2 column 5"),
-        ("{} {}", "not JSON: more than one value"),
-        ("{}x", "not JSON: expected value at line 1 column 3"),
-        ("[1e400]", "not JSON: number out of range at line 1 column 6"),
+        ("{} {}", "not JSON: expected the end of the text at line 1 column 4"),
+        ("{}x", "not JSON: expected the end of the text at line 1 column 3"),
+        ("\u{feff}{}", "not JSON: expected a value at line 1 column 1"),
+        ("[1,]", "not JSON: expected a value at line 1 column 4"),
+        ("[1 2]", "not JSON: expected `,` or `]` at line 1 column 4"),
+        ("[1}", "not JSON: expected `,` or `]` at line 1 column 3"),
+        ("[}", "not JSON: expected a value at line 1 column 2"),
+        ("{]", "not JSON: expected a key or `}` at line 1 column 2"),
+        ("{1:2}", "not JSON: expected a key or `}` at line 1 column 2"),
+        ("{\"a\":1,}", "not JSON: expected a key at line 1 column 8"),
+        ("{\"a\":1]", "not JSON: expected `,` or `}` at line 1 column 7"),
+        ("[01]", "not JSON: expected a value at line 1 column 2"),
+        ("[1.]", "not JSON: expected a value at line 1 column 2"),
+        ("[.5]", "not JSON: expected a value at line 1 column 2"),
+        ("[+5]", "not JSON: expected a value at line 1 column 2"),
+        ("[1e]", "not JSON: expected a value at line 1 column 2"),
+        ("[-]", "not JSON: expected a value at line 1 column 2"),
+        ("[truely]", "not JSON: expected `,` or `]` at line 1 column 6"),
+        ("[NaN]", "not JSON: expected a value at line 1 column 2"),
+        ("[infinity]", "not JSON: expected `,` or `]` at line 1 column 5"),
+        ("[\"a\nb", "not JSON: unexpected end in a string at line 2 column 2"),
+        ("[\"\\x41\"]", "not JSON: invalid escape in a string at line 1 column 3"),
+        ("[", "not JSON: unexpected end at line 1 column 2"),
     ] {
         assert_eq!(error(text), expected, "{text:?}");
     }
-    assert!(matches!(Value::from_json_text(b"\"\xff\""), Err(JsonError::Syntax(_))));
+    assert!(matches!(parse_json(b"\"\xff\""), Err(JsonError::Syntax { .. })));
+    assert!(matches!(parse_json("{\n\"a\": inf}"), Err(JsonError::Syntax { offset: 7, .. })));
+    let error = Value::from_json_text("{\n\"a\" 1}").unwrap_err();
+    assert!(matches!(error, JsonError::Syntax { offset: 6, .. }), "{error:?}");
 }
 
 /// Returns `value` inside `depth` vectors or tables.
@@ -283,29 +306,45 @@ fn the_deepest_value_is_read_and_a_deeper_one_rejected() {
         let line = parse_json(json!({"event": "e", "args": [json]}).to_string()).unwrap();
         assert_eq!(Value::from_json(&line["args"][0]), Ok(deepest));
         let deeper = nested(MAX_DEPTH + 1, Value::None, table).to_json();
-        assert_eq!(Value::from_json(&deeper), Err(JsonError::TooDeep));
-        assert_eq!(Value::from_json_text(deeper.to_string()), Err(JsonError::TooDeep));
+        assert_eq!(Value::from_json(&deeper), Err(JsonError::TooDeep { limit: MAX_DEPTH }));
+        assert_eq!(Value::from_json_text(deeper.to_string()), Err(JsonError::TooDeep { limit: MAX_DEPTH }));
     }
 }
 
 #[test]
 fn a_million_brackets_do_not_exhaust_the_stack() {
     for open in ["[", "{\"a\":", "{\"@data-type\":\"vector\",\"data\":["] {
-        assert_eq!(Value::from_json_text(open.repeat(1_000_000)), Err(JsonError::TooDeep));
+        assert_eq!(
+            Value::from_json_text(open.repeat(1_000_000)),
+            Err(JsonError::TooDeep { limit: MAX_DEPTH })
+        );
     }
 }
 
 #[test]
 fn brackets_in_strings_are_not_counted() {
-    for (text, depth) in [
-        (r#"["[[[", "\"[[[[[", "\\", [{}]]"#, 3),
-        ("[[], [], [[]]]", 3),
-        ("]]]]", 0),
-        (r#""[[["#, 0),
-        (r#"["\"#, 1),
-    ] {
-        assert_eq!(deepest(text.as_bytes()), depth, "{text}");
+    for text in ["[".repeat(1_000), "\"]}".repeat(1_000), "\\[".repeat(1_000)] {
+        let brackets = Value::String(text.into());
+        assert_eq!(Value::from_json_text(brackets.to_json().to_string()), Ok(brackets));
     }
-    let brackets = Value::String("[".repeat(1_000).into());
-    assert_eq!(Value::from_json_text(brackets.to_json().to_string()), Ok(brackets));
+}
+
+#[test]
+fn limits_apply_to_the_depth_of_containers_and_to_the_number_of_nodes() {
+    let value = nested(3, Value::Count(1), true);
+    let text = value.to_json().to_string();
+    let read = |max_depth, max_nodes| {
+        let document = JsonDocument::parse(text.as_bytes(), &JsonLimits { max_depth, max_nodes })?;
+        document.root().to_value()
+    };
+    // Each table has eight nodes besides its value: object, type and its key, content and its key, pair and its two keys,
+    // and the five nodes of its key.
+    let nodes = 3 * (8 + 5) + 5;
+    assert_eq!(read(3, nodes), Ok(value));
+    assert_eq!(read(3, nodes - 1), Err(JsonError::TooManyNodes { limit: nodes - 1 }));
+    assert_eq!(read(2, nodes), Err(JsonError::TooDeep { limit: 2 }));
+    let deepest = nested(MAX_DEPTH + 1, Value::None, false).to_json().to_string();
+    let limits = JsonLimits { max_depth: usize::MAX, ..JsonLimits::DEFAULT };
+    let document = JsonDocument::parse(deepest.as_bytes(), &limits).unwrap();
+    assert_eq!(document.root().to_value(), Err(JsonError::TooDeep { limit: MAX_DEPTH }));
 }

@@ -32,8 +32,12 @@ impl Value {
     /// [`Value::from_json`] also reads:
     ///
     /// - timestamps with any number of digits, or with a time zone;
-    /// - timespans with `min`, `h` or `d`, or with a fraction;
-    /// - for both, `"ns": NANOSECONDS` instead of `data`, as earlier versions wrote them.
+    /// - timespans with `min`, `h` or `d`, or with a fraction or an exponent;
+    /// - for both, `"ns": NANOSECONDS` instead of `data`, as earlier versions wrote them;
+    /// - for reals, numbers without a fraction.
+    ///
+    /// A time with a fraction of a nanosecond is an error, because the fraction would be lost.
+    /// [`Value::from_json_text`] in addition reads what Broker and Zeek write although it is not JSON.
     #[must_use]
     pub fn to_json(&self) -> Json {
         // Cannot fail: serde_json fails only for keys that are not strings.

@@ -22,6 +22,7 @@ impl SmallRoute {
             id: id(1),
             address: "here".into(),
             identity: None,
+            websocket: None,
             owner,
             peering: PeeringId(ConnectionId(1)),
         };

@@ -196,6 +196,7 @@ impl LinePeer {
         let peer = socket.connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, address) = listener.accept().await.unwrap();
         let new = NewConnection {
+            is_websocket: false,
             stream: stream.into(),
             side: Side::Listener,
             address: address.to_string().into(),

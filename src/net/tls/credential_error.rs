@@ -122,6 +122,9 @@ pub enum CredentialFault {
     /// The directory contains no file with a certificate.
     #[error("no file in this directory contains a certificate in PEM")]
     EmptyDirectory,
+    /// The part is required, and not set.
+    #[error("it is required, and not set")]
+    Missing,
     /// There are no CA certificates.
     #[error("there is neither a cafile nor a capath, so no peer can be trusted")]
     NoCa,
@@ -238,6 +241,7 @@ impl CredentialError {
             (CredentialFault::EmptyDirectory, _) => {
                 "put the certificate of each CA into a separate file in this directory"
             }
+            (CredentialFault::Missing, _) => "set a certificate and its key",
             (CredentialFault::NoCa, _) => "set the certificate of the CA that signs the peers' certificates",
             (CredentialFault::EmptyPassphrase, _) => {
                 "set it to the passphrase of the key, or configure no passphrase"

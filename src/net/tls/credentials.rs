@@ -12,6 +12,9 @@ use super::passphrase::Passphrase;
 /// Zeek's certificate options (`Broker::ssl_cafile`, `ssl_capath`, `ssl_certificate`, `ssl_keyfile`,
 /// `ssl_passphrase`), the name to verify, and the library to use.
 ///
+/// By default, both sides present a certificate. With [`Authentication::Server`], only the listening side does: a client
+/// then needs only CA certificates, and a server only its own certificate and key.
+///
 /// This type contains only the sources of the certificates and keys. [`Credentials::load`] reads the sources, and
 /// [`MutualTls::reload`](super::MutualTls::reload) reads them again.
 #[derive(Debug, Clone)]
@@ -23,10 +26,10 @@ pub struct Credentials {
     /// A directory of CA certificates. Every file with certificates in PEM is used, regardless of its name. The hashed
     /// names (`openssl rehash`) that Zeek requires are accepted, but not required.
     pub capath: Option<PathBuf>,
-    /// Our own certificate, followed by the intermediate certificates, if any.
-    pub certificate: PemSource,
-    /// The private key of our certificate: PKCS#8 (encrypted or not), PKCS#1 or SEC1.
-    pub keyfile: PemSource,
+    /// Our own certificate, followed by the intermediate certificates, if any. Required in mutual TLS and for a server.
+    pub certificate: Option<PemSource>,
+    /// The private key of our certificate: PKCS#8 (encrypted or not), PKCS#1 or SEC1. Required if there is a certificate.
+    pub keyfile: Option<PemSource>,
     /// The passphrase of the key, if it is encrypted.
     pub passphrase: Option<Passphrase>,
     /// A DNS name or IP address that the peer's certificate must contain as subjectAltName. Checked both when we connect
@@ -34,6 +37,19 @@ pub struct Credentials {
     pub verify_name: Option<String>,
     /// The TLS library.
     pub backend: Backend,
+    /// The sides that present a certificate.
+    pub authentication: Authentication,
+}
+
+/// The sides of a connection that present a certificate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Authentication {
+    /// Both sides. Broker knows no other TLS with certificates.
+    #[default]
+    Mutual,
+    /// Only the side that listens, as on the web. Clients of the WebSocket API may then authenticate themselves with a token.
+    Server,
 }
 
 /// A TLS library.
@@ -69,7 +85,22 @@ impl Credentials {
     ) -> Self {
         let [cafile, certificate, keyfile] =
             [cafile.into(), certificate.into(), keyfile.into()].map(PemSource::File);
-        Credentials { cafile: Some(cafile), ..Self::without_cas(certificate, keyfile) }
+        Credentials { cafile: Some(cafile), ..Self::without_cas(Some(certificate), Some(keyfile)) }
+    }
+
+    /// Returns the credentials of a client that presents no certificate: the CA certificates in this file.
+    #[must_use]
+    pub fn for_client(cafile: impl Into<PathBuf>) -> Self {
+        let cafile = Some(PemSource::File(cafile.into()));
+        Credentials { cafile, authentication: Authentication::Server, ..Self::without_cas(None, None) }
+    }
+
+    /// Returns the credentials of a server whose clients need no certificate: a certificate and its key.
+    #[must_use]
+    pub fn for_server(certificate: impl Into<PathBuf>, keyfile: impl Into<PathBuf>) -> Self {
+        let [certificate, keyfile] = [certificate.into(), keyfile.into()].map(PemSource::File);
+        let without_cas = Self::without_cas(Some(certificate), Some(keyfile));
+        Credentials { authentication: Authentication::Server, ..without_cas }
     }
 
     /// Returns credentials that are stored in two files, with a directory of CA certificates.
@@ -80,7 +111,7 @@ impl Credentials {
         keyfile: impl Into<PathBuf>,
     ) -> Self {
         let [certificate, keyfile] = [certificate.into(), keyfile.into()].map(PemSource::File);
-        Self::without_cas(certificate, keyfile).capath(capath)
+        Self::without_cas(Some(certificate), Some(keyfile)).capath(capath)
     }
 
     /// Returns credentials in memory, in the format of the files.
@@ -92,10 +123,10 @@ impl Credentials {
     ) -> Self {
         let [cafile, certificate, keyfile] =
             [cafile.into(), certificate.into(), keyfile.into()].map(PemSource::Memory);
-        Credentials { cafile: Some(cafile), ..Self::without_cas(certificate, keyfile) }
+        Credentials { cafile: Some(cafile), ..Self::without_cas(Some(certificate), Some(keyfile)) }
     }
 
-    fn without_cas(certificate: PemSource, keyfile: PemSource) -> Self {
+    fn without_cas(certificate: Option<PemSource>, keyfile: Option<PemSource>) -> Self {
         Credentials {
             cafile: None,
             capath: None,
@@ -104,6 +135,7 @@ impl Credentials {
             passphrase: None,
             verify_name: None,
             backend: Backend::Auto,
+            authentication: Authentication::Mutual,
         }
     }
 
@@ -142,8 +174,8 @@ impl Credentials {
             })
         };
         let cafile = self.cafile.as_ref().map(|source| part(CredentialKind::Cafile, source));
-        let certificate = part(CredentialKind::Certificate, &self.certificate);
-        let keyfile = part(CredentialKind::Keyfile, &self.keyfile);
+        let certificate = self.certificate.as_ref().map(|source| part(CredentialKind::Certificate, source));
+        let keyfile = self.keyfile.as_ref().map(|source| part(CredentialKind::Keyfile, source));
         let passphrase = self.passphrase.as_ref().map(|passphrase| {
             passphrase.with_pipes_read().unwrap_or_else(|fault| {
                 errors.push(self.error(CredentialKind::Passphrase, fault));
@@ -166,13 +198,31 @@ impl Credentials {
         let source = match kind {
             CredentialKind::Cafile => self.cafile.as_ref().map(PemSource::to_string),
             CredentialKind::Capath => self.capath.as_ref().map(|path| path.display().to_string()),
-            CredentialKind::Certificate => Some(self.certificate.to_string()),
-            CredentialKind::Keyfile => Some(self.keyfile.to_string()),
+            CredentialKind::Certificate => self.certificate.as_ref().map(PemSource::to_string),
+            CredentialKind::Keyfile => self.keyfile.as_ref().map(PemSource::to_string),
             CredentialKind::Passphrase => self.passphrase.as_ref().map(Passphrase::to_string),
             CredentialKind::VerifyName => self.verify_name.clone(),
             CredentialKind::Backend => Some("openssl".to_owned()),
         };
         CredentialError { kind, source: source.unwrap_or_default(), fault }
+    }
+
+    /// Returns the name of our certificate, or that of the CA certificates if there is none.
+    pub(super) fn name(&self) -> String {
+        self.certificate.as_ref().map_or_else(|| self.cas(), PemSource::to_string)
+    }
+
+    /// Returns whether a certificate and a key are required.
+    pub(super) fn need_certificate(&self) -> bool {
+        self.authentication == Authentication::Mutual || self.certificate.is_some() || self.keyfile.is_some()
+    }
+
+    /// Returns whether CA certificates are required.
+    pub(super) fn need_cas(&self) -> bool {
+        self.authentication == Authentication::Mutual
+            || self.cafile.is_some()
+            || self.capath.is_some()
+            || self.certificate.is_none()
     }
 
     /// Describes the sources of the CA certificates.

@@ -1,7 +1,7 @@
 //! Tests each part of invalid credentials separately, so that a user can fix all errors at once.
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
-use super::credentials::{Backend, Credentials};
+use super::credentials::{Backend, Credentials, PemSource};
 use super::material::{Raw, check_cas, check_directory, first_certificate, read_directory};
 use super::{via_openssl, via_rustls};
 
@@ -23,8 +23,16 @@ pub(super) fn diagnose(credentials: &Credentials) -> Vec<CredentialError> {
             read_directory(capath).and_then(|files| check_directory(&files, is_required)),
         );
     }
+    if !credentials.need_certificate() {
+        errors.extend(credentials.server_name().err());
+        return errors;
+    }
+    let read = |source: &Option<PemSource>| match source {
+        Some(source) => source.read(),
+        None => Err(CredentialFault::Missing),
+    };
     let certificate =
-        credentials.certificate.read().and_then(|pem| first_certificate(&pem)).and_then(|der| {
+        read(&credentials.certificate).and_then(|pem| first_certificate(&pem)).and_then(|der| {
             with_back_end(
                 credentials.backend,
                 || via_rustls::check_certificate(&der),
@@ -33,7 +41,7 @@ pub(super) fn diagnose(credentials: &Credentials) -> Vec<CredentialError> {
         });
     check(CredentialKind::Certificate, certificate);
     let passphrase = credentials.passphrase.as_ref().map(|passphrase| passphrase.read()).transpose();
-    match (credentials.keyfile.read(), passphrase) {
+    match (read(&credentials.keyfile), passphrase) {
         (Ok(keyfile), Ok(passphrase)) => {
             let raw = Raw::of_key(keyfile, passphrase);
             let result = with_back_end(

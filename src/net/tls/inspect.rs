@@ -79,6 +79,13 @@ pub(super) fn validity_period(der: &[u8]) -> (UnixTime, UnixTime) {
         .into()
 }
 
+/// Returns the last moment of the validity period in seconds since 1970, or `None` if the certificate cannot be parsed or
+/// was not valid after 1970.
+pub(super) fn valid_until(der: &[u8]) -> Option<u64> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    u64::try_from(certificate.validity().not_after.timestamp()).ok()
+}
+
 /// Returns whether the keyUsage of this certificate permits signing certificates. OpenSSL checks keyUsage, but rustls
 /// ignores it.
 pub(super) fn may_sign(der: &[u8]) -> bool {

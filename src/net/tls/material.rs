@@ -19,7 +19,7 @@ use super::warning::CredentialWarning;
 pub(super) struct Raw {
     cafile: Option<Vec<u8>>,
     capath: Vec<CaFile>,
-    certificate: Vec<u8>,
+    pub(super) certificate: Vec<u8>,
     pub(super) keyfile: Vec<u8>,
     pub(super) passphrase: Option<Vec<u8>>,
 }
@@ -32,9 +32,9 @@ pub(super) type Digest = [u8; digest::SHA256_OUTPUT_LEN];
 
 /// The parts of the credentials that all back ends use in the same form.
 pub(super) struct Material {
-    /// The certificates of the CAs. There is at least one.
+    /// The certificates of the CAs. There is at least one, except for a server whose clients need no certificate.
     pub(super) cas: Vec<Ca>,
-    /// Our own certificate, then the intermediate certificates.
+    /// Our own certificate, then the intermediate certificates. Empty for a client without a certificate.
     pub(super) chain: Vec<CertificateDer<'static>>,
     /// The warnings without duplicates, in the order in which they were found.
     pub(super) warnings: Vec<CredentialWarning>,
@@ -52,6 +52,11 @@ pub(super) struct Ca {
 impl Raw {
     pub(super) fn read(credentials: &Credentials) -> Result<Self, CredentialError> {
         let part = |kind, source: &PemSource| source.read().map_err(|fault| credentials.error(kind, fault));
+        let own = |kind, source: Option<&PemSource>| match source {
+            Some(source) => part(kind, source),
+            None if credentials.need_certificate() => Err(credentials.error(kind, CredentialFault::Missing)),
+            None => Ok(Vec::new()),
+        };
         let cafile = credentials.cafile.as_ref().map(|source| part(CredentialKind::Cafile, source));
         let capath = credentials.capath.as_deref().map(|path| {
             read_directory(path).map_err(|fault| credentials.error(CredentialKind::Capath, fault))
@@ -63,8 +68,8 @@ impl Raw {
             cafile: cafile.transpose()?,
             capath: capath.transpose()?.unwrap_or_default(),
             // The key is read first. If one file contains the key and the certificate, an error about the key is clearer.
-            keyfile: part(CredentialKind::Keyfile, &credentials.keyfile)?,
-            certificate: part(CredentialKind::Certificate, &credentials.certificate)?,
+            keyfile: own(CredentialKind::Keyfile, credentials.keyfile.as_ref())?,
+            certificate: own(CredentialKind::Certificate, credentials.certificate.as_ref())?,
             passphrase: passphrase.transpose()?,
         })
     }
@@ -136,17 +141,20 @@ pub(super) fn first_certificate(pem: &[u8]) -> Result<CertificateDer<'static>, C
 impl Material {
     pub(super) fn new(credentials: &Credentials, raw: &Raw) -> Result<Self, CredentialError> {
         let mut warnings = Vec::new();
-        let cas = cas(credentials, raw, &mut warnings)?;
+        let cas = if credentials.need_cas() { cas(credentials, raw, &mut warnings)? } else { Vec::new() };
+        let (Some(certificate), Some(keyfile)) = (&credentials.certificate, &credentials.keyfile) else {
+            return Ok(Material { cas, chain: Vec::new(), warnings });
+        };
         // As in `Raw::read`, errors of the key are reported first.
         key_section(&raw.keyfile).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
         let error = |fault| credentials.error(CredentialKind::Certificate, fault);
         let found = certificates(&raw.certificate).map_err(error)?;
         let chain = found.required().map_err(error)?;
-        let with_key = credentials.certificate.is_same(&credentials.keyfile);
-        report(&found.notices, &credentials.certificate.to_string(), with_key, &mut warnings);
-        report_keyfile(credentials, raw, &mut warnings);
+        let with_key = certificate.is_same(keyfile);
+        report(&found.notices, &certificate.to_string(), with_key, &mut warnings);
+        report_keyfile(credentials, keyfile, raw, &mut warnings);
         let is_open = matches!(key_section(&raw.keyfile), Ok(KeySection::Open(_)));
-        if let (PemSource::File(path), true) = (&credentials.keyfile, is_open)
+        if let (PemSource::File(path), true) = (keyfile, is_open)
             && is_exposed(path)
         {
             warnings.push(CredentialWarning::KeyExposed { keyfile: path.display().to_string() });
@@ -227,7 +235,7 @@ fn cas(
         report(
             &certificates.notices,
             &source.to_string(),
-            source.is_same(&credentials.keyfile),
+            credentials.keyfile.as_ref().is_some_and(|keyfile| source.is_same(keyfile)),
             &mut ignored,
         );
     }
@@ -340,9 +348,13 @@ fn report(notices: &[Notice], file: &str, is_keyfile: bool, warnings: &mut Vec<C
 
 /// Warns about unused blocks of the keyfile. The first key in the file is used. If the file is also the cafile or the file
 /// of our certificate, its certificates are used too.
-fn report_keyfile(credentials: &Credentials, raw: &Raw, warnings: &mut Vec<CredentialWarning>) {
-    let source = &credentials.keyfile;
-    let is_shared = [Some(&credentials.certificate), credentials.cafile.as_ref()]
+fn report_keyfile(
+    credentials: &Credentials,
+    source: &PemSource,
+    raw: &Raw,
+    warnings: &mut Vec<CredentialWarning>,
+) {
+    let is_shared = [credentials.certificate.as_ref(), credentials.cafile.as_ref()]
         .into_iter()
         .flatten()
         .any(|other| other.is_same(source));

@@ -1,4 +1,5 @@
-//! The TLS modes of Broker (`PROTOCOL.md`, section 3): off, anonymous, or mutual.
+//! The TLS modes of Broker (`PROTOCOL.md`, section 3): off, anonymous, or mutual. The WebSocket API can also use TLS in which
+//! only the server presents a certificate ([`Tls::Server`]).
 //!
 //! - In mutual TLS, each side presents a certificate, and verifies the certificate of the other side with its CA
 //!   certificates. Names are not verified by default, and no server name (SNI) is sent. Mutual TLS uses TLS 1.2 and 1.3, on
@@ -59,7 +60,7 @@ pub use alert::Refusal;
 pub use anonymous::AnonymousTls;
 pub use certificate_fault::{CertificateFault, RefusedCertificate};
 pub use credential_error::{CredentialError, CredentialFault, CredentialKind, Remedy};
-pub use credentials::{Backend, Credentials, PemSource};
+pub use credentials::{Authentication, Backend, Credentials, PemSource};
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use ephemeral::{EphemeralAuthority, EphemeralError, ephemeral_authority};
@@ -86,6 +87,18 @@ pub enum Tls {
     Anonymous(AnonymousTls),
     /// Certificates on both sides.
     Mutual(MutualTls),
+    /// A certificate on the side that listens only. For the WebSocket API; Broker does not use it.
+    Server(MutualTls),
+}
+
+/// Returns [`Tls::Mutual`] or [`Tls::Server`], depending on the [`Authentication`] of the credentials.
+impl From<MutualTls> for Tls {
+    fn from(tls: MutualTls) -> Self {
+        match tls.authentication() {
+            Authentication::Mutual => Tls::Mutual(tls),
+            Authentication::Server => Tls::Server(tls),
+        }
+    }
 }
 
 impl Tls {
@@ -95,6 +108,15 @@ impl Tls {
     /// Fails if this build has no OpenSSL (feature `openssl`), or if its OpenSSL does not support anonymous TLS.
     pub fn anonymous() -> Result<Self, AnonymousUnavailable> {
         AnonymousTls::new().map(Tls::Anonymous)
+    }
+
+    /// Returns the certificates in use, if there are any.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&MutualTls> {
+        match self {
+            Tls::Off | Tls::Anonymous(_) => None,
+            Tls::Mutual(certificates) | Tls::Server(certificates) => Some(certificates),
+        }
     }
 
     /// Performs the TLS handshake on a TCP connection that this side opened. There is no timeout: if the peer is silent,
@@ -109,7 +131,7 @@ impl Tls {
         match self {
             Tls::Off => Ok(tcp.into()),
             Tls::Anonymous(anonymous) => Box::pin(anonymous.connect(tcp)).await,
-            Tls::Mutual(mutual) => Box::pin(mutual.connect(tcp)).await,
+            Tls::Mutual(tls) | Tls::Server(tls) => Box::pin(tls.connect(tcp)).await,
         }
     }
 
@@ -122,7 +144,7 @@ impl Tls {
         match self {
             Tls::Off => Ok(tcp.into()),
             Tls::Anonymous(anonymous) => Box::pin(anonymous.accept(tcp)).await,
-            Tls::Mutual(mutual) => Box::pin(mutual.accept(tcp)).await,
+            Tls::Mutual(tls) | Tls::Server(tls) => Box::pin(tls.accept(tcp)).await,
         }
     }
 }

@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::{SupportedProtocolVersion, version};
 
 use super::credential_error::CredentialError;
-use super::credentials::{Backend, Credentials};
+use super::credentials::{Authentication, Backend, Credentials};
 use super::diagnose::diagnose;
 use super::error::TlsError;
-use super::material::{Digest, Material, Raw};
+use super::inspect;
+use super::material::{Digest, Material, Raw, first_certificate};
 use super::via_openssl::OpenSslMutual;
 use super::via_rustls::RustlsMutual;
 use super::warning::CredentialWarning;
@@ -20,7 +21,8 @@ use crate::net::Stream;
 /// The supported versions of TLS.
 const VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 
-/// Mutual TLS, both for connecting and for listening. [`Credentials::load`] returns it. Cheap to clone: all clones share
+/// TLS with certificates, both for connecting and for listening: mutual TLS, or TLS in which only the server presents a
+/// certificate ([`Authentication`]). [`Credentials::load`] returns it. Cheap to clone: all clones share
 /// their credentials. [`MutualTls::reload`] replaces these credentials for all later connections; established connections
 /// keep the previous ones.
 #[derive(Clone)]
@@ -36,6 +38,8 @@ struct Shared {
 struct Loaded {
     engine: Engine,
     warnings: Arc<[CredentialWarning]>,
+    /// The end of the validity of our certificate.
+    valid_until: Option<SystemTime>,
     digest: Digest,
 }
 
@@ -106,10 +110,23 @@ impl MutualTls {
         })))
     }
 
+    /// Returns which sides present a certificate.
+    #[must_use]
+    pub fn authentication(&self) -> Authentication {
+        self.0.credentials.authentication
+    }
+
     /// Returns the problems of our credentials that may cause a peer to refuse us, as of the last load.
     #[must_use]
     pub fn warnings(&self) -> Arc<[CredentialWarning]> {
         self.0.loaded().warnings.clone()
+    }
+
+    /// Returns the time at which our certificate expires, as of the last load. Intermediate and CA certificates may expire
+    /// earlier. Returns `None` if the certificate contains a time that this platform cannot represent.
+    #[must_use]
+    pub fn valid_until(&self) -> Option<SystemTime> {
+        self.0.loaded().valid_until
     }
 
     /// Returns the library in use. This is never [`Backend::Auto`].
@@ -168,7 +185,7 @@ impl Shared {
         }
         let loaded = Arc::new(Loaded::new(&self.credentials, raw, &self.versions)?);
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
-        tracing::info!(certificate = %self.credentials.certificate, "certificates were reloaded");
+        tracing::info!(certificate = %self.credentials.name(), "certificates were reloaded");
         Ok(true)
     }
 }
@@ -223,7 +240,10 @@ impl Loaded {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
-        Ok(Loaded { engine, warnings: warnings.into(), digest: raw.digest() })
+        let certificate = first_certificate(&raw.certificate).ok();
+        let valid_until = certificate.and_then(|der| inspect::valid_until(&der));
+        let valid_until = valid_until.and_then(|time| UNIX_EPOCH.checked_add(Duration::from_secs(time)));
+        Ok(Loaded { engine, warnings: warnings.into(), valid_until, digest: raw.digest() })
     }
 }
 
@@ -245,7 +265,7 @@ fn auto(
         }
         (Err(_), Err(_)) => None,
         (Ok(rustls), Ok(openssl)) => match rustls.self_check().beyond(openssl.self_check()) {
-            Some(fault) => Some(format!("certificate {}: it {fault}", credentials.certificate)),
+            Some(fault) => Some(format!("certificate {}: it {fault}", credentials.name())),
             None if material.is_below_version1_ca() => Some(format!(
                 "the CA of our certificate (in {}) is X.509 version 1, so the certificates of peers may be too",
                 credentials.cas()

@@ -31,7 +31,7 @@ impl SelfCheck {
                 }
                 _ => fault,
             };
-            let (certificate, cas) = (credentials.certificate.to_string(), credentials.cas());
+            let (certificate, cas) = (credentials.name(), credentials.cas());
             let warning = CredentialWarning::from_verdict(fault.clone(), certificate, cas, side);
             // Most faults apply to both sides.
             if !material.warnings.contains(&warning) {

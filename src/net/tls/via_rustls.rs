@@ -31,8 +31,11 @@ use crate::net::Stream;
 pub(super) struct RustlsMutual {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
-    key: Arc<SingleCertAndKey>,
+    /// Our certificate and key, if there are any.
+    key: Option<Arc<SingleCertAndKey>>,
     verifier: Arc<PeerVerifier>,
+    /// Whether clients must present a certificate.
+    verifies_clients: bool,
     self_check: SelfCheck,
 }
 
@@ -51,24 +54,10 @@ impl RustlsMutual {
             trusted.push(ca.der.clone());
             Ok::<_, String>(())
         })?;
-        let key = private_key(raw).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
-
-        let leaf = material.chain.first().ok_or_else(|| {
-            credentials.error(CredentialKind::Certificate, CredentialFault::NoCertificate(String::new()))
-        })?;
-        let wrong = |kind| move |error| credentials.error(kind, fault(&error, leaf));
-        check_certificate(leaf).map_err(|fault| credentials.error(CredentialKind::Certificate, fault))?;
-        let key =
-            load_key(&provider, key).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
-        let key = CertifiedKey::new(material.chain.clone(), key);
-        match key.keys_match() {
-            // `Unknown` means that the public key is not available, so the keys cannot be compared. If they do not match,
-            // the peer rejects the handshake.
-            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
-            Err(error) => return Err(wrong(CredentialKind::Keyfile)(error)),
-        }
-        let key = Arc::new(SingleCertAndKey::from(key));
-
+        let key = match credentials.need_certificate() {
+            true => Some(own_key(credentials, raw, material, &provider)?),
+            false => None,
+        };
         let name = credentials.server_name()?;
         let verifier = PeerVerifier::new(&cas, &alone, &provider, name).map_err(|error| {
             let fault = CredentialFault::UnusableCertificate(error.to_string());
@@ -77,7 +66,8 @@ impl RustlsMutual {
         let self_check = self_check(&verifier, material);
         self_check.warn(credentials, material);
         let (versions, verifier) = (versions.to_vec(), Arc::new(verifier));
-        Ok(RustlsMutual { provider, versions, key, verifier, self_check })
+        let verifies_clients = credentials.need_cas();
+        Ok(RustlsMutual { provider, versions, key, verifier, verifies_clients, self_check })
     }
 
     /// Returns the faults for which rustls rejects our own certificate: as a server's and as a client's certificate.
@@ -88,11 +78,14 @@ impl RustlsMutual {
     /// Returns the configuration of one connection. Each connection has its own verifier, because a verifier stores the
     /// certificate that it refuses. Creating a configuration takes little time compared with the handshake.
     fn client(&self, verifier: Arc<ConnectionVerifier>) -> Result<ClientConfig, Error> {
-        let mut client = ClientConfig::builder_with_provider(self.provider.clone())
+        let client = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&self.versions)?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_client_cert_resolver(self.key.clone());
+            .with_custom_certificate_verifier(verifier);
+        let mut client = match &self.key {
+            Some(key) => client.with_client_cert_resolver(key.clone()),
+            None => client.with_no_client_auth(),
+        };
         client.enable_sni = false;
         // There are few connections, and they last long, so resumption saves nothing. A resumed session would also use a
         // certificate that was verified only once, long ago.
@@ -102,10 +95,17 @@ impl RustlsMutual {
 
     /// Like [`RustlsMutual::client`], for the side that listens.
     fn server(&self, verifier: Arc<ConnectionVerifier>) -> Result<ServerConfig, Error> {
-        let mut server = ServerConfig::builder_with_provider(self.provider.clone())
-            .with_protocol_versions(&self.versions)?
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(self.key.clone());
+        let Some(key) = self.key.clone() else {
+            return Err(Error::General("a server needs a certificate, and there is none".to_owned()));
+        };
+        let server = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&self.versions)?;
+        let mut server = if self.verifies_clients {
+            server.with_client_cert_verifier(verifier)
+        } else {
+            server.with_no_client_auth()
+        }
+        .with_cert_resolver(key);
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         Ok(server)
@@ -147,6 +147,30 @@ fn log(session: &CommonState) {
         cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
         "TLS established"
     );
+}
+
+/// Returns our certificate and key, which must match.
+fn own_key(
+    credentials: &Credentials,
+    raw: &Raw,
+    material: &Material,
+    provider: &CryptoProvider,
+) -> Result<Arc<SingleCertAndKey>, CredentialError> {
+    let keyfile = |fault| credentials.error(CredentialKind::Keyfile, fault);
+    let certificate = |fault| credentials.error(CredentialKind::Certificate, fault);
+    let key = private_key(raw).map_err(keyfile)?;
+    let no_certificate = || certificate(CredentialFault::NoCertificate(String::new()));
+    let leaf = material.chain.first().ok_or_else(no_certificate)?;
+    check_certificate(leaf).map_err(certificate)?;
+    let key = load_key(provider, key).map_err(keyfile)?;
+    let key = CertifiedKey::new(material.chain.clone(), key);
+    match key.keys_match() {
+        // `Unknown` means that the public key is not available, so the keys cannot be compared. If they do not match,
+        // the peer rejects the handshake.
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+        Err(error) => return Err(keyfile(fault(&error, leaf))),
+    }
+    Ok(Arc::new(SingleCertAndKey::from(key)))
 }
 
 /// Decrypts and parses the key.
@@ -221,9 +245,13 @@ fn fault(error: &Error, certificate: &[u8]) -> CredentialFault {
     }
 }
 
-/// Verifies our certificate for both sides of a connection, as a peer with the same CA does.
+/// Verifies our certificate for both sides of a connection, as a peer with the same CA does. Without CAs, there is nothing to
+/// verify it with.
 fn self_check(verifier: &PeerVerifier, material: &Material) -> SelfCheck {
-    let Some((leaf, intermediates)) = material.chain.split_first() else { return SelfCheck::new(|_| None) };
+    let Some((leaf, intermediates)) = material.chain.split_first().filter(|_| !material.cas.is_empty())
+    else {
+        return SelfCheck::new(|_| None);
+    };
     let now = UnixTime::now();
     SelfCheck::new(|side| {
         let result = verifier.check(&Chain { side, leaf, intermediates, now });

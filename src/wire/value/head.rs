@@ -7,13 +7,13 @@ use crate::data::{Address, Port, Protocol, Subnet, Timespan, Timestamp};
 
 /// The kinds of container.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Container {
+pub(crate) enum Container {
     Set,
     Table,
     Vector,
 }
 
-pub(super) enum Head<'a> {
+pub(crate) enum Head<'a> {
     Scalar(ValueRef<'a>),
     /// A container and the number of its elements or pairs.
     Container(Container, usize),

@@ -10,12 +10,18 @@ mod borrow;
 mod check;
 mod encode;
 mod head;
+#[cfg(feature = "websocket")]
+mod heads;
 mod own;
 mod real;
 
 pub use borrow::{Elements, Pairs};
 pub use check::check_value;
 pub use encode::encode_value;
+#[cfg(feature = "websocket")]
+pub(crate) use head::{Container, Head};
+#[cfg(feature = "websocket")]
+pub(crate) use heads::Heads;
 pub use own::decode_value;
 
 pub(super) use own::value;

@@ -1,19 +1,39 @@
 //! Addresses on the command line.
 
-use zeek_bridge::net::{self, AddressError};
+use zeek_bridge::net::{AddressError, Scheme, Url};
 
-/// A `host:port` with valid syntax. The host name is not resolved.
+/// An address with valid syntax, as it was written: `HOST:PORT` or a URL. The host name is not resolved.
 #[derive(Clone, Debug)]
-pub(crate) struct HostPort(pub(crate) String);
+pub(crate) struct AddressArg(pub(crate) String);
 
 /// Parses an address to connect to.
-pub(crate) fn connect_address(text: &str) -> Result<HostPort, AddressError> {
-    net::HostPort::to_connect(text).map(|_| HostPort(text.to_owned()))
+pub(crate) fn connect_address(text: &str) -> Result<AddressArg, AddressError> {
+    Url::to_connect(text).map(|_| AddressArg(text.to_owned()))
 }
 
 /// Parses an address to listen on. For port 0, the system chooses a port.
-pub(crate) fn listen_address(text: &str) -> Result<HostPort, AddressError> {
-    text.parse::<net::HostPort>().map(|_| HostPort(text.to_owned()))
+pub(crate) fn listen_address(text: &str) -> Result<AddressArg, AddressError> {
+    text.parse::<Url>().map(|_| AddressArg(text.to_owned()))
+}
+
+/// Like [`connect_address`], for a command that speaks Broker's protocol only.
+pub(crate) fn broker_address(text: &str) -> Result<AddressArg, String> {
+    let address = connect_address(text).map_err(|error| error.to_string())?;
+    if scheme(text).is_websocket() { Err(BROKER_ONLY.to_owned()) } else { Ok(address) }
+}
+
+/// Like [`listen_address`], for a command that speaks Broker's protocol only.
+pub(crate) fn broker_listen_address(text: &str) -> Result<AddressArg, String> {
+    let address = listen_address(text).map_err(|error| error.to_string())?;
+    if scheme(text).is_websocket() { Err(BROKER_ONLY.to_owned()) } else { Ok(address) }
+}
+
+/// Why a command refuses an address of the WebSocket API.
+pub(crate) const BROKER_ONLY: &str = "this command speaks Broker's native protocol only, not the WebSocket API; use the HOST:PORT of a Broker endpoint";
+
+/// Returns the protocol of an address whose syntax is valid.
+pub(crate) fn scheme(address: &str) -> Scheme {
+    address.parse().map_or(Scheme::Broker, |url: Url| url.scheme())
 }
 
 #[cfg(test)]
@@ -25,5 +45,14 @@ mod tests {
         assert!(connect_address("[fe80::1%eth0]:2151").is_ok() && listen_address("[fe80::1%eth0]:0").is_ok());
         assert_eq!(connect_address("localhost:0").unwrap_err(), AddressError::PortZero);
         assert_eq!(listen_address("localhost").unwrap_err(), AddressError::NoPort);
+    }
+
+    #[test]
+    fn some_commands_speak_broker_only() {
+        assert_eq!(broker_address("broker://localhost:1").unwrap().0, "broker://localhost:1");
+        assert_eq!(broker_address("wss://localhost:1").unwrap_err(), BROKER_ONLY);
+        assert!(connect_address("wss://localhost:1").is_ok());
+        assert_eq!(broker_listen_address("ws://localhost:0").unwrap_err(), BROKER_ONLY);
+        assert!(broker_listen_address("localhost:0").is_ok());
     }
 }

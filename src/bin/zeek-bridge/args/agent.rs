@@ -3,7 +3,7 @@
 use clap::Command;
 use zeek_bridge::management::DEFAULT_AGENT_PORT;
 
-use super::address::{HostPort, listen_address};
+use super::address::{AddressArg, listen_address};
 use super::network::Address;
 use crate::environment;
 use crate::output::Failure;
@@ -28,19 +28,19 @@ pub(crate) fn optional_arguments(command: Command) -> Command {
 pub(crate) fn to_agent() -> Result<Option<Address>, Failure> {
     let address = agent()?;
     // For a listener, port 0 is valid: the system chooses a port.
-    if address.as_ref().is_some_and(|HostPort(address)| address.ends_with(":0")) {
+    if address.as_ref().is_some_and(|AddressArg(address)| address.ends_with(":0")) {
         return Err(Failure::usage(format!("{PORT} is 0; set it to the port of the agent")));
     }
-    Ok(address.map(|HostPort(address)| Address::Connect(address)))
+    Ok(address.map(|AddressArg(address)| Address::Connect(address)))
 }
 
 /// Returns the address that an agent listens on, if the environment contains one.
 pub(crate) fn as_agent() -> Result<Option<Address>, Failure> {
-    Ok(agent()?.map(|HostPort(address)| Address::Listen(address)))
+    Ok(agent()?.map(|AddressArg(address)| Address::Listen(address)))
 }
 
 /// Returns the address of Zeek's Management agent in the environment.
-fn agent() -> Result<Option<HostPort>, Failure> {
+fn agent() -> Result<Option<AddressArg>, Failure> {
     let invalid = |name, hint: &str| {
         let value = environment::var(name).unwrap_or_default();
         Failure::usage(format!("{name} is set to {:?}; use {hint}", value.to_string_lossy()))

@@ -2,14 +2,20 @@
 
 pub(crate) mod address;
 pub(crate) mod agent;
+mod format;
 pub(crate) mod network;
 pub(crate) mod retry;
 pub(crate) mod side_tls;
 pub(crate) mod source;
 pub(crate) mod tls;
 pub(crate) mod values;
+pub(crate) mod websocket;
 
-pub(crate) use address::{HostPort, connect_address, listen_address};
+pub(crate) use address::{
+    AddressArg, BROKER_ONLY, broker_address, broker_listen_address, connect_address, scheme,
+};
+pub(crate) use format::{Format, FormatArgs};
 pub(crate) use network::{Address, NetworkArgs, OneConnectionArgs, ProfileArg};
 pub(crate) use source::Source;
 pub(crate) use values::{DurationArg, Interval, TopicArg, count, node_name};
+pub(crate) use websocket::WebSocketArgs;

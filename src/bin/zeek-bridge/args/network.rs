@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use super::address::{HostPort, connect_address, listen_address};
+use super::address::{AddressArg, connect_address, listen_address};
 use super::retry::RetryArg;
 use super::tls::TlsArgs;
 
@@ -42,12 +42,12 @@ pub(crate) struct OneConnectionArgs {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub(crate) struct AddressArgs {
-    /// Connect to the Zeek or zeek-bridge at this address
+    /// Connect to the Zeek or zeek-bridge at this address; ws://HOST:PORT and wss://HOST:PORT use the WebSocket API
     #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address)]
-    pub(crate) connect: Option<HostPort>,
+    pub(crate) connect: Option<AddressArg>,
     /// Listen on this address for any number of peers; with port 0, the system chooses a port, which is reported on stderr
     #[arg(short, long, value_name = "ADDR:PORT", value_parser = listen_address)]
-    pub(crate) listen: Option<HostPort>,
+    pub(crate) listen: Option<AddressArg>,
 }
 
 /// An address to connect to or to listen on.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use zeek_bridge::net::tls::{
-    AnonymousUnavailable, Backend, CredentialFault, Credentials, MutualTls, Passphrase, PemSource, Tls,
+    AnonymousUnavailable, Authentication, Backend, CredentialFault, Credentials, MutualTls, Passphrase,
+    PemSource, Tls,
 };
 
 use super::source::Source;
@@ -80,6 +81,13 @@ impl TlsMode {
     }
 }
 
+/// The role of this program in the WebSocket API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Client,
+    Server,
+}
+
 /// The TLS mode of a connection, if it is known before the connection.
 #[derive(Clone, Debug)]
 pub(crate) enum TlsChoice {
@@ -121,6 +129,7 @@ impl TlsArgs {
         match tls {
             Tls::Off => "off",
             Tls::Anonymous(_) => "anonymous",
+            Tls::Server(_) => "server",
             _ => "mutual",
         }
     }
@@ -174,6 +183,49 @@ impl TlsArgs {
                 }
             }
         }
+    }
+
+    /// Returns the TLS of a `wss://` address. Its scheme selects TLS, so there is no mode.
+    ///
+    /// A client verifies the server's certificate, and may present one of its own. A server presents a certificate, and
+    /// requires one of its clients if there are CA certificates.
+    pub(crate) fn secure(&self, source: &Source, role: Role) -> Result<TlsChoice, Failure> {
+        let files = &self.certificates;
+        let has_ca = files.cafile.is_some() || files.capath.is_some();
+        let has_own = files.certificate.is_some() || files.keyfile.is_some();
+        let authentication = match role {
+            Role::Client if has_own => Authentication::Mutual,
+            Role::Server if has_ca => Authentication::Mutual,
+            Role::Client | Role::Server => Authentication::Server,
+        };
+        let requirement = match role {
+            _ if authentication == Authentication::Mutual => {
+                return files.mutual(source).map(|tls| TlsChoice::Fixed(tls.into()));
+            }
+            Role::Client if !has_ca => Some(format!(
+                "wss:// requires {} (or {}) to verify the certificate of the server",
+                source.option("cafile"),
+                source.option("capath")
+            )),
+            Role::Server if files.certificate.is_none() || files.keyfile.is_none() => Some(format!(
+                "to listen with wss://, {} and {} of this server are required; with {}, clients need a certificate, too",
+                source.option("certificate"),
+                source.option("keyfile"),
+                source.option("cafile")
+            )),
+            Role::Client | Role::Server => None,
+        };
+        if let Some(requirement) = requirement {
+            return Err(Failure::usage(source.locate(requirement)));
+        }
+        let tls = load(&files.credentials(authentication), source)?;
+        Ok(TlsChoice::Fixed(tls.into()))
+    }
+
+    /// Returns the name of the first option that is set.
+    pub(crate) fn first_option(&self) -> &'static str {
+        let first = self.certificates.as_options().into_iter().next();
+        if self.tls.is_some() { "tls" } else { first.map_or("tls", |(name, _)| name) }
     }
 
     /// Sets an option from its text. The options are [`TLS_OPTIONS`].
@@ -300,7 +352,7 @@ impl CertificateArgs {
         ];
         let missing = missing.iter().filter(|(_, is_missing)| *is_missing);
         let missing: Vec<String> = missing.map(|(name, _)| source.option(name)).collect();
-        let (false, Some(certificate), Some(keyfile)) = (no_ca, &self.certificate, &self.keyfile) else {
+        if !missing.is_empty() {
             return Err(Failure::usage(source.locate(format!(
                 "mutual TLS requires {} (or {}), {} and {}: {} missing",
                 source.option("cafile"),
@@ -309,12 +361,18 @@ impl CertificateArgs {
                 source.option("keyfile"),
                 list(&missing)
             ))));
-        };
-        let credentials = Credentials {
+        }
+        load(&self.credentials(Authentication::Mutual), source)
+    }
+
+    /// Returns the credentials in these files, without reading them.
+    fn credentials(&self, authentication: Authentication) -> Credentials {
+        Credentials {
             cafile: self.cafile.clone().map(PemSource::File),
             capath: self.capath.clone(),
-            certificate: PemSource::File(certificate.clone()),
-            keyfile: PemSource::File(keyfile.clone()),
+            certificate: self.certificate.clone().map(PemSource::File),
+            keyfile: self.keyfile.clone().map(PemSource::File),
+            authentication,
             passphrase: self.passphrase(),
             verify_name: self.verify_name.clone(),
             backend: match self.tls_backend {
@@ -322,17 +380,7 @@ impl CertificateArgs {
                 Some(TlsBackend::Rustls) => Backend::Rustls,
                 Some(TlsBackend::Openssl) => Backend::OpenSsl,
             },
-        };
-        credentials.load().map_err(|error| match error.fault {
-            CredentialFault::NoOpenSsl => Failure::usage(
-                source.locate(format!("{}: {error}", source.setting("tls-backend", "openssl"))),
-            ),
-            _ => {
-                let option =
-                    hints::for_credentials(error.remedy(), |option, value| source.setting(option, value));
-                Failure::Error(Exit::Refused, source.locate(format!("{error}{option}")))
-            }
-        })
+        }
     }
 
     fn passphrase(&self) -> Option<Passphrase> {
@@ -343,6 +391,20 @@ impl CertificateArgs {
         };
         self.passphrase_file.clone().map(Passphrase::from_file).or_else(in_environment)
     }
+}
+
+/// Loads credentials. Errors name the options as their source writes them.
+fn load(credentials: &Credentials, source: &Source) -> Result<MutualTls, Failure> {
+    credentials.load().map_err(|error| match error.fault {
+        CredentialFault::NoOpenSsl => {
+            Failure::usage(source.locate(format!("{}: {error}", source.setting("tls-backend", "openssl"))))
+        }
+        _ => {
+            let option =
+                hints::for_credentials(error.remedy(), |option, value| source.setting(option, value));
+            Failure::Error(Exit::Refused, source.locate(format!("{error}{option}")))
+        }
+    })
 }
 
 /// `a is`, `a and b are`, ...
@@ -356,11 +418,8 @@ fn list(names: &[String]) -> String {
 
 /// Reloads renewed certificates from now on: when their files change, and on SIGHUP.
 pub(crate) fn keep_up(tls: &Tls) -> Result<(), Failure> {
-    let mutual = match tls {
-        Tls::Mutual(mutual) => Some(mutual.clone()),
-        // SIGHUP is handled even if there is nothing to reload, because its default action ends the program.
-        _ => None,
-    };
+    // SIGHUP is handled even if there is nothing to reload, because its default action ends the program.
+    let mutual = tls.certificates().cloned();
     if let Some(mutual) = &mutual {
         tokio::spawn(mutual.watch_files(WATCH_INTERVAL));
     }

@@ -22,7 +22,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   # Rates, latency and drops, every 5 seconds
   zeek-bridge status --watch 5s
   # A bridge with another socket: the number of peers of each link
-  zeek-bridge status --config bridge.toml --json | jq '.links[] | {name, peers: (.peers | length)}'",
+  zeek-bridge status --config bridge.toml --format json | jq '.links[] | {name, peers: (.peers | length)}'",
     ),
     (
         &["demo"],
@@ -107,7 +107,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "
   zeek-bridge probe zeek.example:9999
   # With certificates for mutual TLS; one line of JSON
-  zeek-bridge probe --cafile ca.pem --certificate our.pem --keyfile our.key --json zeek.example:9999",
+  zeek-bridge probe --cafile ca.pem --certificate our.pem --keyfile our.key --format json zeek.example:9999",
     ),
     (
         &["publish"],
@@ -136,7 +136,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   zeek-bridge replay recordings/20260101T000000Z-5c1d09ae-0001 -c 127.0.0.1:2151 --tls off
   # Act as the recorded listener, and ignore a value that always differs
   zeek-bridge replay recordings/20260101T000000Z-5c1d09ae-0001 -l 127.0.0.1:2151 --tls off \\
-    --ignore '*.args[0][2]' --json",
+    --ignore '*.args[0][2]' --format json",
     ),
     (
         &["decode"],

@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::net::TcpSocket;
 use tracing::subscriber::NoSubscriber;
 use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, LinkAddress, LinkTls, References, Source};
-use zeek_bridge::net::HostPort;
+use zeek_bridge::net::Url;
 use zeek_bridge::net::tls::{Backend, CredentialWarning, Tls};
 
 use crate::output::{Failure, Output, printable, stderr};
@@ -48,6 +48,11 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     };
     for (link, tls) in &references.tls {
         test_tls(link, tls, &mut findings);
+    }
+    for (link, websocket) in &references.websocket {
+        if let Err(errors) = websocket.load(link) {
+            errors.into_iter().for_each(|error| findings.error(error));
+        }
     }
     test_addresses(references, &mut findings);
     test_status_socket(references, &mut findings);
@@ -95,10 +100,11 @@ impl Findings<'_> {
 fn test_tls(link: &str, tls: &LinkTls, findings: &mut Findings<'_>) {
     // The warnings that are logged are reported below, with their lines.
     let loaded = tracing::subscriber::with_default(NoSubscriber::new(), || tls.load(link));
-    let mutual = match loaded {
-        Ok(Tls::Mutual(mutual)) => mutual,
-        Ok(_) => return,
-        Err(errors) => {
+    let mutual = match loaded.as_ref().map(Tls::certificates) {
+        Ok(Some(mutual)) => mutual,
+        Ok(None) => return,
+        Err(_) => {
+            let errors = loaded.err().into_iter().flatten();
             errors.into_iter().for_each(|error| findings.error(error));
             return;
         }
@@ -120,7 +126,7 @@ fn test_tls(link: &str, tls: &LinkTls, findings: &mut Findings<'_>) {
         };
         findings.warning(Diagnostic::new(format!("link.{link}.{key}"), warning.to_string()));
     }
-    if let LinkTls::Mutual(files) = tls
+    if let Some(files) = tls.files()
         && files.backend == Backend::Auto
         && mutual.backend() == Backend::OpenSsl
     {
@@ -137,12 +143,12 @@ fn test_tls(link: &str, tls: &LinkTls, findings: &mut Findings<'_>) {
 
 /// Returns the key of the file that a warning names.
 fn file_key(tls: &LinkTls, file: &str) -> &'static str {
-    let LinkTls::Mutual(files) = tls else { return "certificate" };
+    let Some(files) = tls.files() else { return "certificate" };
     let is = |path: &Path| path.display().to_string() == file;
     match () {
         () if files.cafile.as_deref().is_some_and(is) => "cafile",
-        () if is(&files.certificate) => "certificate",
-        () if is(&files.keyfile) => "keyfile",
+        () if files.certificate.as_deref().is_some_and(is) => "certificate",
+        () if files.keyfile.as_deref().is_some_and(is) => "keyfile",
         () => "capath",
     }
 }
@@ -192,7 +198,7 @@ impl Address<'_> {
         let text = self.text;
         let diagnostic = |message: String| Diagnostic::new(self.key.as_str(), message);
         // The configuration was validated before, so the address can be parsed.
-        let found = match text.parse::<HostPort>().ok()?.resolve() {
+        let found = match text.parse::<Url>().ok()?.host_port().resolve() {
             Ok(found) => found,
             Err(error) => return Some(Problem::Error(diagnostic(format!("{text}: {error}")))),
         };

@@ -7,6 +7,7 @@ use data_encoding::{DecodeKind, HEXLOWER_PERMISSIVE};
 use zeek_bridge::trace::FrameReader;
 use zeek_bridge::wire::{DecodeError, Envelope, Limits, decode_value};
 
+use crate::args::Format;
 use crate::commands::capture::{self, Style};
 use crate::convert::{Fault, convert};
 use crate::input::{self, Input};
@@ -26,8 +27,11 @@ pub(crate) struct DecodeArgs {
     /// Print a table for each connection: endpoints, versions, filters, events by name, bytes, errors
     #[arg(long, conflicts_with = "DecodeWhat")]
     summary: bool,
-    /// With --summary: a line of JSON for each connection instead of a table
-    #[arg(long, requires = "summary")]
+    /// The format of --summary: a table for each connection, or a line of JSON
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, requires = "summary")]
+    format: Format,
+    // In earlier versions, this was the only option for JSON.
+    #[arg(long, hide = true, requires = "summary", conflicts_with = "format")]
     json: bool,
     /// Read only connections from or to these ports of a capture
     #[arg(long = "port", value_name = "PORT", value_delimiter = ',', conflicts_with = "DecodeWhat")]
@@ -60,7 +64,7 @@ pub(crate) fn run(args: &DecodeArgs) -> Result<(), Failure> {
         (DecodeWhat { value: true, .. }, _) => convert(file, "decoded", value),
         (DecodeWhat { envelope: true, .. }, _) => convert(file, "decoded", envelope),
         (_, Some(file)) => {
-            let style = match (args.summary, args.json) {
+            let style = match (args.summary, args.json || args.format == Format::Json) {
                 (false, _) => Style::Frames,
                 (true, false) => Style::Tables,
                 (true, true) => Style::Objects,

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use bytes::BytesMut;
 use clap::Args;
 use data_encoding::HEXLOWER;
-use serde_json::Value as Json;
 use zeek_bridge::data::{JsonError, Value};
 use zeek_bridge::wire::encode_value;
 
@@ -32,7 +31,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<(), Failure> {
 /// Encodes a line to hex.
 fn encode(line: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
     let value = Value::from_json_text(line)
-        .map_err(|error| Fault { error: error.to_string(), offset: offset(line, &error) })?;
+        .map_err(|error| Fault { error: error.to_string(), offset: offset(&error) })?;
     let mut bytes = BytesMut::new();
     encode_value(&value, &mut bytes).map_err(|error| Fault { error: error.to_string(), offset: None })?;
     *to = HEXLOWER.encode(&bytes).into_bytes();
@@ -40,11 +39,7 @@ fn encode(line: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
 }
 
 /// Returns the offset of a syntax error. Errors in valid JSON contain the path of the value instead.
-fn offset(line: &[u8], error: &JsonError) -> Option<u64> {
-    let JsonError::Syntax(message) = error else { return None };
-    let error = serde_json::from_slice::<Json>(line).err()?;
-    // serde_json limits the depth of nesting, so it may report a different error than the parser. The offset is then unknown.
-    (error.to_string() == message.strip_prefix("not JSON: ").unwrap_or(message))
-        .then(|| error.column().saturating_sub(1).try_into().ok())
-        .flatten()
+fn offset(error: &JsonError) -> Option<u64> {
+    let JsonError::Syntax { offset, .. } = error else { return None };
+    (*offset).try_into().ok()
 }

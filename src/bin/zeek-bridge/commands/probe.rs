@@ -1,12 +1,16 @@
 //! `probe`: identifies the service at an address, and shows how to connect to it.
 
+mod websocket;
+
 use clap::Args;
 use serde_json::{Value as Json, json};
 use zeek_bridge::net::probe::{Answer, BrokerInfo, Found, ProbeReport, probe};
 use zeek_bridge::net::tls::{PeerIdentity, Tls};
 
 use crate::args::tls::{CertificateArgs, TlsArgs, TlsChoice};
-use crate::args::{DurationArg, HostPort, ProfileArg, connect_address};
+use crate::args::{
+    Address, AddressArg, DurationArg, FormatArgs, ProfileArg, WebSocketArgs, connect_address, scheme,
+};
 use crate::deadline;
 use crate::output::{Failure, Object, Output, identity_json, printable, steers, text};
 use crate::settings;
@@ -20,17 +24,18 @@ use crate::verdict::{Reach, Verdict};
 /// probe disconnects before a peering is established.
 ///
 /// The last line is the command that prints the events of this endpoint.
+///
+/// At a ws:// or wss:// address, reports the server of the WebSocket API: the version of Zeek and the endpoint.
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
     /// The address to probe; the default is ZEEK_BRIDGE_CONNECT, or the address of a profile
     #[arg(value_name = "HOST:PORT", value_parser = connect_address)]
-    target: Option<HostPort>,
+    target: Option<AddressArg>,
     /// The address to probe, as for the other commands
     #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address, conflicts_with = "target")]
-    connect: Option<HostPort>,
-    /// Print one line of JSON instead of text
-    #[arg(long)]
-    json: bool,
+    connect: Option<AddressArg>,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Maximum time for each attempt. There are at most five attempts, and most attempts need only a fraction of this time
     #[arg(long, value_name = "DURATION", default_value = "5s", allow_negative_numbers = true)]
     wait: DurationArg,
@@ -41,14 +46,31 @@ pub(crate) struct ProbeArgs {
     profile: ProfileArg,
     #[command(flatten)]
     certificates: CertificateArgs,
+    #[command(flatten)]
+    websocket: WebSocketArgs,
 }
 
 pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let timeout_at = args.timeout.map(|time| deadline::after(time.0));
     let own = TlsArgs::of_certificates(args.certificates);
-    let (HostPort(target), tls) =
+    let (AddressArg(target), tls) =
         settings::choose_for_probe(args.target.or(args.connect), args.profile.profile, own)?;
     let target = &target;
+    if scheme(target).is_websocket() {
+        let settings = args.websocket.settings(&Address::Connect(target.clone()))?;
+        let tls = match tls.as_ref().map(settings::TlsSettings::load).transpose()? {
+            Some(TlsChoice::Fixed(tls)) => tls,
+            _ => Tls::Off,
+        };
+        let probe = websocket::probe(target, tls, settings, args.wait.0);
+        let server = tokio::select! {
+            server = probe => server?,
+            () = deadline::until(timeout_at) => {
+                return Err(Failure::timeout(format!("timeout: {target} is not identified yet; use a longer --timeout")));
+            }
+        };
+        return server.print(target, args.json);
+    }
     // A probe only uses the certificates to present, so all other TLS options are ignored.
     let tls = tls.filter(|tls| tls.args.has_certificates());
     let ours = match tls.as_ref().map(settings::TlsSettings::load).transpose()? {
@@ -65,7 +87,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let given = tls.map(|tls| tls.args.certificates.as_options()).unwrap_or_default();
     let verdict = Verdict::of(&report, &given);
     let mut output = Output::new();
-    if args.json {
+    if args.format.is_json() {
         output.line(&object(&report, &verdict).into_line())?;
     } else {
         for line in lines(&report, &verdict) {

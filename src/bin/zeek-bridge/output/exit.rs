@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use zeek_bridge::endpoint::ConnectError;
-use zeek_bridge::peering::{CloseReason, PeeringError};
+use zeek_bridge::peering::{CloseReason, ErrorKind, PeeringError};
 use zeek_bridge::wire::{ForeignProtocol, FrameError};
 
 use crate::hints;
@@ -120,6 +120,13 @@ fn exit_of(error: &ConnectError) -> Exit {
                 ..
             }) => Exit::Refused,
             PeeringError::FilterTooLarge => Exit::Failed,
+            PeeringError::Session(error) => match error.kind {
+                ErrorKind::Refused | ErrorKind::Denied | ErrorKind::Closed => Exit::Refused,
+                ErrorKind::TimedOut => Exit::Timeout,
+                ErrorKind::Io => Exit::Unconnected,
+                ErrorKind::Local => Exit::Failed,
+                _ => Exit::Protocol,
+            },
             _ => Exit::Protocol,
         },
         ConnectError::Closed(CloseReason::Redundant { .. }) | ConnectError::TooManyPeers(_) => Exit::Refused,
@@ -151,6 +158,7 @@ mod tests {
     use zeek_bridge::data::EndpointId;
     use zeek_bridge::net::DialError;
     use zeek_bridge::net::tls::TlsError;
+    use zeek_bridge::peering::SessionError;
     use zeek_bridge::wire::ErrorCode;
 
     use super::*;
@@ -164,7 +172,11 @@ mod tests {
             code: ErrorCode::PEER_INVALID,
             description: "no".into(),
         };
+        let session = |kind| PeeringError::Session(SessionError { kind, cause: "c", text: "t".into() });
         for (error, code) in [
+            (ConnectError::Peering(session(ErrorKind::Refused)), 4),
+            (ConnectError::Peering(session(ErrorKind::TimedOut)), 5),
+            (ConnectError::Peering(session(ErrorKind::Misbehaved)), 6),
             (ConnectError::Dial(DialError::ResolveTimeout(Duration::ZERO)), 3),
             (ConnectError::Dial(DialError::Connect { attempts: Vec::new(), by_name: true }), 3),
             (ConnectError::Tls(TlsError::NotTls), 4),

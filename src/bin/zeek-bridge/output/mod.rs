@@ -19,4 +19,4 @@ pub(crate) use line::{Line, PaddedColumn};
 pub(crate) use progress::Progress;
 pub(crate) use rate::{json_rate, per_second, rate};
 pub(crate) use stderr::Hold;
-pub(crate) use stdout::Output;
+pub(crate) use stdout::{Output, stdout_closed};

@@ -2,6 +2,10 @@
 
 use std::io::{self, Stdout, Write};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use tokio::sync::oneshot;
+
 use super::exit::Failure;
 use super::progress::Aside;
 use crate::blocking::Blocking;
@@ -39,6 +43,27 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         let _ = self.flush();
+    }
+}
+
+/// Waits until the reader of stdout closes it. Never returns if stdout is a file.
+pub(crate) async fn stdout_closed() {
+    let (sender, closed) = oneshot::channel();
+    // `poll` blocks until then. The thread ends with the process.
+    std::thread::spawn(move || {
+        let stdout = io::stdout();
+        loop {
+            // Without requested events, only errors and hangups are reported.
+            let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+            match poll(&mut watched, None) {
+                Err(Errno::INTR) => {}
+                Ok(_) => return sender.send(()),
+                Err(_) => return Ok(()),
+            }
+        }
+    });
+    if closed.await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -12,9 +12,11 @@ mod environment;
 mod profile;
 
 use zeek_bridge::endpoint::Retry;
+use zeek_bridge::net::Scheme;
+use zeek_bridge::net::tls::Tls;
 
-use crate::args::tls::{self, TlsArgs, TlsChoice};
-use crate::args::{Address, HostPort, NetworkArgs, Source};
+use crate::args::tls::{self, Role, TlsArgs, TlsChoice};
+use crate::args::{Address, AddressArg, NetworkArgs, Source, scheme};
 use crate::output::{Exit, Failure};
 
 pub(crate) use profile::HELP as PROFILE_HELP;
@@ -34,13 +36,15 @@ pub(crate) struct TlsSettings {
     source: Source,
     /// The next source that also sets TLS options. Its TLS options are not used.
     unused: Option<Source>,
+    /// The scheme and the role of this program, for an address of the WebSocket API.
+    websocket: Option<(Scheme, Role)>,
 }
 
 /// The settings of a source other than the command line.
 #[derive(Debug)]
 struct Layer {
     source: Source,
-    connect: Option<HostPort>,
+    connect: Option<AddressArg>,
     tls: TlsArgs,
 }
 
@@ -63,6 +67,11 @@ pub(crate) fn choose(
     let Some((address, source)) = chosen else {
         return Err(no_address("use --connect HOST:PORT or --listen ADDR:PORT"));
     };
+    let (Address::Connect(text) | Address::Listen(text)) = &address;
+    if scheme(text).is_websocket() {
+        let tls = layers.websocket_tls(tls, &address, &source)?;
+        return Ok(Settings { address, retry: retry.0, tls });
+    }
     let tls = layers.tls(tls).ok_or_else(|| {
         let auto = match &address {
             Address::Connect(_) => "; --tls auto probes the peer, and chooses anonymous TLS or off",
@@ -79,22 +88,37 @@ pub(crate) fn choose(
 
 /// Chooses the target of a probe, and the options for the certificates to present, if any source sets them.
 pub(crate) fn choose_for_probe(
-    target: Option<HostPort>,
+    target: Option<AddressArg>,
     profile: Option<String>,
     certificates: TlsArgs,
-) -> Result<(HostPort, Option<TlsSettings>), Failure> {
+) -> Result<(AddressArg, Option<TlsSettings>), Failure> {
     let layers = Layers::new(profile, target.is_some() && certificates.chooses())?;
-    let target = match target {
-        Some(target) => target,
+    let (target, source) = match target {
+        Some(target) => (target, Source::COMMAND_LINE),
         None => match layers.address() {
             Some((Address::Connect(target), source)) => {
                 tracing::info!("address {target} from {source}");
-                HostPort(target)
+                (AddressArg(target), source)
             }
             _ => return Err(no_address("name one as HOST:PORT")),
         },
     };
+    if scheme(&target.0).is_websocket() {
+        let address = Address::Connect(target.0.clone());
+        let tls = layers.websocket_tls(certificates, &address, &source)?;
+        return Ok((target, Some(tls)));
+    }
     let tls = layers.tls(certificates);
+    if let Some(TlsSettings { args, source, unused: Some(unused) }) = &tls
+        && !args.chooses()
+    {
+        // Otherwise, the probe would present no certificate, although there is a source with certificates.
+        return Err(Failure::usage(format!(
+            "{} alone sets no certificates, and the TLS options of {unused} are not used, because {source} sets TLS options; \
+             set the certificates there, too",
+            source.option("tls-backend")
+        )));
+    }
     if let Some(TlsSettings { source, .. }) = &tls
         && *source != Source::COMMAND_LINE
     {
@@ -138,13 +162,49 @@ impl Layers {
 
     fn address_of_named_profile(&self) -> Option<(Address, Source)> {
         let profile = self.layers.first().filter(|_| self.is_profile_named)?;
-        let HostPort(target) = profile.connect.clone()?;
+        let AddressArg(target) = profile.connect.clone()?;
         Some((Address::Connect(target), profile.source.clone()))
     }
 
     fn address(&self) -> Option<(Address, Source)> {
         let first = self.layers.iter().find_map(|layer| Some((layer.connect.clone()?, layer.source.clone())));
-        first.map(|(HostPort(target), source)| (Address::Connect(target), source))
+        first.map(|(AddressArg(target), source)| (Address::Connect(target), source))
+    }
+
+    /// Returns the TLS options for an address of the WebSocket API. Its scheme selects the TLS mode, so a mode in a different
+    /// source than that of the address, which is probably meant for Broker, is ignored.
+    fn websocket_tls(self, own: TlsArgs, address: &Address, source: &Source) -> Result<TlsSettings, Failure> {
+        let (text, role) = match address {
+            Address::Connect(text) => (text, Role::Client),
+            Address::Listen(text) => (text, Role::Server),
+        };
+        let scheme = scheme(text);
+        let set = self.tls(own);
+        let is_explicit = |set: &TlsSettings| set.source == Source::COMMAND_LINE || set.source == *source;
+        let conflict = match (&set, scheme) {
+            (Some(set), Scheme::WebSocket) if is_explicit(set) => {
+                Some((set, "is without TLS; for TLS, use wss://"))
+            }
+            (Some(set), _) if is_explicit(set) && set.args.has_mode() => {
+                Some((set, "is with TLS and certificates, which the scheme says"))
+            }
+            _ => None,
+        };
+        if let Some((set, reason)) = conflict {
+            let option = set.args.first_option();
+            return Err(Failure::usage(set.source.locate(format!(
+                "{} cannot be used with {text}: {reason}; remove the option",
+                set.source.option(option)
+            ))));
+        }
+        let empty = || TlsSettings {
+            args: TlsArgs::default(),
+            source: Source::COMMAND_LINE,
+            unused: None,
+            websocket: None,
+        };
+        let set = set.filter(|set| scheme == Scheme::SecureWebSocket && !set.args.has_mode());
+        Ok(TlsSettings { websocket: Some((scheme, role)), ..set.unwrap_or_else(empty) })
     }
 
     /// Returns the TLS options of the first source that sets any.
@@ -162,14 +222,20 @@ impl Layers {
                 next.source
             );
         }
-        Some(TlsSettings { args: first.tls, source: first.source, unused: next.map(|layer| layer.source) })
+        let unused = next.map(|layer| layer.source);
+        Some(TlsSettings { args: first.tls, source: first.source, unused, websocket: None })
     }
 }
 
 impl TlsSettings {
     /// Reads the certificates, if there are any.
     pub(crate) fn load(&self) -> Result<TlsChoice, Failure> {
-        self.args.choose(&self.source).map_err(|failure| match (&self.unused, failure) {
+        let chosen = match self.websocket {
+            None => self.args.choose(&self.source),
+            Some((Scheme::SecureWebSocket, role)) => self.args.secure(&self.source, role),
+            Some(_) => Ok(TlsChoice::Fixed(Tls::Off)),
+        };
+        chosen.map_err(|failure| match (&self.unused, failure) {
             // The option that is missing may be set in the unused source.
             (Some(unused), Failure::Error(Exit::Usage, message)) if !self.args.has_mode() => {
                 Failure::usage(format!(

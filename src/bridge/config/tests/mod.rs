@@ -3,6 +3,7 @@
 mod errors;
 mod random;
 mod warnings;
+mod websocket;
 
 use std::path::Path;
 use std::time::Duration;
@@ -120,8 +121,8 @@ commands = true
         tls: LinkTls::Mutual(TlsFiles {
             cafile: Some("/etc/zb/ca.pem".into()),
             capath: Some("/etc/ssl/cas".into()),
-            certificate: "/etc/zb/sub/west.pem".into(),
-            keyfile: "/etc/zb/west.key".into(),
+            certificate: Some("/etc/zb/sub/west.pem".into()),
+            keyfile: Some("/etc/zb/west.key".into()),
             passphrase_file: Some("/etc/zb/west.pass".into()),
             verify_name: Some("agent.example".to_owned()),
             backend: Backend::Rustls,
@@ -144,6 +145,7 @@ commands = true
         },
         when_full: WhenFull::Block,
         chaos: Some(Chaos { delay: Duration::from_millis(50), drop: 0.25, duplicate: 1.0, corrupt: 0.0 }),
+        websocket: None,
     };
     let east = LinkConfig {
         name: "east".to_owned(),
@@ -158,6 +160,7 @@ commands = true
         limits: LinkLimits::default(),
         when_full: WhenFull::Disconnect,
         chaos: None,
+        websocket: None,
     };
     assert_eq!(config.links, [west.clone(), east]);
     let ids = RuleConfig {

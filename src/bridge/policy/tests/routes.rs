@@ -85,7 +85,7 @@ fn there_is_a_denial_for_each_link_that_a_message_does_not_reach() {
             rule(|rule| (rule.to, rule.topics) = (names(&["hub"]), vec![Topic::from_static("other")])),
         ],
     );
-    let policy = rules.for_peer(LinkId(0), None);
+    let policy = rules.for_peer(LinkId(0), None, None);
     let denials = |incoming: Incoming| policy.denials(&incoming.envelope, &Limits::DEFAULT);
     let event_not_allowed = Denial { reason: Reason::EventNotAllowed, rule: Some(RuleId(0)), invalid: false };
     assert_eq!(denials(event("f")), [(LinkId(1), Some(event_not_allowed)), (LinkId(3), None)]);

@@ -155,7 +155,7 @@ impl Incoming {
         then: impl FnOnce(Vec<(usize, usize)>, Decision<'_>) -> T,
     ) -> T {
         let mut passes = Vec::new();
-        let policy = rules.for_peer(LinkId(self.link), self.identity);
+        let policy = rules.for_peer(LinkId(self.link), self.identity, None);
         let decision =
             policy.evaluate(&self.envelope, &Limits::DEFAULT, |to, rule| passes.push((to.0, rule.0)));
         assert!(!passes.is_empty() || decision.denial.is_some(), "neither allowed nor denied");

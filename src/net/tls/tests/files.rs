@@ -114,8 +114,8 @@ fn endless_and_huge_files_are_rejected() {
             let source = crate::net::tls::PemSource::File(endless.into());
             match kind {
                 CredentialKind::Cafile => credentials.cafile = Some(source),
-                CredentialKind::Certificate => credentials.certificate = source,
-                _ => credentials.keyfile = source,
+                CredentialKind::Certificate => credentials.certificate = Some(source),
+                _ => credentials.keyfile = Some(source),
             }
             let error = credentials.load().unwrap_err();
             assert_eq!(error.kind, kind);

@@ -6,6 +6,7 @@ mod broken;
 mod credentials;
 mod files;
 mod identities;
+mod one_sided;
 mod openssl;
 mod pairings;
 mod parts;

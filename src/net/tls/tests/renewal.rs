@@ -46,6 +46,25 @@ async fn assert_open(a: &mut Stream, b: &mut Stream) {
     assert_eq!(&word, b"word");
 }
 
+#[test]
+fn the_expiry_of_our_certificate_is_that_of_the_last_load() {
+    let expires =
+        |tls: &MutualTls| tls.valid_until().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for backend in BACKENDS {
+        let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
+        let renew = |year| {
+            let leaf = ca.leaf(|params| params.not_after = rcgen::date_time_ymd(year, 1, 1));
+            write(dir.path(), ca.pem(), &leaf.chain, &leaf.key);
+        };
+        renew(2098);
+        let tls = credentials_in(dir.path(), *backend).load().unwrap();
+        assert_eq!(expires(&tls), 4_039_372_800);
+        renew(2099);
+        assert!(tls.reload().unwrap());
+        assert_eq!(expires(&tls), 4_070_908_800);
+    }
+}
+
 #[tokio::test]
 async fn a_reload_affects_new_connections_only() {
     for backend in BACKENDS {

@@ -32,6 +32,8 @@ const CIPHERS: &str = "HIGH:!aNULL:!MD5";
 /// The OpenSSL context for mutual TLS. `connect` and `accept` use it.
 pub(in super::super) struct OpenSslMutual {
     context: SslContext,
+    /// Whether clients must present a certificate.
+    verifies_clients: bool,
     self_check: SelfCheck,
     warnings: Vec<CredentialWarning>,
 }
@@ -73,21 +75,24 @@ impl OpenSslMutual {
         let store = context.cert_store_mut();
         store.set_flags(X509VerifyFlags::PARTIAL_CHAIN).map_err(fail(CredentialKind::Backend))?;
 
-        let key = private_key(raw).map_err(keyfile)?;
-        let mut chain = material.chain.iter();
-        let leaf = chain.next().ok_or_else(|| certificate(CredentialFault::NoCertificate(String::new())))?;
-        let leaf = X509::from_der(leaf).map_err(unusable)?;
-        context.set_certificate(&leaf).map_err(unusable)?;
-        for der in chain {
-            context.add_extra_chain_cert(X509::from_der(der).map_err(unusable)?).map_err(unusable)?;
+        if credentials.need_certificate() {
+            let key = private_key(raw).map_err(keyfile)?;
+            let mut chain = material.chain.iter();
+            let no_certificate = || certificate(CredentialFault::NoCertificate(String::new()));
+            let leaf = chain.next().ok_or_else(no_certificate)?;
+            let leaf = X509::from_der(leaf).map_err(unusable)?;
+            context.set_certificate(&leaf).map_err(unusable)?;
+            for der in chain {
+                context.add_extra_chain_cert(X509::from_der(der).map_err(unusable)?).map_err(unusable)?;
+            }
+            match leaf.public_key() {
+                Ok(public) if !public.public_eq(&key) => return Err(keyfile(CredentialFault::KeyMismatch)),
+                _ => {}
+            }
+            context
+                .set_private_key(&key)
+                .map_err(|error| keyfile(CredentialFault::UnusableKey(error::text(Some(&error)))))?;
         }
-        match leaf.public_key() {
-            Ok(public) if !public.public_eq(&key) => return Err(keyfile(CredentialFault::KeyMismatch)),
-            _ => {}
-        }
-        context
-            .set_private_key(&key)
-            .map_err(|error| keyfile(CredentialFault::UnusableKey(error::text(Some(&error)))))?;
 
         if credentials.server_name()?.is_some()
             && let Some(name) = &credentials.verify_name
@@ -105,12 +110,13 @@ impl OpenSslMutual {
 
         let context = context.build();
         let trust = Trust::new(cas, context.security_level()).map_err(fail(CredentialKind::Backend))?;
-        let self_check = match material.chain.split_first() {
+        let self_check = match material.chain.split_first().filter(|_| !material.cas.is_empty()) {
             Some((leaf, rest)) => SelfCheck::new(|side| trust.check(side, leaf, rest).err()),
             None => SelfCheck::new(|_| None),
         };
         self_check.warn(credentials, &mut material);
-        Ok(OpenSslMutual { context, self_check, warnings: material.warnings })
+        let verifies_clients = credentials.need_cas();
+        Ok(OpenSslMutual { context, verifies_clients, self_check, warnings: material.warnings })
     }
 
     pub(in super::super) fn warnings(&self) -> &[CredentialWarning] {
@@ -129,7 +135,11 @@ impl OpenSslMutual {
 
     pub(in super::super) async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         let ssl = Ssl::new(&self.context).map_err(|error| error::failed(&error))?;
-        super::shake_hands_and_check(ssl, tcp, Presenter::Server).await
+        if self.verifies_clients {
+            super::shake_hands_and_check(ssl, tcp, Presenter::Server).await
+        } else {
+            super::shake_hands(ssl, tcp, Presenter::Server).await
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use report::{Report, Throughput};
 use zeek_bridge::data::EndpointId;
 
 use crate::args::tls::TlsArgs;
-use crate::args::{DurationArg, HostPort, TopicArg, connect_address, count};
+use crate::args::{AddressArg, DurationArg, FormatArgs, TopicArg, broker_address, count};
 use crate::network;
 use crate::output::{Failure, Output};
 use crate::runtime;
@@ -55,11 +55,11 @@ enum What {
 #[derive(Debug, Args)]
 struct RelayArgs {
     /// The address of the relay; without this option, a bridge is started and measured
-    #[arg(long, value_name = "HOST:PORT", value_parser = connect_address)]
-    publish_to: Option<HostPort>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = broker_address)]
+    publish_to: Option<AddressArg>,
     /// The address for subscribers, if it differs from --publish-to
-    #[arg(long, value_name = "HOST:PORT", requires = "publish_to", value_parser = connect_address)]
-    subscribe_at: Option<HostPort>,
+    #[arg(long, value_name = "HOST:PORT", requires = "publish_to", value_parser = broker_address)]
+    subscribe_at: Option<AddressArg>,
     /// The process id of the relay, to report its CPU time and memory
     #[arg(long, value_name = "PID", requires = "publish_to")]
     pid: Option<u32>,
@@ -97,9 +97,8 @@ struct RelayArgs {
         allow_negative_numbers = true
     )]
     wait: DurationArg,
-    /// Print one line of JSON instead of a table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten, next_help_heading = "Connection")]
     tls: TlsArgs,
 }
@@ -126,8 +125,8 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
 
     let mut process = args.pid.map(Process::of).transpose()?;
     let mut own = None;
-    let (publish_to, subscribe_at, tls) = if let Some(HostPort(publish_to)) = &args.publish_to {
-        let subscribe_at = args.subscribe_at.as_ref().map_or(publish_to, |HostPort(address)| address);
+    let (publish_to, subscribe_at, tls) = if let Some(AddressArg(publish_to)) = &args.publish_to {
+        let subscribe_at = args.subscribe_at.as_ref().map_or(publish_to, |AddressArg(address)| address);
         let tls = args.tls.load()?;
         let subscribers = Some(subscribe_at).filter(|address| *address != publish_to);
         for address in subscribers.into_iter().chain([publish_to]) {
@@ -200,7 +199,7 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     report.interrupted = interruptible.enough.load(SeqCst);
     leave(load, interruptible.signals).await;
     drop(own);
-    print(&report, args.json)?;
+    print(&report, args.format.is_json())?;
     ended?;
     verdict(&report)
 }

@@ -106,7 +106,7 @@ fn configuration(mode: TlsMode, topic: &Topic) -> String {
 fn mutual(folder: &Path) -> Result<Tls, Box<dyn std::error::Error>> {
     let authority = ephemeral_authority()?;
     let Credentials { cafile, certificate, keyfile, .. } = authority.credentials("relay")?;
-    let files = [("cafile", cafile), ("certificate", Some(certificate)), ("keyfile", Some(keyfile))];
+    let files = [("cafile", cafile), ("certificate", certificate), ("keyfile", keyfile)];
     for (name, pem) in files {
         if let Some(PemSource::Memory(pem)) = pem {
             std::fs::write(folder.join(name), pem)?;

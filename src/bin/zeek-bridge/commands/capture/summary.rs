@@ -168,7 +168,7 @@ impl Both {
             }
             if names.len() > MAX_SHOWN {
                 let more = names.len().saturating_sub(MAX_SHOWN);
-                row(&format!("and {more} more: see --json"), "..".into(), "..".into());
+                row(&format!("and {more} more: see --format json"), "..".into(), "..".into());
             }
         }
         for column in table.column_iter_mut() {

@@ -9,9 +9,10 @@ use serde_json::{Map, Value as Json};
 use super::SCHEMA;
 
 /// The tables in the order of the page: the heading, and the name of the definition in the schema.
-const TABLES: [(&str, &str); 6] = [
+const TABLES: [(&str, &str); 7] = [
     ("[bridge]", "bridge"),
     ("[link.NAME]", "link"),
+    ("[[link.NAME.token]]", "token"),
     ("retry", "retry"),
     ("[link.NAME.limits]", "limits"),
     ("[link.NAME.chaos]", "chaos"),
@@ -96,6 +97,9 @@ fn type_name(json: &Json) -> String {
     }
     if let Some(values) = json.get("enum").and_then(Json::as_array) {
         return values.iter().map(Json::to_string).collect::<Vec<_>>().join(" or ");
+    }
+    if text(json, "type") == Some("array") {
+        return "list of tables".to_owned();
     }
     if let Some([element, ..]) = json.get("anyOf").and_then(Json::as_array).map(Vec::as_slice) {
         let name = type_name(element);

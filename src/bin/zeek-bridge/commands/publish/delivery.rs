@@ -87,6 +87,9 @@ struct Ends {
     until: u64,
     /// The last line that was published when a peer left. This peer may have left without reading all lines queued for it.
     left: Option<u64>,
+    /// The number of errors that peers have reported, and the first one.
+    notices: u64,
+    notice: Option<String>,
 }
 
 impl Delivery {
@@ -105,19 +108,37 @@ impl Delivery {
         Delivery { progress, ends }
     }
 
-    /// Describes the lines that may be lost. Must be called after the shutdown of the endpoint.
-    pub(super) async fn lost(mut self) -> Option<String> {
+    /// Describes the lines that may be lost, and the errors that peers have reported. Must be called after the shutdown of
+    /// the endpoint.
+    pub(super) async fn problems(mut self) -> Vec<String> {
         let _ = tokio::time::timeout(LAST_STATUS, self.ends.wait_for(|ends| ends.established == 0)).await;
         let attempted = self.progress.attempted.load(Ordering::SeqCst);
-        self.ends.borrow().describe(self.progress.input(), attempted, self.progress.published())
+        let ends = self.ends.borrow();
+        let lost = ends.describe(self.progress.input(), attempted, self.progress.published());
+        ends.reported().into_iter().chain(lost).collect()
     }
 }
 
 impl Ends {
+    /// Describes the errors that peers have reported. The WebSocket API does not tell which message an error is about.
+    fn reported(&self) -> Option<String> {
+        let notice = self.notice.as_ref()?;
+        Some(if self.notices == 1 {
+            notice.clone()
+        } else {
+            format!("{notice} (errors in total: {})", self.notices)
+        })
+    }
+
     fn update(&mut self, status: &Status, attempted: u64, published: u64) {
         match status {
             Status::PeerAdded { .. } => {
                 self.established = self.established.saturating_add(1);
+                return;
+            }
+            Status::PeerNotice { notice, .. } => {
+                self.notices = self.notices.saturating_add(1);
+                self.notice.get_or_insert_with(|| notice.to_string());
                 return;
             }
             // This side left after it had sent everything. The peer reads everything before it confirms the BYE or leaves.
@@ -172,7 +193,7 @@ mod tests {
     use super::*;
 
     fn added() -> Status {
-        Status::PeerAdded { peer: EndpointId::NIL, address: "a:1".into(), identity: None }
+        Status::PeerAdded { peer: EndpointId::NIL, address: "a:1".into(), identity: None, websocket: None }
     }
 
     fn lost(reason: CloseReason) -> Status {
@@ -258,7 +279,7 @@ mod tests {
         progress.line_published(2);
         drop(publishing);
         publisher.shutdown().await;
-        assert_eq!(delivery.lost().await, None);
+        assert!(delivery.problems().await.is_empty());
     }
 
     #[test]

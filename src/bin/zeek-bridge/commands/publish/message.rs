@@ -1,7 +1,6 @@
 //! The lines of `publish`: events, or values in the format of Broker's JSON.
 
-use serde_json::{Map, Value as Json, json};
-use zeek_bridge::data::{Value, parse_json};
+use zeek_bridge::data::{JsonDocument, JsonElements, JsonKind, JsonLimits, JsonNode, Value};
 use zeek_bridge::zeek::{self, Event};
 
 /// The valid formats of a line, for error messages.
@@ -10,115 +9,118 @@ const FORMATS: &str =
 
 /// Parses the payload of a line.
 pub(super) fn parse(text: &[u8]) -> Result<Value, String> {
-    let json = parse_json(text).map_err(|error| error.to_string())?;
-    let Json::Object(mut object) = json else {
+    let document = JsonDocument::parse(text, &JsonLimits::DEFAULT).map_err(|error| error.to_string())?;
+    let line = document.root();
+    if line.kind() != JsonKind::Object {
         return Err(format!("not an object; {FORMATS}"));
-    };
-    if object.contains_key("@data-type") {
-        return value(Json::Object(object));
     }
-    // `tap` adds these members.
-    object.remove("time");
-    object.remove("peer");
-    object.remove("identity");
-    object.remove("topic");
-    if let Some(bare) = object.remove("value") {
-        reject_others(&object)?;
+    if line.get("@data-type").is_some() {
+        return value(line);
+    }
+    if let Some(bare) = line.get("value") {
+        reject_others(line, &["value"])?;
         return value(bare);
     }
-    event(object).map(|event| zeek::ZeekMessage::from(event).into_value())
+    event(line).map(|event| zeek::ZeekMessage::from(event).into_value())
 }
 
-fn event(mut object: Map<String, Json>) -> Result<Event, String> {
-    let name = match object.remove("event") {
-        Some(Json::String(name)) if !name.is_empty() => name,
-        Some(_) => return Err("\"event\" is not a name".into()),
+fn event(line: JsonNode<'_>) -> Result<Event, String> {
+    let name = match line.get("event") {
+        Some(name) => text(name).filter(|name| !name.is_empty()).ok_or("\"event\" is not a name")?,
         None => return Err(format!("the key \"event\" is missing; {FORMATS}")),
     };
-    let args = match object.remove("args") {
-        Some(Json::Array(args)) => numbered("argument", args, value)?,
-        Some(_) => return Err("\"args\" is not an array of values".into()),
+    let args = match line.get("args") {
+        Some(args) => {
+            let args = args.elements().ok_or("\"args\" is not an array of values")?;
+            numbered("argument", args, value)?
+        }
         None => Vec::new(),
     };
-    let metadata = match object.remove("metadata") {
-        Some(Json::Array(entries)) => Some(numbered("metadata entry", entries, metadata)?),
-        Some(Json::Null) | None => None,
-        Some(_) => return Err("\"metadata\" is not an array of {\"id\": COUNT, \"value\": VALUE}".into()),
+    let metadata = match line.get("metadata") {
+        Some(entries) if entries.kind() != JsonKind::Null => {
+            let entries = entries.elements();
+            let entries =
+                entries.ok_or("\"metadata\" is not an array of {\"id\": COUNT, \"value\": VALUE}")?;
+            Some(numbered("metadata entry", entries, metadata)?)
+        }
+        _ => None,
     };
-    reject_others(&object)?;
+    reject_others(line, &["event", "args", "metadata"])?;
     Ok(Event { name, args, metadata })
 }
 
-fn metadata(mut entry: Json) -> Result<(u64, Value), String> {
-    let id = entry.get("id").and_then(Json::as_u64).ok_or("its \"id\" is not a count")?;
-    let content = entry.get_mut("value").ok_or("it has no \"value\"")?;
-    Ok((id, value(content.take())?))
+/// Returns the text of a string, if it is UTF-8.
+fn text(string: JsonNode<'_>) -> Option<String> {
+    String::from_utf8(string.as_bytes()?.into_owned()).ok()
+}
+
+fn metadata(entry: JsonNode<'_>) -> Result<(u64, Value), String> {
+    let id = entry.get("id").and_then(JsonNode::as_u64).ok_or("its \"id\" is not a count")?;
+    Ok((id, value(entry.get("value").ok_or("it has no \"value\"")?)?))
 }
 
 /// Converts a value in the format of Broker's JSON. Strings, booleans and null need no `@data-type`, because each of them has
 /// only one type, unlike a number.
-fn value(mut json: Json) -> Result<Value, String> {
-    add_types(&mut json)?;
-    Value::from_json(&json).map_err(|error| error.to_string())
+fn value(json: JsonNode<'_>) -> Result<Value, String> {
+    reject_bare_numbers(json)?;
+    json.to_inferred_value().map_err(|error| error.to_string())
 }
 
-/// Adds the missing types. The recursion is bounded by [`parse_json`], which limits the depth. What is invalid is left as it is, for
-/// [`Value::from_json`] to report.
-fn add_types(json: &mut Json) -> Result<(), String> {
-    match json {
-        Json::Null => *json = json!({"@data-type": "none"}),
-        Json::Bool(_) => *json = json!({"@data-type": "boolean", "data": json.take()}),
-        Json::String(_) => *json = json!({"@data-type": "string", "data": json.take()}),
-        Json::Number(number) => {
-            let possible = match (number.is_u64(), number.is_i64()) {
-                (true, _) => "count, or integer or real",
-                (false, true) => "integer, or real",
-                (false, false) => "real",
+/// Rejects a number without a type, and names the possible types. Everything else that is invalid is reported by
+/// [`JsonNode::to_inferred_value`]. The recursion is bounded by [`JsonDocument::parse`], which limits the depth.
+fn reject_bare_numbers(json: JsonNode<'_>) -> Result<(), String> {
+    match json.kind() {
+        JsonKind::Number => {
+            let possible = match (json.as_u64(), json.as_i64()) {
+                (Some(_), _) => "count, or integer or real",
+                (None, Some(_)) => "integer, or real",
+                (None, None) => "real",
             };
-            return Err(format!(
+            let number = String::from_utf8_lossy(json.text());
+            Err(format!(
                 "{number} has no type; use {{\"@data-type\": TYPE, \"data\": {number}}} with {possible}"
-            ));
+            ))
         }
-        Json::Object(object) => {
-            let is_table = match object.get("@data-type").and_then(Json::as_str) {
-                Some("vector" | "set") => false,
-                Some("table") => true,
-                _ => return Ok(()),
-            };
-            for element in object.get_mut("data").and_then(Json::as_array_mut).into_iter().flatten() {
-                if is_table {
-                    let mut part = |name| element.get_mut(name).map_or(Ok(()), add_types);
-                    part("key").and_then(|()| part("value"))?;
-                } else {
-                    add_types(element)?;
-                }
+        JsonKind::Object => {
+            let data_type = json.get("@data-type").and_then(JsonNode::as_bytes);
+            let mut elements = json.get("data").and_then(JsonNode::elements).into_iter().flatten();
+            match data_type.as_deref() {
+                Some(b"vector" | b"set") => elements.try_for_each(reject_bare_numbers),
+                Some(b"table") => elements.try_for_each(|pair| {
+                    let mut parts = ["key", "value"].into_iter().filter_map(|part| pair.get(part));
+                    parts.try_for_each(reject_bare_numbers)
+                }),
+                _ => Ok(()),
             }
         }
-        Json::Array(_) => {}
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Parses all items. Errors contain the kind and number of the item.
 fn numbered<T>(
     what: &str,
-    list: Vec<Json>,
-    read: impl Fn(Json) -> Result<T, String>,
+    list: JsonElements<'_>,
+    read: impl Fn(JsonNode<'_>) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
     let numbered = (1u64..).zip(list);
     numbered.map(|(n, json)| read(json).map_err(|error| format!("{what} {n}: {error}"))).collect()
 }
 
-fn reject_others(object: &Map<String, Json>) -> Result<(), String> {
-    match object.keys().next() {
+/// The members that `tap` adds.
+const ADDED: [&str; 4] = ["time", "peer", "identity", "topic"];
+
+fn reject_others(line: JsonNode<'_>, known: &[&str]) -> Result<(), String> {
+    let is_known = |name: &[u8]| ADDED.iter().chain(known).any(|known| known.as_bytes() == name);
+    match line.members().into_iter().flatten().find(|(name, _)| !is_known(name)) {
         None => Ok(()),
-        Some(name) => Err(format!("unknown member {name:?}; {FORMATS}")),
+        Some((name, _)) => Err(format!("unknown member {:?}; {FORMATS}", String::from_utf8_lossy(&name))),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use zeek_bridge::data::{Timespan, Timestamp};
+    use zeek_bridge::data::{ByteString, Timespan, Timestamp};
 
     use super::*;
 
@@ -218,6 +220,13 @@ mod tests {
             let error = parse(text.as_bytes()).unwrap_err();
             assert!(error.contains(message), "{text}: {error}");
         }
-        assert!(parse(b"{\"event\":\"\xff\"}").unwrap_err().contains("not JSON"));
+        assert!(parse(b"{\"event\":\"\xff\"}").unwrap_err().contains("not a name"));
+    }
+
+    #[test]
+    fn lines_are_read_as_zeek_writes_them() {
+        let text = b"{\"event\":\"e\",\"args\":[\"\xff\\v\x01\",{\"@data-type\":\"real\",\"data\":-inf}]}";
+        let expected = Event::new("e", (ByteString::from(&b"\xff\x0b\x01"[..]), f64::NEG_INFINITY));
+        assert_eq!(parse(text), Ok(zeek::ZeekMessage::from(expected).into_value()));
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 
-use crate::args::{DurationArg, NetworkArgs, TopicArg};
+use crate::args::{DurationArg, NetworkArgs, TopicArg, WebSocketArgs};
 use crate::deadline;
 use crate::input::{self, Line};
 use crate::network::{self, Network, Persistence};
@@ -69,6 +69,8 @@ pub(crate) struct PublishArgs {
     timeout: Option<DurationArg>,
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    websocket: WebSocketArgs,
 }
 
 pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
@@ -76,7 +78,7 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let event = args.event.as_ref().map(|name| argument::event(name, &args.arguments));
     let event = event.transpose().map_err(Failure::usage)?;
     let mut signals = Signals::new()?;
-    let network = Network::new(args.network)?;
+    let network = Network::new(args.network, &args.websocket)?;
     let endpoint = network::endpoint()?;
     let input = if event.is_some() { Input::Event } else { Input::Lines };
     let progress = Arc::new(Progress::new(input));
@@ -114,10 +116,10 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
         () = signals.next() => Err(Failure::failed(format!("interrupted: {}", reached(&progress)))),
     };
     network::leave(&endpoint, &mut signals).await;
-    if let Some(lost) = delivery.lost().await {
+    for problem in delivery.problems().await {
         result = Err(match result {
-            Err(Failure::Error(_, message)) => Failure::failed(format!("{message}; {lost}")),
-            _ => Failure::failed(lost),
+            Err(Failure::Error(_, message)) => Failure::failed(format!("{message}; {problem}")),
+            _ => Failure::failed(problem),
         });
     }
     result
@@ -309,7 +311,7 @@ mod tests {
     use super::*;
 
     fn added() -> Status {
-        Status::PeerAdded { peer: EndpointId::NIL, address: "a:1".into(), identity: None }
+        Status::PeerAdded { peer: EndpointId::NIL, address: "a:1".into(), identity: None, websocket: None }
     }
 
     fn peer_lost() -> Status {

@@ -32,7 +32,7 @@ use self::redact::{Pseudonyms, Redactor};
 use self::writer::{Notice, Receiver, queue};
 use crate::args::side_tls::TwoSidedTlsArgs;
 use crate::args::tls::{self, TlsArgs};
-use crate::args::{HostPort, connect_address, listen_address};
+use crate::args::{AddressArg, broker_address, broker_listen_address};
 use crate::network;
 use crate::output::{BackgroundOutput, Exit, Failure, Object, stderr};
 use crate::signals::Signals;
@@ -65,11 +65,11 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
     /// The address to accept connections on; with port 0, the system chooses a port, which is reported on stderr
-    #[arg(short, long, value_name = "ADDR:PORT", value_parser = listen_address)]
-    listen: HostPort,
+    #[arg(short, long, value_name = "ADDR:PORT", value_parser = broker_listen_address)]
+    listen: AddressArg,
     /// The address of the endpoint that listens
-    #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address)]
-    connect: HostPort,
+    #[arg(short, long, value_name = "HOST:PORT", value_parser = broker_address)]
+    connect: AddressArg,
     /// The directory for the recordings, each in a folder TIME-RUN-NUMBER; created if it does not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -171,8 +171,10 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
 
 /// Returns whether the target is the address `local`. Returns `false` for a name that cannot be resolved: this may be temporary.
 async fn is_same_address(target: &str, local: SocketAddr) -> bool {
-    let Ok(target) = target.parse::<zeek_bridge::net::HostPort>() else { return false };
-    let Ok(Ok(addresses)) = tokio::task::spawn_blocking(move || target.resolve()).await else { return false };
+    let Ok(target) = target.parse::<zeek_bridge::net::Url>() else { return false };
+    let Ok(Ok(addresses)) = tokio::task::spawn_blocking(move || target.host_port().resolve()).await else {
+        return false;
+    };
     addresses.iter().any(|address| {
         let same = address.ip() == local.ip() || (local.ip().is_unspecified() && address.ip().is_loopback());
         same && address.port() == local.port()

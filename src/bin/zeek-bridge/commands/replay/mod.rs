@@ -25,7 +25,7 @@ use self::matcher::{Matcher, Scope, sender};
 use self::names::Names;
 use self::player::{End, Player, Settings};
 use self::report::Report;
-use crate::args::{DurationArg, HostPort, OneConnectionArgs, TopicArg};
+use crate::args::{AddressArg, BROKER_ONLY, DurationArg, FormatArgs, OneConnectionArgs, TopicArg, scheme};
 use crate::network;
 use crate::output::{Exit, Failure, stderr};
 use zeek_bridge::trace::{Entry, Meta, ReadError, Reader, Side, is_recording, recordings_in};
@@ -72,10 +72,8 @@ pub(crate) struct ReplayArgs {
     /// any text, ? one character
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
-    /// Print each difference as a line of JSON: "frame", "topic", "what" (differs, missing, extra, order, filter), "at",
-    /// "recorded" and "came"; the last line has the counts
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     network: OneConnectionArgs,
 }
@@ -103,7 +101,10 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     };
     let settings = Settings { side, id, timeout: args.wait.0, recorded_speed: args.speed == Speed::Recorded };
     let address = &args.network.address;
-    if let Some(HostPort(address)) = address.connect.as_ref().or(address.listen.as_ref()) {
+    if let Some(AddressArg(address)) = address.connect.as_ref().or(address.listen.as_ref()) {
+        if scheme(address).is_websocket() {
+            return Err(Failure::usage(format!("{address}: {BROKER_ONLY}")));
+        }
         network::warn_of_exposure(&tls, address);
     }
     let stream = match (&address.connect, &address.listen) {
@@ -111,7 +112,8 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
         (_, Some(address)) => accept(&address.0, &tls, settings).await?,
         (None, None) => return Err(Failure::usage("use --connect HOST:PORT or --listen ADDR:PORT")),
     };
-    let player = Player::new(stream, Matcher::new(names, scope, Report::new(args.json)), settings);
+    let player =
+        Player::new(stream, Matcher::new(names, scope, Report::new(args.format.is_json())), settings);
     let (end, mut matcher) = player.play(&mut entries(args.folder)).await?;
     matcher.report.end()?;
     match end {

@@ -159,6 +159,10 @@ impl Families<'_> {
         let help = "1 if a link has all its outgoing peerings and listens on all its addresses, otherwise 0.";
         self.gauges("link_ready", help, links.iter().map(|link| (of(link), u64::from(link.ready))))?;
 
+        let expiry = links.iter().filter_map(|link| Some((of(link), link.certificate_expires?)));
+        let help = "The time at which the certificate of a link expires, in seconds since 1970.";
+        self.gauges("certificate_expiry_timestamp_seconds", help, expiry)?;
+
         let messages = links
             .iter()
             .flat_map(|link| [(way(link, "in"), link.messages_in), (way(link, "out"), link.messages_out)]);
@@ -274,6 +278,7 @@ mod tests {
             (r#"peers{link="nodes"}"#, 0.0),
             (r#"link_ready{link="agents"}"#, 1.0),
             (r#"link_ready{link="nodes"}"#, 0.0),
+            (r#"certificate_expiry_timestamp_seconds{link="nodes"}"#, 1_800_000_000.0),
             (r#"messages_total{link="agents",direction="in"}"#, 10.0),
             (r#"messages_total{link="agents",direction="out"}"#, 20.0),
             (r#"bytes_total{link="agents",direction="in"}"#, 1000.0),
@@ -307,6 +312,8 @@ mod tests {
             assert_eq!(samples.get(&format!("zeek_bridge_{sample}")), Some(&value), "{sample}: {samples:#?}");
         }
         assert!(samples.keys().any(|sample| sample.starts_with("zeek_bridge_build_info{version=\"")));
+        let expiries = samples.keys().filter(|sample| sample.contains("certificate_expiry"));
+        assert_eq!(expiries.count(), 1, "{samples:#?}");
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub(crate) fn snapshot() -> Snapshot {
         id: "own-2".into(),
         connecting: vec!["192.0.2.1:2150".into(), "192.0.2.2:2150".into()],
         tls: "mutual".into(),
+        certificate_expires: Some(1_800_000_000),
         failures: [("connect".into(), 4)].into(),
         ..LinkSnapshot::default()
     };

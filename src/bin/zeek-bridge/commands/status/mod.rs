@@ -16,7 +16,7 @@ use zeek_bridge::bridge::config::default_status_socket;
 
 pub(super) use self::query::snapshot;
 use self::watch::Report;
-use crate::args::Interval;
+use crate::args::{FormatArgs, Interval};
 use crate::commands::run;
 use crate::output::{Failure, Output, harmless};
 use crate::terminal;
@@ -38,9 +38,8 @@ pub(crate) struct StatusArgs {
     /// tables or lines of JSON
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "1s")]
     watch: Option<Interval>,
-    /// Print the JSON document of the bridge on one line instead of tables
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Do not limit tables to the width of the terminal, or to 80 columns elsewhere
     #[arg(long, conflicts_with = "json")]
     wide: bool,
@@ -52,15 +51,18 @@ fn service_socket() -> PathBuf {
 }
 
 pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
+    if args.wide && args.format.is_json() {
+        return Err(Failure::usage("--wide is an option of tables; leave it out with --format json"));
+    }
     let socket = socket(&args)?;
     let width = if args.wide { usize::MAX } else { terminal::columns().unwrap_or(COLUMNS) };
     if let Some(interval) = args.watch {
-        return watch::run(socket, interval.0, Report::new(args.json, width)).await;
+        return watch::run(socket, interval.0, Report::new(args.format.is_json(), width)).await;
     }
     let document = query::query(&socket).await?;
     let snapshot = query::read(&document)?.snapshot;
     let mut output = Output::new();
-    if args.json {
+    if args.format.is_json() {
         output.line(&harmless(document.trim_ascii().to_vec()))?;
     } else {
         text::lines(&snapshot, width).iter().try_for_each(|line| output.line(line.as_bytes()))?;

@@ -2,11 +2,12 @@
 
 use std::time::SystemTime;
 
+use serde_json::{Value as Json, json};
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::Message;
 use zeek_bridge::zeek::{Event, ZeekMessage};
 
-use super::message::Content;
+use super::message::{Content, peer};
 use crate::output::{Object, identity_json, text};
 
 /// Returns a message as an object: a Zeek event with its parts, anything else as a value.
@@ -22,12 +23,23 @@ pub(super) fn object(message: &Message, content: &Content, identity: bool) -> Ob
 /// Returns an object with the time of the message, its peer, the peer's identity if requested, and its topic.
 pub(super) fn header(message: &Message, identity: bool) -> Object {
     let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-    let object = Object::new().with("time", time).with("peer", message.peer().to_string());
+    let object = Object::new().with("time", time).with("peer", peer(message));
     let object = match identity {
-        true => object.with("identity", message.identity().map(identity_json)),
+        true => object.with("identity", identity_of(message)),
         false => object,
     };
     object.with("topic", text(message.topic().as_bytes()))
+}
+
+/// Returns the identity in the certificate of a message's peer, with the name of its token.
+fn identity_of(message: &Message) -> Option<Json> {
+    let certificate = message.identity().map(identity_json);
+    let Some(token) = message.websocket().and_then(|peer| peer.token.as_deref()) else { return certificate };
+    let mut identity = certificate.unwrap_or_else(|| json!({}));
+    if let Some(object) = identity.as_object_mut() {
+        object.insert("token".to_owned(), token.into());
+    }
+    Some(identity)
 }
 
 fn parts(object: Object, event: &Event) -> Object {

@@ -12,6 +12,16 @@ pub(super) enum Content {
     Value(Value),
 }
 
+/// Returns the name of the peer of a message: the endpoint that a server of the WebSocket API has sent, otherwise the endpoint
+/// id.
+pub(super) fn peer(message: &Message) -> String {
+    let server = message.websocket().filter(|peer| peer.is_server);
+    match server.and_then(|server| server.name.as_deref()) {
+        Some(name) => name.to_owned(),
+        None => message.peer().to_string(),
+    }
+}
+
 /// A part of a message. Only a batch has several.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Part<'a> {

@@ -22,7 +22,7 @@ pub(crate) use self::options::TapArgs;
 use self::show::Show;
 use crate::deadline::{self, until};
 use crate::network::{self, Network, Persistence};
-use crate::output::{BackgroundOutput, Exit, Failure, stderr};
+use crate::output::{BackgroundOutput, Exit, Failure, stderr, stdout_closed};
 use crate::signals::Signals;
 
 /// Maximum time to write the queued lines after a request to end.
@@ -43,13 +43,23 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let mut show = Show::new(&args);
     let timeout_at = args.timeout.map(|time| deadline::after(time.0));
     let persistence = if args.follow { Persistence::Persistent } else { Persistence::FirstMustSucceed };
-    let network = Network::new(args.network)?;
+    let network = Network::new(args.network, &args.websocket)?;
     // A listener may never have a peer.
     let may_have_none = network.target().is_none();
     let config = EndpointConfig { subscriber_queue: QUEUE, ..EndpointConfig::default() };
     let endpoint = network::endpoint_with(config)?;
     let had_peer = had_peer(&endpoint);
     let topics: Vec<Topic> = args.topics.into_iter().map(|topic| topic.0).collect();
+    if let Some(target) = network.target()
+        && network.is_websocket()
+        && !args.all_topics
+        && topics.iter().any(|topic| topic.as_bytes().is_empty())
+    {
+        return Err(Failure::usage(format!(
+            "without a topic, tap subscribes to all topics of {target}, and this ends a Zeek before 8.0.7, or of version 8.1, \
+             whose cluster back end is Broker; use --topic PREFIX, or --all-topics if the Zeek there is a different one"
+        )));
+    }
     let mut messages = endpoint.subscribe(topics).await;
     let output = BackgroundOutput::start();
     let mut progress = Progress::default();
@@ -66,6 +76,7 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let end = tokio::select! {
         end = tap => end,
         () = output.ended() => Ok(End::Complete),
+        () = stdout_closed() => Err(Failure::StdoutClosed),
         () = until(timeout_at) => Ok(End::Timeout),
         () = signals.next() => Ok(End::Interrupted),
     };

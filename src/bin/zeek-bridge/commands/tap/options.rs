@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 
-use crate::args::{DurationArg, Interval, NetworkArgs, TopicArg, count, node_name};
+use crate::args::{DurationArg, Interval, NetworkArgs, TopicArg, WebSocketArgs, count, node_name};
 
 /// Subscribe to topics and print the messages
 ///
@@ -28,6 +28,10 @@ pub(crate) struct TapArgs {
     /// The topics to subscribe to, by prefix; the default is all that the peer publishes or forwards
     #[arg(short, long = "topic", value_name = "PREFIX", num_args = 1.., default_value = "", hide_default_value = true)]
     pub(super) topics: Vec<TopicArg>,
+    /// Subscribe to all topics at a ws:// or wss:// address, which ends a Zeek before 8.0.7, or of version 8.1, whose cluster back
+    /// end is Broker
+    #[arg(long)]
+    pub(super) all_topics: bool,
     /// Print only events with this name; * matches any text, ? one character. May be repeated
     #[arg(long = "event", value_name = "GLOB", value_parser = glob)]
     pub(super) events: Vec<String>,
@@ -71,6 +75,8 @@ pub(crate) struct TapArgs {
     pub(super) wide: bool,
     #[command(flatten)]
     pub(super) network: NetworkArgs,
+    #[command(flatten)]
+    pub(super) websocket: WebSocketArgs,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -6,7 +6,7 @@ use zeek_bridge::endpoint::{Endpoint, Message};
 
 use super::filter::Filter;
 use super::json;
-use super::message::Content;
+use super::message::{Content, peer};
 use super::options::{Format, TapArgs};
 use super::plain;
 use super::stats::{Stats, Turn};
@@ -82,10 +82,13 @@ impl Show {
             Output::Text(text) => {
                 let limit = if self.wide { None } else { terminal::columns() };
                 let identity = self.identity.then(|| {
-                    message.identity().map_or_else(|| "-".to_owned(), |identity| identity.subject.to_string())
+                    let token = message.websocket().and_then(|peer| peer.token.as_ref());
+                    let certificate = message.identity().map(|identity| identity.subject.clone());
+                    certificate
+                        .or(token.map(|name| format!("token:{name}")))
+                        .unwrap_or_else(|| "-".to_owned())
                 });
-                let peer = message.peer().to_string();
-                let origin = Origin::new(SystemTime::now(), peer, identity, message.topic());
+                let origin = Origin::new(SystemTime::now(), peer(message), identity, message.topic());
                 let lines = parts.iter().map(|part| {
                     let mut line = String::new();
                     text.line(&mut line, &origin, *part, limit);

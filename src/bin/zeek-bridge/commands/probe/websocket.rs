@@ -1,0 +1,76 @@
+//! Identifies a server of the WebSocket API.
+
+use std::time::Duration;
+
+use zeek_bridge::endpoint::{EndpointConfig, Status, WebSocketConfig, WebSocketPeer};
+use zeek_bridge::net::tls::Tls;
+
+use super::shell_word;
+use crate::network;
+use crate::output::{Failure, Object, Output, printable};
+
+/// A server of the WebSocket API.
+pub(super) struct Server {
+    /// The `endpoint` of its `ack`.
+    endpoint: Option<String>,
+    /// The `version` of its `ack`.
+    version: Option<String>,
+}
+
+/// Connects to the server without a subscription, and leaves it.
+pub(super) async fn probe(
+    target: &str,
+    tls: Tls,
+    settings: WebSocketConfig,
+    wait: Duration,
+) -> Result<Server, Failure> {
+    let config = EndpointConfig {
+        websocket: settings,
+        connect_timeout: wait,
+        handshake_timeout: wait,
+        ..EndpointConfig::default()
+    };
+    let endpoint = network::endpoint_with(config)?;
+    let mut status = endpoint.status();
+    let connected = endpoint.connect(target, tls).await;
+    connected.map_err(|error| Failure::connect(target, &error))?;
+    let peer = loop {
+        match status.recv().await {
+            Some(Status::PeerAdded { websocket, .. }) => break websocket,
+            Some(_) => {}
+            None => break None,
+        }
+    };
+    endpoint.shutdown().await;
+    let text = |part: fn(&WebSocketPeer) -> Option<&str>| peer.as_deref().and_then(part).map(str::to_owned);
+    Ok(Server { endpoint: text(|peer| peer.name.as_deref()), version: text(|peer| peer.version.as_deref()) })
+}
+
+impl Server {
+    pub(super) fn print(self, target: &str, json: bool) -> Result<(), Failure> {
+        let summary = "a server of the WebSocket API";
+        let command = format!("zeek-bridge tap -c {} -t PREFIX", shell_word(target.as_bytes()));
+        let mut output = Output::new();
+        if json {
+            let object = Object::new()
+                .with("target", target)
+                .with("found", "websocket")
+                .with("summary", summary)
+                .with("version", self.version)
+                .with("endpoint", self.endpoint)
+                .with("command", command);
+            output.line(&object.into_line())?;
+        } else {
+            let mut lines = vec![format!("{target}: {summary}")];
+            let parts =
+                [("version", self.version), ("endpoint", self.endpoint), ("connect with", Some(command))];
+            for (name, text) in parts {
+                lines.extend(text.map(|text| format!("  {name:<12} {text}")));
+            }
+            for line in lines {
+                output.line(printable(&line).as_bytes())?;
+            }
+        }
+        output.flush()
+    }
+}

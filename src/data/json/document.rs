@@ -1,0 +1,232 @@
+//! JSON text that has been split into nodes.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::scan::{self, Node};
+use super::source::Source;
+use super::{JsonError, JsonLimits, Value, read, string};
+
+/// JSON text from a peer, of which only the syntax has been checked.
+///
+/// The nodes of a document refer to its text. Only strings with escapes are copied, when they are read. A document needs
+/// 12 bytes of memory for each node. The text may contain what Broker and Zeek write although it is not JSON: `\v`,
+/// control characters and bytes that are not UTF-8 in strings, and the numbers `inf`, `-inf`, `nan` and `-nan`.
+///
+/// ```
+/// use zeek_bridge::data::{JsonDocument, JsonLimits, Value};
+///
+/// let text = b"{\"topic\":\"/t\",\"@data-type\":\"string\",\"data\":\"\xff\"}";
+/// let document = JsonDocument::parse(text, &JsonLimits::DEFAULT)?;
+/// assert_eq!(document.root().get("topic").and_then(|topic| topic.as_bytes()).as_deref(), Some(&b"/t"[..]));
+/// assert_eq!(document.root().to_value()?, Value::String(b"\xff"[..].into()));
+/// # Ok::<(), zeek_bridge::data::JsonError>(())
+/// ```
+pub struct JsonDocument<'a> {
+    text: &'a [u8],
+    nodes: Vec<Node>,
+    limits: JsonLimits,
+}
+
+impl<'a> JsonDocument<'a> {
+    /// Checks the syntax of the text. It must contain exactly one JSON value. White space around it is allowed.
+    ///
+    /// # Errors
+    /// Fails with [`JsonError::Syntax`], [`JsonError::TooDeep`] or [`JsonError::TooManyNodes`].
+    pub fn parse(text: &'a [u8], limits: &JsonLimits) -> Result<Self, JsonError> {
+        Ok(JsonDocument { text, nodes: scan::scan(text, limits)?, limits: *limits })
+    }
+
+    /// Returns the JSON value.
+    #[must_use]
+    pub fn root(&self) -> JsonNode<'_> {
+        JsonNode { document: self, index: 0 }
+    }
+}
+
+impl fmt::Debug for JsonDocument<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonDocument")
+            .field("bytes", &self.text.len())
+            .field("nodes", &self.nodes.len())
+            .finish()
+    }
+}
+
+/// A JSON value in a [`JsonDocument`].
+#[derive(Clone, Copy)]
+pub struct JsonNode<'a> {
+    document: &'a JsonDocument<'a>,
+    index: usize,
+}
+
+/// The type of a JSON value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JsonKind {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Boolean,
+    /// A number, including `inf` and `nan`.
+    Number,
+    /// A string.
+    String,
+    /// An array.
+    Array,
+    /// An object.
+    Object,
+}
+
+impl<'a> JsonNode<'a> {
+    /// Returns the type of the value.
+    #[must_use]
+    pub fn kind(self) -> JsonKind {
+        match self.text() {
+            [b'{', ..] => JsonKind::Object,
+            [b'[', ..] => JsonKind::Array,
+            [b'"', ..] => JsonKind::String,
+            [b't' | b'f', ..] => JsonKind::Boolean,
+            b"null" => JsonKind::Null,
+            _ => JsonKind::Number,
+        }
+    }
+
+    /// Returns the text of the value, as it was received.
+    #[must_use]
+    pub fn text(self) -> &'a [u8] {
+        let node = self.node();
+        self.document.text.get(size(node.start)..size(node.end)).unwrap_or_default()
+    }
+
+    /// Returns the member of an object with this name. If there are several, returns the first one, as Broker does.
+    #[must_use]
+    pub fn get(self, name: &str) -> Option<JsonNode<'a>> {
+        self.members()?.find(|(key, _)| **key == *name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// Returns the members of an object, or `None` for other types.
+    #[must_use]
+    pub fn members(self) -> Option<JsonMembers<'a>> {
+        (self.kind() == JsonKind::Object).then(|| JsonMembers(self.content()))
+    }
+
+    /// Returns the elements of an array, or `None` for other types.
+    #[must_use]
+    pub fn elements(self) -> Option<JsonElements<'a>> {
+        (self.kind() == JsonKind::Array).then(|| self.content())
+    }
+
+    /// Returns the bytes of a string, or `None` for other types. The bytes need not be UTF-8.
+    #[must_use]
+    pub fn as_bytes(self) -> Option<Cow<'a, [u8]>> {
+        let content = self.text().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        Some(string::unescape(content))
+    }
+
+    /// Returns a boolean, or `None` for other types.
+    #[must_use]
+    pub fn as_bool(self) -> Option<bool> {
+        match self.text() {
+            b"true" => Some(true),
+            b"false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Returns a number without fraction and exponent, or `None` for other numbers and types.
+    #[must_use]
+    pub fn as_u64(self) -> Option<u64> {
+        match self.text() {
+            b"-0" => Some(0),
+            text => parsed(text),
+        }
+    }
+
+    /// Returns a number without fraction and exponent, or `None` for other numbers and types.
+    #[must_use]
+    pub fn as_i64(self) -> Option<i64> {
+        parsed(self.text())
+    }
+
+    /// Returns a number, or `None` for other types. A number that is too large for a double is infinity.
+    #[must_use]
+    pub fn as_f64(self) -> Option<f64> {
+        if self.kind() == JsonKind::Number { parsed(self.text()) } else { None }
+    }
+
+    /// Converts the JSON of a value, as [`Value::from_json_text`] does.
+    ///
+    /// # Errors
+    /// Fails with [`JsonError::TooDeep`] or [`JsonError::WrongType`].
+    pub fn to_value(self) -> Result<Value, JsonError> {
+        read::value(self, read::Rules::new(self.document.limits.depth()))
+    }
+
+    /// Converts the JSON of a value, in which strings, booleans and null may also have no `@data-type`. Each of them
+    /// has only one possible type, unlike a number.
+    ///
+    /// # Errors
+    /// Fails with [`JsonError::TooDeep`] or [`JsonError::WrongType`].
+    pub fn to_inferred_value(self) -> Result<Value, JsonError> {
+        read::value(self, read::Rules::new(self.document.limits.depth()).with_inference())
+    }
+
+    fn node(self) -> Node {
+        let nothing = Node { start: 0, end: 0, next: u32::MAX };
+        self.document.nodes.get(self.index).copied().unwrap_or(nothing)
+    }
+
+    /// Returns the nodes in this one.
+    fn content(self) -> JsonElements<'a> {
+        let next = JsonNode { index: self.index.saturating_add(1), ..self };
+        JsonElements { next, end: size(self.node().next) }
+    }
+}
+
+impl fmt::Debug for JsonNode<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.description())
+    }
+}
+
+/// The elements of an array. See [`JsonNode::elements`].
+#[derive(Clone, Debug)]
+pub struct JsonElements<'a> {
+    next: JsonNode<'a>,
+    end: usize,
+}
+
+impl<'a> Iterator for JsonElements<'a> {
+    type Item = JsonNode<'a>;
+
+    fn next(&mut self) -> Option<JsonNode<'a>> {
+        let node = self.next;
+        if node.index >= self.end {
+            return None;
+        }
+        self.next.index = size(node.node().next);
+        Some(node)
+    }
+}
+
+/// The members of an object, in the order of the text. See [`JsonNode::members`].
+#[derive(Clone, Debug)]
+pub struct JsonMembers<'a>(JsonElements<'a>);
+
+impl<'a> Iterator for JsonMembers<'a> {
+    type Item = (Cow<'a, [u8]>, JsonNode<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let key = self.0.next()?;
+        Some((key.as_bytes()?, self.0.next()?))
+    }
+}
+
+/// Converts a position or an index, which is at most the length of a text in memory.
+fn size(position: u32) -> usize {
+    position.try_into().unwrap_or(usize::MAX)
+}
+
+fn parsed<T: std::str::FromStr>(number: &[u8]) -> Option<T> {
+    std::str::from_utf8(number).ok()?.parse().ok()
+}

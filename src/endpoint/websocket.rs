@@ -1,0 +1,155 @@
+//! The settings and peers of the WebSocket API.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Context;
+use super::connect_error::ConnectError;
+use crate::data::EndpointId;
+use crate::net::{ConnectionFault, HostPort, Session};
+use crate::peering;
+use crate::websocket::{Access, BinaryText, ClientConfig, ServerConfig, Token, WebSocket};
+
+/// The name of this program in the WebSocket API, with its version: `X-Application-Name` as a client, `version` in the `ack`
+/// as a server.
+const APPLICATION: &str = concat!("zeek-bridge/", env!("CARGO_PKG_VERSION"));
+
+/// The settings of the WebSocket API: see [`EndpointConfig::websocket`](super::EndpointConfig::websocket).
+#[derive(Clone, Debug, Default)]
+pub struct WebSocketConfig {
+    /// The requests that a listener accepts. [`Access::loopback`] is ignored: it is set for each listener.
+    pub access: Access,
+    /// How strings that are not UTF-8 are sent to the clients of a listener.
+    pub binary: BinaryText,
+    /// The token that is sent to a server. Without TLS, it is sent to loopback addresses only; otherwise, the connection
+    /// fails before anything is sent.
+    pub token: Option<Token>,
+}
+
+/// A peer that speaks the WebSocket API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WebSocketPeer {
+    /// The name that the peer has sent: the `endpoint` of a server's `ack`, or the `X-Application-Name` of a client. It is
+    /// safe to log, and is not an identity: nothing proves it.
+    pub name: Option<Arc<str>>,
+    /// The name of the token with which a client has authenticated itself.
+    pub token: Option<Arc<str>>,
+    /// The `version` of a server's `ack`. It is safe to log.
+    pub version: Option<Arc<str>>,
+    /// Whether the peer is a server. If not, it is a client.
+    pub is_server: bool,
+}
+
+impl WebSocketPeer {
+    pub(super) fn of(session: &impl Session, is_server: bool) -> Self {
+        WebSocketPeer {
+            name: session.peer_name(),
+            token: session.token(),
+            version: session.peer_version(),
+            is_server,
+        }
+    }
+}
+
+/// Writes the name, the version and the token: `WebSocket client "soar/1.0", token soar`.
+impl fmt::Display for WebSocketPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_server { "WebSocket server" } else { "WebSocket client" })?;
+        if let Some(name) = self.name.as_ref().filter(|name| !name.is_empty()) {
+            write!(f, " {name}")?;
+        }
+        if let Some(version) = &self.version {
+            write!(f, ", version {version}")?;
+        }
+        match &self.token {
+            Some(token) => write!(f, ", token {token}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The parts of a session's configuration that are known before the session.
+pub(super) struct Client {
+    peer_id: EndpointId,
+    host: String,
+    token: Option<Token>,
+}
+
+impl Client {
+    /// Returns the configuration for a connection to `server`.
+    ///
+    /// # Errors
+    /// Fails if the token would be sent unencrypted over a network, or if there are no random bytes.
+    pub(super) fn new(context: &Context, server: &HostPort, is_tls: bool) -> Result<Self, ConnectError> {
+        let token = context.websocket.read().token.clone();
+        if token.is_some() && !is_tls && !server.is_loopback() {
+            return Err(ConnectError::ExposedToken);
+        }
+        Ok(Client { peer_id: random_id()?, host: server.authority(), token })
+    }
+
+    pub(super) fn session(self, common: peering::Config, now: Instant) -> WebSocket {
+        let Client { peer_id, host, token } = self;
+        let config = ClientConfig { common, peer_id, host, application: APPLICATION.to_owned(), token };
+        WebSocket::client(config, now)
+    }
+}
+
+/// The parts of a session's configuration that are known before the session.
+pub(super) struct Server {
+    peer_id: EndpointId,
+    access: Access,
+    endpoint: String,
+    binary: BinaryText,
+}
+
+impl Server {
+    /// Returns the configuration for a connection to the listener at `local`.
+    ///
+    /// # Errors
+    /// Fails if there are no random bytes.
+    pub(super) fn new(context: &Context, local: SocketAddr) -> Result<Self, ConnectError> {
+        let WebSocketConfig { access, binary, .. } = context.websocket.read().clone();
+        let access = Access { loopback: local.ip().to_canonical().is_loopback(), ..access };
+        let endpoint = format!("{}-websocket-{}", context.id, context.next_id());
+        Ok(Server { peer_id: random_id()?, access, endpoint, binary })
+    }
+
+    pub(super) fn session(self, common: peering::Config, now: Instant) -> WebSocket {
+        let Server { peer_id, access, endpoint, binary } = self;
+        let config = ServerConfig {
+            common,
+            peer_id,
+            access: Arc::new(access),
+            endpoint,
+            version: APPLICATION.to_owned(),
+            binary,
+            ping_interval: ServerConfig::PING_INTERVAL,
+        };
+        WebSocket::server(config, now)
+    }
+}
+
+/// Returns the id of a peer, because the protocol has no endpoint ids.
+fn random_id() -> Result<EndpointId, ConnectError> {
+    EndpointId::random().map_err(|error| ConnectError::Stream(ConnectionFault::Io(Arc::new(error))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_described_by_what_it_has_sent() {
+        let peer = |name: Option<&str>, token: Option<&str>, version: Option<&str>, is_server| {
+            let [name, token, version] = [name, token, version].map(|text| text.map(Arc::from));
+            WebSocketPeer { name, token, version, is_server }.to_string()
+        };
+        assert_eq!(peer(Some("soar/1"), Some("soar"), None, false), "WebSocket client soar/1, token soar");
+        assert_eq!(peer(Some("n-1"), None, Some("8.0.1"), true), "WebSocket server n-1, version 8.0.1");
+        assert_eq!(peer(Some(""), None, None, false), "WebSocket client");
+    }
+}

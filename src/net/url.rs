@@ -1,0 +1,216 @@
+//! Addresses as URLs: the protocol, the host and the port.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::address::{AddressError, HostPort};
+use super::tls::Tls;
+
+/// The path of Zeek's WebSocket API, version 1.
+pub(crate) const API_PATH: &str = "/v1/messages/json";
+
+/// The protocol that is spoken at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Scheme {
+    /// `broker://`, or no scheme: Broker's native protocol. The address does not tell whether it uses TLS.
+    Broker,
+    /// `ws://`: Zeek's WebSocket API without TLS.
+    WebSocket,
+    /// `wss://`: Zeek's WebSocket API over TLS.
+    SecureWebSocket,
+}
+
+impl Scheme {
+    const ALL: [Scheme; 3] = [Scheme::Broker, Scheme::WebSocket, Scheme::SecureWebSocket];
+
+    /// Returns the name of the scheme, without `://`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scheme::Broker => "broker",
+            Scheme::WebSocket => "ws",
+            Scheme::SecureWebSocket => "wss",
+        }
+    }
+
+    /// Returns the scheme of an address whose other parts may be invalid. Without a known scheme, it is
+    /// [`Scheme::Broker`].
+    #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only the configuration uses it"))]
+    pub(crate) fn of(text: &str) -> Self {
+        let name = text.split_once("://").map_or("", |(name, _)| name);
+        let mut known = Scheme::ALL.into_iter();
+        known.find(|scheme| name.eq_ignore_ascii_case(scheme.name())).unwrap_or(Scheme::Broker)
+    }
+
+    /// Returns whether this is the WebSocket API, with or without TLS.
+    #[must_use]
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Scheme::WebSocket | Scheme::SecureWebSocket)
+    }
+}
+
+/// The address of an endpoint: `HOST:PORT` or `broker://HOST:PORT` for Broker, `ws://HOST:PORT` or `wss://HOST:PORT` for
+/// the WebSocket API. Host and port are written as in [`HostPort`].
+///
+/// A WebSocket URL may end with the path of the API, `/v1/messages/json`, which is also the default. A different path, a
+/// query, a fragment, and a user name or password are errors.
+///
+/// Parsing checks the syntax only. `Display` writes the shortest form, without `broker://` and without a path.
+///
+/// ```
+/// use zeek_bridge::net::{Scheme, Url};
+///
+/// let url: Url = "wss://zeek.example:27759/v1/messages/json".parse()?;
+/// assert_eq!(url.scheme(), Scheme::SecureWebSocket);
+/// assert_eq!(url.to_string(), "wss://zeek.example:27759");
+/// assert_eq!("127.0.0.1:9999".parse::<Url>()?.scheme(), Scheme::Broker);
+/// # Ok::<(), zeek_bridge::net::AddressError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Url {
+    scheme: Scheme,
+    host_port: HostPort,
+}
+
+impl Url {
+    /// Parses an address to connect to: like [`str::parse`], but port 0 is an error.
+    ///
+    /// # Errors
+    /// Returns the first error in the text.
+    pub fn to_connect(text: &str) -> Result<Self, AddressError> {
+        let url: Url = text.parse()?;
+        if url.host_port.port() == 0 { Err(AddressError::PortZero) } else { Ok(url) }
+    }
+
+    pub(crate) fn new(scheme: Scheme, host_port: impl Into<HostPort>) -> Self {
+        Url { scheme, host_port: host_port.into() }
+    }
+
+    /// Checks that `tls` is possible with this scheme. The scheme decides whether the WebSocket API uses TLS. Anonymous TLS
+    /// exists for Broker only.
+    ///
+    /// # Errors
+    /// Fails if TLS is configured for `ws://`, if certificates are not configured for `wss://`, or if only one side has a
+    /// certificate for Broker.
+    pub fn check_tls(&self, tls: &Tls) -> Result<(), AddressError> {
+        match (self.scheme, tls) {
+            (Scheme::Broker, Tls::Server(_)) => Err(AddressError::OneSided),
+            (Scheme::Broker, _) | (Scheme::WebSocket, Tls::Off) => Ok(()),
+            (Scheme::WebSocket, _) => Err(AddressError::PlainUrl),
+            (Scheme::SecureWebSocket, Tls::Off | Tls::Anonymous(_)) => Err(AddressError::SecureUrl),
+            (Scheme::SecureWebSocket, Tls::Mutual(_) | Tls::Server(_)) => Ok(()),
+        }
+    }
+
+    /// Returns the protocol.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Returns the host and the port.
+    #[must_use]
+    pub fn host_port(&self) -> &HostPort {
+        &self.host_port
+    }
+}
+
+impl FromStr for Url {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let Some((name, rest)) = text.split_once("://") else {
+            return Ok(Url { scheme: Scheme::Broker, host_port: text.parse()? });
+        };
+        // This is checked first, so that no other error contains a part of a password.
+        if rest.contains('@') {
+            return Err(AddressError::Credentials);
+        }
+        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(AddressError::WhiteSpace);
+        }
+        let scheme = Scheme::ALL.into_iter().find(|scheme| name.eq_ignore_ascii_case(scheme.name()));
+        let Some(scheme) = scheme else { return Err(AddressError::UnknownScheme(format!("{name}://"))) };
+        if let Some(at) = rest.find(['?', '#']) {
+            return Err(AddressError::Query(rest.get(at..).unwrap_or_default().to_owned()));
+        }
+        let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default();
+        // RFC 3986, section 6.2.3: an empty path is the same as "/".
+        let is_known = matches!(path, "" | "/") || scheme.is_websocket() && path == API_PATH;
+        if !is_known {
+            let path = path.to_owned();
+            return Err(if scheme.is_websocket() {
+                AddressError::UnknownPath(path)
+            } else {
+                AddressError::Path(path)
+            });
+        }
+        let host_port = rest.strip_suffix(path).unwrap_or(rest).parse()?;
+        Ok(Url { scheme, host_port })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scheme {
+            Scheme::Broker => self.host_port.fmt(f),
+            scheme => write!(f, "{}://{}", scheme.name(), self.host_port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_selects_the_protocol() {
+        for (text, scheme, shown) in [
+            ("127.0.0.1:9999", Scheme::Broker, "127.0.0.1:9999"),
+            ("broker://zeek.example:9999", Scheme::Broker, "zeek.example:9999"),
+            ("BROKER://[::1]:9999/", Scheme::Broker, "[::1]:9999"),
+            ("ws://127.0.0.1:27759", Scheme::WebSocket, "ws://127.0.0.1:27759"),
+            ("ws://localhost:0/", Scheme::WebSocket, "ws://localhost:0"),
+            ("Wss://[fe80::1%eth0]:1/v1/messages/json", Scheme::SecureWebSocket, "wss://[fe80::1%eth0]:1"),
+        ] {
+            let url: Url = text.parse().unwrap();
+            assert_eq!((url.scheme(), url.to_string().as_str()), (scheme, shown), "{text}");
+            assert_eq!(shown.parse::<Url>().unwrap(), url, "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_with_other_parts_are_refused() {
+        use AddressError as E;
+        let text = |text: &str| text.to_owned();
+        for (url, error) in [
+            ("tcp://localhost:9", E::UnknownScheme(text("tcp://"))),
+            ("://localhost:9", E::UnknownScheme(text("://"))),
+            ("ws://soar:secret@localhost:9", E::Credentials),
+            ("ws://soar:se/cret@localhost:9", E::Credentials),
+            ("http://soar@localhost:9", E::Credentials),
+            ("ws://localhost:9/v1/messages/json?token=x", E::Query(text("?token=x"))),
+            ("wss://localhost:9#x", E::Query(text("#x"))),
+            ("ws://localhost:9/v2/messages", E::UnknownPath(text("/v2/messages"))),
+            ("ws://localhost:9//v1/messages/json", E::UnknownPath(text("//v1/messages/json"))),
+            ("ws://localhost:9/v1/messages/json/", E::UnknownPath(text("/v1/messages/json/"))),
+            ("broker://localhost:9/v1/messages/json", E::Path(text("/v1/messages/json"))),
+            ("ws://localhost", E::NoPort),
+            ("ws://local host:9", E::WhiteSpace),
+            ("ws:///", E::Empty),
+            ("localhost:9/tcp", E::Path(text("/tcp"))),
+        ] {
+            assert_eq!(url.parse::<Url>(), Err(error), "{url}");
+        }
+        assert_eq!(Url::to_connect("ws://localhost:0"), Err(E::PortZero));
+    }
+
+    #[test]
+    fn no_error_contains_a_password() {
+        for text in ["ws://u:secret@h:1", "broker://u:se/secret@h:1", "x://u:secret@h", "ws://h:1/?secret@"] {
+            let error = text.parse::<Url>().unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The end of a session (RFC 6455, section 7): this side leaves, or closes because of an error, or the peer closes.
+
+use std::time::Instant;
+
+use super::error::Error;
+use super::frame::{self, FrameError, GOING_AWAY, INTERNAL, NO_CODE, NORMAL, POLICY, put_close};
+use super::{Role, State, WebSocket, http};
+use crate::data::one_line;
+#[cfg(doc)]
+use crate::peering::Config;
+use crate::peering::{CloseReason, Event, after};
+
+/// This side has sent a close frame, and still receives the messages that the peer has sent before its own close frame.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    reason: LeavingReason,
+    /// When to stop waiting.
+    deadline: Deadline,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LeavingReason {
+    /// The caller leaves.
+    Wanted,
+    /// The subscriptions have changed.
+    Resubscribe,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Deadline {
+    /// The waiting time starts at the next call that has the time. The caller must make it at once, because this time is past.
+    StartsAfter(Instant),
+    At(Instant),
+}
+
+impl Leaving {
+    pub(super) fn deadline(&self) -> Instant {
+        let (Deadline::StartsAfter(time) | Deadline::At(time)) = self.deadline;
+        time
+    }
+
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.deadline, Deadline::StartsAfter(_))
+    }
+
+    pub(super) fn start(&mut self, deadline: Instant) {
+        self.deadline = Deadline::At(deadline);
+    }
+
+    pub(super) fn has_expired(&self, now: Instant) -> bool {
+        matches!(self.deadline, Deadline::At(deadline) if deadline <= now)
+    }
+
+    /// Returns whether the caller has asked for the end of the session.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.reason == LeavingReason::Wanted
+    }
+
+    fn reason(&self) -> CloseReason {
+        match self.reason {
+            LeavingReason::Wanted => CloseReason::Left,
+            LeavingReason::Resubscribe => Error::Resubscribe.into(),
+        }
+    }
+
+    pub(super) fn reason_without_answer(&self) -> CloseReason {
+        match self.reason {
+            LeavingReason::Wanted => CloseReason::LeftUnconfirmed,
+            LeavingReason::Resubscribe => Error::Resubscribe.into(),
+        }
+    }
+}
+
+impl WebSocket {
+    /// Leaves the peer after all queued messages are sent. In an established session, sends a close frame, and handles input
+    /// until the peer answers with its own, for at most [`Config::leave_timeout`]. A handshake ends at once.
+    pub fn leave(&mut self, now: Instant) {
+        let deadline = after(now, self.common().leave_timeout);
+        match &mut self.state {
+            State::Established { leaving: Some(leaving), .. } => leaving.reason = LeavingReason::Wanted,
+            State::Established { leaving, .. } => {
+                *leaving = Some(Leaving { reason: LeavingReason::Wanted, deadline: Deadline::At(deadline) });
+                self.put_leaving();
+            }
+            State::Head { .. } => self.close(CloseReason::Left),
+            State::First { .. } | State::Introduced { .. } => {
+                self.put_leaving();
+                self.close(CloseReason::Left);
+            }
+            State::Closing { .. } | State::Closed => {}
+        }
+    }
+
+    /// Sends a close frame with the code that Zeek's server, or a client, sends when it ends.
+    fn put_leaving(&mut self) {
+        let (code, text) = if self.is_server() { (GOING_AWAY, "Terminating") } else { (NORMAL, "") };
+        self.put_close(code, text);
+    }
+
+    /// Ends an established session of a client whose subscriptions have changed.
+    pub(super) fn resubscribe(&mut self) {
+        let State::Established { liveness, leaving: leaving @ None } = &mut self.state else { return };
+        let deadline = Deadline::StartsAfter(liveness.since());
+        *leaving = Some(Leaving { reason: LeavingReason::Resubscribe, deadline });
+        self.put_leaving();
+    }
+
+    /// Ends the session after [`Event::Introduced`], because a session with the same peer exists already.
+    pub fn refuse_redundant(&mut self) {
+        if let State::Introduced { .. } = self.state {
+            self.put_close(POLICY, "Redundant connection");
+            self.close(CloseReason::Redundant { peer: self.peer_id() });
+        }
+    }
+
+    /// Refuses the peer before anything was received from it. A server answers with the HTTP status 403, without reading the
+    /// request. A client sends nothing.
+    pub fn refuse(&mut self) {
+        if let State::Head { .. } = self.state {
+            self.out = Default::default();
+            if self.is_server() {
+                self.put(http::forbidden().as_bytes());
+            }
+            self.close(CloseReason::Left);
+        }
+    }
+
+    /// Handles the end of the peer's stream.
+    pub fn handle_eof(&mut self) {
+        let tls = self.common().tls;
+        let closed = |expected| CloseReason::from(Error::ClosedInHandshake { expected, tls });
+        let reason = match &self.state {
+            State::Head { .. } => match (&self.role, self.head.status()) {
+                (Role::Client(_), Some(status)) => status.into(),
+                _ => closed(self.expected()),
+            },
+            State::First { .. } | State::Introduced { .. } => closed(self.expected()),
+            State::Established { leaving: Some(leaving), .. } => leaving.reason_without_answer(),
+            State::Established { leaving: None, .. } => CloseReason::Lost,
+            State::Closing { reason, .. } => reason.clone(),
+            State::Closed => return,
+        };
+        self.close(reason);
+    }
+
+    pub(super) fn handshake_timed_out(&mut self) {
+        let (expected, tls) = (self.expected(), self.common().tls);
+        if !matches!(self.state, State::Head { .. }) {
+            self.put_close(POLICY, "Handshake timeout");
+        }
+        self.close(Error::HandshakeTimeout { expected, tls });
+    }
+
+    /// Returns the expected input of a handshake.
+    fn expected(&self) -> &'static str {
+        match (&self.state, self.is_server()) {
+            (State::Introduced { .. }, _) => "this side's answer",
+            (State::Head { .. }, true) => "an HTTP request",
+            (State::Head { .. }, false) => "the HTTP response",
+            (_, true) => "the subscriptions",
+            (_, false) => "the ack",
+        }
+    }
+
+    /// The peer is dead, so this side does not wait for its close frame.
+    pub(super) fn ping_timed_out(&mut self) {
+        self.put_close(INTERNAL, "Ping timeout");
+        self.close(Error::Silent);
+    }
+
+    /// Closes because of a frame that violates the protocol. The input after it cannot be split into frames.
+    pub(super) fn refuse_frame(&mut self, now: Instant, error: FrameError) {
+        let (code, text) = error.close();
+        self.end(now, code, text, Error::Frame(error).into());
+        if let State::Closing { in_sync, .. } = &mut self.state {
+            *in_sync = false;
+        }
+    }
+
+    /// Sends a close frame, and waits for that of the peer. If the connection were closed at once while the peer sends, the peer
+    /// might not receive what was sent to it before.
+    pub(super) fn end(&mut self, now: Instant, code: u16, text: &str, reason: CloseReason) {
+        match self.state {
+            State::Closing { .. } | State::Closed => return,
+            // The peer has received a close frame already.
+            State::Established { leaving: Some(_), .. } => {}
+            _ => self.put_close(code, text),
+        }
+        let deadline = after(now, self.common().leave_timeout);
+        self.state = State::Closing { reason, deadline, in_sync: true };
+    }
+
+    /// Handles a close frame of the peer.
+    pub(super) fn handle_close(&mut self, now: Instant, payload: &[u8]) {
+        let (code, text) = match frame::read_close(payload) {
+            Ok(close) => close,
+            Err(error) => return self.refuse_frame(now, error),
+        };
+        let reason = match &self.state {
+            State::Closing { reason, .. } => return self.close(reason.clone()),
+            State::Established { leaving: Some(leaving), .. } => return self.close(leaving.reason()),
+            State::Established { .. } if matches!(code, NORMAL | GOING_AWAY | NO_CODE) => {
+                CloseReason::PeerLeft
+            }
+            _ => Error::Closed { code, reason: one_line(&String::from_utf8_lossy(text)) }.into(),
+        };
+        self.put_frame(frame::Opcode::Close, payload);
+        self.close(reason);
+    }
+
+    fn put_close(&mut self, code: u16, text: &str) {
+        let mask = self.dialect().mask();
+        put_close(self.out.buffer(), mask, code, text);
+    }
+
+    pub(super) fn close(&mut self, reason: impl Into<CloseReason>) {
+        self.state = State::Closed;
+        self.events.push_back(Event::Closed(reason.into()));
+    }
+}

@@ -1,0 +1,68 @@
+//! The configuration of a session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::access::{Access, Token};
+use crate::data::EndpointId;
+use crate::peering;
+
+/// The configuration of a [session](super::WebSocket) as a client.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// The settings that all protocols have in common:
+    ///
+    /// - `id`, which is not sent;
+    /// - `tls`, which selects hints in errors;
+    /// - `filter`: the topics to subscribe to;
+    /// - `limits`: `max_frame` is the maximum length of a message, without the header of its frames;
+    /// - the timeouts.
+    pub common: peering::Config,
+    /// The id that this endpoint assigns to the peer, because the protocol has no endpoint ids. Must be random, and different
+    /// for each connection.
+    pub peer_id: EndpointId,
+    /// The `Host` header: `HOST:PORT`.
+    pub host: String,
+    /// The `X-Application-Name` header, such as `zeek-bridge/0.1.0`. Zeek accepts letters, digits and `-/_.=:*@`.
+    pub application: String,
+    /// The token for the `Authorization` header.
+    pub token: Option<Token>,
+}
+
+/// The configuration of a [session](super::WebSocket) as a server.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The settings that all protocols have in common; see [`ClientConfig::common`]. The filter is ignored: a client receives
+    /// the topics that it subscribes to, and sends any topic.
+    pub common: peering::Config,
+    /// The id that this endpoint assigns to the peer; see [`ClientConfig::peer_id`].
+    pub peer_id: EndpointId,
+    /// The requests that are accepted.
+    pub access: Arc<Access>,
+    /// The `endpoint` of the `ack`. Zeek sends `<endpoint id>-websocket-<number>`.
+    pub endpoint: String,
+    /// The `version` of the `ack`.
+    pub version: String,
+    /// How strings that are not UTF-8 are sent to the client.
+    pub binary: BinaryText,
+    /// The interval of pings to the client. If there is no pong until the next ping is due, the connection is closed.
+    pub ping_interval: Duration,
+}
+
+impl ServerConfig {
+    /// The default of [`ServerConfig::ping_interval`], which is also that of Zeek.
+    pub const PING_INTERVAL: Duration = Duration::from_secs(5);
+}
+
+/// How strings that are not UTF-8 are sent to clients. Zeek sends them as they are, in a text frame, and clients that conform
+/// to RFC 6455 then close the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BinaryText {
+    /// Each invalid byte is replaced by `\xNN`, as Zeek prints it. Everything else is unchanged, including backslashes.
+    #[default]
+    Escape,
+    /// Each invalid sequence is replaced by U+FFFD.
+    Replace,
+    /// A message with such a string is not sent.
+    Drop,
+}

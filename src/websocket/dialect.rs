@@ -1,0 +1,22 @@
+//! The variants of v1 JSON.
+
+use std::hash::{BuildHasher, RandomState};
+
+use super::config::BinaryText;
+
+/// A variant of v1 JSON. Messages are encoded once for all peers with the same variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// To a server, in masked frames. It reads strings that are not UTF-8 from binary frames, and numbers that are not JSON.
+    Client,
+    /// To a client.
+    Server(BinaryText),
+}
+
+impl Dialect {
+    /// Returns a random mask for a frame to a server. The generator is seeded by the operating system.
+    pub(super) fn mask(self) -> Option<[u8; 4]> {
+        let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_ne_bytes();
+        (self == Dialect::Client).then_some([a, b, c, d])
+    }
+}

@@ -1,0 +1,279 @@
+//! Encoding of messages as v1 JSON in frames (`PROTOCOL.md`, section 10).
+
+use bytes::{BufMut, BytesMut};
+
+use super::dialect::Dialect;
+use super::frame::{Header, put_message};
+use super::text::{Text, put_real, put_string};
+use crate::data::AsJson;
+use crate::wire::{
+    Container, EncodeError, Envelope, EnvelopeType, Head, Heads, Limits, ValueRef, check_value,
+};
+use crate::zeek::MAX_BATCH_DEPTH;
+
+/// The maximum length of a message as JSON in bytes. A value of one byte on the wire becomes about thirty bytes of JSON, so a
+/// message that a Broker peer may send can become too long.
+const MAX_LENGTH: usize = Limits::DEFAULT.max_frame;
+
+/// Follows each message but the last of a batch, so that [`first_length`] finds the end of the batch. JSON allows white space
+/// there.
+const MORE_FOLLOWS: u8 = b' ';
+
+/// The version and kinds of Zeek's messages (`PROTOCOL.md`, section 6).
+const FORMAT_VERSION: u64 = 1;
+const EVENT: u64 = 1;
+const BATCH: u64 = 5;
+
+/// Appends a message. A batch becomes one message for each of its events.
+///
+/// # Errors
+/// Fails if v1 has no form for the message: for a data-store command, a log or an identifier update, a value that cannot be
+/// decoded, or, with [`BinaryText::Drop`](super::BinaryText::Drop), a string that is not UTF-8. Fails if the JSON is too long. Nothing is appended in
+/// these cases.
+pub(crate) fn encode(envelope: &Envelope, dialect: Dialect, out: &mut BytesMut) -> Result<(), EncodeError> {
+    if envelope.kind != EnvelopeType::Data {
+        return Err(EncodeError::NotCarried { what: "a data-store command" });
+    }
+    if check_value(&envelope.payload, &Limits::DEFAULT).is_err() {
+        return Err(EncodeError::NotCarried { what: "a value that cannot be decoded" });
+    }
+    let start = out.len();
+    let topic = envelope.topic.as_bytes();
+    match kind(&envelope.payload) {
+        Some(BATCH) => {
+            let mut events = Vec::new();
+            find_events(&envelope.payload, MAX_BATCH_DEPTH, &mut events);
+            let Some((last, before)) = events.split_last() else {
+                return Err(EncodeError::NotCarried { what: "a batch without an event" });
+            };
+            let written = before.iter().try_for_each(|event| put(topic, event, true, start, dialect, out));
+            let written = written.and_then(|()| put(topic, last, false, start, dialect, out));
+            if written.is_err() {
+                out.truncate(start);
+            }
+            written
+        }
+        None | Some(EVENT) => put(topic, &envelope.payload, false, start, dialect, out),
+        Some(_) => Err(EncodeError::NotCarried { what: "a log or an identifier update" }),
+    }
+}
+
+/// Returns the length of the first message in bytes, with all events of a batch.
+pub(crate) fn first_length(frames: &[u8]) -> Option<usize> {
+    let mut end = 0usize;
+    loop {
+        let header = Header::read(frames.get(end..)?).ok()??;
+        let payload = end.saturating_add(header.length);
+        end = end.saturating_add(header.frame_length());
+        let text = frames.get(payload..end)?;
+        let mask = header.mask.unwrap_or_default();
+        let last = text.last().zip(mask.iter().cycle().nth(text.len().wrapping_sub(1) % mask.len()));
+        if last.is_none_or(|(byte, mask)| byte ^ mask != MORE_FOLLOWS) {
+            return Some(end);
+        }
+    }
+}
+
+/// Returns the kind of a Zeek message, or `None` if the value is not a Zeek message. The bytes must have been checked.
+fn kind(value: &[u8]) -> Option<u64> {
+    let mut heads = Heads(value);
+    match [heads.next()?, heads.next()?, heads.next()?] {
+        [
+            Head::Container(Container::Vector, 3),
+            Head::Scalar(ValueRef::Count(FORMAT_VERSION)),
+            Head::Scalar(ValueRef::Count(kind)),
+        ] => Some(kind),
+        _ => None,
+    }
+}
+
+/// Collects the events of a message. The depth of batches limits the recursion.
+fn find_events<'a>(message: &'a [u8], depth: usize, events: &mut Vec<&'a [u8]>) {
+    match kind(message) {
+        Some(EVENT) => events.push(message),
+        Some(BATCH) => {
+            let mut heads = Heads(message);
+            // The vector, the version, the kind, and the vector of messages.
+            let Some(Head::Container(Container::Vector, count)) = heads.nth(3) else { return };
+            let Some(depth) = depth.checked_sub(1) else { return };
+            for _ in 0..count {
+                find_events(heads.skip_value(), depth, events);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// If the value is an event with empty metadata, removes the metadata: Zeek's server does not write it. Returns whether it was
+/// removed. The content of the event then has one element less than its head says.
+fn trim_metadata(value: &mut &[u8]) -> bool {
+    let mut heads = Heads(value);
+    if kind(value) != Some(EVENT) || !matches!(heads.nth(3), Some(Head::Container(Container::Vector, 3))) {
+        return false;
+    }
+    heads.skip_value();
+    heads.skip_value();
+    let rest = heads.0;
+    if !matches!(heads.next(), Some(Head::Container(Container::Vector, 0))) {
+        return false;
+    }
+    *value = value.strip_suffix(rest).unwrap_or(value);
+    true
+}
+
+/// Appends one message. `start` is where the messages of its batch start.
+fn put(
+    topic: &[u8],
+    value: &[u8],
+    more_follows: bool,
+    start: usize,
+    dialect: Dialect,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let max = start.saturating_add(MAX_LENGTH);
+    put_message(out, dialect.mask(), |out| {
+        let mut text = Text::Utf8;
+        out.put_slice(br#"{"type":"data-message","topic":"#);
+        put_string(topic, dialect, out, &mut text)?;
+        out.put_u8(b',');
+        put_value(value, max, dialect, out, &mut text)?;
+        if more_follows {
+            out.put_u8(MORE_FOLLOWS);
+        }
+        Ok(text.opcode())
+    })
+}
+
+/// A container whose elements are being written.
+struct Level {
+    kind: Container,
+    /// The number of values that are not written yet. A pair of a table has two.
+    left: usize,
+    is_first: bool,
+}
+
+impl Level {
+    /// Writes what is between the previous value and the next one.
+    fn before_value(&mut self, out: &mut BytesMut) {
+        let comma: &[u8] = if std::mem::replace(&mut self.is_first, false) { b"" } else { b"," };
+        out.put_slice(comma);
+        if self.kind == Container::Table {
+            out.put_slice(if self.left % 2 == 0 { br#"{"key":"# } else { br#""value":"# });
+        }
+        out.put_u8(b'{');
+        self.left = self.left.saturating_sub(1);
+    }
+
+    /// Writes the end of a pair after its value.
+    fn after_value(&self, out: &mut BytesMut) {
+        if self.kind == Container::Table && self.left % 2 == 0 {
+            out.put_u8(b'}');
+        }
+    }
+}
+
+/// Appends the members of a value and the closing brace. The value may extend up to the position `max`.
+fn put_value(
+    mut value: &[u8],
+    max: usize,
+    dialect: Dialect,
+    out: &mut BytesMut,
+    text: &mut Text,
+) -> Result<(), EncodeError> {
+    let trimmed = trim_metadata(&mut value);
+    let mut levels: Vec<Level> = Vec::new();
+    for (index, head) in Heads(value).enumerate() {
+        if let Some(level) = levels.last_mut() {
+            level.before_value(out);
+        }
+        match head {
+            Head::Scalar(scalar) => put_scalar(&scalar, dialect, out, text)?,
+            Head::Container(kind, count) => {
+                out.put_slice(match kind {
+                    Container::Set => br#""@data-type":"set","data":["#,
+                    Container::Table => br#""@data-type":"table","data":["#,
+                    Container::Vector => br#""@data-type":"vector","data":["#,
+                });
+                // The content of an event is the fourth value.
+                let count = if trimmed && index == 3 { count.saturating_sub(1) } else { count };
+                let left = if kind == Container::Table { count.saturating_mul(2) } else { count };
+                levels.push(Level { kind, left, is_first: true });
+                if left > 0 {
+                    continue;
+                }
+                levels.pop();
+                out.put_slice(b"]}");
+            }
+        }
+        while let Some(level) = levels.last() {
+            level.after_value(out);
+            if level.left > 0 {
+                break;
+            }
+            levels.pop();
+            out.put_slice(b"]}");
+        }
+        if out.len() > max {
+            let length = out.len().saturating_sub(max).saturating_add(MAX_LENGTH);
+            return Err(EncodeError::TooLong { what: "a message as JSON", length, max: MAX_LENGTH });
+        }
+    }
+    Ok(())
+}
+
+/// Appends the members of a scalar and the closing brace.
+fn put_scalar(
+    scalar: &ValueRef<'_>,
+    dialect: Dialect,
+    out: &mut BytesMut,
+    text: &mut Text,
+) -> Result<(), EncodeError> {
+    let name = match scalar {
+        ValueRef::None => "none",
+        ValueRef::Boolean(_) => "boolean",
+        ValueRef::Count(_) => "count",
+        ValueRef::Integer(_) => "integer",
+        ValueRef::Real(_) => "real",
+        ValueRef::String(_) => "string",
+        ValueRef::Address(_) => "address",
+        ValueRef::Subnet(_) => "subnet",
+        ValueRef::Port(_) => "port",
+        ValueRef::Timestamp(_) => "timestamp",
+        ValueRef::Timespan(_) => "timespan",
+        ValueRef::EnumValue(_) => "enum-value",
+        ValueRef::Set(_) => "set",
+        ValueRef::Table(_) => "table",
+        ValueRef::Vector(_) => "vector",
+    };
+    out.put_slice(br#""@data-type":""#);
+    out.put_slice(name.as_bytes());
+    out.put_slice(br#"","data":"#);
+    // Writing to memory does not fail.
+    let written = match scalar {
+        ValueRef::None => {
+            out.put_slice(b"{}");
+            Ok(())
+        }
+        ValueRef::Boolean(boolean) => serde_json::to_writer(out.writer(), boolean),
+        ValueRef::Count(count) => serde_json::to_writer(out.writer(), count),
+        ValueRef::Integer(integer) => serde_json::to_writer(out.writer(), integer),
+        ValueRef::Address(address) => serde_json::to_writer(out.writer(), &AsJson(address)),
+        ValueRef::Subnet(subnet) => serde_json::to_writer(out.writer(), &AsJson(subnet)),
+        ValueRef::Port(port) => serde_json::to_writer(out.writer(), &AsJson(port)),
+        ValueRef::Timestamp(timestamp) => serde_json::to_writer(out.writer(), &AsJson(timestamp)),
+        ValueRef::Timespan(timespan) => serde_json::to_writer(out.writer(), &AsJson(timespan)),
+        ValueRef::Real(real) => {
+            put_real(*real, dialect, out);
+            Ok(())
+        }
+        ValueRef::String(bytes) | ValueRef::EnumValue(bytes) => {
+            put_string(bytes, dialect, out, text)?;
+            Ok(())
+        }
+        // Containers are not scalars.
+        ValueRef::Set(_) | ValueRef::Table(_) | ValueRef::Vector(_) => Ok(()),
+    };
+    debug_assert!(written.is_ok(), "writing to memory does not fail");
+    out.put_u8(b'}');
+    Ok(())
+}

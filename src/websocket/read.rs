@@ -1,0 +1,161 @@
+//! Reading of v1 JSON (`PROTOCOL.md`, section 10).
+
+use crate::data::{
+    EndpointId, Filter, JsonDocument, JsonError, JsonLimits, JsonNode, Topic, Value, WrongType, one_line,
+};
+use crate::peering::Notice;
+use crate::wire::{Envelope, Limits};
+use crate::zeek::ZeekMessage;
+
+/// The version of Zeek's messages (`PROTOCOL.md`, section 6).
+const FORMAT_VERSION: u64 = 1;
+
+/// The elements of a Zeek message, and the maximum number of elements in the content of an event. Zeek ignores others.
+const MESSAGE_ELEMENTS: usize = 3;
+const EVENT_ELEMENTS: usize = 3;
+
+/// The number of JSON values and keys in the JSON of one value. They limit the memory that is needed to read a message.
+const NODES_PER_VALUE: usize = 5;
+
+/// The message with which a server answers the subscriptions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Ack { endpoint: String, version: String },
+    Error(Notice),
+    Other,
+}
+
+/// A message of an established session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    Data(Envelope),
+    Error(Notice),
+}
+
+/// Why a message is not a data message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Json(JsonError),
+    NoTopic,
+    NotAnEvent,
+}
+
+impl Fault {
+    /// Returns the context of Zeek's error. The code is `deserialization_failed`.
+    pub(super) fn context(&self) -> &'static str {
+        match self {
+            Fault::Json(_) => "failed to decode JSON object",
+            Fault::NoTopic => "no topic in top-level JSON object",
+            Fault::NotAnEvent => "failed to create Zeek event",
+        }
+    }
+
+    /// Returns the error for the log.
+    pub(super) fn into_error(self) -> JsonError {
+        match self {
+            Fault::Json(error) => error,
+            Fault::NoTopic => {
+                WrongType::new("a message with a topic of at most 65535 bytes", "none there").into()
+            }
+            Fault::NotAnEvent => WrongType::new("a Zeek message that is an event", "something else").into(),
+        }
+    }
+}
+
+fn limits(limits: &Limits) -> JsonLimits {
+    let max_nodes = limits.max_elements.saturating_mul(NODES_PER_VALUE).min(JsonLimits::DEFAULT.max_nodes);
+    JsonLimits { max_depth: limits.max_depth, max_nodes }
+}
+
+/// Reads a message of an established session. Only a server sends errors.
+pub(super) fn message(
+    text: &[u8],
+    sender: EndpointId,
+    from_server: bool,
+    limits: &Limits,
+) -> Result<Message, Fault> {
+    let document = JsonDocument::parse(text, &self::limits(limits)).map_err(Fault::Json)?;
+    let root = document.root();
+    if from_server && let Some(error) = error(root) {
+        return Ok(Message::Error(error));
+    }
+    // In the order in which Zeek checks, so that the errors are the same.
+    let value = root.to_value().map_err(Fault::Json)?;
+    let topic = root.get("topic").and_then(JsonNode::as_bytes).ok_or(Fault::NoTopic)?;
+    let topic = Topic::new(topic.into_owned()).map_err(|_| Fault::NoTopic)?;
+    let value = event(value)?;
+    Envelope::data(sender, topic, &value).map(Message::Data).map_err(|_| Fault::NotAnEvent)
+}
+
+/// Checks that a Zeek message is an event, and returns it in Zeek's form: as Zeek does, ignores the version and additional
+/// elements. Values that are not Zeek messages are unchanged.
+fn event(value: Value) -> Result<Value, Fault> {
+    let Value::Vector(mut elements) = value else { return Ok(value) };
+    let [Value::Count(version), Value::Count(_), ..] = elements.as_mut_slice() else {
+        return Ok(Value::Vector(elements));
+    };
+    *version = FORMAT_VERSION;
+    elements.truncate(MESSAGE_ELEMENTS);
+    if let Some(Value::Vector(content)) = elements.last_mut() {
+        content.truncate(EVENT_ELEMENTS);
+    }
+    let message = ZeekMessage::from_value(Value::Vector(elements)).map_err(|_| Fault::NotAnEvent)?;
+    let event = message.into_event().map_err(|_| Fault::NotAnEvent)?;
+    Ok(ZeekMessage::Event(event).into_value())
+}
+
+/// Reads an error. Zeek 7.2 calls the context `message`.
+fn error(root: JsonNode<'_>) -> Option<Notice> {
+    if text(root, "type")? != "error" {
+        return None;
+    }
+    let context = text(root, "context").or_else(|| text(root, "message")).unwrap_or_default();
+    let code = text(root, "code").unwrap_or_default();
+    Some(Notice { code: one_line(&code).into(), context: one_line(&context).into() })
+}
+
+fn text(root: JsonNode<'_>, name: &str) -> Option<String> {
+    let bytes = root.get(name)?.as_bytes()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Reads the answer to the subscriptions.
+pub(super) fn answer(text: &[u8], limits: &Limits) -> Answer {
+    let Ok(document) = JsonDocument::parse(text, &self::limits(limits)) else { return Answer::Other };
+    let root = document.root();
+    if let Some(error) = error(root) {
+        return Answer::Error(error);
+    }
+    let member = |name| self::text(root, name);
+    match (member("type").as_deref(), member("endpoint"), member("version")) {
+        (Some("ack"), Some(endpoint), Some(version)) => Answer::Ack { endpoint, version },
+        _ => Answer::Other,
+    }
+}
+
+/// Reads the subscriptions of a client. Fails with the context of Zeek's error, whose code is `deserialization_failed`.
+pub(super) fn subscriptions(text: &[u8], limits: &Limits) -> Result<Filter, &'static str> {
+    const NOT_AN_ARRAY: &str = "subscriptions not an array";
+    // The array and its topics.
+    let max_nodes = limits.max_filter_topics.saturating_add(1);
+    let document = JsonDocument::parse(text, &JsonLimits { max_nodes, ..self::limits(limits) });
+    let document = match document {
+        Err(JsonError::TooManyNodes { .. }) => return Err("too many subscriptions"),
+        Err(_) => return Err(NOT_AN_ARRAY),
+        Ok(document) => document,
+    };
+    let mut length = 0usize;
+    document
+        .root()
+        .elements()
+        .ok_or(NOT_AN_ARRAY)?
+        .map(|element| {
+            let topic = element.as_bytes().ok_or("individual subscription not a string")?;
+            length = length.saturating_add(topic.len());
+            if length > limits.max_filter_bytes {
+                return Err("subscriptions too long");
+            }
+            Topic::new(topic.into_owned()).map_err(|_| "individual subscription too long")
+        })
+        .collect()
+}

@@ -1,0 +1,99 @@
+//! A minimal client of the WebSocket API on a plain TCP connection. It sends and receives single frames.
+
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
+
+use std::fmt::Display;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A connected client.
+pub struct RawClient(TcpStream);
+
+/// A frame: the opcode and the payload.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub opcode: u8,
+    pub payload: Vec<u8>,
+}
+
+pub const TEXT: u8 = 1;
+pub const CLOSE: u8 = 8;
+pub const PING: u8 = 9;
+
+/// Sends a request with these additional header lines, each with its line ending. Returns the connection and the head of the
+/// answer.
+pub async fn request(address: impl Display, headers: &str) -> (TcpStream, String) {
+    let address = address.to_string();
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let host = if headers.contains("Host:") { String::new() } else { format!("Host: {address}\r\n") };
+    let request = format!(
+        "GET /v1/messages/json HTTP/1.1\r\n{host}Upgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    (stream, String::from_utf8(head).unwrap())
+}
+
+impl RawClient {
+    /// Connects, subscribes, and waits for the acknowledgement.
+    pub async fn connect(address: impl Display, headers: &str, topics: &[&str]) -> Self {
+        let (stream, head) = request(address, headers).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        let mut client = RawClient(stream);
+        client.send(serde_json::to_string(topics).unwrap()).await;
+        let ack = client.text().await;
+        assert!(ack.starts_with(r#"{"type":"ack","#), "{ack}");
+        client
+    }
+
+    /// Sends a text frame.
+    pub async fn send(&mut self, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
+        let length = u16::try_from(text.len()).unwrap();
+        let mut frame = vec![0x80 | TEXT];
+        match u8::try_from(length) {
+            Ok(short @ ..=125) => frame.push(0x80 | short),
+            _ => {
+                frame.push(0x80 | 126);
+                frame.extend(length.to_be_bytes());
+            }
+        }
+        // With this mask, the payload is unchanged.
+        frame.extend([0; 4]);
+        frame.extend(text);
+        self.0.write_all(&frame).await.unwrap();
+    }
+
+    /// Receives a frame. `None` at the end of the stream.
+    pub async fn frame(&mut self) -> Option<Frame> {
+        let opcode = self.0.read_u8().await.ok()? & 0xf;
+        let length = match self.0.read_u8().await.ok()? {
+            126 => u64::from(self.0.read_u16().await.ok()?),
+            127 => self.0.read_u64().await.ok()?,
+            length => length.into(),
+        };
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        self.0.read_exact(&mut payload).await.ok()?;
+        Some(Frame { opcode, payload })
+    }
+
+    /// Receives the next text frame. Ignores pings.
+    pub async fn text(&mut self) -> String {
+        loop {
+            let frame = self.frame().await.expect("a text frame");
+            match frame.opcode {
+                TEXT => return String::from_utf8(frame.payload).expect("valid UTF-8"),
+                PING => {}
+                _ => panic!("{frame:?}"),
+            }
+        }
+    }
+}
