@@ -393,7 +393,7 @@ fn two_nodes_with_the_same_name_count_once() {
 }
 
 #[test]
-fn a_node_name_with_control_characters_is_rejected() {
+fn an_empty_node_name_or_one_with_control_characters_is_rejected() {
     for name in ["", "a\n\u{1b}[31m", "a\u{7f}"] {
         let node = Program::with(["node", "--name", name, "--tls", "off", "--connect", "a:1"]);
         node.end().fails(2, &["--name", "control characters", "worker-01"]);
