@@ -154,12 +154,12 @@ fn run(page: &str, block: &Block) -> Result<(), String> {
             ));
         }
         if code != 0 {
-            return Err(format!("{at} ends with {code}"));
+            return Err(format!("{at} ends with exit code {code}"));
         }
     }
     match session.end().as_slice() {
         [] => Ok(()),
-        more => Err(format!("{page}, line {}: more is printed than shown: {more:?}", block.line)),
+        more => Err(format!("{page}, line {}: the page does not show this output: {more:?}", block.line)),
     }
 }
 
@@ -225,12 +225,16 @@ fn programs_in_rust_are_doc_tests() {
     for (page, block) in rust {
         assert_eq!(page, LIBRARY, "line {}: the other pages are not compiled with all features", block.line);
         assert!(block.text.contains("fn main()"), "{page}, line {}: not a complete program", block.line);
-        assert!(!block.text.contains("\n# "), "{page}, line {}: hidden lines are visible here", block.line);
+        assert!(
+            !block.text.contains("\n# "),
+            "{page}, line {}: lines that docs.rs hides are visible on GitHub",
+            block.line
+        );
     }
 }
 
 #[test]
-fn the_dependency_in_the_guide_is_this_version_with_features_that_exist() {
+fn the_dependency_in_the_guide_has_this_version_and_the_feature_net() {
     let blocks: Vec<_> = of_kind("toml").into_iter().filter(|(page, _)| *page == LIBRARY).collect();
     let [(_, block)] = &blocks[..] else { panic!("{blocks:?}") };
     let line = block.text.lines().find_map(|line| line.strip_prefix("zeek-bridge = { version = \"")).unwrap();
@@ -250,8 +254,9 @@ fn all_other_blocks_are_listed() {
             {
                 continue;
             }
-            let (on, first) =
-                listed.next().unwrap_or_else(|| panic!("{page}, line {}: not listed", block.line));
+            let (on, first) = listed
+                .next()
+                .unwrap_or_else(|| panic!("{page}, line {}: the block is not in NOT_CHECKED", block.line));
             let as_listed = page == on && block.text.trim().starts_with(first);
             assert!(as_listed, "{page}, line {}: {}", block.line, block.text);
         }
