@@ -67,8 +67,8 @@ pub(crate) fn first_length(frames: &[u8]) -> Option<usize> {
         end = end.saturating_add(header.frame_length());
         let text = frames.get(payload..end)?;
         let mask = header.mask.unwrap_or_default();
-        let last = text.last().zip(mask.iter().cycle().nth(text.len().wrapping_sub(1) % mask.len()));
-        if last.is_none_or(|(byte, mask)| byte ^ mask != MORE_FOLLOWS) {
+        let last = text.len().checked_sub(1).and_then(|at| Some(text.get(at)? ^ mask.get(at & 3)?));
+        if last != Some(MORE_FOLLOWS) {
             return Some(end);
         }
     }
@@ -158,7 +158,7 @@ impl Level {
         let comma: &[u8] = if std::mem::replace(&mut self.is_first, false) { b"" } else { b"," };
         out.put_slice(comma);
         if self.kind == Container::Table {
-            out.put_slice(if self.left % 2 == 0 { br#"{"key":"# } else { br#""value":"# });
+            out.put_slice(if self.left.is_multiple_of(2) { br#"{"key":"# } else { br#""value":"# });
         }
         out.put_u8(b'{');
         self.left = self.left.saturating_sub(1);
@@ -166,7 +166,7 @@ impl Level {
 
     /// Writes the end of a pair after its value.
     fn after_value(&self, out: &mut BytesMut) {
-        if self.kind == Container::Table && self.left % 2 == 0 {
+        if self.kind == Container::Table && self.left.is_multiple_of(2) {
             out.put_u8(b'}');
         }
     }
