@@ -1,7 +1,6 @@
 //! A link of a running bridge: an endpoint with its configuration, listeners and certificates.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,7 @@ use super::router::sides::Sides;
 use crate::data::{EndpointId, Filter, Topic};
 use crate::endpoint::{Blocked, Endpoint, EndpointConfig, Forwarded, Listener, Relay, WebSocketConfig};
 use crate::net::tls::{MutualTls, Tls};
-use crate::net::{Batch, Encoder};
+use crate::net::{Batch, Encoder, Url};
 use crate::wire::{Envelope, Limits};
 
 /// The interval at which the certificate files of a link are checked for changes.
@@ -105,7 +104,7 @@ impl Link {
             }
             match self.endpoint.listen(address, self.tls.clone()).await {
                 Ok(listener) => {
-                    tracing::info!(link = %self.config.name, "listening on {}", listener.local_addr());
+                    tracing::info!(link = %self.config.name, "listening on {}", listener.url());
                     self.listeners.lock().insert(address.clone(), listener);
                 }
                 Err(error) => errors.push(
@@ -128,10 +127,10 @@ impl Link {
     }
 
     /// Returns the addresses that it listens on, in the order of the configuration.
-    pub(super) fn listen_addresses(&self) -> Vec<SocketAddr> {
+    pub(super) fn listen_addresses(&self) -> Vec<Url> {
         let listeners = self.listeners.lock();
         let open = self.configured_addresses().iter().filter_map(|address| listeners.get(address));
-        open.map(Listener::local_addr).collect()
+        open.map(Listener::url).collect()
     }
 
     /// Returns whether it listens on all configured addresses.

@@ -78,7 +78,7 @@ pub enum Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Status::PeerNotice { address, notice, .. } => write!(f, "{notice}, reported by {address}"),
+            Status::PeerNotice { address, notice, .. } => write!(f, "{address}: {notice}"),
             Status::PeerAdded { peer, address, identity, websocket } => {
                 write!(f, "peer added: {peer} at {address}")?;
                 if let Some(websocket) = websocket {

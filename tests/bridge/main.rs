@@ -6,6 +6,8 @@
 mod program;
 #[path = "../common/raw.rs"]
 mod raw;
+#[path = "../common/websocket.rs"]
+mod raw_websocket;
 
 mod agent;
 mod batches;
@@ -24,3 +26,4 @@ mod reload;
 mod soak;
 mod topologies;
 mod validation;
+mod websocket;

@@ -34,3 +34,4 @@ mod status;
 mod tap;
 mod tap_end;
 mod tls;
+mod websocket;

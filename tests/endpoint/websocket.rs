@@ -1,5 +1,6 @@
 //! Endpoints that speak the WebSocket API with each other and with raw clients.
 
+use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ async fn listen_on(endpoint: &Endpoint, scheme: &str, tls: Tls) -> Listener {
 }
 
 async fn connect_to(endpoint: &Endpoint, listener: &Listener, tls: Tls) -> Result<(), ConnectError> {
-    within("an attempt to connect", endpoint.connect(listener.url(), tls)).await.map(drop)
+    within("an attempt to connect", endpoint.connect(listener.url(), tls).into_future()).await.map(drop)
 }
 
 async fn received(subscriber: &mut Subscriber) -> Message {
@@ -221,7 +222,7 @@ async fn the_two_protocols_recognize_each_other() {
     let error = endpoint().connect(api_listener.local_addr(), Tls::Off).await.unwrap_err();
     assert!(error.to_string().contains("use ws://"), "{error}");
     let url = format!("ws://{}", broker_listener.local_addr());
-    let error = within("an answer", endpoint().connect(url, Tls::Off)).await.unwrap_err();
+    let error = within("an answer", endpoint().connect(url, Tls::Off).into_future()).await.unwrap_err();
     assert!(
         matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Misbehaved | ErrorKind::Closed),
         "{error}"

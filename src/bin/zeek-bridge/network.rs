@@ -120,9 +120,13 @@ impl Network {
 /// address of a command. For the links of a bridge, the check of the configuration reports the same warning.
 pub(crate) fn warn_of_exposure(tls: &Tls, address: &str) {
     if let Some(exposure) = Exposure::of(tls, address) {
-        tracing::warn!(
-            "{exposure}; use certificates across a network (--cafile, --certificate and --keyfile)"
-        );
+        if scheme(address).is_websocket() {
+            tracing::warn!("{exposure}; use wss:// across a network");
+        } else {
+            tracing::warn!(
+                "{exposure}; use certificates across a network (--cafile, --certificate and --keyfile)"
+            );
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Reason {
                 "the message is data, and the rules for its topic allow only data-store commands"
             }
             Reason::IdentityNotAllowed => {
-                "the rules for its topic apply only to senders with other certificates"
+                "the rules for its topic apply only to senders with other certificates or tokens"
             }
             Reason::EventNotAllowed => "the rules allow only other events",
             Reason::Malformed => "the payload is invalid",

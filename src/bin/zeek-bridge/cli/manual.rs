@@ -18,6 +18,7 @@ Environment:
                           the TLS options of the same names
   ZEEK_BRIDGE_PROFILE     the profile to use, if --profile is not given
   ZEEK_BRIDGE_PASSPHRASE  the passphrase of a private key, if no file contains it
+  ZEEK_BRIDGE_TOKEN       the bearer token for the WebSocket API, if --token-file is not given
   ZEEK_AGENT_ADDR, ZEEK_AGENT_PORT
                           the address that node connects to, and that dispatch listens on;
                           they have precedence over ZEEK_BRIDGE_CONNECT

@@ -69,7 +69,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
                 return Err(Failure::timeout(format!("timeout: {target} is not identified yet; use a longer --timeout")));
             }
         };
-        return server.print(target, args.json);
+        return server.print(target, args.format.is_json());
     }
     // A probe only uses the certificates to present, so all other TLS options are ignored.
     let tls = tls.filter(|tls| tls.args.has_certificates());

@@ -29,6 +29,10 @@ use crate::signals::Signals;
 /// The time for which a lost peering is retried, or --wait if that is longer. A restart of Zeek takes less than this.
 const LOST: Duration = Duration::from_secs(30);
 
+/// The time to wait for errors from a server of the WebSocket API after the last message. The server does not confirm
+/// messages, and Zeek confirms the end of the connection before it has handled all of them.
+const LATE_ERRORS: Duration = Duration::from_millis(250);
+
 /// The time after which a wait for a subscriber is reported on stderr.
 const UNREPORTED_WAIT: Duration = Duration::from_secs(2);
 
@@ -47,6 +51,8 @@ const UNREPORTED_WAIT: Duration = Duration::from_secs(2);
 /// Each message waits until a peer subscribes to the topic. After 2 seconds, stderr shows which topics the peer subscribes to.
 /// An invalid line is reported and skipped. At the end of stdin, the command waits until the peers have received everything.
 /// If a peering is lost, stderr reports which lines may be lost, and the exit code is 1.
+///
+/// A server of the WebSocket API (ws:// or wss://) receives all topics. If it reports an error, the exit code is 1.
 ///
 /// With --connect, the first attempt must succeed. A peering that is lost later is retried for 30 seconds, or for --wait
 /// if that is longer. If all attempts fail, the exit code is 1 if lines may be lost, and otherwise that of the last attempt.
@@ -115,6 +121,9 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
         () = deadline::until(timeout_at) => Err(publisher.timed_out()),
         () = signals.next() => Err(Failure::failed(format!("interrupted: {}", reached(&progress)))),
     };
+    if result.is_ok() && network.is_websocket() && network.target().is_some() {
+        tokio::time::sleep(LATE_ERRORS).await;
+    }
     network::leave(&endpoint, &mut signals).await;
     for problem in delivery.problems().await {
         result = Err(match result {

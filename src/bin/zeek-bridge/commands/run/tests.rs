@@ -27,6 +27,7 @@ pub(crate) fn snapshot() -> Snapshot {
         queued,
         queued_bytes,
         dropped: if id == "id-2" { 5 } else { 0 },
+        ..PeerSnapshot::default()
     };
     let agents = LinkSnapshot {
         name: "agents".into(),

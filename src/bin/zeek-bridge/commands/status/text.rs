@@ -124,7 +124,8 @@ fn peers(snapshot: &Snapshot, with_identities: bool) -> Table {
     let mut table = Table::new(text.into_iter().chain(identity).chain(counters));
     for (link, peer) in snapshot.links.iter().flat_map(|link| link.peers.iter().map(move |peer| (link, peer)))
     {
-        let PeerSnapshot { id, address, identity, queued, queued_bytes, dropped, .. } = peer;
+        let PeerSnapshot { id, address, queued, queued_bytes, dropped, .. } = peer;
+        let identity = described(peer);
         let text = [link.name.clone(), id.clone(), address.clone()];
         let counters = [queued.to_string(), bytes(*queued_bytes), dropped.to_string()];
         let column = with_identities.then(|| identity.clone().unwrap_or_else(|| "-".into()));
@@ -132,6 +133,16 @@ fn peers(snapshot: &Snapshot, with_identities: bool) -> Table {
         table.row_with_note(text.into_iter().chain(column).chain(counters), note);
     }
     table
+}
+
+/// Returns the identity of a peer. For a peer of the WebSocket API, adds the protocol and the name that it has sent.
+fn described(peer: &PeerSnapshot) -> Option<String> {
+    let websocket = (peer.protocol == "websocket").then(|| match peer.name.as_deref() {
+        None | Some("") => "WebSocket".to_owned(),
+        Some(name) => format!("WebSocket {name}"),
+    });
+    let parts: Vec<String> = peer.identity.clone().into_iter().chain(websocket).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn nodes(snapshot: &Snapshot) -> Table {
@@ -231,6 +242,21 @@ mod tests {
         assert!(text.contains("  on [::]:2151\n"), "{text}");
         assert!(text.contains("076572…da2f17  [2001") && text.contains("65535"), "{text}");
         assert!(text.contains("\n  CN=worker"), "{text}");
+    }
+
+    #[test]
+    fn peers_of_the_websocket_api_are_shown_with_their_names() {
+        let peer = |identity: Option<&str>, name: Option<&str>| PeerSnapshot {
+            identity: identity.map(str::to_owned),
+            name: name.map(str::to_owned),
+            protocol: "websocket".into(),
+            ..PeerSnapshot::default()
+        };
+        let text = |identity, name| described(&peer(identity, name)).unwrap();
+        assert_eq!(text(Some("token:soar"), Some("soar/1.0")), "token:soar, WebSocket soar/1.0");
+        assert_eq!(text(None, None), "WebSocket");
+        let broker = PeerSnapshot { protocol: "broker".into(), ..peer(None, None) };
+        assert_eq!(described(&broker), None);
     }
 
     #[test]

@@ -1,0 +1,161 @@
+//! Commands with addresses of the WebSocket API.
+
+use std::path::Path;
+
+use crate::program::{Files, Program};
+use zeek_bridge::net::tls::ephemeral_authority;
+
+/// Starts `tap --listen` with these options.
+fn tap(options: &str) -> Program {
+    Program::start(&format!("tap --topic /demo --format json {options}"))
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn events_are_published_to_a_tap_that_listens() {
+    let mut tap = tap("--listen ws://127.0.0.1:0 --count 1");
+    let url = tap.address();
+    assert!(url.starts_with("ws://127.0.0.1:"), "{url}");
+    let end =
+        Program::run(&format!("publish --topic /demo/x --connect {url} Demo::ping string:hello count:7"), "");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    let line = tap.line();
+    assert_eq!((&line["topic"], &line["event"]), (&"/demo/x".into(), &"Demo::ping".into()), "{line}");
+    assert_eq!(tap.end_by_itself().code, Some(0));
+}
+
+#[test]
+fn a_tap_that_connects_receives_events_of_a_publish_that_listens() {
+    let command = "publish --topic /demo/x --listen ws://127.0.0.1:0 Demo::ping string:hello";
+    let mut publish = Program::start(command);
+    let url = publish.address();
+    let mut tap = tap(&format!("--connect {url} --count 1 --all-topics"));
+    let line = tap.line();
+    // The peer is the endpoint of the server's ack.
+    assert!(line["peer"].as_str().unwrap().contains("-websocket-"), "{line}");
+    assert_eq!(tap.end_by_itself().code, Some(0));
+    assert_eq!(publish.end_by_itself().code, Some(0));
+}
+
+#[test]
+fn a_token_is_required_and_checked_over_tls() {
+    let authority = ephemeral_authority().unwrap();
+    let files = Files::issue(&authority, "server");
+    let folder = files.folder.path();
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (right, wrong) = (write(folder, "right", "secret\n"), write(folder, "wrong", "other"));
+    let certificates = format!("--certificate {} --keyfile {}", file("certificate"), file("keyfile"));
+    let mut tap =
+        tap(&format!("--listen wss://127.0.0.1:0 {certificates} --token-file {right} --count 1 --identity"));
+    let url = tap.address();
+    let publish = |options: &str| {
+        Program::run(&format!("publish --topic /demo --connect {url} {options} Demo::ping count:1"), "")
+    };
+    let cafile = format!("--cafile {}", file("cafile"));
+    publish(&cafile).fails(4, &["401", "requires a token"]);
+    publish(&format!("{cafile} --token-file {wrong}")).fails(4, &["401"]);
+    let foreign = Files::issue(&ephemeral_authority().unwrap(), "foreign");
+    let foreign = format!("--cafile {}", foreign.folder.path().join("cafile").display());
+    publish(&format!("{foreign} --token-file {right}")).fails(4, &["certificate"]);
+    let mut command = crate::program::command(
+        format!("publish --topic /demo --connect {url} {cafile} Demo::ping count:1").split_whitespace(),
+    );
+    command.env("ZEEK_BRIDGE_TOKEN", "secret");
+    let end = Program::spawn(command).end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert_eq!(tap.line()["identity"]["token"], "token");
+    assert_eq!(tap.end_by_itself().code, Some(0));
+}
+
+#[test]
+fn invalid_combinations_are_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = write(folder.path(), "token", "secret");
+    let two = write(folder.path(), "two", "one\ntwo\n");
+    for (args, words) in [
+        ("tap --connect ws://127.0.0.1:1".to_owned(), ["before 8.0.7", "--all-topics"]),
+        ("tap --topic x --connect ws://127.0.0.1:1 --tls off".to_owned(), ["--tls", "is without TLS"]),
+        ("tap --topic x --connect ws://127.0.0.1:1 --cafile f".to_owned(), ["--cafile", "use wss://"]),
+        (
+            "tap --topic x --connect wss://127.0.0.1:1 --tls mutual".to_owned(),
+            ["--tls", "which the scheme says"],
+        ),
+        ("tap --topic x --connect wss://127.0.0.1:1".to_owned(), ["--cafile", "--capath"]),
+        ("tap --topic x --listen wss://127.0.0.1:0".to_owned(), ["--certificate", "--keyfile"]),
+        ("tap --topic x --connect ws://u:p@127.0.0.1:1".to_owned(), ["a user name or a password", "token"]),
+        ("tap --topic x --connect ws://127.0.0.1:1/x".to_owned(), ["/x", "/v1/messages/json"]),
+        (
+            format!("tap --topic x --connect 127.0.0.1:1 --tls off --token-file {token}"),
+            ["--token-file", "Broker"],
+        ),
+        (
+            format!("tap --topic x --connect ws://192.0.2.1:1 --token-file {token}"),
+            ["not encrypted", "wss://"],
+        ),
+        (
+            format!("tap --topic x --connect ws://127.0.0.1:1 --token-file {two}"),
+            ["--token-file", "more than one line"],
+        ),
+        ("node --name n --connect ws://127.0.0.1:1 --tls off".to_owned(), ["TLS", "ws://127.0.0.1:1"]),
+        (
+            "node --name n --connect ws://127.0.0.1:1".to_owned(),
+            ["Broker's native protocol only", "HOST:PORT"],
+        ),
+        (
+            "dispatch get_id_value x --connect ws://127.0.0.1:1".to_owned(),
+            ["Broker's native protocol only", "HOST:PORT"],
+        ),
+        (
+            "record --out o --listen ws://127.0.0.1:0 --connect 127.0.0.1:1 --tls off".to_owned(),
+            ["--listen", "Broker's native"],
+        ),
+    ] {
+        Program::run(&args, "").fails(2, &words);
+    }
+}
+
+#[test]
+fn a_server_is_identified() {
+    let mut tap = tap("--listen ws://127.0.0.1:0");
+    let url = tap.address();
+    let end = Program::run(&format!("probe {url} --format json"), "");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    let found = &end.json()[0];
+    assert_eq!((&found["found"], &found["target"]), (&"websocket".into(), &url.as_str().into()), "{found}");
+    assert!(found["version"].as_str().unwrap().starts_with("zeek-bridge/"), "{found}");
+    assert!(found["endpoint"].as_str().unwrap().contains("-websocket-"), "{found}");
+    let broker_address = url.strip_prefix("ws://").unwrap();
+    Program::run(&format!("tap --topic x --tls off --connect {broker_address}"), "")
+        .fails(6, &["this is HTTP, not Broker", "use ws://"]);
+    let end = Program::run(&format!("probe {broker_address} --wait 2s"), "");
+    assert_eq!(end.code, Some(6), "{end:?}");
+    assert!(end.stdout.join("\n").contains("probe ws://HOST:PORT"), "{end:?}");
+}
+
+#[test]
+fn the_configuration_is_checked_with_its_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = |token: &str| {
+        let text = format!(
+            "[link.nodes]\nlisten = '127.0.0.1:0'\ntls = 'off'\n[link.soar]\nlisten = 'ws://127.0.0.1:0'\n\
+             [[link.soar.token]]\nname = 'soar'\nfile = '{token}'\n\
+             [[rule]]\nname = 'r'\nfrom = 'soar'\nto = 'nodes'\ntopics = 't'\nidentities = 'token:soar'\n"
+        );
+        Program::run(&format!("check {}", write(folder.path(), "bridge.toml", &text)), "")
+    };
+    let end = config("missing");
+    assert_eq!(end.code, Some(1), "{end:?}");
+    end.has_said(&["bridge.toml:6: link.soar.token: token soar: ", "missing: cannot read the file"]);
+    write(folder.path(), "token", "secret\n");
+    let end = config("token");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert!(
+        end.stdout.join("\n").contains("listens on ws://127.0.0.1:0, no TLS, requires token soar"),
+        "{end:?}"
+    );
+}
