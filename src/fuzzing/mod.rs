@@ -11,10 +11,12 @@
     reason = "fuzz targets report faults by panics"
 )]
 
+mod json;
 mod peering;
 #[cfg(feature = "bridge")]
 mod rules;
 
+pub use json::json;
 pub use peering::peering;
 #[cfg(feature = "bridge")]
 pub use rules::rules;
@@ -277,6 +279,11 @@ mod tests {
     #[test]
     fn every_seed_of_a_value_passes() {
         run_over_seeds("value", super::value);
+    }
+
+    #[test]
+    fn every_seed_of_json_text_passes() {
+        run_over_seeds("json", super::json);
     }
 
     #[test]
