@@ -11,12 +11,14 @@
     reason = "fuzz targets report faults by panics"
 )]
 
+mod json;
 mod peering;
 #[cfg(feature = "bridge")]
 mod rules;
 #[cfg(feature = "websocket")]
 mod websocket;
 
+pub use json::json;
 pub use peering::peering;
 #[cfg(feature = "bridge")]
 pub use rules::rules;
@@ -315,6 +317,11 @@ mod tests {
     #[test]
     fn every_seed_of_a_value_passes() {
         run_over_seeds("value", super::value);
+    }
+
+    #[test]
+    fn every_seed_of_json_text_passes() {
+        run_over_seeds("json", super::json);
     }
 
     #[test]
