@@ -103,3 +103,35 @@ impl Output {
         self.pieces_bytes.saturating_add(self.buffer.len())
     }
 }
+
+#[cfg(all(test, feature = "net"))]
+mod tests {
+    use super::*;
+
+    /// Queues `pieces` pieces and a buffer of `bytes` bytes.
+    fn filled(pieces: usize, bytes: usize) -> Output {
+        let mut out = Output::default();
+        for _ in 0..pieces {
+            out.push_piece(Bytes::from_static(b"x"));
+        }
+        out.buffer.put_bytes(0, bytes);
+        out
+    }
+
+    #[test]
+    fn only_an_empty_queue_is_shrunk_and_it_keeps_a_small_buffer() {
+        let mut out = filled(KEPT_PIECES + 1, KEPT_BYTES + 1);
+        out.shrink();
+        assert_eq!(out.len(), KEPT_PIECES + 1 + KEPT_BYTES + 1);
+        while out.pop().is_some() {}
+        out.shrink();
+        assert_eq!(out.pieces.capacity(), 0);
+        assert!(!out.buffer.try_reclaim(1));
+
+        let mut out = filled(KEPT_PIECES, KEPT_BYTES);
+        while out.pop().is_some() {}
+        out.shrink();
+        assert_eq!(out.pieces.capacity(), KEPT_PIECES);
+        assert!(out.buffer.try_reclaim(KEPT_BYTES));
+    }
+}

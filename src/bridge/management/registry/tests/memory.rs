@@ -14,6 +14,12 @@ fn ask(world: &mut World, agent: u8, owner: &str, share: usize, reqid: &str) -> 
 }
 
 #[test]
+fn the_limits_of_memory_are_those_of_the_documentation() {
+    assert_eq!((MAX_SHARE, MAX_GONE_BYTES), (16_777_216, 524_288));
+    assert_eq!((MAX_NAMES, MAX_NAMES_PER_OWNER), (16_384, 4096));
+}
+
+#[test]
 fn the_oldest_request_of_an_owner_ends_with_failures_to_make_room_for_a_new_one() {
     let mut world = World::new().with(&["a", "b", "c"]);
     let share = share(2, 3);
