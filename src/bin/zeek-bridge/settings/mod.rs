@@ -109,7 +109,7 @@ pub(crate) fn choose_for_probe(
         return Ok((target, Some(tls)));
     }
     let tls = layers.tls(certificates);
-    if let Some(TlsSettings { args, source, unused: Some(unused) }) = &tls
+    if let Some(TlsSettings { args, source, unused: Some(unused), .. }) = &tls
         && !args.chooses()
     {
         // Otherwise, the probe would present no certificate, although there is a source with certificates.
