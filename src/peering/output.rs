@@ -12,9 +12,9 @@ use crate::wire::{EncodeError, Envelope, Handshake};
 pub(crate) const COPIED: usize = 4096;
 
 /// The capacities that are kept while the queue is empty.
-#[cfg(feature = "websocket")]
+#[cfg(feature = "net")]
 const KEPT_PIECES: usize = 8;
-#[cfg(feature = "websocket")]
+#[cfg(feature = "net")]
 const KEPT_BYTES: usize = 512;
 
 /// The queued frames, in order: first `pieces`, then `buffer`.
@@ -45,7 +45,7 @@ impl Output {
     }
 
     /// Queues complete, encoded frames.
-    #[cfg(feature = "websocket")]
+    #[cfg(feature = "net")]
     pub(crate) fn push_encoded(&mut self, frames: Bytes) {
         if frames.len() <= COPIED {
             self.buffer.put_slice(&frames);
@@ -87,7 +87,7 @@ impl Output {
     }
 
     /// Frees the memory of an empty queue, except for a small buffer.
-    #[cfg(feature = "websocket")]
+    #[cfg(feature = "net")]
     pub(crate) fn shrink(&mut self) {
         if self.pieces.is_empty() && self.pieces.capacity() > KEPT_PIECES {
             self.pieces = VecDeque::new();

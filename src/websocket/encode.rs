@@ -3,7 +3,9 @@
 use bytes::{BufMut, BytesMut};
 
 use super::dialect::Dialect;
-use super::frame::{Header, put_message};
+#[cfg(any(feature = "net", test))]
+use super::frame::Header;
+use super::frame::put_message;
 use super::text::{Text, put_real, put_string};
 use crate::data::AsJson;
 use crate::wire::{
@@ -15,7 +17,7 @@ use crate::zeek::MAX_BATCH_DEPTH;
 /// message that a Broker peer may send can become too long.
 const MAX_LENGTH: usize = Limits::DEFAULT.max_frame;
 
-/// Follows each message but the last of a batch, so that [`first_length`] finds the end of the batch. JSON allows white space
+/// Follows each message but the last of a batch, so that `first_length` finds the end of the batch. JSON allows white space
 /// there.
 const MORE_FOLLOWS: u8 = b' ';
 
@@ -59,6 +61,7 @@ pub(crate) fn encode(envelope: &Envelope, dialect: Dialect, out: &mut BytesMut) 
 }
 
 /// Returns the length of the first message in bytes, with all events of a batch.
+#[cfg(any(feature = "net", test))]
 pub(crate) fn first_length(frames: &[u8]) -> Option<usize> {
     let mut end = 0usize;
     loop {
