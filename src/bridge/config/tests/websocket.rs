@@ -25,7 +25,7 @@ fn assert_errors(text: &str, expected: &[&str]) {
 
 #[test]
 fn all_keys_are_parsed() {
-    let config = good(&format!(
+    let config = good(
         r#"
 [link.soar]
 listen = ["wss://0.0.0.0:27759/v1/messages/json", "wss://[::]:27759"]
@@ -59,8 +59,8 @@ from = "soar"
 to = "zeek"
 topics = "t"
 identities = ["token:soar"]
-"#
-    ));
+"#,
+    );
     let [soar, zeek] = &config.links[..] else { panic!("{config:?}") };
     let token = |source| TokenConfig { name: "soar".to_owned(), source };
     assert_eq!(
