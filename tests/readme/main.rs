@@ -176,7 +176,9 @@ fn copy_files(folder: &Path, address: &str) {
         fs::copy(&program, folder.join(program.file_name().unwrap())).unwrap();
     }
     // The first configuration of each guide, which is complete.
-    for (name, guide) in [("bridge.toml", "src/guide/bridge.md"), ("websocket.toml", "src/guide/websocket.md")] {
+    for (name, guide) in
+        [("bridge.toml", "src/guide/bridge.md"), ("websocket.toml", "src/guide/websocket.md")]
+    {
         let config = of_kind("toml").into_iter().find(|(page, _)| *page == guide).unwrap().1.text;
         let config = format!("{config}\n[bridge]\nmetrics = \"127.0.0.1:9747\"\n");
         fs::write(folder.join(name), session::with_address(&config, address)).unwrap();
@@ -216,14 +218,15 @@ fn each_configuration_is_valid() {
 
 #[test]
 fn programs_on_the_pages_are_the_tested_programs() {
-    let programs =
-        ["tests/programs/node.sh", "tests/programs/node.py", "examples/websocket_client.py"].map(|name| {
-            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
-        });
+    let programs = ["tests/programs/node.sh", "tests/programs/node.py", "examples/websocket_client.py"]
+        .map(|name| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap());
     let mut shown = of_kind("sh");
     shown.extend(of_kind("python"));
     for program in &programs {
-        assert!(shown.iter().any(|(_, block)| program.contains(&block.text)), "a program is not shown: {program}");
+        assert!(
+            shown.iter().any(|(_, block)| program.contains(&block.text)),
+            "a program is not shown: {program}"
+        );
     }
     for (page, block) in shown {
         let is_tested = programs.iter().any(|program| program.contains(&block.text));

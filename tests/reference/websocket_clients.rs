@@ -77,8 +77,12 @@ impl Server {
         let files = with_tls.then(|| Files::issue(&ephemeral_authority().unwrap(), "127.0.0.1"));
         let (url, tls) = match &files {
             Some(files) => {
-                let [certificate, keyfile] = ["certificate", "keyfile"].map(|name| files.folder.path().join(name));
-                ("wss://127.0.0.1:0", Tls::from(Credentials::for_server(certificate, keyfile).load().unwrap()))
+                let [certificate, keyfile] =
+                    ["certificate", "keyfile"].map(|name| files.folder.path().join(name));
+                (
+                    "wss://127.0.0.1:0",
+                    Tls::from(Credentials::for_server(certificate, keyfile).load().unwrap()),
+                )
             }
             None => ("ws://127.0.0.1:0", Tls::Off),
         };
@@ -108,7 +112,6 @@ async fn exchange(python: &str, package: &str, with_tls: bool) {
     let mut client = server.client(python, package, Some(TOKEN));
     client.give(&arguments().to_string());
     let mut client = tokio::task::spawn_blocking(move || {
-        
         let ack = client.line();
         assert_eq!(ack["type"], "ack", "{ack}");
         assert!(ack["endpoint"].is_string() && ack["version"].is_string(), "{ack}");
@@ -209,4 +212,3 @@ async fn zeek_client_receives_the_answer_of_a_controller() {
     let output: Json = serde_json::from_str(&end.stdout.join("\n")).unwrap();
     assert_eq!(output["results"]["worker-1"], json!(["10.0.0.0/8"]), "{output}");
 }
-
