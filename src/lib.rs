@@ -93,7 +93,7 @@
 //! [dependencies]
 //! serde_json = "1"
 //! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
-//! zeek-bridge = { version = "0.1", default-features = false, features = ["net"] }
+//! zeek-bridge = { version = "0.2", default-features = false, features = ["net"] }
 //! ```
 //!
 #![cfg_attr(feature = "net", doc = "[agent]: management::Agent")]

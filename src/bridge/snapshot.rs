@@ -23,7 +23,7 @@ pub struct Snapshot {
     pub links: Vec<LinkSnapshot>,
     /// The rules, in the order of the configuration.
     pub rules: Vec<RuleSnapshot>,
-    /// The live nodes, by name.
+    /// The live nodes, sorted by name.
     pub nodes: Vec<NodeSnapshot>,
     /// The number of denied or dropped messages, by reason.
     pub refused: BTreeMap<String, u64>,

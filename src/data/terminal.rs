@@ -12,8 +12,8 @@ pub fn steers_terminal(letter: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Shortens text that a peer has sent to one line that is safe to log: at most 256 characters, and U+FFFD instead of
-/// characters that [change how a terminal shows text](steers_terminal).
+/// Shortens text that a peer has sent to one line that is safe to log: at most 256 characters and an ellipsis. Characters that
+/// [change how a terminal shows text](steers_terminal) are replaced with U+FFFD.
 pub(crate) fn one_line(text: &str) -> String {
     const ENOUGH: usize = 256;
     let mut line: String = text

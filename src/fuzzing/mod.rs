@@ -11,12 +11,14 @@
     reason = "fuzz targets report faults by panics"
 )]
 
+mod json;
 mod peering;
 #[cfg(feature = "bridge")]
 mod rules;
 #[cfg(feature = "websocket")]
 mod websocket;
 
+pub use json::json;
 pub use peering::peering;
 #[cfg(feature = "bridge")]
 pub use rules::rules;
@@ -240,7 +242,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    fn run_over_seeds(target: &str, body: fn(&[u8])) {
+    fn run_over_seeds(target: &str, mut body: impl FnMut(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
         let seeds: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(!seeds.is_empty());
@@ -284,9 +286,42 @@ mod tests {
         run_over_seeds("websocket", super::websocket);
     }
 
+    /// A small replacement for the fuzzer, which runs with all other tests.
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn seeds_of_a_websocket_with_random_changes_pass() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 16).unwrap()
+        };
+        run_over_seeds("websocket", |seed| {
+            for _ in 0..50 {
+                let mut changed = seed.to_vec();
+                for _ in 0..1 + random() % 4 {
+                    let at = random() % changed.len();
+                    match random() % 4 {
+                        0 => changed[at] ^= 1 << (random() % 8),
+                        1 => changed[at] = u8::try_from(random() % 256).unwrap(),
+                        2 => changed.truncate(at.max(1)),
+                        _ => changed.extend_from_within(at..),
+                    }
+                }
+                super::websocket(&changed);
+            }
+        });
+    }
+
     #[test]
     fn every_seed_of_a_value_passes() {
         run_over_seeds("value", super::value);
+    }
+
+    #[test]
+    fn every_seed_of_json_text_passes() {
+        run_over_seeds("json", super::json);
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub mod configuration {}
 #[doc = include_str!("tls.md")]
 pub mod tls {}
 
+#[doc = include_str!("websocket.md")]
+pub mod websocket {}
+
 #[doc = include_str!("service.md")]
 pub mod service {}
 

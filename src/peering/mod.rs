@@ -25,8 +25,10 @@ pub use config::Config;
 pub use error::{CloseReason, ErrorKind, PeeringError, SessionError};
 pub use event::{Event, SendError};
 pub use notice::Notice;
+#[cfg(feature = "net")]
+pub(crate) use output::COPIED;
 #[cfg(feature = "websocket")]
-pub(crate) use output::{COPIED, Output};
+pub(crate) use output::Output;
 #[cfg(feature = "net")]
 pub(crate) use probe::{FIRST_BYTES, is_incomplete_line};
 pub use side::{Role, Side};

@@ -12,9 +12,9 @@ use crate::wire::{EncodeError, Envelope, Handshake};
 pub(crate) const COPIED: usize = 4096;
 
 /// The capacities that are kept while the queue is empty.
-#[cfg(feature = "websocket")]
+#[cfg(feature = "net")]
 const KEPT_PIECES: usize = 8;
-#[cfg(feature = "websocket")]
+#[cfg(feature = "net")]
 const KEPT_BYTES: usize = 512;
 
 /// The queued frames, in order: first `pieces`, then `buffer`.
@@ -45,7 +45,7 @@ impl Output {
     }
 
     /// Queues complete, encoded frames.
-    #[cfg(feature = "websocket")]
+    #[cfg(feature = "net")]
     pub(crate) fn push_encoded(&mut self, frames: Bytes) {
         if frames.len() <= COPIED {
             self.buffer.put_slice(&frames);
@@ -87,7 +87,7 @@ impl Output {
     }
 
     /// Frees the memory of an empty queue, except for a small buffer.
-    #[cfg(feature = "websocket")]
+    #[cfg(feature = "net")]
     pub(crate) fn shrink(&mut self) {
         if self.pieces.is_empty() && self.pieces.capacity() > KEPT_PIECES {
             self.pieces = VecDeque::new();
@@ -101,5 +101,37 @@ impl Output {
     /// Returns the number of bytes that have not been popped.
     pub(crate) fn len(&self) -> usize {
         self.pieces_bytes.saturating_add(self.buffer.len())
+    }
+}
+
+#[cfg(all(test, feature = "net"))]
+mod tests {
+    use super::*;
+
+    /// Queues `pieces` pieces and a buffer of `bytes` bytes.
+    fn filled(pieces: usize, bytes: usize) -> Output {
+        let mut out = Output::default();
+        for _ in 0..pieces {
+            out.push_piece(Bytes::from_static(b"x"));
+        }
+        out.buffer.put_bytes(0, bytes);
+        out
+    }
+
+    #[test]
+    fn only_an_empty_queue_is_shrunk_and_it_keeps_a_small_buffer() {
+        let mut out = filled(KEPT_PIECES + 1, KEPT_BYTES + 1);
+        out.shrink();
+        assert_eq!(out.len(), KEPT_PIECES + 1 + KEPT_BYTES + 1);
+        while out.pop().is_some() {}
+        out.shrink();
+        assert_eq!(out.pieces.capacity(), 0);
+        assert!(!out.buffer.try_reclaim(1));
+
+        let mut out = filled(KEPT_PIECES, KEPT_BYTES);
+        while out.pop().is_some() {}
+        out.shrink();
+        assert_eq!(out.pieces.capacity(), KEPT_PIECES);
+        assert!(out.buffer.try_reclaim(KEPT_BYTES));
     }
 }

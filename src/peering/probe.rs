@@ -88,3 +88,40 @@ impl PeerInfo {
         self.is_endpoint.then_some((ErrorCode::UNSPECIFIED, "this is only a probe"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_text_is_complete_at_its_end_or_at_the_maximum_length() {
+        let text = [b'x'; FIRST_BYTES];
+        for (bytes, incomplete) in [
+            (&b""[..], true),
+            (b"220 ready ~", true),
+            (&text[1..], true),
+            (&text, false),
+            (b"220 ready\r\n", false),
+            (b"\0\0\0\x05", false),
+            (b"\x7f", false),
+        ] {
+            assert_eq!(is_incomplete_line(bytes), incomplete, "{bytes:?}");
+            let mut info = PeerInfo::default();
+            assert_eq!(info.inspect(bytes), !incomplete, "{bytes:?}");
+            assert_eq!(info.first_bytes, bytes);
+        }
+    }
+
+    #[test]
+    fn an_echo_of_the_own_messages_does_not_make_the_peer_an_endpoint() {
+        let (own, other) = (EndpointId::from_bytes([1; 16]), EndpointId::from_bytes([2; 16]));
+        let hello = |sender| Handshake::Hello { sender, min_version: 1, max_version: 3 };
+        let mut info = PeerInfo::default();
+        info.record(&hello(own), own);
+        info.record(&Handshake::VersionSelect { sender: own, version: 1 }, own);
+        assert_eq!(info, PeerInfo::default());
+        info.record(&hello(other), own);
+        let expected = PeerInfo { is_endpoint: true, id: Some(other), versions: Some(1..=3), ..info.clone() };
+        assert_eq!(info, expected);
+    }
+}

@@ -23,7 +23,7 @@ pub struct ClientConfig {
     pub peer_id: EndpointId,
     /// The `Host` header: `HOST:PORT`.
     pub host: String,
-    /// The `X-Application-Name` header, such as `zeek-bridge/0.1.0`. Zeek accepts letters, digits and `-/_.=:*@`.
+    /// The `X-Application-Name` header, such as `zeek-bridge/0.2.0`. Zeek accepts letters, digits and `-/_.=:*@`.
     pub application: String,
     /// The token for the `Authorization` header.
     pub token: Option<Token>,

@@ -3,7 +3,9 @@
 use bytes::{BufMut, BytesMut};
 
 use super::dialect::Dialect;
-use super::frame::{Header, put_message};
+#[cfg(any(feature = "net", test))]
+use super::frame::Header;
+use super::frame::put_message;
 use super::text::{Text, put_real, put_string};
 use crate::data::AsJson;
 use crate::wire::{
@@ -15,7 +17,7 @@ use crate::zeek::MAX_BATCH_DEPTH;
 /// message that a Broker peer may send can become too long.
 const MAX_LENGTH: usize = Limits::DEFAULT.max_frame;
 
-/// Follows each message but the last of a batch, so that [`first_length`] finds the end of the batch. JSON allows white space
+/// Follows each message but the last of a batch, so that `first_length` finds the end of the batch. JSON allows white space
 /// there.
 const MORE_FOLLOWS: u8 = b' ';
 
@@ -59,6 +61,7 @@ pub(crate) fn encode(envelope: &Envelope, dialect: Dialect, out: &mut BytesMut) 
 }
 
 /// Returns the length of the first message in bytes, with all events of a batch.
+#[cfg(any(feature = "net", test))]
 pub(crate) fn first_length(frames: &[u8]) -> Option<usize> {
     let mut end = 0usize;
     loop {
@@ -67,8 +70,8 @@ pub(crate) fn first_length(frames: &[u8]) -> Option<usize> {
         end = end.saturating_add(header.frame_length());
         let text = frames.get(payload..end)?;
         let mask = header.mask.unwrap_or_default();
-        let last = text.last().zip(mask.iter().cycle().nth(text.len().wrapping_sub(1) % mask.len()));
-        if last.is_none_or(|(byte, mask)| byte ^ mask != MORE_FOLLOWS) {
+        let last = text.len().checked_sub(1).and_then(|at| Some(text.get(at)? ^ mask.get(at & 3)?));
+        if last != Some(MORE_FOLLOWS) {
             return Some(end);
         }
     }
@@ -158,7 +161,7 @@ impl Level {
         let comma: &[u8] = if std::mem::replace(&mut self.is_first, false) { b"" } else { b"," };
         out.put_slice(comma);
         if self.kind == Container::Table {
-            out.put_slice(if self.left % 2 == 0 { br#"{"key":"# } else { br#""value":"# });
+            out.put_slice(if self.left.is_multiple_of(2) { br#"{"key":"# } else { br#""value":"# });
         }
         out.put_u8(b'{');
         self.left = self.left.saturating_sub(1);
@@ -166,7 +169,7 @@ impl Level {
 
     /// Writes the end of a pair after its value.
     fn after_value(&self, out: &mut BytesMut) {
-        if self.kind == Container::Table && self.left % 2 == 0 {
+        if self.kind == Container::Table && self.left.is_multiple_of(2) {
             out.put_u8(b'}');
         }
     }

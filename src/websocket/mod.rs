@@ -24,7 +24,9 @@ mod text;
 pub use access::{Access, Denied, InvalidToken, Token, Tokens};
 pub use config::{BinaryText, ClientConfig, ServerConfig};
 pub(crate) use dialect::Dialect;
-pub(crate) use encode::{encode, first_length};
+pub(crate) use encode::encode;
+#[cfg(any(feature = "net", test))]
+pub(crate) use encode::first_length;
 pub use text::altered_strings;
 
 use std::collections::VecDeque;

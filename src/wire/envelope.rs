@@ -361,6 +361,15 @@ mod tests {
         assert_eq!(too_long, Err(EncodeError::TooLong { what: "topic", length, max }));
     }
 
+    #[cfg(feature = "net")]
+    #[test]
+    fn a_frame_without_topic_and_payload_has_the_bare_size() {
+        let envelope = Envelope::ping(EndpointId::NIL, EndpointId::NIL, Bytes::new());
+        let mut out = BytesMut::new();
+        Envelope { topic: Topic::default(), ..envelope }.encode(&mut out).unwrap();
+        assert_eq!(out.len(), Envelope::BARE_FRAME);
+    }
+
     #[test]
     fn a_detached_envelope_keeps_a_topic_that_is_too_long() {
         let topic = Topic::from("x".repeat(Topic::MAX_LEN + 1));

@@ -82,7 +82,7 @@ pub enum DecodeReason {
     #[error("unknown port protocol {0}")]
     UnknownProtocol(u8),
     /// A prefix length that is not valid for its address.
-    #[error("invalid prefix length {0} (counted on 128 bits) for this address")]
+    #[error("invalid prefix length {0} for this address (encoded for 128 bits: 96 is added for IPv4)")]
     InvalidPrefixLength(u8),
     /// A set contains an element twice.
     #[error("duplicate element in a set")]

@@ -95,3 +95,16 @@ impl fmt::Debug for ErrorCode {
         write!(f, "{} ({self})", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_shown_with_its_name_and_in_debug_output_also_with_its_number() {
+        assert_eq!(ErrorCode::INVALID_MESSAGE.to_string(), "invalid_message");
+        assert_eq!(ErrorCode(42).to_string(), "error code 42");
+        assert_eq!(format!("{:?}", ErrorCode::INVALID_MESSAGE), "20 (invalid_message)");
+        assert_eq!(format!("{:?}", ErrorCode(42)), "42 (error code 42)");
+    }
+}

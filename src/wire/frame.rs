@@ -155,6 +155,14 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_may_be_as_long_as_broker_accepts_and_no_longer() {
+        let max = 2_147_483_643;
+        assert_eq!(frame_length(max), Ok(2_147_483_643));
+        let length = max + 1;
+        assert_eq!(frame_length(length), Err(EncodeError::TooLong { what: "frame", length, max }));
+    }
+
+    #[test]
     fn a_failed_body_leaves_the_output_unchanged() {
         let mut out = BytesMut::from(&b"before"[..]);
         let result = put_frame(&mut out, |out| {

@@ -41,3 +41,16 @@ impl Default for Limits {
         Self::DEFAULT
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_limits_are_those_of_the_documentation() {
+        const MIB: usize = 1_048_576;
+        let limits = Limits::DEFAULT;
+        assert_eq!((limits.max_frame, limits.max_handshake_frame), (32 * MIB, MIB));
+        assert_eq!((limits.max_elements, limits.max_filter_bytes), (2 * MIB, MIB));
+    }
+}

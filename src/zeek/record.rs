@@ -1,7 +1,7 @@
 //! Macros that declare Zeek's records and events as Rust structs.
 
 /// Declares a Zeek record as a struct. The struct converts to a vector with one element for each field, in the order of
-/// declaration. A field that is `None` becomes `none`.
+/// declaration. A field that is `None` becomes `Value::None`.
 ///
 /// Fields may have any type that implements `Into<Value>` and [`FromValue`](crate::data::FromValue). `Option<T>` is an
 /// `&optional` field. The struct itself implements both traits, so records can be nested in records, containers and
@@ -140,7 +140,8 @@ macro_rules! zeek_record {
     };
 }
 
-/// Declares a Zeek event as a struct with the name of the event in Zeek and one field for each argument.
+/// Declares a Zeek event as a struct with one field for each argument. The name of the event in Zeek is in parentheses after the
+/// name of the struct.
 ///
 /// - `into` converts the struct to an [`Event`](crate::zeek::Event) or a [`ZeekMessage`](crate::zeek::ZeekMessage).
 /// - `try_from` converts an event, or a reference to an event, to the struct. It fails unless the event has this name

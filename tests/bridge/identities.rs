@@ -186,7 +186,7 @@ async fn a_certificate_that_the_link_does_not_allow_is_rejected() {
     bridge.until("both allowed peers", |bridge| bridge.peers("nodes") == 2);
 }
 
-/// The rule that denies the request has no condition on its payload.
+/// The rule `requests` has a condition on the sender's certificate, and none on the payload.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_whose_certificate_is_denied_receives_failures() {
     let certificates = Certificates::new();

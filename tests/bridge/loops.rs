@@ -18,8 +18,8 @@ fn config(left: &str, right: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_sent_over_each_link_of_a_ring_at_most_once() {
-    // The port of the last bridge is known only after it has started. So the first bridge is started again to close the
-    // ring.
+    // The port of the last bridge is known only after it has started. So the configuration of the first bridge is reloaded
+    // to close the ring.
     let first = BridgeProcess::start(&config("127.0.0.1:0", "127.0.0.1:1"));
     let second = BridgeProcess::start(&config("127.0.0.1:0", &first.address("left")));
     let third = BridgeProcess::start(&config("127.0.0.1:0", &second.address("left")));

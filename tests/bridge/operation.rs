@@ -167,7 +167,7 @@ async fn health_checks_and_systemd_notifications_report_each_state_from_start_to
     let _stalled = stalled_peer(&bridge).await;
     bridge.program.signal("TERM");
     let stopping = notification(&systemd, "STOPPING=1");
-    // This is the drain time plus ten seconds.
+    // The drain time of one hour plus ten seconds.
     assert!(stopping.contains("EXTEND_TIMEOUT_USEC=3610000000\n"), "{stopping}");
     assert_eq!(get(http, "/readyz"), (503, "not ready: stopping\n".into()));
     assert_eq!(get(http, "/healthz").0, 200);

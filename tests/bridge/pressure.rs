@@ -14,7 +14,7 @@ const MESSAGES: u64 = 512;
 
 const SIZE: usize = 128 * 1024;
 
-/// The peer of the link `stalled` does not read.
+/// Returns a configuration in which the queues of the link `stalled` are short, and `when_full` applies to this link.
 fn config(when_full: &str) -> String {
     let link =
         |name: &str, more: &str| format!("[link.{name}]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n{more}\n");
@@ -114,7 +114,7 @@ async fn with_disconnect_a_peer_that_does_not_read_is_disconnected() {
     assert!(line.contains(&stalled.id.to_string()), "{line}");
     bridge.until("the end of the peering", |bridge| bridge.peers("stalled") == 0);
     let link = bridge.link("stalled");
-    // At least the queued messages, and the message that overflowed the queue, were dropped.
+    // At least 17 messages were dropped: the queued ones, and the one that overflowed the queue.
     assert!(link["overflows"] == 1 && link["dropped"].as_u64().unwrap() >= 17, "{link}");
     // Only messages that were written before the overflow still arrive.
     let mut received = 0;

@@ -79,8 +79,9 @@ async fn a_reconnecting_agent_receives_the_hello_of_each_live_node_once() {
         assert_eq!(hello(&mut received).await, late);
         late_node.shutdown().await;
         agent.shutdown().await;
-        bridge
-            .until("both are disconnected", |bridge| live(bridge).len() == 2 && bridge.peers("agents") == 0);
+        bridge.until("the agent and the late node are disconnected", |bridge| {
+            live(bridge).len() == 2 && bridge.peers("agents") == 0
+        });
     }
 }
 
@@ -294,7 +295,7 @@ async fn the_bridge_answers_a_denied_request_at_once_for_each_live_node() {
         let outcome = dispatch(&agent, &["worker-1"], Duration::from_millis(300)).await;
         assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
         assert_eq!(bridge.status()["answered_for"], answered_for(2, 0, 0));
-        // The node has received neither request.
+        // With the default rules, the node receives a request.
         bridge.reload(&config("", LISTEN));
         let (_, request) = tokio::join!(
             dispatch(&agent, &["worker-1"], Duration::from_millis(300)),

@@ -162,7 +162,7 @@ async fn memory_is_bounded_and_a_healthy_peer_is_unaffected() {
     soak(100_000, None).await;
 }
 
-/// `ZEEK_BRIDGE_SOAK=600 cargo test --release --test bridge soak -- --ignored --nocapture`
+/// Run this test with `ZEEK_BRIDGE_SOAK=600 cargo test --release --test bridge soak -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "runs for ZEEK_BRIDGE_SOAK seconds"]
 async fn memory_is_bounded_for_a_long_time() {

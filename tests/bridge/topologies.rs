@@ -210,7 +210,8 @@ async fn a_chain_delivers_each_message_once() {
     Network::start(3, CHAIN, no_lines).await.assert_everything_arrives_once().await;
 }
 
-/// Asserts that no bridge sends a copy that another bridge has to drop.
+/// Asserts that no bridge sends a copy that another bridge has to drop. If each bridge publishes one message, the bridges
+/// send `hops` messages to each other.
 async fn assert_no_copy_is_sent(network: Network, hops: u64) {
     let network = network.assert_everything_arrives_once().await;
     assert_eq!(["returned", "duplicate", "ttl"].map(|reason| refused(&network, reason)), [0, 0, 0]);
@@ -248,8 +249,8 @@ async fn the_ttl_of_the_first_link_limits_how_many_bridges_forward_a_message() {
         let expected = if from != to && from.abs_diff(to) < 4 { 1.0 } else { 0.0 };
         assert_eq!(count, expected, "from {from} to {to}");
     }
-    // Each message of the first two and the last two publishers is dropped once because of its ttl, because one bridge
-    // is too far away from the publisher.
+    // Each of the first two and the last two publishers is too far away from one bridge. So each message of these
+    // publishers is dropped once because of its ttl.
     assert_eq!(refused(&network, "ttl"), 4 * MESSAGES);
 }
 

@@ -259,7 +259,7 @@ fn a_directory_whose_path_cannot_be_printed_is_refused() {
     let dir = folder.to_str().unwrap();
     Program::with(["certs", "init", "--dir", dir]).end().fails(1, &[r"a\u{1b}[2J\nb", "control characters"]);
     assert!(!folder.exists());
-    // The same is true if the path is a symbolic link to such a directory.
+    // A symbolic link to such a directory is also refused.
     let ca = issued(&[]);
     fs::rename(ca.path(), &folder).unwrap();
     let link = root.path().join("link");

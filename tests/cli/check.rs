@@ -257,7 +257,7 @@ fn a_host_name_that_cannot_be_resolved_is_an_error() {
 
 #[test]
 fn listening_on_an_address_of_another_host_is_an_error() {
-    // Addresses that are reserved for documentation.
+    // These addresses are reserved for documentation.
     let end = Folder::new().check(&format!(
         "[bridge]\nmetrics = \"192.0.2.1:9747\"\n{}",
         links("listen = [\"127.0.0.1:0\", \"[2001:db8::1]:2151\"]\ntls = \"off\"")
@@ -272,7 +272,7 @@ fn listening_on_an_address_of_another_host_is_an_error() {
 }
 
 #[test]
-fn a_port_in_use_causes_a_warning_and_no_connection() {
+fn a_port_in_use_causes_a_warning_and_check_does_not_connect_to_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -359,7 +359,7 @@ fn the_status_as_json_has_no_control_characters() {
 }
 
 #[test]
-fn an_unreadable_file_is_exit_code_1_and_a_missing_argument_exit_code_2() {
+fn an_unreadable_file_ends_with_exit_code_1_and_wrong_arguments_with_exit_code_2() {
     let folder = Folder::new();
     let missing = folder.path("missing.toml");
     check(&missing).fails(1, &["missing.toml: cannot read the file: No such file", "check its name"]);

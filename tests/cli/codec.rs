@@ -47,7 +47,7 @@ fn decoded_values_do_not_affect_a_terminal() {
     assert_eq!(end.json()[0]["data"], text);
 }
 
-/// A different program on the same terminal may have set its non-blocking mode.
+/// A different program that shares the terminal may have set it to non-blocking mode.
 #[test]
 fn no_output_is_lost_if_stdout_is_full_and_in_non_blocking_mode() {
     let (mut reader, mut writer) = std::io::pipe().unwrap();

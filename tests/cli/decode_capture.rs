@@ -438,7 +438,7 @@ fn all_recordings_in_a_folder_are_read() {
             fs::copy(fixtures().join(name).join(file), folder.path().join(name).join(file)).unwrap();
         }
     }
-    // The recorder of this recording was stopped before it wrote the last line.
+    // Simulate a recorder that was stopped before it wrote the last line.
     let index = folder.path().join("plain-peering/frames.jsonl");
     let text = fs::read_to_string(&index).unwrap();
     let all: Vec<&str> = text.lines().collect();

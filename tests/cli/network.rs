@@ -99,7 +99,7 @@ fn invalid_certificate_files_are_reported() {
 }
 
 #[test]
-fn a_refused_connection_is_reported_once_with_exit_code_3() {
+fn a_refused_connection_and_an_address_in_use_end_with_exit_code_3() {
     // The port is bound but has no listener, so no other process can listen on it.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -169,7 +169,7 @@ fn a_certificate_of_another_authority_is_refused() {
 }
 
 #[test]
-fn timeouts_end_with_exit_code_5() {
+fn a_timeout_before_the_expected_result_ends_with_exit_code_5() {
     let mut tap = Program::start("tap --topic /other --tls off --listen 127.0.0.1:0");
     let address = tap.address();
     let end = Program::run(

@@ -153,7 +153,7 @@ fn a_process_left_running_does_not_delay_the_response() {
 }
 
 #[test]
-fn failures_are_logged_at_most_once_a_second_and_reported_errors_are_not_logged() {
+fn failed_programs_are_logged_at_most_once_a_second_and_errors_on_stderr_are_not_logged() {
     let node = Answering::shell("", r#"[ "$1" = no ] || exit 3; echo 'it is so' >&2; exit 1"#);
     let start = std::time::Instant::now();
     let long = "x".repeat(50_000);
@@ -278,7 +278,7 @@ fn invalid_lines_are_reported_and_skipped() {
 }
 
 #[test]
-fn a_late_answer_is_a_failure_and_reported_to_the_program() {
+fn an_expired_request_fails_and_is_reported_to_the_program() {
     let mut talk = over_stdio("--answer-timeout 0.1");
     let asked = talk.asking(&["x"]);
     let (id, _) = request(&mut talk.node);

@@ -63,7 +63,7 @@ fn every_metric_in_the_dashboard_and_the_alerts_exists() {
 }
 
 #[test]
-fn the_package_installs_the_pages_of_every_section() {
+fn the_package_installs_the_manual_pages_of_every_section() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("man");
     assert_eq!(Program::run(&format!("man --out {}", out.display()), "").code, Some(0));

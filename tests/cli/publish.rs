@@ -37,7 +37,7 @@ fn published_messages_are_printed_by_tap_and_can_be_published_again() {
 
     let tapped = tap.end();
     assert_eq!(tapped.code, Some(0), "{tapped:?}");
-    // The members have the documented order.
+    // The time is the first member.
     assert!(tapped.stdout[0].starts_with("{\"time\":\""), "{tapped:?}");
     let without_time = |mut line: serde_json::Value| {
         let time = line.as_object_mut().unwrap().remove("time").unwrap();

@@ -320,7 +320,7 @@ fn traffic_continues_when_the_folder_is_removed() {
     end.has_said(&["connections that were not completely recorded: 2"]);
 }
 
-/// Starts a recorder whose files are limited to `blocks` blocks. A larger file is an error, like a full disk.
+/// Starts a recorder whose files are limited to `blocks` blocks. Writing more to a file fails, as on a full disk.
 fn limited(out: Arc<tempfile::TempDir>, address: &str, blocks: u32) -> Recorder {
     let args = Recorder::args(&out, address, "--tls off");
     let program = env!("CARGO_BIN_EXE_zeek-bridge");
@@ -370,7 +370,7 @@ fn traffic_continues_when_the_disk_is_full_and_the_recording_is_marked_incomplet
 fn a_long_connection_is_split_and_the_oldest_recordings_are_removed() {
     let mut tap = Program::start("tap --tls off --topic /t --count 300 --listen 127.0.0.1:0");
     let out = Arc::new(tempfile::tempdir().unwrap());
-    // Files that do not belong to a recording are kept, and so are recordings that contain such files.
+    // A file that does not belong to a recording is kept.
     fs::write(out.path().join("notes"), "").unwrap();
     let recorder = Recorder::start_in(out.clone(), &tap.address(), "--tls off --rotate 8KiB --keep 3");
     let text = "x".repeat(100);
@@ -462,7 +462,7 @@ fn a_redacted_recording_has_no_secrets_and_consistent_pseudonyms() {
     let network = text(3).strip_suffix(".0/24").unwrap();
     assert!(text(1).starts_with(network) && text(2).starts_with(network) && text(1) != text(2), "{found:?}");
     assert_eq!(found[6..], args.as_array().unwrap()[6..]);
-    // A second run has different pseudonyms.
+    // IPv6 addresses are replaced, too.
     assert_ne!(text(4), "2001:db8::77");
     assert_eq!(recorder.stop().code, Some(0));
 }

@@ -115,7 +115,7 @@ fn a_different_value_is_reported_with_its_path() {
     for ignored in ["*.args[1][3]", "*_response", at] {
         same(&run(&format!("--ignore {ignored}")));
     }
-    // If the request is different, the replay of the other side reports it.
+    // A replay of the node reports that a request differs from the recorded one.
     let mut listener = replay(&folder, "--listen 127.0.0.1:0 --tls off");
     let address = listener.address();
     let asking = Program::start(&format!("dispatch --connect {address} --tls off get_id_value list"));
@@ -260,8 +260,8 @@ async fn the_captured_node_answers_the_requests_of_another_agent() {
     );
     agent.wait_for_nodes(|nodes| !nodes.is_empty()).await;
     for (action, nodes, answer) in dispatches("node-worker") {
-        // The ids of the agent are longer than the recorded ids. If a request names more nodes than `worker-01`, not
-        // all of them answer.
+        // The request ids of the agent are longer than the recorded ones. Only `worker-01` answers, so do not wait long
+        // for the answers to a request that also names other nodes.
         let all_are_here = nodes.iter().all(|node| node == "worker-01");
         let patience = if all_are_here { Duration::from_secs(20) } else { Duration::from_millis(1) };
         let outcome = agent.dispatch(action, nodes, patience).await.unwrap();
@@ -373,7 +373,7 @@ fn peers_of_another_protocol_are_reported() {
     let end = replay(&plain, &format!("--connect {address} --tls off")).end();
     assert_eq!(end.code, Some(1), "{end:?}");
     closing.join().unwrap();
-    // A reader that closes stdout.
+    // The exit code does not depend on stdout, which is /dev/null here. Nothing listens at port 1.
     let mut program =
         command(["replay", plain.to_str().unwrap(), "--tls", "off", "--connect", "127.0.0.1:1"]);
     program.stdout(std::process::Stdio::null());

@@ -224,7 +224,7 @@ async fn a_copy_of_a_signal_does_not_interrupt_the_graceful_shutdown() {
         let pid = rustix::process::Pid::from_raw(program.pid().try_into().unwrap()).unwrap();
         let terminate = || rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         terminate();
-        // Wait until the signal is handled: the kernel merges a signal with a pending one.
+        // Wait until the first signal is handled, because the kernel would merge the second one with a pending signal.
         while signal_is_pending(program.pid(), rustix::process::Signal::TERM) {
             std::thread::yield_now();
         }
@@ -323,7 +323,7 @@ fn a_dispatch_can_be_interrupted() {
 }
 
 #[test]
-fn the_demo_needs_no_files_and_all_answers_agree() {
+fn the_demo_needs_no_files_and_all_answers_are_those_of_zeek() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = command(["demo"]);
     command.env_clear().current_dir(folder.path());
@@ -393,7 +393,7 @@ fn two_nodes_with_the_same_name_count_once() {
 }
 
 #[test]
-fn a_node_name_with_control_characters_is_rejected() {
+fn an_empty_node_name_or_one_with_control_characters_is_rejected() {
     for name in ["", "a\n\u{1b}[31m", "a\u{7f}"] {
         let node = Program::with(["node", "--name", name, "--tls", "off", "--connect", "a:1"]);
         node.end().fails(2, &["--name", "control characters", "worker-01"]);

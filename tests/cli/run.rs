@@ -122,7 +122,7 @@ fn the_unit_file_starts_the_program_that_prints_it() {
 }
 
 #[test]
-fn the_unit_file_starts_the_bridge_with_the_configuration_that_is_named() {
+fn the_unit_file_starts_the_bridge_with_the_configuration_on_the_command_line() {
     let program = env!("CARGO_BIN_EXE_zeek-bridge");
     for (path, written) in [
         ("/srv/zeek/bridge.toml", "/srv/zeek/bridge.toml"),

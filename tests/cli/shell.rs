@@ -51,7 +51,7 @@ fn bash_completes_commands_options_and_values() {
     if !is_installed("bash", "-c true") {
         return;
     }
-    // Calls the completion function like bash does for TAB after the last word.
+    // Calls the completion function as bash does for TAB after the last word.
     let complete = r#"
         source FILE
         function_of() { local words=($(complete -p zeek-bridge)); while [ "${words[0]}" != -F ]; do words=("${words[@]:1}"); done; echo "${words[1]}"; }

@@ -31,7 +31,7 @@ async fn publish(endpoint: &Endpoint, topic: &'static str, messages: impl IntoIt
     }
 }
 
-/// Returns the output of a tap with these options that received these messages.
+/// Starts a tap with these options, publishes these messages to it, and returns its output.
 async fn tapped(options: &str, messages: Vec<ZeekMessage>) -> End {
     let (endpoint, address) = listening().await;
     let tap = Program::start(&format!("tap --topic /t --tls off --connect {address} {options}"));
@@ -69,7 +69,7 @@ fn without_peer(end: &End) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn text_is_a_line_for_each_message_with_control_characters_escaped() {
+async fn text_has_a_line_for_each_event_or_log_write_and_escapes_control_characters() {
     let batch = ZeekMessage::Batch(vec![log_write(), event("in_batch", [])]);
     let evil = event("evil", ["\u{1b}[2J\n\u{202e}".into()]);
     let value = event("ping", ["a".into(), Value::Count(5)]);
@@ -308,7 +308,7 @@ async fn the_terminal_is_restored_when_stats_are_suspended_or_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_live_table_is_sorted_by_key_presses_follows_the_size_and_ends_at_q() {
+async fn keys_sort_and_end_the_live_table_which_follows_the_size_of_the_terminal() {
     let (endpoint, address) = listening().await;
     let options = format!("tap --topic /t --tls off --connect {address} --stats --interval 0.1 --event *");
     let mut tap = command(options.split(' '));
@@ -327,7 +327,7 @@ async fn the_live_table_is_sorted_by_key_presses_follows_the_size_and_ends_at_q(
     assert_eq!(first(&screen), r"\u{1b}[2Jz", "{screen}");
     terminal.press("e");
     assert_eq!(first(&terminal.screen_shows("EVENT▼")), "b");
-    // Not all columns and rows fit on this screen. The last lines contain a shorter text.
+    // Not all columns and rows fit on this screen: the column SHARE is omitted, and a line counts the omitted rows.
     terminal.resize(60, 5);
     let screen = terminal.screen_shows("and 2 more");
     assert!(!screen.contains("SHARE"), "{screen}");

@@ -47,7 +47,7 @@ fn fails_to_start(options: &str, code: i32, expected: &[&str]) {
 }
 
 #[test]
-fn options_that_exclude_each_other_are_named() {
+fn invalid_combinations_of_tls_options_are_reported() {
     let mutual = "mutual TLS requires --cafile (or --capath), --certificate and --keyfile";
     for (options, expected) in [
         ("--capath a", "--certificate and --keyfile are missing"),
@@ -85,9 +85,9 @@ fn anonymous_tls_works_with_openssl_and_fails_with_a_hint_without_it() {
     assert_eq!(ends.1.json()[0]["identity"], Json::Null);
 }
 
-/// No host answers at the address, because 192.0.2.0/24 is reserved for documentation.
+/// No host answers at 192.0.2.1, because 192.0.2.0/24 is reserved for documentation.
 #[test]
-fn connections_without_certificates_that_leave_the_host_cause_one_warning() {
+fn one_warning_is_logged_for_a_remote_connection_without_certificates() {
     let modes: &[_] = if OPENSSL {
         &[("off", "no TLS at "), ("anonymous", "anonymous TLS at ")]
     } else {
@@ -159,7 +159,7 @@ fn a_certificate_that_rustls_refuses_works_with_openssl() {
         return;
     }
     for options in [version1.clone(), format!("{version1} --tls-backend openssl")] {
-        // The second program must select OpenSSL explicitly, because its own certificate does not require OpenSSL.
+        // The publisher must select OpenSSL explicitly, because its own certificate does not require OpenSSL.
         let other = certificate("ec.pem", "ec.sec1.key");
         succeeds(&publish_to_tap(&format!("{other} --tls-backend openssl"), &options));
         let ends = publish_to_tap(&other, &options);
@@ -197,7 +197,7 @@ fn a_key_is_decrypted_with_its_passphrase_from_a_file_or_the_environment() {
     with("not it", &options).fails(4, &["the passphrase does not decrypt the key"]);
     assert_eq!(with("not it", &right).code, Some(0), "the file has precedence");
     with("", &options).fails(4, &["the key is encrypted"]);
-    assert_eq!(with("not it", "--tls off").code, Some(0), "a passphrase alone does not select mutual TLS");
+    assert_eq!(with("not it", "--tls off").code, Some(0), "--tls off ignores the passphrase variable");
     let end = with("not it", &wrong);
     assert!(!end.stderr.contains("not it"), "a passphrase is never shown: {end:?}");
 }

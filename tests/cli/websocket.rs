@@ -79,11 +79,11 @@ fn invalid_combinations_are_reported() {
     let two = write(folder.path(), "two", "one\ntwo\n");
     for (args, words) in [
         ("tap --connect ws://127.0.0.1:1".to_owned(), ["before 8.0.7", "--all-topics"]),
-        ("tap --topic x --connect ws://127.0.0.1:1 --tls off".to_owned(), ["--tls", "is without TLS"]),
+        ("tap --topic x --connect ws://127.0.0.1:1 --tls off".to_owned(), ["--tls", "ws:// has no TLS"]),
         ("tap --topic x --connect ws://127.0.0.1:1 --cafile f".to_owned(), ["--cafile", "use wss://"]),
         (
             "tap --topic x --connect wss://127.0.0.1:1 --tls mutual".to_owned(),
-            ["--tls", "which the scheme says"],
+            ["--tls", "already selects TLS"],
         ),
         ("tap --topic x --connect wss://127.0.0.1:1".to_owned(), ["--cafile", "--capath"]),
         ("tap --topic x --listen wss://127.0.0.1:0".to_owned(), ["--certificate", "--keyfile"]),

@@ -4,7 +4,7 @@
 //!
 //! - it decodes to the content that Broker's C++ implementation found;
 //! - the content is encoded to the same bytes;
-//! - it is malformed if it is truncated anywhere.
+//! - it is malformed if it is truncated anywhere, except in the payload of a ping or pong, which may be any bytes.
 
 use std::collections::BTreeSet;
 

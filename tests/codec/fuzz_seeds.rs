@@ -42,6 +42,9 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
             }
         }
     }
+    for (name, seed) in json_texts() {
+        seeds.insert(("json", name), seed);
+    }
     for (name, seed) in payloads() {
         seeds.insert(("rules", name), seed);
     }
@@ -52,6 +55,26 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
         seeds.insert(("websocket", name), seed);
     }
     seeds.retain(|_, seed| seed.len() <= MAX_SEED);
+    seeds
+}
+
+/// Returns the longest text of each type that Broker's library reads, and that it refuses.
+fn json_texts() -> BTreeMap<String, Vec<u8>> {
+    let mut seeds: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for line in include_str!("../../fixtures/json-v1/read.jsonl").lines() {
+        let line: Json = serde_json::from_str(line).unwrap();
+        let text = match line["text"].as_str() {
+            Some(text) => text.as_bytes().to_vec(),
+            None => data_encoding::HEXLOWER.decode(line["text_hex"].as_str().unwrap().as_bytes()).unwrap(),
+        };
+        let name = String::from_utf8_lossy(&text);
+        let name = name.split("\"@data-type\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        let result = if line.get("value").is_some() { "read" } else { "refused" };
+        let seed = seeds.entry(format!("{}-{result}", name.unwrap_or("other").to_lowercase())).or_default();
+        if text.len() >= seed.len() {
+            *seed = text;
+        }
+    }
     seeds
 }
 

@@ -1,8 +1,8 @@
-//! Replays every captured peering with a [`Peering`] in place of each of its two sides.
+//! Replays every captured peering twice: a [`Peering`] replaces first one side and then the other.
 //!
-//! The peering has the endpoint id and the filter of its side, and receives the bytes that the other side sent. It must
-//! send the same bytes that its side sent. It sends the handshake and the answers to pings by itself. It sends
-//! messages, filters and the BYE when the test requests them. It must return every message of the other side.
+//! The [`Peering`] has the endpoint id and the filter of the replaced side, and receives the captured bytes of the other side.
+//! It must send the captured bytes of the replaced side. It sends the handshake and the answers to pings by itself. It
+//! sends messages, filters and the BYE when the test requests them. It must return every message of the other side.
 //!
 //! Each replay is repeated with the input divided in four ways: frame by frame, byte by byte, in chunks that are
 //! independent of the frames, and all at once.
@@ -28,7 +28,7 @@ enum Arrival {
     Bytes,
     /// In chunks of this size. The bytes are passed as late as possible.
     Chunks(usize),
-    /// All bytes at once, before this side sends any.
+    /// All bytes at once, before the test requests any message of this side. The answer to a BYE of this side follows later.
     AtOnce,
 }
 
@@ -430,8 +430,9 @@ fn a_wrong_magic_number_is_refused_as_captured() {
     );
 }
 
-/// The captured listener sent nothing, so its id is unknown. The test uses a smaller and a larger id. In both cases,
-/// the peering sends its handshake and reports that the connector has closed the connection.
+/// The captured listener sent nothing, so its id is unknown. The test uses one id that is smaller than that of the
+/// connector, and one that is larger. In both cases, the peering sends its handshake and reports that the connector has
+/// closed the connection.
 #[test]
 fn an_aborted_handshake_is_reported_on_both_sides() {
     let fixture = Fixture::load("aborted");

@@ -158,7 +158,7 @@ fn the_deepest_value_is_read_and_a_deeper_one_rejected() {
     assert_eq!(read::<Value>(&deeper).unwrap_err().to_string(), refusal);
 }
 
-/// Tested with and without the depth limit of `serde_json` itself.
+/// Tests the depth limit of this crate, and that of `serde_json`.
 #[test]
 fn a_million_brackets_do_not_exhaust_the_stack() {
     for open in ["[", "{\"a\":", "{\"@data-type\":\"vector\",\"data\":["] {

@@ -59,7 +59,7 @@ pub fn rest(mut pipe: impl Read + Send + 'static) -> Vec<u8> {
     })
 }
 
-/// Returns the signal with this name without "SIG".
+/// Returns the signal with the name `SIG{name}`.
 fn signal(name: &str) -> Signal {
     match name {
         "HUP" => Signal::HUP,

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
@@ -263,9 +264,12 @@ impl Files {
     }
 
     pub fn write(&self, option: &str, content: &[u8]) {
-        let path = self.folder.path().join(option);
-        std::fs::write(&path, content).unwrap();
-        // Prevents the warning about a key that other users can read.
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        write_secret(&self.folder.path().join(option), content);
     }
+}
+
+/// Writes a file that only its owner can read. Otherwise, the program warns about the file.
+pub fn write_secret(path: &Path, content: &[u8]) {
+    std::fs::write(path, content).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }

@@ -72,7 +72,7 @@ impl RawClient {
         self.0.write_all(&frame).await.unwrap();
     }
 
-    /// Receives a frame. `None` at the end of the stream.
+    /// Receives a frame. Returns `None` at the end of the stream.
     pub async fn frame(&mut self) -> Option<Frame> {
         let opcode = self.0.read_u8().await.ok()? & 0xf;
         let length = match self.0.read_u8().await.ok()? {

@@ -61,7 +61,7 @@ async fn a_subscription_has_one_or_several_topics() {
 }
 
 #[tokio::test]
-async fn a_subscription_to_a_prefix_longer_than_a_topic_matches_nothing() {
+async fn a_prefix_longer_than_the_longest_topic_matches_nothing() {
     let (a, b) = pair().await;
     let too_long = format!("/{}", "x".repeat(Topic::MAX_LEN));
     let mut messages = a.subscribe([too_long.as_str(), "/t"]).await;

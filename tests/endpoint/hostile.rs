@@ -148,8 +148,8 @@ async fn a_connection_without_an_id_takes_no_peer_slot() {
     }
     let _peer = within("a peering", Raw::connect(id(6), listener.local_addr(), &[])).await;
     assert_eq!(added(&mut statuses).await, id(6));
-    // The only slot is taken now. This peer has the larger id, so it is the responder. It would take its slot after the
-    // hello.
+    // The only slot is taken now. The late connection has the larger id, so it is the responder. If there were a free slot,
+    // it would take the slot after its hello.
     let mut late = silent.pop().unwrap();
     late.send_handshake(&late.hello()).await;
     let error = failed(&mut statuses).await;

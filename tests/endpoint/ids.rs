@@ -70,7 +70,7 @@ async fn an_id_conflict_names_both_certificates() {
         assert_eq!(hub.failures().get("id_conflict"), Some(&1));
         let identity = hub.identity(peer_id).unwrap();
         assert_eq!(identity.subject, "CN=owner");
-        // While the owner reconnects, no peer with a different certificate gets the owner's id.
+        // For some time after the owner has left, no peer with a different certificate gets the id.
         owner.shutdown().await;
         lost(&mut statuses).await;
         connect_with(&other, &listener, other_tls).await.unwrap_err();

@@ -62,7 +62,7 @@ async fn a_slow_peer_receives_everything_before_the_bye() {
     let leaving = endpoint.clone();
     let shutdown = tokio::spawn(async move { leaving.shutdown().await });
     for n in 0..MESSAGES {
-        // Makes the peer slow. This is not a wait for an event.
+        // This delay makes the peer slow. It does not wait for an event.
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(within("a message", raw.text()).await.len(), SIZE, "{n}");
     }

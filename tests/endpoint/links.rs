@@ -115,7 +115,7 @@ async fn a_connector_may_start_before_the_listener() {
 }
 
 #[tokio::test]
-async fn a_peer_reconnects_after_a_restart() {
+async fn a_connector_reconnects_after_the_listener_restarts() {
     let b = endpoint();
     let mut at_b = b.status();
     let mut subscriber = subscribe(&b, "/t").await;
@@ -137,7 +137,7 @@ async fn a_peer_reconnects_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_lost_peer_is_reconnected() {
+async fn a_connector_reconnects_after_a_peering_is_lost() {
     let endpoint = endpoint();
     let mut statuses = endpoint.status();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,7 +1,7 @@
 //! Endpoints over loopback TCP and mutual TLS, connected to each other and to peers that send arbitrary frames.
 //!
-//! Tests wait for events: a status, a message, a frame or a subscription. They never wait for a fixed time. A wait that
-//! takes [`support::LONG`] fails the test.
+//! Tests wait for events: a status, a message, a frame or a subscription. They do not wait for a fixed time, except to make a
+//! peer slow. A wait that takes [`support::LONG`] fails the test.
 #![cfg(feature = "cli")]
 
 mod certificates;

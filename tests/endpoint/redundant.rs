@@ -33,7 +33,7 @@ async fn assert_one_peering(ends: [(&Endpoint, StatusReceiver); 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_endpoints_that_connect_to_each_other_at_once_have_one_peering() {
+async fn two_endpoints_that_connect_to_each_other_at_the_same_time_have_one_peering() {
     for (tls_a, tls_b) in kinds_of_tls() {
         for round in 0..20 {
             let ids = if round % 2 == 0 { [id(1), id(2)] } else { [id(2), id(1)] };

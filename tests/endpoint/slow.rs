@@ -39,7 +39,7 @@ async fn a_slow_subscriber_loses_messages_and_does_not_delay_others() {
     assert_eq!(next_text(&mut slow).await, "room");
 }
 
-/// The queue of a subscriber is bounded by the total size of its topics and payloads, in bytes.
+/// The queue of a subscriber is bounded by the total size of the queued topics and payloads, in bytes.
 #[tokio::test]
 async fn the_memory_of_a_slow_subscriber_is_bounded_by_its_queue() {
     let a = endpoint_with(|config| config.subscriber_queue.bytes = 1_000_000);

@@ -13,12 +13,12 @@ use crate::support::*;
 const EACH: usize = 100;
 
 /// Makes a connection that violates the protocol in one of several ways. The endpoint closes most of these connections
-/// at once. It closes those that send too little after the handshake timeout.
+/// at once. Cases 0 and 4 send too little: the endpoint would close them only when their handshake times out.
 async fn connect_invalid(address: std::net::SocketAddr, number: usize) {
     let mut tcp = TcpStream::connect(address).await.unwrap();
     let noise: Vec<u8> = (0..4096usize).map(|n| (n * 7919 + number * 104_729) as u8).collect();
     let bytes: &[u8] = match number % 8 {
-        // Disconnects without sending anything.
+        // Nothing. Case 1 also disconnects.
         0 | 1 => b"",
         // A Broker endpoint without TLS.
         2 => b"\0\0\0\x17\x06ZEEK0123456789abcdef\x01\x01",

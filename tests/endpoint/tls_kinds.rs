@@ -56,7 +56,8 @@ async fn both_directions(ours: &Tls, other: &Tls) -> [Result<(), ConnectError>; 
     [connect_pair(ours, other).await.0, connect_pair(other, ours).await.1]
 }
 
-/// Returns the settings of the other side. Each has the outcomes on our side for `off`, `anonymous` and `mutual`.
+/// Returns the TLS settings of the other side, each with the outcomes on our side if our own mode is `off`, `anonymous` or
+/// `mutual`. Each pair of outcomes is for our side as the connector and as the listener.
 fn table() -> Vec<(&'static str, Tls, [[&'static str; 2]; 3])> {
     let no_tls = ["TLS, not frames"; 2];
     let mutual_tls = ["NotAnonymous"; 2];

@@ -73,7 +73,7 @@ async fn get_id_value_returns_typed_values_or_the_reason_for_each_node() {
     let any = agent.get_id_value::<serde_json::Value>("x").await.unwrap();
     assert_eq!((&any["number"], &any["text"]), (&Ok(8192.into()), &Ok("a".into())));
 
-    // Send requests in all forms, and a request to a node that does not answer.
+    // Pass the action and the nodes in different types. The first request also names a node that does not exist.
     let absent = agent.dispatch(["get_id_value", "x"], ["number", "absent"], Duration::from_millis(50));
     let values = absent.await.unwrap().into_values::<u32>();
     assert_eq!((&values["number"], &values["absent"]), (&Ok(8192), &Err(AnswerError::NoAnswer)));
@@ -92,7 +92,7 @@ async fn an_agent_without_peers_does_not_wait() {
 async fn an_agent_accepts_only_one_response_from_each_node_in_the_request() {
     let (endpoint, address) = listening().await;
     let agent = Arc::new(Agent::start(endpoint).await);
-    // A malicious peer sends invalid responses: for the wrong node, twice, without a name, and to an unknown request.
+    // A malicious peer also sends invalid responses, for example to an unknown request, for the wrong node, or twice.
     let rogue = connected(&address).await;
     let mut requests = rogue.subscribe([NODE_TOPIC.clone()]).await;
     rogue.wait_for_subscribers(&NODE_TOPIC, 1).await;

@@ -149,7 +149,9 @@ fn the_memory_of_a_message_is_bounded_by_the_limits() {
         let cost = measure(|| value = Some(decode_value(&bytes, &Limits::DEFAULT).unwrap()));
         let (kept, most) = (u64::try_from(cost.bytes_current).unwrap(), cost.bytes_max);
         let strings = u64::try_from(bytes.len()).unwrap();
-        println!("{what}: {kept} bytes, {most} at most, of {strings} on the wire");
+        println!(
+            "{what}: {strings} bytes on the wire, {kept} bytes in memory, at most {most} bytes during decoding"
+        );
         assert!(kept <= (64 << 20) + strings, "{what}: {kept}");
         assert!(most <= (96 << 20) + strings, "{what}: {most}");
     }

@@ -53,7 +53,7 @@ async fn wait_for_peers(bridge: &Bridge, peers: usize) {
             tokio::task::yield_now().await;
         }
     };
-    // Ends the test if the bridge hangs.
+    // The limit only ends the test if the bridge hangs.
     tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
 }
 

@@ -104,9 +104,9 @@ fn allocations(more_of_out: &str, topics: &[&'static str]) -> (usize, usize) {
 fn forwarding_allocates_per_read_and_not_per_message() {
     for topics in [&["/a"][..], &["/a/1", "/a/2"]] {
         let (allocated, pieces) = allocations("", topics);
-        println!("{allocated} allocations for {MESSAGES} messages in {pieces} pieces");
+        println!("{allocated} allocations for {MESSAGES} messages in {pieces} chunks");
         // A chunk may need two reads, the second of which completes a message.
-        assert!(allocated <= 25 * pieces, "{allocated} for {pieces} pieces");
+        assert!(allocated <= 25 * pieces, "{allocated} for {pieces} chunks");
     }
 }
 

@@ -36,6 +36,7 @@ const PAGES: &[(&str, &str)] = &[
     ("src/guide/quick-start.md", include_str!("../../src/guide/quick-start.md")),
     ("src/guide/service.md", include_str!("../../src/guide/service.md")),
     ("src/guide/tls.md", include_str!("../../src/guide/tls.md")),
+    ("src/guide/websocket.md", include_str!("../../src/guide/websocket.md")),
 ];
 
 /// The guide whose programs are doc tests.
@@ -48,6 +49,7 @@ const RUST: [&str; 2] = ["rust", "rust,no_run"];
 const NOT_RUN: &[(&str, &str)] = &[
     ("cargo install --path . --features openssl", "it installs the program"),
     ("zeek examples/zeek/ping.zeek &", "it requires Zeek and OpenSSL"),
+    ("zeek examples/zeek/websocket.zeek &", "it requires Zeek"),
 ];
 
 /// All other blocks whose content is not checked, by the page and the first words of the block.
@@ -110,6 +112,8 @@ fn each_session_prints_the_shown_output() {
         if let Some((_, why)) = NOT_RUN.iter().find(|(command, _)| *command == first) {
             skip(&format!("{page}, line {}: {why}", block.line));
             not_run.push(first.to_owned());
+        } else if block.text.contains("websocket_client.py") && session::python().is_none() {
+            skip(&format!("{page}, line {}: ZEEK_BRIDGE_PYTHON is not set", block.line));
         } else if block.text.contains(".py") && !has_python() {
             skip(&format!("{page}, line {}: python3 3.10 or later is not installed", block.line));
         } else if let Err(fault) = run(page, &block) {
@@ -154,12 +158,12 @@ fn run(page: &str, block: &Block) -> Result<(), String> {
             ));
         }
         if code != 0 {
-            return Err(format!("{at} ends with {code}"));
+            return Err(format!("{at} ends with exit code {code}"));
         }
     }
     match session.end().as_slice() {
         [] => Ok(()),
-        more => Err(format!("{page}, line {}: more is printed than shown: {more:?}", block.line)),
+        more => Err(format!("{page}, line {}: the page does not show this output: {more:?}", block.line)),
     }
 }
 
@@ -167,13 +171,19 @@ fn run(page: &str, block: &Block) -> Result<(), String> {
 fn copy_files(folder: &Path, address: &str) {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     std::os::unix::fs::symlink(repository.join("fixtures"), folder.join("fixtures")).unwrap();
-    for name in ["node.sh", "node.py"] {
-        fs::copy(repository.join("tests/programs").join(name), folder.join(name)).unwrap();
+    for program in ["tests/programs/node.sh", "tests/programs/node.py", "examples/websocket_client.py"] {
+        let program = repository.join(program);
+        fs::copy(&program, folder.join(program.file_name().unwrap())).unwrap();
     }
-    // The first configuration of the bridge guide, which is complete.
-    let config = &of_kind("toml")[0].1.text;
-    let config = format!("{config}\n[bridge]\nmetrics = \"127.0.0.1:9747\"\n");
-    fs::write(folder.join("bridge.toml"), session::with_address(&config, address)).unwrap();
+    // The first configuration of each guide, which is complete.
+    for (name, guide) in
+        [("bridge.toml", "src/guide/bridge.md"), ("websocket.toml", "src/guide/websocket.md")]
+    {
+        let config = of_kind("toml").into_iter().find(|(page, _)| *page == guide).unwrap().1.text;
+        let config = format!("{config}\n[bridge]\nmetrics = \"127.0.0.1:9747\"\n");
+        fs::write(folder.join(name), session::with_address(&config, address)).unwrap();
+    }
+    program::write_secret(&folder.join("soar.token"), b"a-token-for-tests\n");
     let authority = ephemeral_authority().unwrap();
     for (name, certified) in [("bridge", "bridge.example"), ("node", "worker-1.sensors.example")] {
         let files = program::Files::issue(&authority, certified);
@@ -189,12 +199,12 @@ fn copy_files(folder: &Path, address: &str) {
 #[test]
 fn each_configuration_is_valid() {
     // The first block contains the links. The blocks with rules and with the settings of the service are added to it. The
-    // block about several bridges is a complete configuration.
+    // blocks about several bridges and about WebSocket clients are complete configurations.
     let all = of_kind("toml").into_iter().filter(|(page, _)| ![configuration::PAGE, LIBRARY].contains(page));
     let all: Vec<Block> = all.map(|(_, block)| block).collect();
     let folder = tempfile::tempdir().unwrap();
     copy_files(folder.path(), "127.0.0.1");
-    for parts in [vec![0], vec![0, 1], vec![0, 3], vec![0, 1, 3], vec![2]] {
+    for parts in [vec![0], vec![0, 1], vec![0, 3], vec![0, 1, 3], vec![2], vec![4]] {
         let text: String = parts.iter().map(|part| format!("{}\n", all[*part].text)).collect();
         let path = folder.path().join("part.toml");
         fs::write(&path, text).unwrap();
@@ -203,18 +213,24 @@ fn each_configuration_is_valid() {
         let faults: Vec<&str> = end.stderr.lines().filter(|line| !line.contains("warning: ")).collect();
         assert_eq!((end.code, faults), (Some(0), vec![]), "{parts:?}");
     }
-    assert_eq!(all.len(), 4);
+    assert_eq!(all.len(), 5);
 }
 
 #[test]
 fn programs_on_the_pages_are_the_tested_programs() {
-    for (kind, name) in [("sh", "tests/programs/node.sh"), ("python", "tests/programs/node.py")] {
-        let program = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
-        let shown = of_kind(kind);
-        assert!(!shown.is_empty());
-        for (page, block) in shown {
-            assert!(program.contains(&block.text), "{page}, line {}: not in {name}", block.line);
-        }
+    let programs = ["tests/programs/node.sh", "tests/programs/node.py", "examples/websocket_client.py"]
+        .map(|name| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap());
+    let mut shown = of_kind("sh");
+    shown.extend(of_kind("python"));
+    for program in &programs {
+        assert!(
+            shown.iter().any(|(_, block)| program.contains(&block.text)),
+            "a program is not shown: {program}"
+        );
+    }
+    for (page, block) in shown {
+        let is_tested = programs.iter().any(|program| program.contains(&block.text));
+        assert!(is_tested, "{page}, line {}: not in a tested program", block.line);
     }
 }
 
@@ -225,12 +241,16 @@ fn programs_in_rust_are_doc_tests() {
     for (page, block) in rust {
         assert_eq!(page, LIBRARY, "line {}: the other pages are not compiled with all features", block.line);
         assert!(block.text.contains("fn main()"), "{page}, line {}: not a complete program", block.line);
-        assert!(!block.text.contains("\n# "), "{page}, line {}: hidden lines are visible here", block.line);
+        assert!(
+            !block.text.contains("\n# "),
+            "{page}, line {}: lines that docs.rs hides are visible on GitHub",
+            block.line
+        );
     }
 }
 
 #[test]
-fn the_dependency_in_the_guide_is_this_version_with_features_that_exist() {
+fn the_dependency_in_the_guide_has_this_version_and_the_feature_net() {
     let blocks: Vec<_> = of_kind("toml").into_iter().filter(|(page, _)| *page == LIBRARY).collect();
     let [(_, block)] = &blocks[..] else { panic!("{blocks:?}") };
     let line = block.text.lines().find_map(|line| line.strip_prefix("zeek-bridge = { version = \"")).unwrap();
@@ -250,8 +270,9 @@ fn all_other_blocks_are_listed() {
             {
                 continue;
             }
-            let (on, first) =
-                listed.next().unwrap_or_else(|| panic!("{page}, line {}: not listed", block.line));
+            let (on, first) = listed
+                .next()
+                .unwrap_or_else(|| panic!("{page}, line {}: the block is not in NOT_CHECKED", block.line));
             let as_listed = page == on && block.text.trim().starts_with(first);
             assert!(as_listed, "{page}, line {}: {}", block.line, block.text);
         }

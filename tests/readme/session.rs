@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -30,6 +30,11 @@ pub(crate) fn with_address(text: &str, address: &str) -> String {
     text.replace("127.0.0.1", address).replace("0.0.0.0", address)
 }
 
+/// Returns the Python interpreter that has the packages for WebSocket clients, if there is one.
+pub(crate) fn python() -> Option<PathBuf> {
+    std::env::var_os("ZEEK_BRIDGE_PYTHON").map(PathBuf::from)
+}
+
 impl Session {
     /// Starts a session with its own home directory, filled by `copy_files`, and its own loopback address.
     pub(crate) fn start(copy_files: impl Fn(&Path, &str)) -> Self {
@@ -43,8 +48,10 @@ impl Session {
         std::fs::create_dir(&runtime).unwrap();
         copy_files(&work, &address);
         let program = Path::new(env!("CARGO_BIN_EXE_zeek-bridge")).parent().unwrap();
+        let python = python().and_then(|python| Some(python.parent()?.to_owned()));
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::env::join_paths([program.to_owned()].into_iter().chain(std::env::split_paths(&path)));
+        let own = [program.to_owned()].into_iter().chain(python);
+        let path = std::env::join_paths(own.chain(std::env::split_paths(&path)));
         let (reader, writer) = std::io::pipe().unwrap();
         let mut bash = Command::new("bash");
         bash.args(["--norc", "--noprofile"])

@@ -261,7 +261,7 @@ async fn a_message_is_forwarded_once_around_a_circle_of_three_bridges() {
         wait_until_subscribed(bridge, "right", "/around");
     }
     publisher.send_line("event /around Test::around once").await;
-    // The message arrives only once, because the next message of the receiver is a different one.
+    // The receiver gets this message only once: the next message that it gets, below, is a different one.
     assert_eq!(receiver.line("message ").await, "/around (1, 1, (Test::around, (once)))");
     let between = |bridge: &BridgeProcess| -> u64 {
         ["left", "next"].iter().map(|link| bridge.link(link)["messages_in"].as_u64().unwrap()).sum()

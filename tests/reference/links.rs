@@ -71,7 +71,7 @@ async fn unpeering_is_reported_by_the_other_side_and_can_be_reversed() {
 }
 
 #[tokio::test]
-async fn our_endpoint_reports_that_a_libbroker_endpoint_aborted_and_reconnects() {
+async fn our_endpoint_reports_an_aborted_libbroker_endpoint_and_reconnects() {
     let program = reference_or_skip!();
     for kind in TlsSetup::both() {
         let ours = endpoint();

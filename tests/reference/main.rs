@@ -37,3 +37,4 @@ mod messages;
 mod probe;
 mod record;
 mod tls;
+mod websocket_clients;

@@ -94,7 +94,7 @@ async fn assert_connected(program: &str, ours: Tls, theirs: Vec<String>) {
 }
 
 #[tokio::test]
-async fn endpoints_with_version_3_certificates_connect_with_every_kind_of_key() {
+async fn endpoints_with_version_3_certificates_connect_with_plain_and_encrypted_keys() {
     let program = reference_or_skip!();
     for backend in BACKENDS {
         let theirs = certificate("ca.pem", "ec.pem", "ec.sec1.key");

@@ -142,7 +142,7 @@ mod tests {
             (1, Reason::ActionNotAllowed, no_rule),
         ] {
             let text = failure_text(&links, Some(denial(reason, Some(RuleId(rule)))));
-            assert_eq!(text, Some(format!("not allowed by zeek-bridge: {expected}")), "{reason}");
+            assert_eq!(text, Some(format!("not allowed by zeek-bridge: {expected}")), "{reason:?}");
         }
         assert_eq!(failure_text(&links, None), Some(format!("not allowed by zeek-bridge: {no_rule}")));
         let without_rule = denial(Reason::NoRule, None);

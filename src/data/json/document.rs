@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::scan::{self, Node};
-use super::source::Source;
+use super::source::{Source, quoted, shortened};
 use super::{JsonError, JsonLimits, Value, read, string};
 
 /// JSON text from a peer, of which only the syntax has been checked.
@@ -219,6 +219,57 @@ impl<'a> Iterator for JsonMembers<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let key = self.0.next()?;
         Some((key.as_bytes()?, self.0.next()?))
+    }
+}
+
+impl<'a> Source<'a> for JsonNode<'a> {
+    fn is_object(self) -> bool {
+        self.members().is_some()
+    }
+
+    fn is_null(self) -> bool {
+        self.text() == b"null"
+    }
+
+    fn member(self, name: &str) -> Option<Self> {
+        self.get(name)
+    }
+
+    fn is_empty_object(self) -> bool {
+        self.members().is_some_and(|mut members| members.next().is_none())
+    }
+
+    fn elements(self) -> Option<impl Iterator<Item = Self>> {
+        JsonNode::elements(self)
+    }
+
+    fn string(self) -> Option<Cow<'a, [u8]>> {
+        self.as_bytes()
+    }
+
+    fn boolean(self) -> Option<bool> {
+        self.as_bool()
+    }
+
+    fn unsigned(self) -> Option<u64> {
+        self.as_u64()
+    }
+
+    fn signed(self) -> Option<i64> {
+        self.as_i64()
+    }
+
+    fn real(self) -> Option<f64> {
+        self.as_f64()
+    }
+
+    fn description(self) -> String {
+        match (self.text(), self.as_bytes()) {
+            ([b'[', ..], _) => "an array".to_owned(),
+            ([b'{', ..], _) => "an object".to_owned(),
+            (_, Some(bytes)) => quoted(&String::from_utf8_lossy(&bytes)),
+            (number, None) => shortened(&String::from_utf8_lossy(number), str::to_owned),
+        }
     }
 }
 

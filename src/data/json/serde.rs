@@ -40,7 +40,7 @@ serde! {
     /// wire format with [`encode_value`](crate::wire::encode_value) and [`decode_value`](crate::wire::decode_value).
     ///
     /// `serde_json::from_str` rejects brackets nested deeper than 128, which is the depth of 42 nested tables or 63
-    /// nested vectors. [`Value::from_json_text`] accepts a depth of [`MAX_DEPTH`](crate::data::MAX_DEPTH).
+    /// nested vectors. [`Value::from_json_text`] accepts a depth of [`MAX_DEPTH`].
     Value: |value| value, |json| Value::from_json(json);
     /// Text: `1.2.3.4`.
     Address: |address| address, |json| read::address(json);

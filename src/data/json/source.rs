@@ -1,10 +1,8 @@
-//! The two forms of JSON that values are read from: text of a peer, and `serde_json`.
+//! The two forms of JSON that values are read from: text of a peer (`document.rs`), and `serde_json`.
 
 use std::borrow::Cow;
 
 use serde_json::Value as Json;
-
-use super::JsonNode;
 
 /// A JSON value. Methods for one type return `None` for other types.
 pub(super) trait Source<'a>: Copy {
@@ -75,65 +73,16 @@ impl<'a> Source<'a> for &'a Json {
     }
 }
 
-impl<'a> Source<'a> for JsonNode<'a> {
-    fn is_object(self) -> bool {
-        self.members().is_some()
-    }
-
-    fn is_null(self) -> bool {
-        self.text() == b"null"
-    }
-
-    fn member(self, name: &str) -> Option<Self> {
-        self.get(name)
-    }
-
-    fn is_empty_object(self) -> bool {
-        self.members().is_some_and(|mut members| members.next().is_none())
-    }
-
-    fn elements(self) -> Option<impl Iterator<Item = Self>> {
-        JsonNode::elements(self)
-    }
-
-    fn string(self) -> Option<Cow<'a, [u8]>> {
-        self.as_bytes()
-    }
-
-    fn boolean(self) -> Option<bool> {
-        self.as_bool()
-    }
-
-    fn unsigned(self) -> Option<u64> {
-        self.as_u64()
-    }
-
-    fn signed(self) -> Option<i64> {
-        self.as_i64()
-    }
-
-    fn real(self) -> Option<f64> {
-        self.as_f64()
-    }
-
-    fn description(self) -> String {
-        match (self.text(), self.as_bytes()) {
-            ([b'[', ..], _) => "an array".to_owned(),
-            ([b'{', ..], _) => "an object".to_owned(),
-            (_, Some(bytes)) => quoted(&String::from_utf8_lossy(&bytes)),
-            (number, None) => shortened(&String::from_utf8_lossy(number), str::to_owned),
-        }
-    }
-}
-
-fn quoted(text: &str) -> String {
+/// Returns the beginning of a text in quotes.
+pub(super) fn quoted(text: &str) -> String {
     shortened(text, |text| format!("{text:?}"))
 }
 
 /// The maximum number of characters of a text that an error quotes.
 const MAX_QUOTED: usize = 40;
 
-fn shortened(text: &str, show: impl FnOnce(&str) -> String) -> String {
+/// Returns the beginning of a text, printed by `show`.
+pub(super) fn shortened(text: &str, show: impl FnOnce(&str) -> String) -> String {
     match text.char_indices().nth(MAX_QUOTED) {
         Some((end, _)) => format!("{} and more", show(text.get(..end).unwrap_or_default())),
         None => show(text),

@@ -216,6 +216,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_oldest_handshake_of_all_hosts_is_evicted() {
+        for [older, newer] in [[1, 2], [2, 1]] {
+            let handshakes = Handshakes::new(2);
+            let (_older, mut older_evicted) = handshakes.ticket(&host(older)).unwrap().slot().await.unwrap();
+            tokio::time::advance(GRACE).await;
+            let (_newer, mut newer_evicted) = handshakes.ticket(&host(newer)).unwrap().slot().await.unwrap();
+            handshakes.evict_old(Instant::now());
+            assert!(older_evicted.try_recv().is_ok() && newer_evicted.try_recv().is_err());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_host_with_all_slots_loses_one_to_another_host_immediately() {
         let handshakes = Handshakes::new(4);
         let mut flood = Vec::new();

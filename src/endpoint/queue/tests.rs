@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::data::{EndpointId, Topic, Value};
+use crate::endpoint::Message;
 use crate::net::{BROKER, Batch, Encoder};
-use crate::wire::Envelope;
+use crate::wire::{Envelope, Limits};
 
 fn message(text: &str) -> Frames {
     let value = Value::String(text.into());
@@ -34,6 +35,23 @@ fn a_queue_is_bounded_in_messages_and_bytes() {
     let by_bytes = queue(10, 20);
     assert_eq!(by_bytes.try_push(&message(&"x".repeat(50))), Ok(()), "a single message is always accepted");
     assert_eq!(by_bytes.try_push(&message("b")), Err(Refused::Full));
+}
+
+#[test]
+fn a_queue_of_received_messages_is_bounded_in_messages_and_bytes() {
+    let message = || {
+        let envelope =
+            Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &Value::from("abc")).unwrap();
+        Message { envelope, limits: Limits::DEFAULT, from: None }
+    };
+    let queue = |messages, bytes| Queue::<Message>::new(QueueLimits { messages, bytes });
+    // The topic has two bytes. The payload has five: a tag, a length and the text.
+    for queue in [queue(2, 1000), queue(1000, 14)] {
+        assert_eq!(queue.try_push(&message()), Ok(()));
+        assert_eq!(queue.try_push(&message()), Ok(()));
+        assert_eq!(queue.try_push(&message()), Err(Refused::Full));
+        assert_eq!(queue.fill(), Fill { messages: 2, bytes: 14, dropped: 0 });
+    }
 }
 
 #[test]
@@ -137,7 +155,7 @@ async fn a_sparing_push_leaves_a_quarter_of_the_queue_free() {
 #[test]
 fn small_messages_do_not_keep_large_buffers() {
     let queue = queue(usize::MAX, usize::MAX);
-    for _ in 0..1000 {
+    for pushed in 0..1000 {
         let value = Value::String("x".repeat(100).into());
         let envelope = Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &value).unwrap();
         let mut batch = Batch::of(envelope, None);
@@ -147,7 +165,13 @@ fn small_messages_do_not_keep_large_buffers() {
         queue.try_push(&frames).unwrap();
         let state = queue.state();
         assert!(state.kept <= 2 * state.bytes + SHARED + frames.allocation().1);
+        if pushed == 0 {
+            assert_eq!(state.kept, frames.allocation().1, "a few large buffers are kept");
+        }
     }
-    while queue.try_pop() != Popped::Empty {}
-    assert_eq!(queue.state().kept, 0);
+    let mut popped = 0;
+    while let Popped::Message(frames) = queue.try_pop() {
+        popped += frames.messages();
+    }
+    assert_eq!((popped, queue.state().kept), (1000, 0));
 }

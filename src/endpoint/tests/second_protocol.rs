@@ -1,4 +1,5 @@
-//! An endpoint with a second protocol. Its peers are routed, filtered, queued and counted like Broker peers.
+//! An endpoint with a second protocol. Messages from and to its peers are routed, filtered, queued and counted like those of
+//! Broker peers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -222,7 +223,7 @@ impl LinePeer {
 }
 
 #[tokio::test]
-async fn a_peer_of_the_second_protocol_is_routed_filtered_and_counted() {
+async fn messages_of_the_second_protocol_are_routed_filtered_and_counted() {
     let mut relayed = Relayed::new(EndpointConfig::default(), None).await;
     let mut statuses = relayed.endpoint.status();
     let mut subscriber = relayed.endpoint.subscribe([Topic::from_static("/a")]).await;

@@ -247,7 +247,7 @@ impl Loaded {
     }
 }
 
-/// Chooses rustls, unless only OpenSSL accepts our own credentials.
+/// Chooses rustls, unless only OpenSSL accepts our own credentials, or our chain leads to an X.509 version 1 CA.
 fn auto(
     credentials: &Credentials,
     raw: &Raw,
@@ -259,7 +259,7 @@ fn auto(
     let reason = match (&rustls, &openssl) {
         (Ok(_), Err(_)) => None,
         (Err(error), Ok(_)) => Some(format!("{} {}: {}", error.kind, error.source, error.fault)),
-        // OpenSSL may support the feature that rustls lacks, so the user must fix the error of OpenSSL.
+        // OpenSSL may support the feature that rustls lacks, so OpenSSL's error is the one that the user can fix. Return it.
         (Err(error), Err(_)) if cfg!(feature = "openssl") && error.fault.may_be_for_openssl() => {
             return openssl.map(|openssl| (Engine::OpenSsl(openssl), Vec::new()));
         }

@@ -201,7 +201,8 @@ fn key_fault(error: &Error, kind: Option<KeyKind>) -> CredentialFault {
 /// Parses our certificate.
 pub(super) fn check_certificate(der: &CertificateDer<'_>) -> Result<(), CredentialFault> {
     ParsedCertificate::try_from(der).map_err(|error| fault(&error, der))?;
-    // Only parsing is checked here. A later check compares the certificate with the key.
+    // rustls only parses the certificate here, and does not look at its key. Reject explicit curves now; `keys_match`
+    // compares the certificate with the key later.
     if inspect::has_explicit_curve(der) { Err(CredentialFault::ExplicitCurve) } else { Ok(()) }
 }
 

@@ -109,6 +109,27 @@ fn eof_during_the_handshake_reports_the_expected_message() {
 }
 
 #[test]
+fn the_hint_after_a_failed_handshake_depends_on_tls() {
+    let expected = "hello";
+    for (tls, hint) in [(true, "; TLS was established, "), (false, "may expect TLS")] {
+        for error in [
+            PeeringError::ClosedInHandshake { expected, tls },
+            PeeringError::HandshakeTimeout { expected, tls },
+        ] {
+            assert!(error.to_string().contains(hint), "{error}");
+        }
+    }
+}
+
+#[test]
+fn the_longest_wait_is_a_century() {
+    let now = Instant::now();
+    let config = Config { handshake_timeout: Duration::MAX, ..Config::new(SMALL, Side::Listener) };
+    let century = Duration::from_secs(3_153_600_000);
+    assert_eq!(Peering::new(config, now).poll_timeout(), Some(now + century));
+}
+
+#[test]
 fn a_refusal_by_the_peer_is_reported_at_every_point_of_the_handshake() {
     let now = Instant::now();
     for (end, _) in handshake_steps(now) {

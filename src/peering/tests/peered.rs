@@ -42,7 +42,38 @@ fn send_fails_before_the_peering_is_established_and_after_the_bye() {
     }
     let [mut end, _] = established_pair(now);
     end.peering.leave(now);
+    end.frames();
     assert_eq!(end.peering.send(&envelope), Err(SendError::NotEstablished));
+    #[cfg(feature = "net")]
+    assert_eq!(end.peering.send_encoded([framed(&envelope).into()]), Err(SendError::NotEstablished));
+    assert!(end.frames().is_empty());
+}
+
+#[test]
+fn a_large_payload_is_sent_without_a_copy_and_a_small_one_in_one_piece_with_its_header() {
+    let now = Instant::now();
+    let [mut end, _] = established_pair(now);
+    for (length, pieces) in [(output::COPIED, 1), (output::COPIED + 1, 2)] {
+        let payload = Bytes::from(vec![b'x'; length]);
+        let envelope = Envelope::data(SMALL, Topic::from_static("/t"), &Value::None).unwrap();
+        end.peering.send(&Envelope { payload: payload.clone(), ..envelope }).unwrap();
+        let sent: Vec<_> = std::iter::from_fn(|| end.peering.poll_transmit()).collect();
+        assert_eq!(sent.len(), pieces);
+        assert_eq!(sent[pieces - 1].as_ptr() == payload.as_ptr(), pieces == 2);
+    }
+}
+
+#[cfg(feature = "net")]
+#[test]
+fn encoded_frames_are_sent_in_order_and_large_ones_without_a_copy() {
+    let [mut end, _] = established_pair(Instant::now());
+    let (small, large) =
+        (Bytes::from(vec![b's'; output::COPIED]), Bytes::from(vec![b'l'; output::COPIED + 1]));
+    let frames = [small.clone(), large.clone(), large.clone(), small];
+    end.peering.send_encoded(frames.clone()).unwrap();
+    let sent: Vec<_> = std::iter::from_fn(|| end.peering.poll_transmit()).collect();
+    assert_eq!(sent, frames);
+    assert_eq!(sent[1].as_ptr(), large.as_ptr());
 }
 
 #[test]
@@ -50,11 +81,14 @@ fn pings_are_echoed_to_their_sender() {
     let now = Instant::now();
     let [mut end, _] = established_pair(now);
     let other = EndpointId::from_bytes([9; 16]);
-    for (receiver, echoed) in [(SMALL, true), (EndpointId::NIL, true), (other, false)] {
-        end.arrive(now, &framed(&Envelope::ping(LARGE, receiver, Bytes::from_static(b"\0any"))));
-        let answer = end.sent_envelopes();
-        let expected = Envelope::pong(SMALL, LARGE, Bytes::from_static(b"\0any"));
-        assert_eq!(answer, if echoed { vec![expected] } else { vec![] });
+    // A payload of the length of a BYE, and one that begins like a BYE, are not a BYE.
+    for payload in [&b"\0any"[..], b"eleven byte", b"BYE"].map(Bytes::from_static) {
+        for (receiver, echoed) in [(SMALL, true), (EndpointId::NIL, true), (other, false)] {
+            end.arrive(now, &framed(&Envelope::ping(LARGE, receiver, payload.clone())));
+            let answer = end.sent_envelopes();
+            let expected = Envelope::pong(SMALL, LARGE, payload.clone());
+            assert_eq!(answer, if echoed { vec![expected] } else { vec![] });
+        }
     }
     assert!(end.seen.is_empty());
 }
@@ -66,6 +100,9 @@ fn a_changed_filter_reaches_the_peer_of_an_established_peering() {
     ends[0].peering.set_filter(filter("/new")).unwrap();
     deliver_all(now, &mut ends);
     assert_eq!(ends[1].seen, [Event::FilterChanged(filter("/new"))]);
+    ends[0].peering.set_filter(filter("/newer")).unwrap();
+    let expected = Envelope::routing_update(SMALL, LARGE, &filter("/newer")).unwrap();
+    assert_eq!(ends[0].sent_envelopes(), [expected]);
 }
 
 #[test]
@@ -365,6 +402,7 @@ fn reading_all_messages_frees_the_event_queue() {
     end.input.extend_from_slice(&message.repeat(100));
     end.peering.handle_input(now, &mut end.input);
     assert!(end.peering.events.capacity() >= 100);
+    assert_eq!(end.peering.pending_events(), 100);
     assert_eq!(std::iter::from_fn(|| end.peering.poll_message()).count(), 100);
     assert!(end.peering.events.capacity() <= MAX_IDLE_EVENTS, "the memory is freed");
 }

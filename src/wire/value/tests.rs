@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::loose::Loose;
-use super::{decode_value, encode_value};
+use super::{ValueRef, decode_value, encode_value};
 use crate::data::{MAX_DEPTH, Set, Step, Table, Value, arbitrary};
 use crate::fuzzing::read_value;
 use crate::wire::{DecodeReason, EncodeError, Limits};
@@ -77,6 +77,17 @@ fn nested_sets_are_compared_without_regard_to_order() {
 }
 
 #[test]
+fn a_duplicate_container_is_found_whatever_value_follows_the_set() {
+    for element in [&[12, 1, 0][..], &[13, 1, 0, 0], &[14, 1, 0]] {
+        for next in [&[0][..], &[12, 0], &[13, 0], &[14, 0]] {
+            let bytes = [&[14, 2, 12, 2], element, element, next].concat();
+            let error = read_value(&bytes, LIMITS).unwrap_err();
+            assert_eq!(error.reason(), &DecodeReason::DuplicateElement, "{bytes:?}");
+        }
+    }
+}
+
+#[test]
 fn equal_values_with_different_bytes_are_duplicates() {
     // Pairs of encodings: true as 1 and as 2, a length in one byte and in two bytes, the same NaN twice, and two encodings
     // of one infinity.
@@ -127,6 +138,46 @@ fn errors_have_an_offset_a_path_and_a_reason() {
     }
     let error = read_value(&[14, 4, 0, 0, 0, 13, 1, 2, 0], LIMITS).unwrap_err();
     assert_eq!(error.to_string(), "byte 8, vector element 3, table key 0: unexpected end of input");
+}
+
+#[test]
+fn only_utf8_strings_and_enum_labels_are_text() {
+    for (bytes, text) in [
+        (&[5, 2, b'h', b'i'][..], Some("hi")),
+        (&[11, 2, b'h', b'i'], Some("hi")),
+        (&[5, 0], Some("")),
+        (&[5, 1, 0xff], None),
+        (&[11, 1, 0xff], None),
+        (&[0], None),
+        (&[14, 1, 5, 1, b'x'], None),
+    ] {
+        assert_eq!(ValueRef::decode(bytes, LIMITS).unwrap().as_str(), text, "{bytes:?}");
+    }
+}
+
+#[test]
+fn the_remaining_number_of_elements_and_pairs_is_known() {
+    let ValueRef::Table(mut pairs) = ValueRef::decode(&[13, 2, 1, 0, 0, 1, 1, 0], LIMITS).unwrap() else {
+        panic!("not a table");
+    };
+    let ValueRef::Set(mut elements) = ValueRef::decode(&[12, 2, 1, 0, 1, 1], LIMITS).unwrap() else {
+        panic!("not a set");
+    };
+    for left in [2, 1, 0] {
+        assert_eq!((pairs.len(), elements.len()), (left, left));
+        assert_eq!((pairs.next().is_some(), elements.next().is_some()), (left > 0, left > 0));
+    }
+}
+
+#[test]
+fn a_borrowed_value_above_the_default_limits_is_copied_completely() {
+    let limits = Limits { max_depth: 2 * MAX_DEPTH, max_elements: 2 * LIMITS.max_elements, ..*LIMITS };
+    let deep = [&[14, 1].repeat(MAX_DEPTH + 2)[..], &[0]].concat();
+    let many = encoded(&Value::Vector(vec![Value::None; LIMITS.max_elements + 1]));
+    for bytes in [deep, many] {
+        let copy = ValueRef::decode(&bytes, &limits).unwrap().to_value();
+        assert!(decode_value(&bytes, &limits) == Ok(copy), "{} bytes", bytes.len());
+    }
 }
 
 /// Returns `depth` nested containers.

@@ -20,7 +20,7 @@ pub(crate) struct EncodeArgs {
     // Earlier versions required it.
     #[arg(long = "value", hide = true)]
     _value: bool,
-    /// The file with lines of JSON; stdin without it, or for -
+    /// The file with lines of JSON. If it is omitted or -, stdin is read
     file: Option<PathBuf>,
 }
 

@@ -183,10 +183,10 @@ impl Layers {
         let is_explicit = |set: &TlsSettings| set.source == Source::COMMAND_LINE || set.source == *source;
         let conflict = match (&set, scheme) {
             (Some(set), Scheme::WebSocket) if is_explicit(set) => {
-                Some((set, "is without TLS; for TLS, use wss://"))
+                Some((set, "ws:// has no TLS; for TLS, use wss://"))
             }
             (Some(set), _) if is_explicit(set) && set.args.has_mode() => {
-                Some((set, "is with TLS and certificates, which the scheme says"))
+                Some((set, "wss:// already selects TLS with certificates"))
             }
             _ => None,
         };

@@ -19,7 +19,8 @@ const MESSAGES: usize = 3;
 /// Maximum time to restore the terminal before this program is suspended.
 const LEAVING: Duration = Duration::from_secs(1);
 
-/// A live screen. From [`start`](Self::start) to the end, messages to stderr are buffered.
+/// A live screen. From [`start`](Self::start) until this is dropped, messages to stderr are buffered, except while the program is
+/// suspended.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     screen: Screen,

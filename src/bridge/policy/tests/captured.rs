@@ -94,7 +94,7 @@ fn a_hello_with_one_changed_byte_is_evaluated_by_its_new_content() {
                 }
                 Err(reason) => assert!(
                     matches!(reason, Reason::Malformed | Reason::EventNotAllowed | Reason::InvalidNodeApi),
-                    "{reason}"
+                    "{reason:?}"
                 ),
             }
         }

@@ -72,6 +72,6 @@ fn a_payload_without_a_matching_rule_is_not_inspected() {
             denied = decision.denial.map(|denial| denial.reason);
         });
         assert_eq!(denied, Some(reason));
-        assert_eq!(cost.count_total == 0, reason != Reason::Malformed, "{reason}");
+        assert_eq!(cost.count_total == 0, reason != Reason::Malformed, "{reason:?}");
     }
 }

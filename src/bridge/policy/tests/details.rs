@@ -5,6 +5,7 @@ use crate::data::Value;
 use crate::wire::EnvelopeType;
 use crate::zeek::Event;
 
+use super::smuggling::{outer, vector};
 use super::support::*;
 
 /// Returns the fields of the log line in their order, and the fault.
@@ -54,7 +55,20 @@ fn the_log_line_describes_the_message_and_its_fault() {
                 r#"topic "{NODE}", event "{RESPONSE}": {api}::node_dispatch_response: argument 2 (result): expected 6 fields, found 0"#
             ),
         ),
+        (
+            request(&["get id", ""], &["v"]),
+            format!(r#"topic "{NODE}", event "{REQUEST}", action "\"get id\" \"\"", node "v", request "r""#),
+        ),
         (Incoming::value(&Value::None), format!(r#"topic "{NODE}": not a vector"#)),
+        (
+            Incoming::value(&outer(1u64, 1u64, Value::None)),
+            format!(r#"topic "{NODE}": the event is not a vector"#),
+        ),
+        (
+            Incoming::value(&outer(1u64, 5u64, Value::None)),
+            format!(r#"topic "{NODE}": the batch is not a vector"#),
+        ),
+        (Incoming::value(&outer(2u64, 2u64, vector([]))), format!(r#"topic "{NODE}": the version is not 1"#)),
         (
             Incoming::bytes(NODE, EnvelopeType::Data, vec![99]),
             // The position is counted from the start of the frame.

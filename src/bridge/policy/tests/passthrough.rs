@@ -2,7 +2,7 @@
 
 use crate::bridge::policy::{Reason, Rules};
 use crate::data::Value;
-use crate::management::NodeMessage;
+use crate::management::{DispatchRequest, NodeMessage};
 use crate::wire::EnvelopeType;
 use crate::zeek::{Event, ZeekMessage};
 
@@ -77,6 +77,27 @@ fn the_node_of_an_invalid_event_is_known_if_zeek_accepts_the_event() {
     let odd = Incoming::value(&outer(2u64, 1u64, vector([HELLO.into(), vector(["w".into()]), 1u64.into()])));
     assert_eq!(odd.outcome(&unchecked()), Ok(vec![(1, 0)]));
     assert_eq!(sender(&odd), Some(("w".to_string(), None)));
+}
+
+#[test]
+fn the_nodes_and_the_action_of_an_invalid_request_are_known_if_zeek_accepts_it() {
+    let odd = |action: &str, node: &str| {
+        let request =
+            DispatchRequest { reqid: "r".into(), action: names(&[action]), nodes: [node.into()].into() };
+        let args = Value::Vector(Event::from(request).args);
+        Incoming::value(&outer(2u64, 1u64, vector([REQUEST.into(), args])))
+    };
+    assert_eq!(odd("x", "w").outcome(&unchecked()), Ok(vec![(1, 0)]));
+    assert!(matches!(odd("x", "w").node(&unchecked()), Some(NodeMessage::Request(_))));
+
+    let checked = rule(|rule| {
+        (rule.passthrough, rule.nodes) = (true, globs(&["w"]));
+        rule.actions = Some([("x".to_owned(), vec![arguments(&["..."])])].into());
+    });
+    let rules = Rules::new(LINKS, &[checked]);
+    assert_eq!(odd("x", "w").outcome(&rules), Ok(vec![(1, 0)]));
+    assert_eq!(odd("x", "v").outcome(&rules), Err(Reason::NodeNotAllowed));
+    assert_eq!(odd("y", "w").outcome(&rules), Err(Reason::ActionNotAllowed));
 }
 
 #[test]

@@ -91,6 +91,11 @@ fn there_is_a_denial_for_each_link_that_a_message_does_not_reach() {
     assert_eq!(denials(event("f")), [(LinkId(1), Some(event_not_allowed)), (LinkId(3), None)]);
     assert_eq!(denials(event("e")), [(LinkId(3), None)]);
     assert_eq!(denials(event("e").on("other")), [(LinkId(1), None), (LinkId(2), None)]);
+
+    // There is no rule to `c` and to the hub.
+    let rules = Rules::new(LINKS, &[rule(|rule| rule.events = globs(&["e"]))]);
+    let denials = rules.for_peer(LinkId(0), None).denials(&event("f").envelope, &Limits::DEFAULT);
+    assert_eq!(denials, [(LinkId(1), Some(event_not_allowed))]);
 }
 
 #[test]

@@ -171,15 +171,17 @@ fn an_event_in_a_form_that_zeek_does_not_write_matches_no_name() {
 
 #[test]
 fn metadata_in_zeeks_form_is_valid() {
-    let rules =
-        Rules::new(LINKS, &[rule(|rule| (rule.events, rule.nodes) = (globs(&[HELLO]), globs(&["w"])))]);
-    let hello = || Event::new(HELLO, ["w"]);
-    for event in [
-        hello().with_metadata::<Value>([]),
-        hello().with_network_timestamp(Timestamp::from_nanos(1)),
-        hello().with_metadata([(900, Value::None), (1, Value::Timestamp(Timestamp::from_nanos(1)))]),
-    ] {
-        assert_eq!(Incoming::message(event).outcome(&rules), Ok(vec![(1, 0)]));
+    for (name, nodes) in [(HELLO, &["w"][..]), ("My::event", &[])] {
+        let rules =
+            Rules::new(LINKS, &[rule(|rule| (rule.events, rule.nodes) = (globs(&[name]), globs(nodes)))]);
+        let event = || Event::new(name, ["w"]);
+        for event in [
+            event().with_metadata::<Value>([]),
+            event().with_network_timestamp(Timestamp::from_nanos(1)),
+            event().with_metadata([(900, Value::None), (1, Value::Timestamp(Timestamp::from_nanos(1)))]),
+        ] {
+            assert_eq!(Incoming::message(event).outcome(&rules), Ok(vec![(1, 0)]), "{name}");
+        }
     }
 }
 

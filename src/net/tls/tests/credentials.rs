@@ -50,7 +50,7 @@ fn good_credentials_load_without_a_warning() {
 }
 
 #[test]
-fn missing_files_and_directories_are_rejected() {
+fn a_missing_file_or_a_directory_instead_of_a_file_is_rejected() {
     let (dir, path) = files(&[]);
     for part in PARTS {
         let error = refused(part, path("missing"));

@@ -110,7 +110,7 @@ fn the_bridge_answers_only_for_names_whose_hello_could_reach_the_agent() {
         answers.extend(world.due());
         assert_eq!(answers.len(), 2, "{stage}");
         assert!(answers.iter().all(|(agent, ..)| *agent == peering(B)), "{stage}: {answers:?}");
-        world.wait(10_000);
+        world.wait(5_000);
         world.nodes.expire(world.now);
     }
 }
@@ -237,4 +237,45 @@ fn agents_receive_a_hello_once_if_it_arrives_over_two_paths_to_one_bridge() {
     // The second path takes over when the first one ends.
     let _ = world.nodes.gone(bridge(1, 1), world.now);
     assert_eq!(world.nodes.holder("worker-1"), Some(bridge(2, 1)));
+}
+
+#[test]
+fn the_failure_for_a_gone_node_contains_its_name() {
+    assert!(absent("w").starts_with("node w is not connected to the bridge; "));
+}
+
+#[test]
+fn a_gone_node_whose_hello_the_agent_did_not_receive_can_still_respond() {
+    let mut world = World::new();
+    let (node, links) = (party(peering(0), "host"), [LinkId(usize::from(A))]);
+    let _ = world.nodes.hello(&node, "w", &hello_of("w"), &links, world.now).unwrap();
+    world.gone(0);
+    world.ask_pending(B, "r", &["w"]);
+    let _ = world.hello(0, "host", "w").unwrap();
+    assert_eq!(world.answer(0, "r", "w"), Ok(peering(B)));
+}
+
+#[test]
+fn a_node_seen_elsewhere_can_respond_only_in_time() {
+    for (millis, expected) in [(4_999, Ok(peering(A))), (5_000, Err(ResponseError::Late))] {
+        let mut world = World::new().with(&["w"]);
+        world.gone(0);
+        world.ask_pending(A, "r", &["w"]);
+        world.nodes.seen_elsewhere("w");
+        let _ = world.hello(5, "h", "w").unwrap();
+        world.wait(millis);
+        assert_eq!(world.answer(5, "r", "w"), expected);
+    }
+}
+
+#[test]
+fn a_repeated_response_is_reported_as_such_even_if_it_is_late_for_another_request() {
+    let mut world = World::new().with(&["w"]);
+    world.ask_pending(A, "r", &["w"]);
+    assert_eq!(world.answer(0, "r", "w"), Ok(peering(A)));
+    world.gone(0);
+    world.ask_pending(B, "r", &["unknown"]);
+    let _ = world.hello(0, "host-0", "w").unwrap();
+    world.wait(5_000);
+    assert_eq!(world.answer(0, "r", "w"), Err(ResponseError::AnsweredAlready));
 }

@@ -69,7 +69,7 @@ fn the_hello_of_a_returning_node_is_sent_to_agents_again() {
 }
 
 #[test]
-fn gone_nodes_leave_no_state_in_connected_agents() {
+fn gone_nodes_leave_no_state_in_the_registry_while_agents_stay_connected() {
     let mut world = World::new();
     assert_eq!(world.subscribe(A), [""; 0]);
     let before = world.nodes.remembered();
@@ -252,7 +252,7 @@ fn a_name_or_a_hello_that_is_too_long_is_rejected() {
 }
 
 #[test]
-fn each_error_has_its_own_message_and_reason() {
+fn each_error_has_its_own_reason() {
     let holder = peering(1);
     let hellos = [
         HelloError::NameTaken { holder },

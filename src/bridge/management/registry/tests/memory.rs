@@ -1,5 +1,8 @@
 //! Memory shares: one owner cannot use the memory of another.
 
+use std::collections::HashMap;
+
+use super::gone::GoneNames;
 use super::request::{ASKED_COST, REQUEST_COST};
 use super::*;
 
@@ -11,6 +14,12 @@ fn share(requests: usize, nodes: usize) -> usize {
 fn ask(world: &mut World, agent: u8, owner: &str, share: usize, reqid: &str) -> Vec<Answer> {
     let agent = Party { share, ..party(peering(agent), owner) };
     world.nodes.request(&agent, &request(reqid, &[]), |_| true, world.now).unwrap().answers
+}
+
+#[test]
+fn the_limits_of_memory_are_those_of_the_documentation() {
+    assert_eq!((MAX_SHARE, MAX_GONE_BYTES), (16_777_216, 524_288));
+    assert_eq!((MAX_NAMES, MAX_NAMES_PER_OWNER), (16_384, 4096));
 }
 
 #[test]
@@ -114,4 +123,40 @@ fn the_names_of_an_owner_are_bounded_in_bytes() {
     let node = Party { share, ..party(peering(9), "h") };
     let _ = world.nodes.hello(&node, "small", &hello_of("small"), &everywhere(), world.now).unwrap();
     world.nodes.remembered();
+}
+
+#[test]
+fn the_response_of_a_node_unknown_at_the_time_of_the_request_needs_room_in_the_share() {
+    for (share, expected) in [(share(1, 1), Ok(peering(A))), (share(1, 1) - 1, Err(ResponseError::NotAsked))]
+    {
+        let mut world = World::new();
+        assert_eq!(ask(&mut world, A, "a", share, "1"), []);
+        world.hello(0, "host", "late").unwrap();
+        assert_eq!(world.answer(0, "1", "late"), expected);
+    }
+}
+
+#[test]
+fn the_memory_of_gone_names_is_limited() {
+    // 256 bytes for each entry, a name of 100 bytes, and one link.
+    let cost = 256 + 100 + size_of::<LinkId>();
+    let bounds = Bounds { gone: 100, gone_bytes: 3 * cost, ..SMALL };
+    let (mut names, now) = (GoneNames::default(), Instant::now());
+    for number in 0..6 {
+        let name = format!("{number:0>100}");
+        names.insert(name.into(), LinkId(0), vec![LinkId(1)], now, &bounds);
+        assert_eq!(names.len(), 3.min(number + 1));
+    }
+}
+
+#[test]
+fn a_map_is_shrunk_only_if_it_was_much_larger() {
+    let mut map: HashMap<u32, u32> = (0..10_000).map(|number| (number, number)).collect();
+    map.retain(|number, _| *number < 100);
+    shrink(&mut map);
+    assert!((100..1_000).contains(&map.capacity()), "{}", map.capacity());
+    let capacity = map.capacity();
+    map.remove(&0);
+    shrink(&mut map);
+    assert_eq!(map.capacity(), capacity);
 }

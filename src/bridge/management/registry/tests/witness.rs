@@ -111,7 +111,7 @@ impl Witness {
         }
     }
 
-    /// Call this before any other event.
+    /// Call this with the time of each event before you record the event.
     pub(super) fn expire(&mut self, now: Instant) {
         for ask in self.asks.iter_mut().filter(|ask| after(ask.at, REQUEST_TIMEOUT) <= now) {
             self.expired += u64::try_from(std::mem::take(&mut ask.owed).len()).unwrap();
