@@ -190,6 +190,24 @@ mod tests {
         ids
     }
 
+    #[test]
+    fn a_message_under_a_local_topic_has_no_recipients() {
+        let local = Topic::from("<$>/local/x");
+        assert!(local.is_local());
+        let mut peers = Peers::default();
+        peers.insert(route(1, &[Topic::from_static("")]));
+        let routes = Routes { peers, ..Routes::default() };
+        for (receiver, topic, expected) in [
+            (EndpointId::NIL, &TOPICS[0], vec![id(1)]),
+            (id(1), &TOPICS[0], vec![id(1)]),
+            (id(2), &TOPICS[0], vec![]),
+            (EndpointId::NIL, &local, vec![]),
+            (id(1), &local, vec![]),
+        ] {
+            assert_eq!(ids(routes.peers(receiver, topic)), expected, "{receiver} {topic}");
+        }
+    }
+
     proptest! {
         /// Adds, removes and changes peers. The table must always equal a plain list of them, and an earlier copy of
         /// the table must not change.

@@ -273,3 +273,11 @@ fn config_with_small_queue(when_full: WhenFull) -> EndpointConfig {
     let peer_queue = QueueLimits { messages: 8, bytes: 1_000_000 };
     EndpointConfig { peer_queue, when_full, idle_timeout: None, ..EndpointConfig::default() }
 }
+
+#[tokio::test]
+async fn a_message_to_an_endpoint_that_is_not_a_peer_is_not_sent() {
+    let endpoint = Endpoint::new().unwrap();
+    let sent =
+        endpoint.publish_via(EndpointId::from_bytes([7; 16]), Topic::from_static("/t"), &Value::None).await;
+    assert_eq!(sent, Ok(false));
+}
