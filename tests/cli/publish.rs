@@ -129,7 +129,7 @@ fn an_invalid_line_is_reported_with_its_number_and_the_others_are_published() {
         1,
         &[
             "line 3: not JSON",
-            "line 4: not JSON",
+            "line 4: \"event\" is not a name",
             "line 5: the key \"event\" is missing",
             "skipped invalid lines: 3",
         ],
