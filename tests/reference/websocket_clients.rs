@@ -52,7 +52,7 @@ fn arguments() -> Json {
 /// Returns the values of [`arguments`].
 fn values() -> Vec<Value> {
     let vector = json!({"@data-type": "vector", "data": arguments()});
-    match Value::from_json(&parse_json(&vector.to_string()).unwrap()) {
+    match Value::from_json(&parse_json(vector.to_string()).unwrap()) {
         Ok(Value::Vector(values)) => values,
         other => panic!("{other:?}"),
     }
