@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use zeek_bridge::endpoint::{ConnectError, EndpointConfig, WebSocketConfig};
 use zeek_bridge::management::REQUEST_TIMEOUT;
 use zeek_bridge::prelude::*;
+use zeek_bridge::websocket::Token;
 
 #[path = "../examples/agent.rs"]
 mod agent;
@@ -26,6 +28,8 @@ mod publish;
 mod subscribe;
 #[path = "../examples/typed_events.rs"]
 mod typed_events;
+#[path = "../examples/websocket_server.rs"]
+mod websocket_server;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -139,6 +143,31 @@ async fn typed_events_answers_a_host_without_a_name() {
             lines.next().await,
             "ignored: Demo::host_seen: argument 1 (host): expected vector, found count"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn websocket_server_answers_a_client_with_the_token() {
+    let (output, mut lines) = output();
+    let client = |token: &str| {
+        let token = Some(Token::new(token).unwrap());
+        let websocket = WebSocketConfig { token, ..WebSocketConfig::default() };
+        Endpoint::with_config(EndpointConfig { websocket, ..EndpointConfig::default() }).unwrap()
+    };
+    during(websocket_server::serve("ws://127.0.0.1:0", "secret", output), async {
+        let line = lines.next().await;
+        let url = line.strip_prefix("listening on ").unwrap();
+        let refused = client("wrong").connect(url, Tls::Off).await;
+        assert!(matches!(refused, Err(ConnectError::Peering(_))), "{refused:?}");
+        let client = client("secret");
+        let mut answers = client.subscribe("/demo/pong").await;
+        client.connect(url, Tls::Off).await.unwrap();
+        client.publish("/demo/ping", Event::new("other", ())).await.unwrap();
+        client.publish("/demo/ping", websocket_server::Ping { text: "hi\u{1b}".into(), n: 7 }).await.unwrap();
+        assert_eq!(lines.next().await, "ping hi? 7");
+        let answer = soon("answer", answers.recv()).await.unwrap().event();
+        assert_eq!(answer, Ok(websocket_server::Pong { text: "hi\u{1b}".into(), n: 8 }));
     })
     .await;
 }

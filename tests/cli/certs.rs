@@ -216,6 +216,20 @@ fn init_writes_a_valid_configuration_once() {
 }
 
 #[test]
+fn init_for_websocket_writes_a_server_of_the_api() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bridge.toml");
+    let end = Program::with(["init", "--for", "websocket", path.to_str().unwrap()]).end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    let end = Program::with([Path::new("check"), &path]).end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert!(
+        end.stdout.contains(&"link programs: listens on ws://127.0.0.1:27759, no TLS".to_owned()),
+        "{end:?}"
+    );
+}
+
+#[test]
 fn only_a_valid_ca_issues_certificates() {
     let folder = issued(&["leaf"]);
     let other = tempfile::tempdir().unwrap();

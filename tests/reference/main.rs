@@ -1,7 +1,8 @@
-//! Tests against endpoints of Broker's C++ implementation (libbroker).
+//! Tests against other implementations: endpoints of Broker's C++ implementation (libbroker), Zeek's WebSocket API (`zeek`),
+//! and Python clients of the WebSocket API (`websocket_clients`).
 //!
-//! The environment variable `ZEEK_BRIDGE_REFERENCE` names a program that runs a Broker endpoint. The program is not
-//! part of this repository. If the variable is not set, all tests are skipped with a notice. The program has this
+//! For libbroker, the environment variable `ZEEK_BRIDGE_REFERENCE` names a program that runs a Broker endpoint. The program is not
+//! part of this repository. If the variable is not set, these tests are skipped with a notice. The program has this
 //! interface:
 //!
 //! - options: `--listen PORT` (0: any; prints `listening PORT`), `--connect PORT`, `--retry SECONDS`,
@@ -38,3 +39,4 @@ mod probe;
 mod record;
 mod tls;
 mod websocket_clients;
+mod zeek;

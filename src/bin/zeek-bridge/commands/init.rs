@@ -12,9 +12,13 @@ use crate::output::{Failure, Output};
 /// The configuration for an agent and its nodes. The Debian package contains it, too.
 const AGENT_NODES: &str = include_str!("../../../../packaging/bridge.toml");
 
+/// The configuration for programs that use the WebSocket API.
+const WEBSOCKET: &str = include_str!("init/websocket.toml");
+
 /// Write a configuration for a bridge, to start from
 ///
-/// The file has comments, and is valid without changes. It forwards the node API between an agent and nodes on this host.
+/// The file has comments, and is valid without changes. By default, it forwards the node API between an agent and nodes on this
+/// host. With `--for websocket`, it serves the WebSocket API for programs, and exchanges their events with a Zeek process.
 ///
 /// `init` writes to bridge.toml, even if stdout is redirected; `init -` prints the configuration.
 #[derive(Debug, Args)]
@@ -31,11 +35,15 @@ pub(crate) struct InitArgs {
 enum Use {
     /// Between an agent of the Management framework and its nodes
     AgentNodes,
+    /// Between programs in any language, over the WebSocket API, and a Zeek process
+    Websocket,
 }
 
 pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
-    let Use::AgentNodes = args.purpose;
-    let text = AGENT_NODES;
+    let text = match args.purpose {
+        Use::AgentNodes => AGENT_NODES,
+        Use::Websocket => WEBSOCKET,
+    };
     if args.file == Path::new("-") {
         let mut output = Output::new();
         return output.line(text.trim_end().as_bytes()).and_then(|()| output.flush());

@@ -1,0 +1,113 @@
+//! The WebSocket API of a real Zeek, with both cluster back ends.
+//!
+//! The environment variable `ZEEK_BRIDGE_ZEEK` names the program `zeek` (8.1 to 9.x). If it is not set, the test is skipped with
+//! a notice.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{ChildStderr, Stdio};
+
+use zeek_bridge::data::{ByteString, Value, parse_json};
+use zeek_bridge::net::tls::Tls;
+use zeek_bridge::zeek::Event;
+
+use crate::program::child::{Running, skip, within as within_sync};
+use crate::program::command_of;
+use crate::support::*;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/echo.zeek");
+
+/// A running Zeek, and the URL of its WebSocket API.
+struct Zeek {
+    _process: Running,
+    /// Zeek's stderr, which must stay open.
+    _stderr: BufReader<ChildStderr>,
+    _folder: tempfile::TempDir,
+    url: String,
+}
+
+impl Zeek {
+    /// Starts a Zeek with these additional scripts and definitions, and waits until it listens.
+    fn start(zeek: &Path, arguments: &[String]) -> Self {
+        let port = free_port();
+        let mut command = command_of(zeek, arguments.iter().map(String::as_str).chain([SCRIPT]));
+        command.env("ZEEK_WEBSOCKET_LISTEN_PORT", port.to_string()).stdin(Stdio::null());
+        let folder = tempfile::tempdir().unwrap();
+        command.current_dir(folder.path());
+        let mut process = Running::spawn(&mut command);
+        let mut stderr = BufReader::new(process.stderr.take().unwrap());
+        let stderr = within_sync("Zeek's message that it listens", move || {
+            let listens = stderr
+                .by_ref()
+                .lines()
+                .map_while(Result::ok)
+                .any(|line| line.contains("WebSocket server on"));
+            assert!(listens, "Zeek has ended");
+            stderr
+        });
+        let url = format!("ws://127.0.0.1:{port}");
+        Zeek { _process: process, _stderr: stderr, _folder: folder, url }
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The arguments of the event `values`: one of each type of Zeek, with this string. The time has no milliseconds, because Zeek
+/// truncates them from a double.
+fn arguments(text: &[u8]) -> Vec<Value> {
+    let json = r#"{"@data-type":"vector","data":[
+        {"@data-type":"boolean","data":true},
+        {"@data-type":"count","data":18446744073709551615},
+        {"@data-type":"integer","data":-9223372036854775808},
+        {"@data-type":"real","data":-7.5},
+        {"@data-type":"string","data":""},
+        {"@data-type":"address","data":"2001:db8::1"},
+        {"@data-type":"subnet","data":"10.0.0.0/8"},
+        {"@data-type":"port","data":"443/tcp"},
+        {"@data-type":"timestamp","data":"2023-04-18T14:13:14.000"},
+        {"@data-type":"timespan","data":"-1500ms"},
+        {"@data-type":"vector","data":[{"@data-type":"string","data":"b"},{"@data-type":"string","data":"a"}]},
+        {"@data-type":"set","data":[{"@data-type":"string","data":"a"},{"@data-type":"string","data":"b"}]},
+        {"@data-type":"table","data":[{"key":{"@data-type":"count","data":1},
+                                       "value":{"@data-type":"port","data":"53/udp"}}]}]}"#;
+    let Ok(Value::Vector(mut values)) = Value::from_json(&parse_json(json).unwrap()) else { panic!() };
+    values[4] = Value::String(ByteString::from(text.to_vec()));
+    values
+}
+
+#[tokio::test]
+async fn zeek_answers_values_of_all_types_over_websocket() {
+    let Some(zeek) = std::env::var_os("ZEEK_BRIDGE_ZEEK") else {
+        skip("ZEEK_BRIDGE_ZEEK is not set: the WebSocket API of a real Zeek is not tested");
+        return;
+    };
+    let [xpub, xsub] = [(); 2].map(|()| format!("tcp://127.0.0.1:{}", free_port()));
+    let option = |name: &str, value: &str| format!("Cluster::Backend::ZeroMQ::{name}={value}");
+    // The XPUB socket of a node connects to the XSUB socket of the proxy, and its XSUB socket to the XPUB socket.
+    let zeromq = [
+        option("listen_xpub_endpoint", &xpub),
+        option("connect_xsub_endpoint", &xpub),
+        option("listen_xsub_endpoint", &xsub),
+        option("connect_xpub_endpoint", &xsub),
+    ];
+    for back_end in [&["policy/frameworks/cluster/backend/broker".to_owned()][..], &zeromq] {
+        let zeek = Zeek::start(Path::new(&zeek), back_end);
+        let client = endpoint();
+        let mut echoes = subscribe(&client, "/from_zeek").await;
+        let mut connector = client.connect_with_retry(&*zeek.url, Tls::Off, SOON);
+        while connector.first_attempt().await.is_err() {
+            connector = client.connect_with_retry(&*zeek.url, Tls::Off, SOON);
+        }
+        for text in [&b"plain"[..], "caf\u{e9} \u{b}\u{1}\"\\/".as_bytes(), b"\xff\x00\xfe", b""] {
+            let values = arguments(text);
+            client.publish("/to_zeek", Event::new("values", values.clone())).await.unwrap();
+            let message = within("an echo", echoes.recv()).await.unwrap();
+            let events = message.events();
+            assert_eq!((events[0].name.clone(), &events[0].args), ("echo".into(), &values), "{back_end:?}");
+        }
+        client.shutdown().await;
+    }
+}
