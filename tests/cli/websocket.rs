@@ -62,6 +62,10 @@ fn a_token_is_required_and_checked_over_tls() {
     let foreign = Files::issue(&ephemeral_authority().unwrap(), "foreign");
     let foreign = format!("--cafile {}", foreign.folder.path().join("cafile").display());
     publish(&format!("{foreign} --token-file {right}")).fails(4, &["certificate"]);
+    let options = format!("{cafile} --token-file {right}");
+    let end = Program::run(&format!("probe {url} {options} --format json"), "");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert_eq!(end.json()[0]["command"], format!("zeek-bridge tap -c {url} {options} -t PREFIX"));
     let mut command = crate::program::command(
         format!("publish --topic /demo --connect {url} {cafile} Demo::ping count:1").split_whitespace(),
     );

@@ -2,7 +2,7 @@
 
 use super::address::reaches;
 use super::diagnostic::Diagnostic;
-use super::schema::{LinkAddress, LinkConfig, LinkTls, RuleConfig};
+use super::schema::{IdentityPattern, LinkAddress, LinkConfig, LinkTls, RuleConfig};
 use super::{ConfigFile, cycles};
 use crate::net::Exposure;
 
@@ -131,15 +131,45 @@ impl ConfigFile {
             let message = "messages are forwarded unchecked, so an invalid one may reach a Zeek and stop it";
             warn("passthrough", message.to_owned(), "remove it unless you need it");
         }
+        if let Some(topic) = rule.topics.iter().find(|topic| topic.as_bytes().ends_with(b"*")) {
+            let message = format!("topics are prefixes, and `*` in {topic} is an ordinary character");
+            warn("topics", message, "remove the `*`");
+        }
+        self.check_tokens(rule, warn);
         if !rule.identities.is_empty() {
             let links = self.config.links.iter();
             for link in links.filter(|link| rule.from.contains(&link.name)) {
                 if !link.has_identities() {
+                    let (proof, hint) = match link.websocket {
+                        None => ("certificate", "set cafile, certificate and keyfile in that link"),
+                        Some(_) => (
+                            "certificate and no token",
+                            "add [[link.NAME.token]], or cafile with wss://, to that link",
+                        ),
+                    };
                     let message =
-                        format!("the peers of {} present no certificate, so none of them matches", link.name);
-                    warn("identities", message, "set cafile, certificate and keyfile in that link");
+                        format!("the peers of {} present no {proof}, so none of them matches", link.name);
+                    warn("identities", message, hint);
                 }
             }
+        }
+    }
+
+    /// Warns of names of tokens that no link of the rule has.
+    fn check_tokens(&self, rule: &RuleConfig, warn: &mut Warn<'_>) {
+        let links = self.config.links.iter().filter(|link| rule.from.contains(&link.name));
+        let tokens: Vec<&str> = links
+            .filter_map(|link| link.websocket.as_ref())
+            .flat_map(|websocket| websocket.tokens.iter().map(|token| token.name.as_str()))
+            .collect();
+        // If there is no token, there is a different warning.
+        let unmatched = rule.identities.iter().find(|identity| {
+            matches!(identity, IdentityPattern::Token(_))
+                && !tokens.iter().any(|name| identity.matches_token(name))
+        });
+        if let Some(identity) = unmatched.filter(|_| !tokens.is_empty()) {
+            let message = format!("no link in from has a token that {identity} matches");
+            warn("identities", message, "check the name; it is the name in [[link.NAME.token]]");
         }
     }
 

@@ -94,13 +94,20 @@ impl<'r> Keys<'r> {
                 .is_some_and(|entry| entry.choice(&[("accepted", ())]).is_some()),
         };
         if let Some((entry, address)) = address {
-            self.check_exposure(kind, entry, address, tls);
+            self.check_exposure(kind, entry, address, tls, link.anonymous);
         }
         Some(link)
     }
 
     /// Reports tokens that would be sent unencrypted over a network, and a listener that everybody can use.
-    fn check_exposure(&self, kind: Kind, entry: &Entry<'_>, address: &LinkAddress, tls: Option<&LinkTls>) {
+    fn check_exposure(
+        &self,
+        kind: Kind,
+        entry: &Entry<'_>,
+        address: &LinkAddress,
+        tls: Option<&LinkTls>,
+        is_anonymous: bool,
+    ) {
         let (LinkAddress::Connect(addresses) | LinkAddress::Listen(addresses)) = address;
         let is_loopback =
             |address: &str| address.parse::<Url>().is_ok_and(|url| url.host_port().is_loopback());
@@ -113,7 +120,7 @@ impl<'r> Keys<'r> {
             ),
             (_, None) if kind.listens => {
                 let has_certificates = matches!(tls, None | Some(LinkTls::Mutual(_)));
-                if !has_certificates && self.anonymous.is_none() {
+                if !has_certificates && !is_anonymous {
                     entry.error(
                         format!("every host that can reach {exposed} can use this link"),
                         "add tokens as [[link.NAME.token]] or a cafile for client certificates, or set anonymous = true",

@@ -58,10 +58,15 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let target = &target;
     if scheme(target).is_websocket() {
         let settings = args.websocket.settings(&Address::Connect(target.clone()))?;
-        let tls = match tls.as_ref().map(settings::TlsSettings::load).transpose()? {
+        let tls_options = tls;
+        let tls = match tls_options.as_ref().map(settings::TlsSettings::load).transpose()? {
             Some(TlsChoice::Fixed(tls)) => tls,
             _ => Tls::Off,
         };
+        let mut options =
+            tls_options.as_ref().map(|tls| tls.args.certificates.as_options()).unwrap_or_default();
+        options
+            .extend(args.websocket.token_file.iter().map(|file| ("token-file", file.display().to_string())));
         let probe = websocket::probe(target, tls, settings, args.wait.0);
         let server = tokio::select! {
             server = probe => server?,
@@ -69,7 +74,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
                 return Err(Failure::timeout(format!("timeout: {target} is not identified yet; use a longer --timeout")));
             }
         };
-        return server.print(target, args.format.is_json());
+        return server.print(target, &options, args.format.is_json());
     }
     // A probe only uses the certificates to present, so all other TLS options are ignored.
     let tls = tls.filter(|tls| tls.args.has_certificates());

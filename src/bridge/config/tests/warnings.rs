@@ -93,6 +93,29 @@ fn dangerous_settings_cause_a_warning() {
             "13: rule.r.identities",
             "the peers of b present no certificate",
         ),
+        (
+            QUIET.replace("[\"t\", \"u\"]", "[\"t/*\"]"),
+            "13: rule.r.topics",
+            "`*` in t/* is an ordinary character",
+        ),
+        (
+            QUIET
+                .replacen("connect = \"127.0.0.1:1\"\ntls = \"off\"", "listen = \"ws://127.0.0.1:1\"", 1)
+                .replace("from = \"a\"", "from = \"a\"\nidentities = \"token:soar\""),
+            "12: rule.r.identities",
+            "the peers of a present no certificate and no token",
+        ),
+        (
+            QUIET
+                .replacen(
+                    "connect = \"127.0.0.1:1\"\ntls = \"off\"",
+                    "listen = \"ws://127.0.0.1:1\"\ntoken = [{ name = \"soar\", file = \"f\" }]",
+                    1,
+                )
+                .replace("from = \"a\"", "from = \"a\"\nidentities = [\"token:so*\", \"token:siem\"]"),
+            "13: rule.r.identities",
+            "no link in from has a token that token:siem matches",
+        ),
     ] {
         assert_warns(&text, start, expected);
     }

@@ -132,6 +132,10 @@ fn a_listener_for_other_hosts_needs_tokens_or_certificates() {
     );
     let tls = "listen = 'wss://0.0.0.0:1'\ncertificate = 'c'\nkeyfile = 'k'";
     assert_errors(&with_link(tls), &["2: link.x.listen: .. set anonymous = true"]);
+    assert_errors(
+        &with_link(&format!("{tls}\nanonymous = false")),
+        &["2: link.x.listen: .. set anonymous = true"],
+    );
     for keys in [
         &format!("{open}\nanonymous = true"),
         &format!("{tls}\ncafile = 'ca'"),

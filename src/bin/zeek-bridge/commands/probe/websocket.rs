@@ -47,9 +47,19 @@ pub(super) async fn probe(
 }
 
 impl Server {
-    pub(super) fn print(self, target: &str, json: bool) -> Result<(), Failure> {
+    /// Prints the server. `options` are the options that the connection needed, and are part of the printed command.
+    pub(super) fn print(
+        self,
+        target: &str,
+        options: &[(&'static str, String)],
+        json: bool,
+    ) -> Result<(), Failure> {
         let summary = "a server of the WebSocket API";
-        let command = format!("zeek-bridge tap -c {} -t PREFIX", shell_word(target.as_bytes()));
+        let mut command = format!("zeek-bridge tap -c {}", shell_word(target.as_bytes()));
+        for (name, value) in options {
+            command.push_str(&format!(" --{name} {}", shell_word(value.as_bytes())));
+        }
+        command.push_str(" -t PREFIX");
         let mut output = Output::new();
         if json {
             let object = Object::new()
