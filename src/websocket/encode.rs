@@ -137,7 +137,7 @@ fn put(
     put_message(out, dialect.mask(), |out| {
         let mut text = Text::Utf8;
         out.put_slice(br#"{"type":"data-message","topic":"#);
-        put_string(topic, dialect, out, &mut text)?;
+        put_string(topic, max, dialect, out, &mut text)?;
         out.put_u8(b',');
         put_value(value, max, dialect, out, &mut text)?;
         if more_follows {
@@ -190,7 +190,7 @@ fn put_value(
             level.before_value(out);
         }
         match head {
-            Head::Scalar(scalar) => put_scalar(&scalar, dialect, out, text)?,
+            Head::Scalar(scalar) => put_scalar(&scalar, max, dialect, out, text)?,
             Head::Container(kind, count) => {
                 out.put_slice(match kind {
                     Container::Set => br#""@data-type":"set","data":["#,
@@ -224,9 +224,10 @@ fn put_value(
     Ok(())
 }
 
-/// Appends the members of a scalar and the closing brace.
+/// Appends the members of a scalar and the closing brace. The scalar is incomplete if it extends beyond the position `max`.
 fn put_scalar(
     scalar: &ValueRef<'_>,
+    max: usize,
     dialect: Dialect,
     out: &mut BytesMut,
     text: &mut Text,
@@ -270,7 +271,7 @@ fn put_scalar(
             Ok(())
         }
         ValueRef::String(bytes) | ValueRef::EnumValue(bytes) => {
-            put_string(bytes, dialect, out, text)?;
+            put_string(bytes, max, dialect, out, text)?;
             Ok(())
         }
         // Containers are not scalars.

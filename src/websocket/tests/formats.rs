@@ -195,4 +195,11 @@ fn messages_without_a_form_are_not_sent() {
     // One byte on the wire is 31 bytes of JSON.
     let long = envelope(&Value::Vector(vec![Value::None; 1_500_000]));
     assert!(refused(&long, FOR_CLIENTS).starts_with("a message as JSON of length"));
+    // A byte of a string can be six bytes. The first ones beyond the limit are not written.
+    let escaped = envelope(&Value::String(vec![1; 10_000_000][..].into()));
+    let mut out = BytesMut::new();
+    let Err(EncodeError::TooLong { length, max, .. }) = encode(&escaped, FOR_CLIENTS, &mut out) else {
+        panic!("the JSON is 60 million bytes long");
+    };
+    assert!((1..10).contains(&(length - max)), "{length}");
 }
