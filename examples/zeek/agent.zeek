@@ -9,10 +9,15 @@ event Management::Node::API::notify_node_hello(node: string)
 	{
 	print "hello", node;
 	Broker::publish("zeek/management/node", Management::Node::API::node_dispatch_request,
-	    "demo", vector("get_id_value", "Cluster::node"), set(node));
+	    unique_id("demo"), vector("get_id_value", "Cluster::node"), set(node));
 	}
 event Management::Node::API::node_dispatch_response(reqid: string, result: Management::Result)
-	{ print "answer", result$node, result$success, result$data; }
+	{
+	if ( result$success && result?$data )
+		print "answer", result$node, result$data;
+	else
+		print "failure", result?$node ? result$node : "", result?$error ? result$error : "";
+	}
 event zeek_init()
 	{ Broker::subscribe("zeek/management/node"); Broker::listen("127.0.0.1", 2151/tcp); }
 redef exit_only_after_terminate = T;

@@ -41,6 +41,8 @@ pub struct Connection<S = Peering> {
     max_answers: usize,
     /// While `true`, nothing is read and no event is returned.
     paused: bool,
+    /// Whether the peer's stream has ended, and the session has not handled all input before the end.
+    eof_pending: bool,
     /// A write failed, and this side reads the reason that the peer may have sent. The session ends after that.
     write_failure: Option<WriteFailure>,
     /// The error of the stream that ended the session, if there was one.
@@ -98,6 +100,7 @@ impl<S: Session> Connection<S> {
             output: Output::default(),
             max_answers: max_frame.saturating_add(MAX_UNREAD_ANSWERS),
             paused: false,
+            eof_pending: false,
             write_failure: None,
             fault: None,
         }
@@ -121,6 +124,11 @@ impl<S: Session> Connection<S> {
                     self.handle_input();
                     continue;
                 }
+                if self.eof_pending && self.session.takes_input() {
+                    self.eof_pending = false;
+                    self.session.handle_eof();
+                    continue;
+                }
             }
             let backlogged = self.is_backlogged();
             self.output.collect(&mut self.session);
@@ -136,7 +144,9 @@ impl<S: Session> Connection<S> {
             let writing = !self.is_written();
             // A session that waits for admission consumes no input. During that time, the connection buffers the bytes of
             // one read at most. It still reads, so that it notices the end of the stream.
-            let reading = !paused && (self.session.takes_input() || self.input.len() < LARGEST_READ);
+            let reading = !paused
+                && !self.eof_pending
+                && (self.session.takes_input() || self.input.len() < LARGEST_READ);
             tokio::select! {
                 read = self.input.read(&mut self.reader), if reading => self.handle_read(read),
                 written = self.output.write(&mut self.writer), if writing => if let Err(error) = written {
@@ -158,6 +168,8 @@ impl<S: Session> Connection<S> {
 
     fn handle_read(&mut self, read: io::Result<usize>) {
         match read {
+            // A peer may send everything and close the connection before the session is admitted.
+            Ok(0) if !self.session.takes_input() && !self.input.is_empty() => self.eof_pending = true,
             Ok(0) => self.session.handle_eof(),
             Ok(_) => self.handle_input(),
             Err(error) => self.end(fault(error)),

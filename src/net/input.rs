@@ -44,6 +44,10 @@ impl Input {
         self.bytes.len()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
     }

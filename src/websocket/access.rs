@@ -177,6 +177,12 @@ impl Tokens {
         self.0.is_empty()
     }
 
+    /// Returns the name of a token with the same text.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn owner_of(&self, token: &Token) -> Option<Arc<str>> {
+        self.name_of(token.secret())
+    }
+
     /// Compares with all tokens, each in constant time, so that the duration does not depend on the content of the tokens.
     fn name_of(&self, secret: &str) -> Option<Arc<str>> {
         let mut found = None;

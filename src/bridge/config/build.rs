@@ -76,7 +76,15 @@ impl WebSocketLink {
         let mut tokens = Tokens::default();
         for TokenConfig { name, source } in &self.tokens {
             match source.read() {
-                Ok(token) => tokens.insert(name.as_str(), token),
+                Ok(token) => {
+                    if let Some(other) = tokens.owner_of(&token).filter(|other| **other != **name) {
+                        error(
+                            "token",
+                            format!("tokens {other} and {name} have the same text; create a new one"),
+                        );
+                    }
+                    tokens.insert(name.as_str(), token);
+                }
                 Err(message) => error("token", format!("token {name}: {message}")),
             }
         }

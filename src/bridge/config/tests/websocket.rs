@@ -247,6 +247,11 @@ fn tokens_are_read_from_files_and_the_environment() {
     let WebSocketConfig { access, .. } = link(Vec::new()).load("x").unwrap();
     assert!(access.tokens.is_empty());
     let two = link(vec![token(missing()), token(TokenSource::File(folder.path().join("none")))]);
+    let other = TokenConfig { name: "siem".to_owned(), source: TokenSource::File(path.clone()) };
+    let same = token(TokenSource::File(path.clone()));
+    assert!(link(vec![same.clone(), same.clone()]).load("x").is_ok());
+    let errors = link(vec![same, other]).load("x").unwrap_err().to_string();
+    assert!(errors.contains("tokens soar and siem have the same text"), "{errors}");
     let own = WebSocketLink { token_file: Some(folder.path().join("none")), ..two };
     let errors: Vec<String> = own.load("x").unwrap_err().iter().map(ToString::to_string).collect();
     let [variable, file, own] = &errors[..] else { panic!("{errors:?}") };
