@@ -214,13 +214,14 @@ async fn open(
     let config = &context.config;
     let url = Url::to_connect(target).map_err(DialError::from)?;
     url.check_tls(tls).map_err(DialError::from)?;
+    let name = url.name_to_verify(tls).map_err(DialError::from)?;
     let client = match url.scheme() {
         Scheme::Broker => None,
         scheme => Some(Client::new(context, url.host_port(), scheme == Scheme::SecureWebSocket)?),
     };
     let tcp = dial(target, config.connect_timeout).await?;
     let deadline = std_after(config.handshake_timeout);
-    match tokio::time::timeout_at(deadline.into(), tls.connect(tcp)).await {
+    match tokio::time::timeout_at(deadline.into(), tls.connect_to(tcp, name)).await {
         Ok(stream) => Ok((stream?, deadline, client)),
         Err(_) => Err(ConnectError::TlsTimeout(config.handshake_timeout)),
     }
