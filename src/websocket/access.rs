@@ -13,8 +13,8 @@ pub struct Access {
     pub tokens: Tokens,
     /// Origins that are allowed although they do not match the `Host` of the request, such as `https://soar.example:8443`.
     pub origins: Vec<String>,
-    /// Whether the listener's address is a loopback address. If so, the `Host` of a request must be an IP address, `localhost`
-    /// or one of `hosts`. Otherwise a web page could reach the listener through a name that resolves to the loopback address
+    /// Whether the listener's address is a loopback address. If so, the `Host` of a request must be an IP address, `localhost`,
+    /// one of `hosts` or the host of one of `origins`. Otherwise a web page could reach the listener through a name that resolves to the loopback address
     /// (DNS rebinding).
     pub loopback: bool,
     /// Names, without a port, that are accepted as `Host` on a loopback address.
@@ -86,6 +86,10 @@ impl Access {
         literal.parse::<IpAddr>().is_ok()
             || name.eq_ignore_ascii_case("localhost")
             || self.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))
+            || self
+                .origins
+                .iter()
+                .any(|listed| host_of(listed).is_some_and(|own| own.eq_ignore_ascii_case(name)))
     }
 }
 
@@ -100,6 +104,12 @@ fn same_host(origin: &str, host: &str, tls: bool) -> bool {
     !name.is_empty()
         && origin_name.eq_ignore_ascii_case(name)
         && origin_port.unwrap_or(default(secure)) == port.unwrap_or(default(tls))
+}
+
+/// Returns the host of an origin, without its port.
+fn host_of(origin: &str) -> Option<&str> {
+    let (_, authority) = origin.trim_end_matches('/').split_once("://")?;
+    Some(split_port(authority).0)
 }
 
 /// Splits `name:port`. The colons of an IPv6 address are in brackets.

@@ -105,10 +105,11 @@ impl WebSocket {
         self.put_leaving();
     }
 
-    /// Ends the session after [`Event::Introduced`], because a session with the same peer exists already.
+    /// Ends the session after [`Event::Introduced`], because the peer is not allowed. Peers have random ids, so that there is never a
+    /// session with the same peer.
     pub fn refuse_redundant(&mut self) {
         if let State::Introduced { .. } = self.state {
-            self.put_close(POLICY, "Redundant connection");
+            self.put_close(POLICY, "Not allowed");
             self.close(CloseReason::Redundant { peer: self.peer_id() });
         }
     }

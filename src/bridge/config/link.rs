@@ -180,7 +180,7 @@ fn allow(
     if matches!(tls, Some(LinkTls::Off | LinkTls::Anonymous | LinkTls::Server(_))) && !has_tokens && !connects
     {
         entry.error(
-            "peers present certificates only in mutual TLS, so no peer can match",
+            "the peers of this link present no certificate and no token, so no peer can match",
             "set cafile, certificate and keyfile, or remove allow",
         );
     }

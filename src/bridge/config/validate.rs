@@ -175,8 +175,8 @@ fn check_rule(rule: &RuleDraft<'_>, links: &BTreeMap<&str, &LinkDraft<'_>>) {
         |name: &str| link(name).is_some_and(|link| link.is_tls_valid && !link.config.has_identities());
     if let Some(entry) = rule.identities.as_ref().filter(|_| from.iter().all(|(name, _)| has_none(name))) {
         entry.error(
-            "nothing can match: peers present certificates only in mutual TLS, which no link in from uses",
-            "remove identities, or set cafile, certificate and keyfile in the link",
+            "nothing can match: the peers of the links in from present no certificate and no token",
+            "remove identities, or set cafile, certificate and keyfile, or with ws:// and wss:// a token, in the link",
         );
     }
 }

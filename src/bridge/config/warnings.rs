@@ -136,6 +136,7 @@ impl ConfigFile {
             warn("topics", message, "remove the `*`");
         }
         self.check_tokens(rule, warn);
+        self.check_loops(rule, warn);
         if !rule.identities.is_empty() {
             let links = self.config.links.iter();
             for link in links.filter(|link| rule.from.contains(&link.name)) {
@@ -151,6 +152,38 @@ impl ConfigFile {
                         format!("the peers of {} present no {proof}, so none of them matches", link.name);
                     warn("identities", message, hint);
                 }
+            }
+        }
+    }
+
+    /// Warns of a rule between a server of the WebSocket API and a Broker endpoint, which may belong to the same cluster. A rule
+    /// between two servers is an error instead.
+    fn check_loops(&self, rule: &RuleConfig, warn: &mut Warn<'_>) {
+        let links = self.config.links.iter();
+        let connecting: Vec<_> =
+            links.filter(|link| matches!(link.address, LinkAddress::Connect(_))).collect();
+        let accepts =
+            |link: &LinkConfig| link.websocket.as_ref().is_some_and(|websocket| websocket.accepts_loops);
+        for from in connecting.iter().filter(|link| rule.from.contains(&link.name)) {
+            let loops = connecting.iter().find(|to| {
+                rule.to.contains(&to.name)
+                    && from.websocket.is_some() != to.websocket.is_some()
+                    && !accepts(from)
+                    && !accepts(to)
+                    && (from.group.is_none() || from.group != to.group)
+            });
+            if let Some(to) = loops {
+                let server = if from.websocket.is_some() { from } else { to };
+                let message = format!(
+                    "if {} and {} lead to the same cluster, events return without end, because the WebSocket API has no ttl",
+                    from.name, to.name
+                );
+                let hint = format!(
+                    "if they lead to different clusters, set loop = \"accepted\" in [link.{}]",
+                    server.name
+                );
+                warn("to", message, &hint);
+                return;
             }
         }
     }

@@ -121,7 +121,7 @@ fn errors_in_links_are_reported() {
         ("chaos.delay = \"2h\"", "chaos.delay", "out of range"),
         ("chaos.lose = 0.5", "chaos.lose", "unknown key"),
         ("ca-file = \"a\"", "ca-file", "did you mean `cafile`?"),
-        ("allow = \"DNS:*\"", "allow", "peers present certificates only in mutual TLS"),
+        ("allow = \"DNS:*\"", "allow", "the peers of this link present no certificate and no token"),
     ] {
         let text = LINKS.replacen("tls = \"off\"", &format!("tls = \"off\"\n{line}"), 1);
         assert_reports(&format!("{text}{RULE}"), &format!("5: link.agents.{key}"), expected);
@@ -263,7 +263,7 @@ fn errors_in_rules_are_reported() {
             "actions",
             "add \"Management::Node::API::node_dispatch_request\"",
         ),
-        ("identities = \"DNS:*\"", "identities", "only in mutual TLS, which no link in from uses"),
+        ("identities = \"DNS:*\"", "identities", "present no certificate and no token"),
         ("commands = 1", "commands", "expected true or false"),
         ("events = \"*\"\ncommands = true", "events", "data-store commands (commands = true) have no events"),
         ("passthru = true", "passthru", "did you mean `passthrough`?"),

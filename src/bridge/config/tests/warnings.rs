@@ -27,6 +27,8 @@ to = ["a", "b"]
 topics = ["t", "u"]
 "#;
 
+const FROM_A: &str = "[[rule]]\nname = \"s\"\nfrom = \"a\"\nto = \"b\"\ntopics = \"v\"\n";
+
 #[track_caller]
 fn assert_warns(text: &str, start: &str, expected: &str) {
     let warnings = warnings(text);
@@ -95,13 +97,14 @@ fn dangerous_settings_cause_a_warning() {
         ),
         (
             QUIET.replace("[\"t\", \"u\"]", "[\"t/*\"]"),
-            "13: rule.r.topics",
+            "12: rule.r.topics",
             "`*` in t/* is an ordinary character",
         ),
         (
             QUIET
                 .replacen("connect = \"127.0.0.1:1\"\ntls = \"off\"", "listen = \"ws://127.0.0.1:1\"", 1)
-                .replace("from = \"a\"", "from = \"a\"\nidentities = \"token:soar\""),
+                .replacen("tls = \"off\"", MUTUAL, 1)
+                .replace("from = \"a\"", "from = [\"a\", \"b\"]\nidentities = \"DNS:*\""),
             "12: rule.r.identities",
             "the peers of a present no certificate and no token",
         ),
@@ -113,12 +116,21 @@ fn dangerous_settings_cause_a_warning() {
                     1,
                 )
                 .replace("from = \"a\"", "from = \"a\"\nidentities = [\"token:so*\", \"token:siem\"]"),
-            "13: rule.r.identities",
+            "11: rule.r.identities",
             "no link in from has a token that token:siem matches",
+        ),
+        (
+            format!("[link.c]\nconnect = \"ws://127.0.0.1:9\"\n{QUIET}")
+                .replace("from = \"a\"", "from = \"c\"")
+                + FROM_A,
+            "13: rule.r.to",
+            "if c and a lead to the same cluster",
         ),
     ] {
         assert_warns(&text, start, expected);
     }
+    let accepted = format!("[link.c]\nconnect = \"ws://127.0.0.1:9\"\nloop = \"accepted\"\n{QUIET}");
+    assert_eq!(warnings(&(accepted.replace("from = \"a\"", "from = \"c\"") + FROM_A)), [""; 0]);
     assert_warns(LINKS_FOR_DEFAULT_RULES, "15: link.other.connect", "no rule uses this link");
 }
 
