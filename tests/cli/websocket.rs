@@ -99,6 +99,14 @@ fn invalid_combinations_are_reported() {
     let two = write(folder.path(), "two", "one\ntwo\n");
     for (args, words) in [
         ("tap --connect ws://127.0.0.1:1".to_owned(), ["before 8.0.7", "--all-topics"]),
+        (
+            "tap --connect ws://127.0.0.1:1 --topic /a zeek/".to_owned(),
+            ["\"zeek/\" subscribes to the logs", "--all-topics"],
+        ),
+        (
+            "tap --connect ws://127.0.0.1:1 --topic zeek/logs/conn".to_owned(),
+            ["\"zeek/logs/conn\"", "--all-topics"],
+        ),
         ("tap --topic x --connect ws://127.0.0.1:1 --tls off".to_owned(), ["--tls", "ws:// has no TLS"]),
         ("tap --topic x --connect ws://127.0.0.1:1 --cafile f".to_owned(), ["--cafile", "use wss://"]),
         (
