@@ -107,6 +107,14 @@ fn invalid_combinations_are_reported() {
             "tap --connect ws://127.0.0.1:1 --topic zeek/logs/conn".to_owned(),
             ["\"zeek/logs/conn\"", "--all-topics"],
         ),
+        (
+            "tap --all-topics --connect 127.0.0.1:1 --tls off".to_owned(),
+            ["--all-topics is for ws://", "remove it"],
+        ),
+        (
+            "tap --all-topics --listen 127.0.0.1:0 --tls off".to_owned(),
+            ["--all-topics is for ws://", "remove it"],
+        ),
         ("tap --topic x --connect ws://127.0.0.1:1 --tls off".to_owned(), ["--tls", "ws:// has no TLS"]),
         ("tap --topic x --connect ws://127.0.0.1:1 --cafile f".to_owned(), ["--cafile", "use wss://"]),
         (

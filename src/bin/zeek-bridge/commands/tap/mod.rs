@@ -51,6 +51,11 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let endpoint = network::endpoint_with(config)?;
     let had_peer = had_peer(&endpoint);
     let topics: Vec<Topic> = args.topics.into_iter().map(|topic| topic.0).collect();
+    if args.all_topics && !network.is_websocket() {
+        return Err(Failure::usage(
+            "--all-topics is for ws:// and wss:// addresses, and this is an address of Broker's protocol; remove it".to_owned(),
+        ));
+    }
     if let Some(target) = network.target()
         && network.is_websocket()
         && !args.all_topics
