@@ -54,15 +54,16 @@ impl WebSocketPeer {
     }
 }
 
-/// Writes the name, the version and the token: `WebSocket client "soar/1.0", token soar`.
+/// Writes the name, the version and the token: `WebSocket client "soar/1.0", token soar`. The name and the version are quoted,
+/// because the peer chooses them.
 impl fmt::Display for WebSocketPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_server { "WebSocket server" } else { "WebSocket client" })?;
         if let Some(name) = self.name.as_ref().filter(|name| !name.is_empty()) {
-            write!(f, " {name}")?;
+            write!(f, " {name:?}")?;
         }
         if let Some(version) = &self.version {
-            write!(f, ", version {version}")?;
+            write!(f, ", version {version:?}")?;
         }
         match &self.token {
             Some(token) => write!(f, ", token {token}"),
@@ -179,8 +180,19 @@ mod tests {
             let [name, token, version] = [name, token, version].map(|text| text.map(Arc::from));
             WebSocketPeer { name, token, version, is_server }.to_string()
         };
-        assert_eq!(peer(Some("soar/1"), Some("soar"), None, false), "WebSocket client soar/1, token soar");
-        assert_eq!(peer(Some("n-1"), None, Some("8.0.1"), true), "WebSocket server n-1, version 8.0.1");
+        assert_eq!(
+            peer(Some("soar/1"), Some("soar"), None, false),
+            "WebSocket client \"soar/1\", token soar"
+        );
+        assert_eq!(
+            peer(Some("n-1"), None, Some("8.0.1"), true),
+            "WebSocket server \"n-1\", version \"8.0.1\""
+        );
+        let forged = Some("n\", token root");
+        assert_eq!(
+            peer(forged, None, forged, false),
+            "WebSocket client \"n\\\", token root\", version \"n\\\", token root\""
+        );
         assert_eq!(peer(Some(""), None, None, false), "WebSocket client");
     }
 }
