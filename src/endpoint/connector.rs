@@ -17,7 +17,7 @@ use super::websocket::Client;
 use super::{Context, Phase, Retry};
 use crate::data::EndpointId;
 use crate::net::tls::Tls;
-use crate::net::{DialError, Scheme, Stream, Url, dial, std_after};
+use crate::net::{DialError, Scheme, Stream, Url, dial_with_address, std_after};
 use crate::peering::{Peering, Side};
 
 /// A connection that this endpoint maintains.
@@ -214,13 +214,15 @@ async fn open(
     let config = &context.config;
     let url = Url::to_connect(target).map_err(DialError::from)?;
     url.check_tls(tls).map_err(DialError::from)?;
+    let name = url.name_to_verify(tls).map_err(DialError::from)?;
     let client = match url.scheme() {
         Scheme::Broker => None,
         scheme => Some(Client::new(context, url.host_port(), scheme == Scheme::SecureWebSocket)?),
     };
-    let tcp = dial(target, config.connect_timeout).await?;
+    let (address, tcp) = dial_with_address(target, config.connect_timeout).await?;
+    client.as_ref().map_or(Ok(()), |client| client.check_address(address.ip()))?;
     let deadline = std_after(config.handshake_timeout);
-    match tokio::time::timeout_at(deadline.into(), tls.connect(tcp)).await {
+    match tokio::time::timeout_at(deadline.into(), tls.connect_to(tcp, name)).await {
         Ok(stream) => Ok((stream?, deadline, client)),
         Err(_) => Err(ConnectError::TlsTimeout(config.handshake_timeout)),
     }

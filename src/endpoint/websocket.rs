@@ -1,7 +1,7 @@
 //! The settings and peers of the WebSocket API.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -54,15 +54,16 @@ impl WebSocketPeer {
     }
 }
 
-/// Writes the name, the version and the token: `WebSocket client "soar/1.0", token soar`.
+/// Writes the name, the version and the token: `WebSocket client "soar/1.0", token soar`. The name and the version are quoted,
+/// because the peer chooses them.
 impl fmt::Display for WebSocketPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_server { "WebSocket server" } else { "WebSocket client" })?;
         if let Some(name) = self.name.as_ref().filter(|name| !name.is_empty()) {
-            write!(f, " {name}")?;
+            write!(f, " {name:?}")?;
         }
         if let Some(version) = &self.version {
-            write!(f, ", version {version}")?;
+            write!(f, ", version {version:?}")?;
         }
         match &self.token {
             Some(token) => write!(f, ", token {token}"),
@@ -76,23 +77,37 @@ pub(super) struct Client {
     peer_id: EndpointId,
     host: String,
     token: Option<Token>,
+    is_tls: bool,
 }
 
 impl Client {
-    /// Returns the configuration for a connection to `server`.
+    /// Returns the configuration for a connection to `server`. Pass the address that is dialled to
+    /// [`Client::check_address`].
     ///
     /// # Errors
-    /// Fails if the token would be sent unencrypted over a network, or if there are no random bytes.
+    /// Fails if `server` is an IP address to which the token would be sent unencrypted over a network, or if there are no random
+    /// bytes.
     pub(super) fn new(context: &Context, server: &HostPort, is_tls: bool) -> Result<Self, ConnectError> {
         let token = context.websocket.read().token.clone();
-        if token.is_some() && !is_tls && !server.is_loopback() {
+        let client = Client { peer_id: random_id()?, host: server.authority(), token, is_tls };
+        server.ip().map_or(Ok(()), |ip| client.check_address(ip))?;
+        Ok(client)
+    }
+
+    /// Checks the address of the established TCP connection. The name in the URL proves nothing, because a resolver may map
+    /// even `localhost` to another host.
+    ///
+    /// # Errors
+    /// Fails if the token would be sent unencrypted over a network.
+    pub(super) fn check_address(&self, ip: IpAddr) -> Result<(), ConnectError> {
+        if self.token.is_some() && !self.is_tls && !ip.to_canonical().is_loopback() {
             return Err(ConnectError::ExposedToken);
         }
-        Ok(Client { peer_id: random_id()?, host: server.authority(), token })
+        Ok(())
     }
 
     pub(super) fn session(self, common: peering::Config, now: Instant) -> WebSocket {
-        let Client { peer_id, host, token } = self;
+        let Client { peer_id, host, token, is_tls: _ } = self;
         let config = ClientConfig { common, peer_id, host, application: APPLICATION.to_owned(), token };
         WebSocket::client(config, now)
     }
@@ -143,13 +158,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_token_is_sent_unencrypted_only_if_the_dialled_address_is_of_this_host() {
+        let check = |token, is_tls, ip: &str| {
+            let client =
+                Client { peer_id: random_id().unwrap(), host: "localhost:1".to_owned(), token, is_tls };
+            client.check_address(ip.parse().unwrap())
+        };
+        let token = || Some(Token::new("secret").unwrap());
+        for ip in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(check(token(), false, ip).is_ok(), "{ip}");
+        }
+        for ip in ["192.0.2.1", "0.0.0.0", "::", "fe80::1", "::ffff:192.0.2.1"] {
+            assert!(matches!(check(token(), false, ip), Err(ConnectError::ExposedToken)), "{ip}");
+            assert!(check(token(), true, ip).is_ok() && check(None, false, ip).is_ok(), "{ip}");
+        }
+    }
+
+    #[test]
     fn a_peer_is_described_by_what_it_has_sent() {
         let peer = |name: Option<&str>, token: Option<&str>, version: Option<&str>, is_server| {
             let [name, token, version] = [name, token, version].map(|text| text.map(Arc::from));
             WebSocketPeer { name, token, version, is_server }.to_string()
         };
-        assert_eq!(peer(Some("soar/1"), Some("soar"), None, false), "WebSocket client soar/1, token soar");
-        assert_eq!(peer(Some("n-1"), None, Some("8.0.1"), true), "WebSocket server n-1, version 8.0.1");
+        assert_eq!(
+            peer(Some("soar/1"), Some("soar"), None, false),
+            "WebSocket client \"soar/1\", token soar"
+        );
+        assert_eq!(
+            peer(Some("n-1"), None, Some("8.0.1"), true),
+            "WebSocket server \"n-1\", version \"8.0.1\""
+        );
+        let forged = Some("n\", token root");
+        assert_eq!(
+            peer(forged, None, forged, false),
+            "WebSocket client \"n\\\", token root\", version \"n\\\", token root\""
+        );
         assert_eq!(peer(Some(""), None, None, false), "WebSocket client");
     }
 }

@@ -108,6 +108,12 @@ pub enum AddressError {
     /// A `wss://` URL without TLS, or with anonymous TLS.
     #[error("wss:// is with TLS, but no certificates are configured; use ws:// without TLS")]
     SecureUrl,
+    /// The host of a `wss://` URL is not a name that a certificate can contain.
+    #[error(
+        "no certificate can contain the host {0:?}; use the DNS name (of an international name, the form with xn--), or verify a \
+         different name"
+    )]
+    NotInCertificates(String),
     /// A Broker address with TLS in which only the server has a certificate.
     #[error(
         "Broker's TLS needs certificates on both sides; set a certificate, its key, and the CA certificates"
@@ -180,6 +186,15 @@ impl HostPort {
             Host::Name(name) => name.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
             Host::V4(ip) => ip.is_loopback(),
             Host::V6(ip, _) => ip.to_canonical().is_loopback(),
+        }
+    }
+
+    /// Returns the host without a zone and without brackets.
+    pub(super) fn host(&self) -> String {
+        match &self.host {
+            Host::Name(name) => name.clone(),
+            Host::V4(ip) => ip.to_string(),
+            Host::V6(ip, _) => ip.to_string(),
         }
     }
 

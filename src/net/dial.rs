@@ -167,7 +167,7 @@ pub async fn dial(target: &str, timeout: Duration) -> Result<TcpStream, DialErro
 
 /// Like [`dial`], but also returns the peer's address. The socket no longer has this address after the peer has reset the
 /// connection.
-pub(super) async fn dial_with_address(
+pub(crate) async fn dial_with_address(
     target: &str,
     timeout: Duration,
 ) -> Result<(SocketAddr, TcpStream), DialError> {

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use tokio_rustls::rustls::pki_types::ServerName;
+
 use super::address::{AddressError, HostPort};
-use super::tls::Tls;
+use super::tls::{MutualTls, Tls};
 
 /// The path of Zeek's WebSocket API, version 1.
 pub(crate) const API_PATH: &str = "/v1/messages/json";
@@ -101,6 +103,20 @@ impl Url {
             (Scheme::SecureWebSocket, Tls::Off | Tls::Anonymous(_)) => Err(AddressError::SecureUrl),
             (Scheme::SecureWebSocket, Tls::Mutual(_) | Tls::Server(_)) => Ok(()),
         }
+    }
+
+    /// Returns the name that the server's certificate must contain: the host of a `wss://` URL, unless `tls` has a name to
+    /// verify. The server receives a token and events, so a certificate for any other host of the CA is not enough.
+    ///
+    /// # Errors
+    /// Fails if no certificate can contain the host.
+    pub(crate) fn name_to_verify(&self, tls: &Tls) -> Result<Option<ServerName<'static>>, AddressError> {
+        let has_name = tls.certificates().is_some_and(MutualTls::verifies_name);
+        if self.scheme != Scheme::SecureWebSocket || has_name {
+            return Ok(None);
+        }
+        let host = self.host_port.host();
+        ServerName::try_from(host.clone()).map(Some).map_err(|_| AddressError::NotInCertificates(host))
     }
 
     /// Returns the protocol.

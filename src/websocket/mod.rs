@@ -15,6 +15,7 @@ mod handshake;
 mod http;
 mod input;
 mod liveness;
+mod logs;
 mod read;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
@@ -27,6 +28,7 @@ pub(crate) use dialect::Dialect;
 pub(crate) use encode::encode;
 #[cfg(any(feature = "net", test))]
 pub(crate) use encode::{LeftOut, first_length};
+pub use logs::receives_logs;
 pub use text::altered_strings;
 
 use std::collections::VecDeque;

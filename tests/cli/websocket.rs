@@ -45,7 +45,7 @@ fn a_tap_that_connects_receives_events_of_a_publish_that_listens() {
 #[test]
 fn a_token_is_required_and_checked_over_tls() {
     let authority = ephemeral_authority().unwrap();
-    let files = Files::issue(&authority, "server");
+    let files = Files::issue(&authority, "127.0.0.1");
     let folder = files.folder.path();
     let file = |name: &str| folder.join(name).display().to_string();
     let (right, wrong) = (write(folder, "right", "secret\n"), write(folder, "wrong", "other"));
@@ -59,7 +59,7 @@ fn a_token_is_required_and_checked_over_tls() {
     let cafile = format!("--cafile {}", file("cafile"));
     publish(&cafile).fails(4, &["401", "requires a token"]);
     publish(&format!("{cafile} --token-file {wrong}")).fails(4, &["401"]);
-    let foreign = Files::issue(&ephemeral_authority().unwrap(), "foreign");
+    let foreign = Files::issue(&ephemeral_authority().unwrap(), "127.0.0.1");
     let foreign = format!("--cafile {}", foreign.folder.path().join("cafile").display());
     publish(&format!("{foreign} --token-file {right}")).fails(4, &["certificate"]);
     let options = format!("{cafile} --token-file {right}");
@@ -77,12 +77,44 @@ fn a_token_is_required_and_checked_over_tls() {
 }
 
 #[test]
+fn the_host_of_the_url_or_the_given_name_is_verified() {
+    let files = Files::issue(&ephemeral_authority().unwrap(), "bridge.example");
+    let file = |name: &str| files.folder.path().join(name).display().to_string();
+    let certificates = format!("--certificate {} --keyfile {}", file("certificate"), file("keyfile"));
+    let mut tap = tap(&format!("--listen wss://127.0.0.1:0 {certificates} --count 1"));
+    let options = format!("--connect {} --cafile {}", tap.address(), file("cafile"));
+    let publish =
+        |name: &str| Program::run(&format!("publish --topic /demo {options} {name} Demo::ping count:1"), "");
+    publish("").fails(4, &["expected 127.0.0.1; it has DNS:bridge.example", "(--verify-name)"]);
+    publish("--verify-name other.example").fails(4, &["expected other.example"]);
+    let end = publish("--verify-name bridge.example");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert_eq!(tap.end_by_itself().code, Some(0));
+}
+
+#[test]
 fn invalid_combinations_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let token = write(folder.path(), "token", "secret");
     let two = write(folder.path(), "two", "one\ntwo\n");
     for (args, words) in [
         ("tap --connect ws://127.0.0.1:1".to_owned(), ["before 8.0.7", "--all-topics"]),
+        (
+            "tap --connect ws://127.0.0.1:1 --topic /a zeek/".to_owned(),
+            ["\"zeek/\" subscribes to the logs", "--all-topics"],
+        ),
+        (
+            "tap --connect ws://127.0.0.1:1 --topic zeek/logs/conn".to_owned(),
+            ["\"zeek/logs/conn\"", "--all-topics"],
+        ),
+        (
+            "tap --all-topics --connect 127.0.0.1:1 --tls off".to_owned(),
+            ["--all-topics is for ws://", "remove it"],
+        ),
+        (
+            "tap --all-topics --listen 127.0.0.1:0 --tls off".to_owned(),
+            ["--all-topics is for ws://", "remove it"],
+        ),
         ("tap --topic x --connect ws://127.0.0.1:1 --tls off".to_owned(), ["--tls", "ws:// has no TLS"]),
         ("tap --topic x --connect ws://127.0.0.1:1 --cafile f".to_owned(), ["--cafile", "use wss://"]),
         (

@@ -8,7 +8,9 @@ use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::{
     Admits, ConnectError, Endpoint, Listener, Message, Subscriber, WebSocketConfig, WebSocketPeer,
 };
-use zeek_bridge::net::tls::{Authentication, Credentials, EphemeralAuthority, Tls, ephemeral_authority};
+use zeek_bridge::net::tls::{
+    Authentication, Backend, Credentials, EphemeralAuthority, Tls, ephemeral_authority,
+};
 use zeek_bridge::peering::ErrorKind;
 use zeek_bridge::websocket::{Access, BinaryText, Token, Tokens};
 use zeek_bridge::zeek::Event;
@@ -52,7 +54,7 @@ fn ping(text: &str) -> Event {
 
 /// Returns TLS in which only the listener presents a certificate: for the listener, and for the connector.
 fn one_sided(authority: &EphemeralAuthority) -> [Tls; 2] {
-    let Credentials { cafile, certificate, keyfile, .. } = authority.credentials("bridge").unwrap();
+    let Credentials { cafile, certificate, keyfile, .. } = authority.credentials("127.0.0.1").unwrap();
     let base = Credentials { authentication: Authentication::Server, ..Credentials::for_client("unused") };
     let server = Credentials { cafile: None, certificate, keyfile, ..base.clone() };
     let client = Credentials { cafile, ..base };
@@ -66,7 +68,7 @@ async fn events_pass_in_both_directions_with_and_without_tls() {
     for (scheme, [ours, theirs]) in [
         ("ws", [Tls::Off, Tls::Off]),
         ("wss", one_sided(&authority)),
-        ("wss", [mutual("listener"), mutual("connector")]),
+        ("wss", [mutual("127.0.0.1"), mutual("connector")]),
     ] {
         let server = endpoint_of_api(with_tokens(&[("soar", "secret")]));
         let client = endpoint_of_api(with_token("secret"));
@@ -212,6 +214,46 @@ async fn the_scheme_and_the_tls_must_match() {
     }
     let error = endpoint_of_api(with_token("t")).connect("ws://192.0.2.1:1", Tls::Off).await.unwrap_err();
     assert!(matches!(error, ConnectError::ExposedToken), "{error}");
+}
+
+/// Otherwise, every holder of a certificate of the same CA could receive the client's token.
+#[tokio::test]
+async fn a_client_verifies_the_host_of_its_url() {
+    let authority = ephemeral_authority().unwrap();
+    let server = endpoint_of_api(with_tokens(&[("soar", "secret")]));
+    let of = |name| authority.credentials(name).unwrap();
+    let [addressed, named] = ["127.0.0.1", "bridge.example"].map(|name| {
+        let credentials = Credentials { cafile: None, authentication: Authentication::Server, ..of(name) };
+        Tls::from(credentials.load().unwrap())
+    });
+    let (addressed, named) =
+        (listen_on(&server, "wss", addressed).await, listen_on(&server, "wss", named).await);
+    let backends: &[_] =
+        if cfg!(feature = "openssl") { &[Backend::Rustls, Backend::OpenSsl] } else { &[Backend::Rustls] };
+    for backend in backends {
+        let mutual = of("client").backend(*backend);
+        let one_sided = Credentials {
+            certificate: None,
+            keyfile: None,
+            authentication: Authentication::Server,
+            ..mutual.clone()
+        };
+        for credentials in [one_sided, mutual] {
+            let client = || endpoint_of_api(with_token("secret"));
+            let tls = |credentials: &Credentials| Tls::from(credentials.load().unwrap());
+            connect_to(&client(), &addressed, tls(&credentials)).await.unwrap();
+            let error = connect_to(&client(), &named, tls(&credentials)).await.unwrap_err();
+            let expected = "does not have the name to verify (expected 127.0.0.1; it has DNS:bridge.example)";
+            assert!(error.to_string().contains(expected), "{backend:?}: {error}");
+            assert!(error.to_string().contains("or verify a name that it has"), "{backend:?}: {error}");
+            let verifying = credentials.verify_name("bridge.example");
+            connect_to(&client(), &named, tls(&verifying)).await.unwrap();
+            assert!(connect_to(&client(), &addressed, tls(&verifying)).await.is_err(), "{backend:?}");
+        }
+    }
+    let [_, client] = one_sided(&authority);
+    let error = endpoint().connect("wss://m\u{fc}nchen.example:1", client).await.unwrap_err();
+    assert!(error.to_string().contains("no certificate can contain the host"), "{error}");
 }
 
 #[tokio::test]

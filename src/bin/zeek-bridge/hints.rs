@@ -2,7 +2,7 @@
 
 use zeek_bridge::endpoint::ConnectError;
 use zeek_bridge::net::ConnectionFault;
-use zeek_bridge::net::tls::{Refusal, Remedy, TlsError};
+use zeek_bridge::net::tls::{CertificateFault, Refusal, Remedy, TlsError};
 use zeek_bridge::peering::PeeringError;
 use zeek_bridge::wire::{ForeignProtocol, FrameError};
 
@@ -67,6 +67,9 @@ pub(crate) fn for_tls(error: &TlsError) -> &'static str {
         TlsError::NotAnonymous(_) => " (--cafile, --certificate and --keyfile)",
         TlsError::Certificate(refused) if cfg!(feature = "openssl") && refused.fault.may_be_for_openssl() => {
             " (--tls-backend openssl)"
+        }
+        TlsError::Certificate(refused) if matches!(refused.fault, CertificateFault::WrongName(_)) => {
+            " (--verify-name)"
         }
         _ => "",
     }

@@ -3,11 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::identity::PeerIdentity;
 use super::inspect::{self, EXPLICIT_PARAMETERS};
 
 /// The maximum length of the subject and issuer of a refused certificate, in characters. An unverified peer chooses these
 /// names, and they may be as long as a TLS handshake message. They are shortened, because they are logged.
 const MAX_NAME_LENGTH: usize = 200;
+
+/// The maximum number of names in the error for a certificate that does not have the name to verify.
+const SHOWN_NAMES: usize = 8;
 
 /// A hint for a certificate that only OpenSSL accepts.
 const OPENSSL_HINT: &str = if cfg!(feature = "openssl") {
@@ -52,6 +56,21 @@ pub enum CertificateFault {
 }
 
 impl CertificateFault {
+    /// Returns the fault of a certificate (DER) that does not have the expected name.
+    pub(super) fn wrong_name(expected: Option<&str>, certificate: &[u8]) -> Self {
+        let sans = PeerIdentity::of(certificate).sans;
+        let names: Vec<String> = sans.iter().take(SHOWN_NAMES).map(ToString::to_string).collect();
+        let presented = if names.is_empty() {
+            "it has no subjectAltName".to_owned()
+        } else {
+            format!("it has {}{}", names.join(", "), if sans.len() > SHOWN_NAMES { ", ..." } else { "" })
+        };
+        CertificateFault::WrongName(match expected {
+            Some(expected) => format!("expected {expected}; {presented}"),
+            None => presented,
+        })
+    }
+
     /// Returns a short name of the fault, for counters and rate limits.
     pub(crate) const fn cause(&self) -> &'static str {
         match self {
@@ -104,7 +123,10 @@ impl CertificateFault {
                  these extensions"
                     .to_owned()
             }
-            CertificateFault::WrongName(_) => "reissue it with this name as subjectAltName; the subject is not compared".to_owned(),
+            CertificateFault::WrongName(_) => {
+                "reissue it with this name as subjectAltName (the subject is not compared), or verify a name that it has"
+                    .to_owned()
+            }
             CertificateFault::UnsupportedAlgorithm(_) => format!(
                 "reissue it with a key (ECDSA on P-256, P-384 or P-521, RSA of 2048 bits or more, Ed25519) and a hash \
                  (SHA-256 to SHA-512) that TLS libraries support, or {OPENSSL_HINT}"

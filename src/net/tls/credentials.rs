@@ -33,7 +33,8 @@ pub struct Credentials {
     /// The passphrase of the key, if it is encrypted.
     pub passphrase: Option<Passphrase>,
     /// A DNS name or IP address that the peer's certificate must contain as subjectAltName. Checked both when we connect
-    /// and when we listen. `None`: every certificate of our CA is accepted, as in Broker.
+    /// and when we listen. `None`: the host of a `wss://` URL that an endpoint connects to. Otherwise, every certificate of our
+    /// CA is accepted, as in Broker.
     pub verify_name: Option<String>,
     /// The TLS library.
     pub backend: Backend,

@@ -10,11 +10,7 @@ use super::alert::Refusal;
 use super::certificate_fault::{CertificateFault, RefusedCertificate};
 use super::chain::Chain;
 use super::error::{TlsError, TlsFault};
-use super::identity::PeerIdentity;
 use super::inspect;
-
-/// The maximum number of names in the error for a certificate that does not have the name to verify.
-const SHOWN_NAMES: usize = 8;
 
 impl TlsError {
     pub(super) fn from_rustls(error: &Error) -> Self {
@@ -131,19 +127,11 @@ pub(super) fn certificate_fault(error: &CertificateError, certificate: &[u8]) ->
             CertificateFault::WrongPurpose(format!("extendedKeyUsage is {usages}"))
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            let sans = PeerIdentity::of(certificate).sans;
-            let names: Vec<String> = sans.iter().take(SHOWN_NAMES).map(ToString::to_string).collect();
-            let presented = if names.is_empty() {
-                "it has no subjectAltName".to_owned()
-            } else {
-                format!("it has {}{}", names.join(", "), if sans.len() > SHOWN_NAMES { ", ..." } else { "" })
+            let expected = match error {
+                CertificateError::NotValidForNameContext { expected, .. } => Some(expected.to_str()),
+                _ => None,
             };
-            CertificateFault::WrongName(match error {
-                CertificateError::NotValidForNameContext { expected, .. } => {
-                    format!("expected {}; {presented}", expected.to_str())
-                }
-                _ => presented,
-            })
+            CertificateFault::wrong_name(expected.as_deref(), certificate)
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {

@@ -2,8 +2,8 @@
 //! only the server presents a certificate ([`Tls::Server`]).
 //!
 //! - In mutual TLS, each side presents a certificate, and verifies the certificate of the other side with its CA
-//!   certificates. Names are not verified by default, and no server name (SNI) is sent. Mutual TLS uses TLS 1.2 and 1.3, on
-//!   rustls or OpenSSL ([`Backend`]).
+//!   certificates. Names are not verified by default, except the host of a `wss://` URL, and no server name (SNI) is sent.
+//!   Mutual TLS uses TLS 1.2 and 1.3, on rustls or OpenSSL ([`Backend`]).
 //! - In anonymous TLS, there are no certificates. A Zeek without certificate options uses it. Only OpenSSL supports it
 //!   (feature `openssl`).
 //!
@@ -55,6 +55,7 @@ mod via_rustls;
 mod warning;
 
 use tokio::net::TcpStream;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 pub use alert::Refusal;
 pub use anonymous::AnonymousTls;
@@ -120,7 +121,8 @@ impl Tls {
     }
 
     /// Performs the TLS handshake on a TCP connection that this side opened. There is no timeout: if the peer is silent,
-    /// the future stays pending. Dropping the future closes the connection.
+    /// the future stays pending. Dropping the future closes the connection. The peer's certificate need not contain the name
+    /// of a host, unless [`Credentials::verify_name`] is set.
     ///
     /// In TLS 1.3, the handshake of this side ends before the peer has verified our certificate. If the peer refuses the
     /// certificate, a later read returns an I/O error. Convert this error with [`TlsError::from_io`].
@@ -128,10 +130,19 @@ impl Tls {
     /// # Errors
     /// Fails if the TLS handshake fails.
     pub async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
+        self.connect_to(tcp, None).await
+    }
+
+    /// Like [`Tls::connect`], but the peer's certificate must contain `host`, unless [`Credentials::verify_name`] is set.
+    pub(crate) async fn connect_to(
+        &self,
+        tcp: TcpStream,
+        host: Option<ServerName<'static>>,
+    ) -> Result<Stream, TlsError> {
         match self {
             Tls::Off => Ok(tcp.into()),
             Tls::Anonymous(anonymous) => Box::pin(anonymous.connect(tcp)).await,
-            Tls::Mutual(tls) | Tls::Server(tls) => Box::pin(tls.connect(tcp)).await,
+            Tls::Mutual(tls) | Tls::Server(tls) => Box::pin(tls.connect(tcp, host)).await,
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpStream;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{SupportedProtocolVersion, version};
 
 use super::credential_error::CredentialError;
@@ -157,11 +158,20 @@ impl MutualTls {
         watch_files(Arc::downgrade(&self.0), interval)
     }
 
-    pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
+    /// Returns whether [`Credentials::verify_name`] is set.
+    pub(in crate::net) fn verifies_name(&self) -> bool {
+        self.0.credentials.verify_name.is_some()
+    }
+
+    pub(super) async fn connect(
+        &self,
+        tcp: TcpStream,
+        host: Option<ServerName<'static>>,
+    ) -> Result<Stream, TlsError> {
         let loaded = self.0.loaded();
         match &loaded.engine {
-            Engine::OpenSsl(openssl) => openssl.connect(tcp).await,
-            Engine::Rustls(rustls) => rustls.connect(tcp).await,
+            Engine::OpenSsl(openssl) => openssl.connect(tcp, host).await,
+            Engine::Rustls(rustls) => rustls.connect(tcp, host).await,
         }
     }
 

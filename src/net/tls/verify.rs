@@ -114,15 +114,15 @@ impl PeerVerifier {
         names.into_iter().any(|[_, issuer]| self.hints.iter().any(|known| known.as_ref() == issuer))
     }
 
-    /// Like [`PeerVerifier::check`], but also verifies the name if a name to verify is set.
-    fn check_peer(&self, chain: &Chain<'_>) -> Result<(), Refused> {
+    /// Like [`PeerVerifier::check`], but also verifies the name: the name to verify if it is set, and otherwise `host`.
+    fn check_peer(&self, chain: &Chain<'_>, host: Option<&ServerName<'_>>) -> Result<(), Refused> {
         self.check(chain)?;
-        self.check_name(chain.leaf)
+        self.check_name(chain.leaf, host)
             .map_err(|error| Refused { certificate: Box::new(refused(&error, chain)), error })
     }
 
-    fn check_name(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
-        match &self.name {
+    fn check_name(&self, leaf: &CertificateDer<'_>, host: Option<&ServerName<'_>>) -> Result<(), Error> {
+        match self.name.as_ref().or(host) {
             None => Ok(()),
             Some(name) => verify_server_name(&ParsedCertificate::try_from(leaf)?, name),
         }
@@ -146,12 +146,14 @@ fn refused_signature(error: Error, leaf: &CertificateDer<'_>) -> Refused {
 #[derive(Debug)]
 pub(super) struct ConnectionVerifier {
     shared: Arc<PeerVerifier>,
+    /// The host that the peer's certificate must contain if there is no name to verify.
+    host: Option<ServerName<'static>>,
     refused: Mutex<Option<Box<RefusedCertificate>>>,
 }
 
 impl ConnectionVerifier {
-    pub(super) fn new(shared: Arc<PeerVerifier>) -> Arc<Self> {
-        Arc::new(ConnectionVerifier { shared, refused: Mutex::default() })
+    pub(super) fn new(shared: Arc<PeerVerifier>, host: Option<ServerName<'static>>) -> Arc<Self> {
+        Arc::new(ConnectionVerifier { shared, host, refused: Mutex::default() })
     }
 
     /// Returns the certificate that was refused, if this is why the handshake failed. A second call returns `None`.
@@ -167,7 +169,7 @@ impl ConnectionVerifier {
     }
 
     fn check(&self, chain: &Chain<'_>) -> Result<(), Error> {
-        self.keep(self.shared.check_peer(chain))
+        self.keep(self.shared.check_peer(chain, self.host.as_ref()))
     }
 
     fn check_tls12_signature(
@@ -196,7 +198,7 @@ impl ServerCertVerifier for ConnectionVerifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        // This is the host name of the connection. It is not verified.
+        // The verifier has its own host, because rustls requires a name even if none is verified.
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime,
+};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use tokio_rustls::rustls::{
@@ -111,11 +113,15 @@ impl RustlsMutual {
         Ok(server)
     }
 
-    pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
-        let verifier = ConnectionVerifier::new(self.verifier.clone());
+    /// Connects to a server. Its certificate must contain `host`, unless the credentials have a name to verify.
+    pub(super) async fn connect(
+        &self,
+        tcp: TcpStream,
+        host: Option<ServerName<'static>>,
+    ) -> Result<Stream, TlsError> {
+        let verifier = ConnectionVerifier::new(self.verifier.clone(), host);
         let client = self.client(verifier.clone()).map_err(|error| TlsError::from_rustls(&error))?;
-        // rustls requires a server name, but SNI is off and the verifier ignores the name, so any value works. The peer's address
-        // is not used, because reading it fails on a connection that was just reset.
+        // rustls requires a server name, but SNI is off and the verifier has its own host, so any value works.
         let name = IpAddr::V4(Ipv4Addr::UNSPECIFIED).into();
         let connected = TlsConnector::from(Arc::new(client)).connect(name, tcp).await;
         let tls = connected.map_err(|error| failed(error, &verifier))?;
@@ -124,7 +130,7 @@ impl RustlsMutual {
     }
 
     pub(super) async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
-        let verifier = ConnectionVerifier::new(self.verifier.clone());
+        let verifier = ConnectionVerifier::new(self.verifier.clone(), None);
         let server = self.server(verifier.clone()).map_err(|error| TlsError::from_rustls(&error))?;
         let accepted = TlsAcceptor::from(Arc::new(server)).accept(tcp).await;
         let tls = accepted.map_err(|error| failed(error, &verifier))?;

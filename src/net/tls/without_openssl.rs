@@ -2,6 +2,7 @@
 
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::SupportedProtocolVersion;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::Credentials;
@@ -31,7 +32,11 @@ impl OpenSslMutual {
         match *self {}
     }
 
-    pub(super) async fn connect(&self, _: TcpStream) -> Result<Stream, TlsError> {
+    pub(super) async fn connect(
+        &self,
+        _: TcpStream,
+        _: Option<ServerName<'static>>,
+    ) -> Result<Stream, TlsError> {
         match *self {}
     }
 

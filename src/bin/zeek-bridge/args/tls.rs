@@ -54,7 +54,8 @@ pub(crate) struct CertificateArgs {
     /// The file with the passphrase of the key, as in Broker::ssl_passphrase; the default is ZEEK_BRIDGE_PASSPHRASE in the environment
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
-    /// A DNS name or IP address that the peer's certificate must contain; by default, every certificate of the CA is accepted
+    /// A DNS name or IP address that the peer's certificate must contain; the default is the host of a wss:// address. For all
+    /// other addresses, every certificate of the CA is accepted by default
     #[arg(long, value_name = "NAME")]
     verify_name: Option<String>,
     /// The library for mutual TLS; auto: rustls, or OpenSSL (if built in) if only OpenSSL accepts our certificate or key

@@ -200,9 +200,21 @@ fn a_token_has_a_name_and_one_source() {
 }
 
 #[test]
-fn a_subscription_to_all_topics_of_a_server_is_explicit() {
-    let rule = "[[rule]]\nname = 'all'\nfrom = 'x'\nto = 'nodes'\ntopics = ['a', '']\n";
-    let text = |keys: &str| format!("[link.x]\n{keys}\n{NODES}{rule}");
+fn a_subscription_to_the_logs_of_a_server_is_explicit() {
+    let with_topic = |keys: &str, topic: &str| {
+        let rule = format!("[[rule]]\nname = 'all'\nfrom = 'x'\nto = 'nodes'\ntopics = ['a', '{topic}']\n");
+        format!("[link.x]\n{keys}\n{NODES}{rule}")
+    };
+    let text = |keys: &str| with_topic(keys, "");
+    let connect = "connect = 'ws://127.0.0.1:1'";
+    for topic in ["z", "zeek", "zeek/", "zeek/logs", "zeek/logs/", "zeek/logs/conn"] {
+        let expected = format!("10: rule.all.topics: .. {topic:?} subscribes to the logs of x");
+        assert_errors(&with_topic(connect, topic), &[&expected]);
+        assert_eq!(errors(&with_topic(&format!("{connect}\nall_topics = true"), topic)), [""; 0], "{topic}");
+    }
+    for topic in ["/", "zeek/management/", "zeek/log/", "zeek.cluster", "logs"] {
+        assert_eq!(errors(&with_topic(connect, topic)), [""; 0], "{topic}");
+    }
     assert_errors(
         &text("connect = 'ws://127.0.0.1:1'"),
         &["10: rule.all.topics: .. ends a Zeek before 8.0.7"],

@@ -144,8 +144,8 @@ fn unusable(why: String) -> TlsError {
     TlsError::Certificate(Box::new(RefusedCertificate::unknown(CertificateFault::Unusable(why))))
 }
 
-/// Returns the cause of a failed verification.
-pub(super) fn verdict(check: &X509StoreContextRef) -> RefusedCertificate {
+/// Returns the cause of a failed verification. `name` is the name that the certificate must contain.
+pub(super) fn verdict(check: &X509StoreContextRef, name: Option<&str>) -> RefusedCertificate {
     /// The numbers of `X509_V_ERR_...`.
     mod verify_error {
         pub(super) const UNABLE_TO_GET_ISSUER: i32 = 2;
@@ -191,7 +191,9 @@ pub(super) fn verdict(check: &X509StoreContextRef) -> RefusedCertificate {
         // This usually means that a different CA has the same name, for example because the CA was created again.
         | verify_error::SIGNATURE_FAILURE => CertificateFault::Foreign,
         verify_error::INVALID_PURPOSE => CertificateFault::WrongPurpose(reason),
-        verify_error::HOSTNAME_MISMATCH | verify_error::IP_ADDRESS_MISMATCH => CertificateFault::WrongName(reason),
+        verify_error::HOSTNAME_MISMATCH | verify_error::IP_ADDRESS_MISMATCH => {
+            CertificateFault::wrong_name(name, &der)
+        }
         verify_error::LEAF_KEY_TOO_SMALL
         | verify_error::CA_KEY_TOO_SMALL
         | verify_error::WEAK_SIGNATURE

@@ -97,13 +97,19 @@ async fn shake_hands(ssl: Ssl, tcp: TcpStream, side: Presenter) -> Result<Stream
     Ok(Stream::from_openssl(OpenSslStream::new(stream)))
 }
 
-/// Like [`shake_hands`], but also verifies the peer's certificate.
-async fn shake_hands_and_check(mut ssl: Ssl, tcp: TcpStream, side: Presenter) -> Result<Stream, TlsError> {
+/// Like [`shake_hands`], but also verifies the peer's certificate. `name` is the name that `ssl` requires in it, for the error.
+async fn shake_hands_and_check(
+    mut ssl: Ssl,
+    tcp: TcpStream,
+    side: Presenter,
+    name: Option<String>,
+) -> Result<Stream, TlsError> {
     let verdict = Verdict::default();
     let found = verdict.clone();
     ssl.set_verify_callback(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT, move |good, check| {
         if !good {
-            found.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error::verdict(check));
+            let verdict = || error::verdict(check, name.as_deref());
+            found.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(verdict);
         }
         good
     });

@@ -9,10 +9,10 @@ use openssl::pkey::{PKey, Private};
 use openssl::ssl::{Ssl, SslContext, SslVersion};
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
-use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags, X509VerifyParam};
+use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags, X509VerifyParam, X509VerifyParamRef};
 use openssl::x509::{X509, X509PurposeId, X509StoreContext, X509VerifyResult};
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ProtocolVersion, SupportedProtocolVersion};
 
 use super::super::certificate_fault::CertificateFault;
@@ -34,6 +34,8 @@ pub(in super::super) struct OpenSslMutual {
     context: SslContext,
     /// Whether clients must present a certificate.
     verifies_clients: bool,
+    /// The name that the certificates of peers must contain.
+    name: Option<String>,
     self_check: SelfCheck,
     warnings: Vec<CredentialWarning>,
 }
@@ -94,18 +96,9 @@ impl OpenSslMutual {
                 .map_err(|error| keyfile(CredentialFault::UnusableKey(error::text(Some(&error)))))?;
         }
 
-        if credentials.server_name()?.is_some()
-            && let Some(name) = &credentials.verify_name
-        {
-            let param = context.verify_param_mut();
-            // The name is compared only with subjectAltName.
-            param.set_hostflags(X509CheckFlags::NEVER_CHECK_SUBJECT | X509CheckFlags::NO_PARTIAL_WILDCARDS);
-            match name.parse::<IpAddr>() {
-                Ok(ip) => param.set_ip(ip),
-                // Remove the final dot of an absolute DNS name: certificates do not contain it.
-                Err(_) => param.set_host(name.strip_suffix('.').unwrap_or(name)),
-            }
-            .map_err(fail(CredentialKind::VerifyName))?;
+        let name = credentials.server_name()?.map(|name| name.to_str().into_owned());
+        if let Some(name) = &name {
+            require_name(context.verify_param_mut(), name).map_err(fail(CredentialKind::VerifyName))?;
         }
 
         let context = context.build();
@@ -116,7 +109,7 @@ impl OpenSslMutual {
         };
         self_check.warn(credentials, &mut material);
         let verifies_clients = credentials.need_cas();
-        Ok(OpenSslMutual { context, verifies_clients, self_check, warnings: material.warnings })
+        Ok(OpenSslMutual { context, verifies_clients, name, self_check, warnings: material.warnings })
     }
 
     pub(in super::super) fn warnings(&self) -> &[CredentialWarning] {
@@ -128,15 +121,28 @@ impl OpenSslMutual {
         &self.self_check
     }
 
-    pub(in super::super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
-        let ssl = Ssl::new(&self.context).map_err(|error| error::failed(&error))?;
-        super::shake_hands_and_check(ssl, tcp, Presenter::Client).await
+    /// Connects to a server. Its certificate must contain `host`, unless the credentials have a name to verify.
+    pub(in super::super) async fn connect(
+        &self,
+        tcp: TcpStream,
+        host: Option<ServerName<'static>>,
+    ) -> Result<Stream, TlsError> {
+        let mut ssl = Ssl::new(&self.context).map_err(|error| error::failed(&error))?;
+        let name = match (&self.name, host) {
+            (None, Some(host)) => {
+                let host = host.to_str().into_owned();
+                require_name(ssl.param_mut(), &host).map_err(|error| error::failed(&error))?;
+                Some(host)
+            }
+            (name, _) => name.clone(),
+        };
+        super::shake_hands_and_check(ssl, tcp, Presenter::Client, name).await
     }
 
     pub(in super::super) async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         let ssl = Ssl::new(&self.context).map_err(|error| error::failed(&error))?;
         if self.verifies_clients {
-            super::shake_hands_and_check(ssl, tcp, Presenter::Server).await
+            super::shake_hands_and_check(ssl, tcp, Presenter::Server, self.name.clone()).await
         } else {
             super::shake_hands(ssl, tcp, Presenter::Server).await
         }
@@ -146,6 +152,16 @@ impl OpenSslMutual {
 impl fmt::Debug for OpenSslMutual {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenSslMutual").field("self_check", &self.self_check).finish_non_exhaustive()
+    }
+}
+
+/// Requires this DNS name or IP address in the peer's certificate. The name is compared only with subjectAltName.
+fn require_name(param: &mut X509VerifyParamRef, name: &str) -> Result<(), ErrorStack> {
+    param.set_hostflags(X509CheckFlags::NEVER_CHECK_SUBJECT | X509CheckFlags::NO_PARTIAL_WILDCARDS);
+    match name.parse::<IpAddr>() {
+        Ok(ip) => param.set_ip(ip),
+        // Remove the final dot of an absolute DNS name: certificates do not contain it.
+        Err(_) => param.set_host(name.strip_suffix('.').unwrap_or(name)),
     }
 }
 
@@ -236,7 +252,7 @@ impl Trust {
                 check.verify_cert()?;
                 Ok(match check.error() {
                     X509VerifyResult::OK => None,
-                    _ => Some(error::verdict(check).fault),
+                    _ => Some(error::verdict(check, None).fault),
                 })
             })
         };

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use zeek_bridge::data::Topic;
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, QueueLimits, Status, Subscriber};
+use zeek_bridge::websocket::receives_logs;
 
 pub(crate) use self::options::TapArgs;
 use self::show::Show;
@@ -50,14 +51,25 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let endpoint = network::endpoint_with(config)?;
     let had_peer = had_peer(&endpoint);
     let topics: Vec<Topic> = args.topics.into_iter().map(|topic| topic.0).collect();
+    if args.all_topics && !network.is_websocket() {
+        return Err(Failure::usage(
+            "--all-topics is for ws:// and wss:// addresses, and this is an address of Broker's protocol; remove it".to_owned(),
+        ));
+    }
     if let Some(target) = network.target()
         && network.is_websocket()
         && !args.all_topics
-        && topics.iter().any(|topic| topic.as_bytes().is_empty())
+        && let Some(topic) = topics.iter().find(|topic| receives_logs(topic))
     {
+        let subscription = if topic.as_bytes().is_empty() {
+            "without a topic, tap subscribes to all topics".to_owned()
+        } else {
+            format!("the topic {:?} subscribes to the logs", topic.to_str_lossy())
+        };
         return Err(Failure::usage(format!(
-            "without a topic, tap subscribes to all topics of {target}, and this ends a Zeek before 8.0.7, or of version 8.1, \
-             whose cluster back end is Broker; use --topic PREFIX, or --all-topics if the Zeek there is a different one"
+            "{subscription} of {target}, and this ends a Zeek before 8.0.7, or of version 8.1, \
+             whose cluster back end is Broker; use --topic with topics outside zeek/logs/, or --all-topics if the Zeek there is a \
+             different one"
         )));
     }
     let mut messages = endpoint.subscribe(topics).await;

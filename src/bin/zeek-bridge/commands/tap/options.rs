@@ -28,7 +28,7 @@ pub(crate) struct TapArgs {
     /// The topics to subscribe to, by prefix; the default is all that the peer publishes or forwards
     #[arg(short, long = "topic", value_name = "PREFIX", num_args = 1.., default_value = "", hide_default_value = true)]
     pub(super) topics: Vec<TopicArg>,
-    /// Subscribe to all topics at a ws:// or wss:// address, which ends a Zeek before 8.0.7, or of version 8.1, whose cluster back
+    /// Subscribe to all topics, or to those that begin with zeek/logs/, at a ws:// or wss:// address, which ends a Zeek before 8.0.7, or of version 8.1, whose cluster back
     /// end is Broker
     #[arg(long)]
     pub(super) all_topics: bool,
