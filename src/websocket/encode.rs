@@ -45,8 +45,8 @@ pub(crate) struct LeftOut {
 ///
 /// # Errors
 /// Fails if v1 has no form for the message: for a data-store command, a log or an identifier update, a value that cannot be
-/// decoded, or, with [`BinaryText::Drop`](super::BinaryText::Drop), a string that is not UTF-8. Fails if the JSON is too long. For a batch, fails if
-/// no event can be encoded. Nothing is appended in these cases.
+/// decoded, or, with [`BinaryText::Drop`](super::BinaryText::Drop), a string that is not UTF-8. Fails if the JSON is too long. For a
+/// batch, fails if no event can be encoded. Nothing is appended in these cases.
 pub(crate) fn encode(
     envelope: &Envelope,
     dialect: Dialect,
