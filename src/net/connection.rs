@@ -20,8 +20,9 @@ use crate::wire::{EncodeError, Envelope};
 /// The number of unwritten bytes from which [`Connection::is_backlogged`] returns `true`.
 const BACKLOG: usize = 256 * 1024;
 
-/// A peer that sends pings without reading the pongs causes unwritten bytes. This is their maximum number, in addition to
-/// [`BACKLOG`] and one frame of the maximum length.
+/// A peer that sends pings without reading the pongs causes unwritten bytes after the last message. This is their maximum
+/// number, in addition to one frame of the maximum length. The bytes before do not count, because this side has caused
+/// them: a message of any length, and less than [`BACKLOG`] bytes before it.
 const MAX_UNREAD_ANSWERS: usize = 1024 * 1024;
 
 /// The maximum time to write the last bytes before a connection is closed.
@@ -37,7 +38,7 @@ pub struct Connection<S = Peering> {
     /// The session stopped before the end of the input, because its event queue is full.
     more_input: bool,
     output: Output,
-    max_unwritten: usize,
+    max_answers: usize,
     /// While `true`, nothing is read and no event is returned.
     paused: bool,
     /// A write failed, and this side reads the reason that the peer may have sent. The session ends after that.
@@ -64,7 +65,8 @@ pub enum Progress {
 }
 
 impl Connection<Peering> {
-    /// Queues a message.
+    /// Queues a message. The length of the queue is not limited, so call this only while the connection is not
+    /// [backlogged](Connection::is_backlogged).
     ///
     /// # Errors
     /// Fails like [`Peering::send`].
@@ -94,7 +96,7 @@ impl<S: Session> Connection<S> {
             input: Input::default(),
             more_input: false,
             output: Output::default(),
-            max_unwritten: max_frame.saturating_add(BACKLOG).saturating_add(MAX_UNREAD_ANSWERS),
+            max_answers: max_frame.saturating_add(MAX_UNREAD_ANSWERS),
             paused: false,
             write_failure: None,
             fault: None,
@@ -122,7 +124,7 @@ impl<S: Session> Connection<S> {
             }
             let backlogged = self.is_backlogged();
             self.output.collect(&mut self.session);
-            if self.output.unwritten() > self.max_unwritten {
+            if self.output.unwritten_answers() > self.max_answers {
                 self.end(ConnectionFault::DoesNotRead);
                 continue;
             }
@@ -340,6 +342,7 @@ impl<S: Session> Connection<S> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -348,14 +351,14 @@ mod tests {
     use crate::peering::{CloseReason, Config, Side};
     use crate::wire::Limits;
 
-    /// Returns the two ends of an established peering.
-    async fn peers() -> [Connection; 2] {
+    /// Returns the two ends of an established peering. `max_frame` is passed to [`Connection::new`].
+    async fn peers(max_frame: usize) -> [Connection; 2] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let connecting = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let accepted = listener.accept().await.unwrap().0;
         let connection = |stream: TcpStream, n, side| {
             let peering = Peering::new(Config::new(EndpointId::from_bytes([n; 16]), side), Instant::now());
-            Connection::new(stream.into(), peering, Limits::DEFAULT.max_frame)
+            Connection::new(stream.into(), peering, max_frame)
         };
         let mut peers = [connection(connecting, 1, Side::Connector), connection(accepted, 2, Side::Listener)];
         while !peers.iter().all(|peer| peer.is_established() && peer.is_written()) {
@@ -374,7 +377,10 @@ mod tests {
     async fn next_message(from: &mut Connection, to: &mut Connection) -> Envelope {
         loop {
             let progress = tokio::select! {
-                _ = from.progress() => continue,
+                progress = from.progress() => match progress {
+                    Progress::Event(event) => panic!("{event:?}, {:?}", from.fault()),
+                    Progress::CaughtUp => continue,
+                },
                 progress = to.progress() => progress,
             };
             if let Progress::Event(Event::Message(envelope)) = progress {
@@ -387,7 +393,7 @@ mod tests {
     /// that time, the error must not be lost.
     #[tokio::test]
     async fn a_write_error_is_kept_if_progress_is_dropped() {
-        let [mut from, to] = peers().await;
+        let [mut from, to] = peers(Limits::DEFAULT.max_frame).await;
         from.writer.shutdown().await.unwrap();
         let value = Value::Boolean(true);
         from.send(&Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &value).unwrap()).unwrap();
@@ -408,15 +414,52 @@ mod tests {
         assert!(from.owes_messages().await && !from.is_backlogged());
     }
 
+    fn text(length: usize) -> Envelope {
+        let value = Value::String("x".repeat(length).into());
+        Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &value).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_limit_for_received_messages_does_not_limit_sent_ones() {
+        let [mut from, mut to] = peers(1000).await;
+        let messages = [text(10_000_000), text(1)];
+        messages.iter().for_each(|message| from.send(message).unwrap());
+        for message in &messages {
+            assert_eq!(next_message(&mut from, &mut to).await.payload, message.payload);
+        }
+    }
+
+    /// The system buffers a few megabytes of a connection. The rest of the message, and the pongs after it, are unwritten.
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_pongs_is_disconnected_also_after_a_large_message() {
+        for message in [None, Some(text(20_000_000))] {
+            let [mut one, mut other] = peers(1000).await;
+            if let Some(message) = message {
+                one.send(&message).unwrap();
+            }
+            let mut ping = BytesMut::new();
+            let [id, receiver] = [2, 1].map(|n| EndpointId::from_bytes([n; 16]));
+            Envelope::ping(id, receiver, vec![b'x'; 100_000].into()).encode(&mut ping).unwrap();
+            let flood = async {
+                for _ in 0..1000 {
+                    other.writer.write_all(&ping).await.unwrap();
+                }
+            };
+            let closed =
+                async { while !matches!(one.progress().await, Progress::Event(Event::Closed(_))) {} };
+            tokio::select! {
+                () = flood => panic!("the pongs are not limited"),
+                () = closed => {}
+            }
+            assert!(matches!(one.fault(), Some(ConnectionFault::DoesNotRead)), "{:?}", one.fault());
+        }
+    }
+
     #[tokio::test]
     async fn for_keeping_does_not_retain_the_memory_of_other_messages() {
-        let [mut from, mut to] = peers().await;
-        let message = |length: usize| {
-            let value = Value::String("x".repeat(length).into());
-            Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &value).unwrap()
-        };
+        let [mut from, mut to] = peers(Limits::DEFAULT.max_frame).await;
         for length in [10_000_000, 100, LARGEST_READ, 100] {
-            from.send(&message(length)).unwrap();
+            from.send(&text(length)).unwrap();
         }
         let large = next_message(&mut from, &mut to).await;
         let small = next_message(&mut from, &mut to).await;

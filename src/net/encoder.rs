@@ -9,6 +9,9 @@ use super::session::Format;
 use crate::data::EndpointId;
 use crate::wire::{EncodeError, Envelope};
 
+/// The maximum length in bytes of a buffer that is used for the next batch too.
+const MAX_KEPT: usize = 2 * PIECE;
+
 /// Encodes batches, one at a time. Consecutive batches share buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
@@ -105,12 +108,18 @@ impl Writer {
                 }
             }
         }
-        if self.buffer.len() > room {
-            // The buffer was reallocated: the format needs more bytes than Broker frames, or a payload was copied.
+        if self.buffer.capacity() != room {
+            // The buffer was reallocated: the format needs more bytes than Broker frames, or a payload was copied. The length
+            // does not show this, because a message that cannot be encoded is removed again.
             self.allocation = (self.buffer.as_ptr().addr(), self.buffer.capacity());
         }
         frames.bytes = self.buffer.split().freeze();
         frames.allocation = self.allocation;
+        if self.allocation.1 > MAX_KEPT {
+            // The unused rest may be many megabytes, and the encoder of an idle peer would keep it.
+            self.buffer = BytesMut::new();
+            self.allocation = (0, 0);
+        }
         match failure {
             Some(error) if frames.messages == 0 => Err(error),
             _ => Ok(frames),
@@ -136,10 +145,11 @@ impl Writer {
         self.allocation = (self.buffer.as_ptr().addr(), self.buffer.capacity());
     }
 
-    /// Returns the buffer to the thread. It is reused after everything that was encoded in it has been written.
+    /// Returns the buffer to the thread, unless it is smaller or larger than the buffers of the thread. It is reused after
+    /// everything that was encoded in it has been written.
     fn release(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
-        if self.allocation.1 >= PIECE {
+        if self.allocation.1 == PIECE {
             memory::give_back(buffer);
         }
     }
@@ -148,5 +158,83 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut;
+
+    use super::*;
+    use crate::data::{Topic, Value};
+    use crate::net::BROKER;
+
+    const ID: EndpointId = EndpointId::from_bytes([7; 16]);
+
+    /// Needs a thousand times as many bytes as the payload. Cannot encode a payload that ends with `!`.
+    static GROWING: Format = Format {
+        overhead: 0,
+        encode: |envelope, _, out| {
+            for byte in &*envelope.payload {
+                out.put_bytes(*byte, 1000);
+            }
+            if envelope.payload.ends_with(b"!") {
+                return Err(EncodeError::NotCarried { what: "nothing" });
+            }
+            Ok(None)
+        },
+        first_length: |frames| Some(frames.len()),
+    };
+
+    fn batch(value: &Value) -> Batch {
+        Batch::of(Envelope::data(ID, Topic::from_static("/t"), value).unwrap(), None)
+    }
+
+    /// Encodes a batch, and passes the encoder on to a new peer of the thread.
+    fn encode(format: &'static Format, batch: &Batch) -> Option<Frames> {
+        Encoder::default().frames(format, batch, &|_| ID).ok().cloned()
+    }
+
+    /// Fails if the thread keeps a buffer that is larger than one piece.
+    fn assert_pieces() {
+        let pieces: Vec<BytesMut> = (0..20).map(|_| memory::take()).collect();
+        for piece in &pieces {
+            assert_eq!((piece.len(), piece.capacity()), (0, PIECE));
+        }
+        pieces.into_iter().for_each(memory::give_back);
+    }
+
+    #[test]
+    fn a_buffer_that_a_format_has_enlarged_is_not_kept_by_the_thread() {
+        let text = |length: usize| Value::String("x".repeat(length).into());
+        for length in [100, 1000, PIECE / 2, PIECE + 1, 2 * PIECE] {
+            let batch = batch(&text(length));
+            let frames = encode(&GROWING, &batch).unwrap();
+            assert!(frames.length() > 1000 * length && frames.allocation().1 >= frames.length());
+            drop(frames);
+            assert_pieces();
+        }
+        let mut failing = batch(&Value::String(("x".repeat(1000) + "!").into()));
+        failing.set_following(PIECE);
+        assert_eq!(encode(&GROWING, &failing), None);
+        assert_pieces();
+    }
+
+    #[test]
+    fn the_rest_of_an_enlarged_buffer_is_freed() {
+        let mut encoder = Encoder::default();
+        let frames =
+            encoder.frames(&GROWING, &batch(&Value::String("x".repeat(500).into())), &|_| ID).unwrap();
+        assert!(frames.allocation().1 > MAX_KEPT);
+        assert_eq!(encoder.first.as_ref().unwrap().writer.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn a_buffer_of_the_thread_is_used_again() {
+        let mut batch = batch(&Value::Boolean(true));
+        batch.set_following(PIECE);
+        let memory = || encode(&BROKER, &batch).unwrap().allocation();
+        let first = memory();
+        assert_eq!((first.1, memory()), (PIECE, first));
     }
 }

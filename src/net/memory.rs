@@ -38,7 +38,8 @@ pub(super) fn take() -> BytesMut {
     kept.ok().flatten().unwrap_or_else(|| BytesMut::with_capacity(PIECE))
 }
 
-/// Makes a buffer available to [`take`] as soon as there is no reference to its content.
+/// Makes a buffer available to [`take`] as soon as there is no reference to its content. Pass only buffers whose memory is
+/// [`PIECE`] bytes long: the thread keeps this memory, and a larger one would be usable while there are references to it.
 pub(super) fn give_back(mut buffer: BytesMut) {
     buffer.clear();
     let _ = KEPT.try_with(|kept| {

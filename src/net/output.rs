@@ -124,6 +124,12 @@ impl Output {
         self.unwritten
     }
 
+    /// Returns the number of unwritten bytes after the last message. They are not part of a message, such as a pong.
+    pub(super) fn unwritten_answers(&self) -> usize {
+        let answers = self.collected.saturating_sub(self.messages_end);
+        usize::try_from(answers).map_or(self.unwritten, |answers| answers.min(self.unwritten))
+    }
+
     /// Returns whether no bytes are queued. They may not be flushed yet.
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty()

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::session::{Format, Session, sealed};
 use crate::data::Filter;
 use crate::peering::{Event, SendError};
-use crate::websocket::{BinaryText, Dialect, WebSocket, encode, first_length};
+use crate::websocket::{BinaryText, Dialect, LeftOut, WebSocket, encode, first_length};
 use crate::wire::{EncodeError, Envelope};
 
 /// Messages to a server, with masked frames (`PROTOCOL.md`, section 10).
@@ -33,7 +33,9 @@ static DROP: Format = Format {
 };
 
 fn append(envelope: &Envelope, dialect: Dialect, out: &mut BytesMut) -> Result<Option<Bytes>, EncodeError> {
-    encode(envelope, dialect, out)?;
+    if let Some(LeftOut { messages, error }) = encode(envelope, dialect, out)? {
+        tracing::debug!(messages, "a part of a batch was not sent: {error}");
+    }
     Ok(None)
 }
 

@@ -128,7 +128,7 @@ impl WebSocket {
 
     /// Handles the end of the peer's stream.
     pub fn handle_eof(&mut self) {
-        let tls = self.common().tls;
+        let tls = self.tls_before_upgrade();
         let closed = |expected| CloseReason::from(Error::ClosedInHandshake { expected, tls });
         let reason = match &self.state {
             State::Head { .. } => match (&self.role, self.head.status()) {
@@ -145,11 +145,16 @@ impl WebSocket {
     }
 
     pub(super) fn handshake_timed_out(&mut self) {
-        let (expected, tls) = (self.expected(), self.common().tls);
+        let (expected, tls) = (self.expected(), self.tls_before_upgrade());
         if !matches!(self.state, State::Head { .. }) {
             self.put_close(POLICY, "Handshake timeout");
         }
         self.close(Error::HandshakeTimeout { expected, tls });
+    }
+
+    /// Returns whether TLS is established. `None` after the upgrade to WebSocket.
+    fn tls_before_upgrade(&self) -> Option<bool> {
+        matches!(self.state, State::Head { .. }).then_some(self.common().tls)
     }
 
     /// Returns the expected input of a handshake.

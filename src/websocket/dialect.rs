@@ -16,7 +16,9 @@ pub(crate) enum Dialect {
 impl Dialect {
     /// Returns a random mask for a frame to a server. The generator is seeded by the operating system.
     pub(super) fn mask(self) -> Option<[u8; 4]> {
-        let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_ne_bytes();
-        (self == Dialect::Client).then_some([a, b, c, d])
+        (self == Dialect::Client).then(|| {
+            let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_ne_bytes();
+            [a, b, c, d]
+        })
     }
 }

@@ -21,18 +21,37 @@ const MAX_LENGTH: usize = Limits::DEFAULT.max_frame;
 /// there.
 const MORE_FOLLOWS: u8 = b' ';
 
+const NOT_AN_EVENT: EncodeError = EncodeError::NotCarried { what: "a log or an identifier update" };
+
 /// The version and kinds of Zeek's messages (`PROTOCOL.md`, section 6).
 const FORMAT_VERSION: u64 = 1;
 const EVENT: u64 = 1;
 const BATCH: u64 = 5;
 
-/// Appends a message. A batch becomes one message for each of its events.
+/// Ends the last message of a batch if the messages after it were left out. It replaces [`MORE_FOLLOWS`].
+const NOTHING_FOLLOWS: u8 = b'\n';
+
+/// The messages of a batch that were not encoded.
+#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only connections log it"))]
+pub(crate) struct LeftOut {
+    pub(crate) messages: usize,
+    /// The error of one of the messages.
+    pub(crate) error: EncodeError,
+}
+
+/// Appends a message. A batch becomes one message for each of its events. Events that cannot be encoded, and messages that
+/// are not events, are left out of a batch and returned.
 ///
 /// # Errors
 /// Fails if v1 has no form for the message: for a data-store command, a log or an identifier update, a value that cannot be
-/// decoded, or, with [`BinaryText::Drop`](super::BinaryText::Drop), a string that is not UTF-8. Fails if the JSON is too long. Nothing is appended in
-/// these cases.
-pub(crate) fn encode(envelope: &Envelope, dialect: Dialect, out: &mut BytesMut) -> Result<(), EncodeError> {
+/// decoded, or, with [`BinaryText::Drop`](super::BinaryText::Drop), a string that is not UTF-8. Fails if the JSON is too long. For a batch, fails if
+/// no event can be encoded. Nothing is appended in these cases.
+pub(crate) fn encode(
+    envelope: &Envelope,
+    dialect: Dialect,
+    out: &mut BytesMut,
+) -> Result<Option<LeftOut>, EncodeError> {
     if envelope.kind != EnvelopeType::Data {
         return Err(EncodeError::NotCarried { what: "a data-store command" });
     }
@@ -43,20 +62,12 @@ pub(crate) fn encode(envelope: &Envelope, dialect: Dialect, out: &mut BytesMut) 
     let topic = envelope.topic.as_bytes();
     match kind(&envelope.payload) {
         Some(BATCH) => {
-            let mut events = Vec::new();
-            find_events(&envelope.payload, MAX_BATCH_DEPTH, &mut events);
-            let Some((last, before)) = events.split_last() else {
-                return Err(EncodeError::NotCarried { what: "a batch without an event" });
-            };
-            let written = before.iter().try_for_each(|event| put(topic, event, true, start, dialect, out));
-            let written = written.and_then(|()| put(topic, last, false, start, dialect, out));
-            if written.is_err() {
-                out.truncate(start);
-            }
-            written
+            let mut content = Content::default();
+            find_events(&envelope.payload, MAX_BATCH_DEPTH, &mut content);
+            put_events(topic, &content, dialect, out)
         }
-        None | Some(EVENT) => put(topic, &envelope.payload, false, start, dialect, out),
-        Some(_) => Err(EncodeError::NotCarried { what: "a log or an identifier update" }),
+        None | Some(EVENT) => put(topic, &envelope.payload, false, start, dialect, out).map(|()| None),
+        Some(_) => Err(NOT_AN_EVENT),
     }
 }
 
@@ -90,21 +101,67 @@ fn kind(value: &[u8]) -> Option<u64> {
     }
 }
 
+/// The content of a batch.
+#[derive(Default)]
+struct Content<'a> {
+    events: Vec<&'a [u8]>,
+    /// The number of messages that are not events.
+    others: usize,
+}
+
 /// Collects the events of a message. The depth of batches limits the recursion.
-fn find_events<'a>(message: &'a [u8], depth: usize, events: &mut Vec<&'a [u8]>) {
+fn find_events<'a>(message: &'a [u8], depth: usize, content: &mut Content<'a>) {
     match kind(message) {
-        Some(EVENT) => events.push(message),
+        Some(EVENT) => content.events.push(message),
         Some(BATCH) => {
             let mut heads = Heads(message);
             // The vector, the version, the kind, and the vector of messages.
             let Some(Head::Container(Container::Vector, count)) = heads.nth(3) else { return };
-            let Some(depth) = depth.checked_sub(1) else { return };
+            let Some(depth) = depth.checked_sub(1) else {
+                content.others = content.others.saturating_add(1);
+                return;
+            };
             for _ in 0..count {
-                find_events(heads.skip_value(), depth, events);
+                find_events(heads.skip_value(), depth, content);
             }
         }
-        _ => {}
+        _ => content.others = content.others.saturating_add(1),
     }
+}
+
+/// Appends the events of a batch. Leaves out those that cannot be encoded, and fails if there are no others.
+fn put_events(
+    topic: &[u8],
+    content: &Content<'_>,
+    dialect: Dialect,
+    out: &mut BytesMut,
+) -> Result<Option<LeftOut>, EncodeError> {
+    let start = out.len();
+    let mut left_out =
+        (content.others > 0).then_some(LeftOut { messages: content.others, error: NOT_AN_EVENT });
+    let mut ends_batch = false;
+    let mut events = content.events.iter().peekable();
+    while let Some(event) = events.next() {
+        let more_follows = events.peek().is_some();
+        match put(topic, event, more_follows, start, dialect, out) {
+            Ok(()) => ends_batch = !more_follows,
+            Err(error) => {
+                let before = left_out.map_or(0, |left_out| left_out.messages);
+                left_out = Some(LeftOut { messages: before.saturating_add(1), error });
+            }
+        }
+    }
+    if out.len() == start {
+        let nothing = EncodeError::NotCarried { what: "a batch without an event" };
+        return Err(left_out
+            .filter(|_| !content.events.is_empty())
+            .map_or(nothing, |left_out| left_out.error));
+    }
+    if !ends_batch && let Some(last) = out.last_mut() {
+        // The byte may be masked. The mask is applied with xor too, so it stays correct.
+        *last ^= MORE_FOLLOWS ^ NOTHING_FOLLOWS;
+    }
+    Ok(left_out)
 }
 
 /// If the value is an event with empty metadata, removes the metadata: Zeek's server does not write it. Returns whether it was
@@ -137,7 +194,7 @@ fn put(
     put_message(out, dialect.mask(), |out| {
         let mut text = Text::Utf8;
         out.put_slice(br#"{"type":"data-message","topic":"#);
-        put_string(topic, dialect, out, &mut text)?;
+        put_string(topic, max, dialect, out, &mut text)?;
         out.put_u8(b',');
         put_value(value, max, dialect, out, &mut text)?;
         if more_follows {
@@ -190,7 +247,7 @@ fn put_value(
             level.before_value(out);
         }
         match head {
-            Head::Scalar(scalar) => put_scalar(&scalar, dialect, out, text)?,
+            Head::Scalar(scalar) => put_scalar(&scalar, max, dialect, out, text)?,
             Head::Container(kind, count) => {
                 out.put_slice(match kind {
                     Container::Set => br#""@data-type":"set","data":["#,
@@ -224,9 +281,10 @@ fn put_value(
     Ok(())
 }
 
-/// Appends the members of a scalar and the closing brace.
+/// Appends the members of a scalar and the closing brace. The scalar is incomplete if it extends beyond the position `max`.
 fn put_scalar(
     scalar: &ValueRef<'_>,
+    max: usize,
     dialect: Dialect,
     out: &mut BytesMut,
     text: &mut Text,
@@ -270,7 +328,7 @@ fn put_scalar(
             Ok(())
         }
         ValueRef::String(bytes) | ValueRef::EnumValue(bytes) => {
-            put_string(bytes, dialect, out, text)?;
+            put_string(bytes, max, dialect, out, text)?;
             Ok(())
         }
         // Containers are not scalars.

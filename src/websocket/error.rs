@@ -31,10 +31,12 @@ pub(super) enum Error {
     Subscriptions(&'static str),
     #[error("the peer closed the WebSocket connection: {code}{}", colon(reason))]
     Closed { code: u16, reason: String },
-    #[error("the peer closed the connection before {expected}; {}", closed_hint(*tls))]
-    ClosedInHandshake { expected: &'static str, tls: bool },
-    #[error("timed out while waiting for {expected}; {}", timeout_hint(*tls))]
-    HandshakeTimeout { expected: &'static str, tls: bool },
+    /// `tls` is `None` after the upgrade: then both sides agree about TLS and the protocol.
+    #[error("the peer closed the connection before {expected}{}", closed_hint(*tls))]
+    ClosedInHandshake { expected: &'static str, tls: Option<bool> },
+    /// `tls` as in [`Error::ClosedInHandshake`].
+    #[error("timed out while waiting for {expected}{}", timeout_hint(*tls))]
+    HandshakeTimeout { expected: &'static str, tls: Option<bool> },
     #[error("the peer does not respond: a ping was not answered in time")]
     Silent,
     #[error("the subscriptions have changed; the WebSocket API needs a new connection for that")]
@@ -66,20 +68,24 @@ const fn foreign_hint(first: u8) -> &'static str {
     }
 }
 
-const fn closed_hint(tls: bool) -> &'static str {
-    if tls {
-        "TLS was established, so the peer may not be a server of the WebSocket API, not allow this endpoint, or be shutting \
-         down (see its log)"
-    } else {
-        "it may expect TLS (wss instead of ws), not be a server of the WebSocket API, or be shutting down"
+const fn closed_hint(tls: Option<bool>) -> &'static str {
+    match tls {
+        Some(true) => {
+            "; TLS was established, so the peer may not be a server of the WebSocket API, not allow this endpoint, or be \
+             shutting down (see its log)"
+        }
+        Some(false) => {
+            "; it may expect TLS (wss instead of ws), not be a server of the WebSocket API, or be shutting down"
+        }
+        None => "",
     }
 }
 
-const fn timeout_hint(tls: bool) -> &'static str {
-    if tls {
-        "TLS was established, so the peer may be overloaded, or not speak the WebSocket API"
-    } else {
-        "the peer may expect TLS (wss instead of ws), or not speak the WebSocket API"
+const fn timeout_hint(tls: Option<bool>) -> &'static str {
+    match tls {
+        Some(true) => "; TLS was established, so the peer may be overloaded, or not speak the WebSocket API",
+        Some(false) => "; the peer may expect TLS (wss instead of ws), or not speak the WebSocket API",
+        None => "",
     }
 }
 

@@ -103,7 +103,7 @@ impl WebSocket {
                 if index > 0 {
                     out.put_u8(b',');
                 }
-                put_string(topic.as_bytes(), dialect, out, &mut text)?;
+                put_string(topic.as_bytes(), usize::MAX, dialect, out, &mut text)?;
             }
             out.put_u8(b']');
             Ok(text.opcode())

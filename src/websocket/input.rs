@@ -105,7 +105,8 @@ impl WebSocket {
             Ok(Message::Data(envelope)) => self.events.push_back(Event::Message(envelope)),
             Ok(Message::Error(notice)) => self.events.push_back(Event::Notice(notice)),
             Err(fault) => {
-                if self.is_server() {
+                // Nothing may follow this side's close frame.
+                if self.is_server() && self.is_sending() {
                     self.send_error(DESERIALIZATION_FAILED, fault.context());
                 }
                 self.events.push_back(Event::Malformed(DecodeError::from(fault.into_error())));

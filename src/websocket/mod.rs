@@ -27,7 +27,7 @@ pub use config::{BinaryText, ClientConfig, ServerConfig};
 pub(crate) use dialect::Dialect;
 pub(crate) use encode::encode;
 #[cfg(any(feature = "net", test))]
-pub(crate) use encode::first_length;
+pub(crate) use encode::{LeftOut, first_length};
 pub use logs::receives_logs;
 pub use text::altered_strings;
 
@@ -249,11 +249,12 @@ impl WebSocket {
     }
 
     /// Queues a message for the peer. The sender, the receiver and the ttl are lost, because the protocol has none. A batch of
-    /// Zeek's messages is sent as its events. This method does not check the peer's filter; the caller must do that.
+    /// Zeek's messages is sent as its events. The messages of a batch that the protocol cannot carry are left out. This method
+    /// does not check the peer's filter; the caller must do that.
     ///
     /// # Errors
     /// Fails if the session is not established, or if the protocol cannot carry the message: a data-store command, a log, an
-    /// identifier update, and, depending on [`BinaryText`], strings that are not UTF-8.
+    /// identifier update, a batch of such messages only, and, depending on [`BinaryText`], strings that are not UTF-8.
     pub fn send(&mut self, envelope: &Envelope) -> Result<(), SendError> {
         if !self.is_sending() {
             return Err(SendError::NotEstablished);

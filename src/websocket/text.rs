@@ -37,26 +37,30 @@ pub fn altered_strings() -> u64 {
 }
 
 /// Appends a string in quotes. `text` becomes [`Text::Binary`] if the string is not UTF-8 and is written as it is.
+///
+/// An escaped byte has up to six bytes. If the string extends beyond the position `max` for this reason, it is incomplete, and
+/// the caller must remove it.
 pub(super) fn put_string(
     bytes: &[u8],
+    max: usize,
     dialect: Dialect,
     out: &mut BytesMut,
     text: &mut Text,
 ) -> Result<(), EncodeError> {
     out.put_u8(b'"');
     if std::str::from_utf8(bytes).is_ok() {
-        put_escaped(bytes, out);
+        put_escaped(bytes, max, out);
     } else {
         match dialect {
             Dialect::Client => {
-                put_escaped(bytes, out);
+                put_escaped(bytes, max, out);
                 *text = Text::Binary;
             }
             Dialect::Server(BinaryText::Drop) => {
                 return Err(EncodeError::NotCarried { what: "a string that is not UTF-8" });
             }
             Dialect::Server(form) => {
-                put_altered(bytes, form, out);
+                put_altered(bytes, max, form, out);
                 ALTERED.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -66,9 +70,12 @@ pub(super) fn put_string(
 }
 
 /// Appends a string that is not UTF-8 in the form for clients.
-fn put_altered(bytes: &[u8], form: BinaryText, out: &mut BytesMut) {
+fn put_altered(bytes: &[u8], max: usize, form: BinaryText, out: &mut BytesMut) {
     for chunk in bytes.utf8_chunks() {
-        put_escaped(chunk.valid().as_bytes(), out);
+        if out.len() > max {
+            return;
+        }
+        put_escaped(chunk.valid().as_bytes(), max, out);
         if form == BinaryText::Escape {
             for byte in chunk.invalid() {
                 // The backslash is part of the string, so JSON escapes it.
@@ -81,9 +88,12 @@ fn put_altered(bytes: &[u8], form: BinaryText, out: &mut BytesMut) {
     }
 }
 
-/// Appends the content of a string, with JSON's escapes.
-fn put_escaped(mut bytes: &[u8], out: &mut BytesMut) {
+/// Appends the content of a string, with JSON's escapes. Stops before an escape beyond the position `max`.
+fn put_escaped(mut bytes: &[u8], max: usize, out: &mut BytesMut) {
     while let Some(at) = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
+        if out.len() > max {
+            return;
+        }
         let (plain, rest) = bytes.split_at_checked(at).unwrap_or_default();
         out.put_slice(plain);
         let Some((byte, rest)) = rest.split_first() else { return };
@@ -139,7 +149,7 @@ mod tests {
 
     fn string(bytes: &[u8], dialect: Dialect) -> Result<(Vec<u8>, Text), EncodeError> {
         let (mut out, mut text) = (BytesMut::new(), Text::Utf8);
-        put_string(bytes, dialect, &mut out, &mut text)?;
+        put_string(bytes, usize::MAX, dialect, &mut out, &mut text)?;
         Ok((out.to_vec(), text))
     }
 
@@ -164,6 +174,22 @@ mod tests {
         assert_eq!(drop, Err(EncodeError::NotCarried { what: "a string that is not UTF-8" }));
         let raw = b"\"a\\\\\xff\xc3\xa4\xe2\x82\\n\"".to_vec();
         assert_eq!(string(bytes, Dialect::Client), Ok((raw, Text::Binary)));
+    }
+
+    #[test]
+    fn escapes_stop_at_the_limit() {
+        for bytes in [&[1; 100_000][..], &[b'"'; 100_000], &[0xff; 100_000], &b"\xff\x01".repeat(50_000)] {
+            for dialect in TO_CLIENTS.map(Dialect::Server).into_iter().chain([Dialect::Client]) {
+                let mut out = BytesMut::new();
+                if put_string(bytes, 1000, dialect, &mut out, &mut Text::Utf8).is_err() {
+                    assert_eq!(dialect, Dialect::Server(BinaryText::Drop));
+                } else if dialect == Dialect::Client && bytes == [0xff; 100_000] {
+                    assert_eq!(out.len(), bytes.len() + 2, "nothing is escaped");
+                } else {
+                    assert!((1001..1030).contains(&out.len()), "{} bytes", out.len());
+                }
+            }
+        }
     }
 
     #[test]

@@ -152,6 +152,59 @@ fn a_batch_becomes_its_events() {
     assert_eq!(out, "before");
 }
 
+/// Returns the counts in the events of a message, for a client.
+fn counts(out: &[u8]) -> Vec<u64> {
+    let read = |text: &[u8]| match read::message(text, id(9), false, &Limits::DEFAULT).unwrap() {
+        Message::Data(envelope) => envelope.value(&Limits::DEFAULT).unwrap(),
+        Message::Error(error) => panic!("{error}"),
+    };
+    let event = |value: Value| match ZeekMessage::from_value(value).unwrap() {
+        ZeekMessage::Event(event) => event,
+        other => panic!("{other:?}"),
+    };
+    let events = frames(out).into_iter().map(|(_, text)| event(read(&text)));
+    events.map(|event| event.args_as::<(u64,)>().unwrap().0).collect()
+}
+
+#[test]
+fn an_event_that_cannot_be_encoded_is_left_out_of_its_batch() {
+    let one = |n: u64| ZeekMessage::Event(ZeekEvent::new("ping", (n,)));
+    let odd = || ZeekMessage::Event(ZeekEvent::new("ping", [Value::String(b"\xff"[..].into())]));
+    let long = || ZeekMessage::Event(ZeekEvent::new("ping", [Value::Vector(vec![Value::None; 1_200_000])]));
+    let log = || ZeekMessage::LogWrite(log_write());
+    let drop = Dialect::Server(BinaryText::Drop);
+    let not_text = EncodeError::NotCarried { what: "a string that is not UTF-8" };
+    let not_an_event = EncodeError::NotCarried { what: "a log or an identifier update" };
+    for (batch, dialect, expected, messages, error) in [
+        (vec![odd(), one(1), odd(), one(2)], drop, vec![1, 2], 2, &not_text),
+        // The last frame of the batch is known only after the rest was left out.
+        (vec![one(1), one(2), odd(), odd()], drop, vec![1, 2], 2, &not_text),
+        (vec![one(1), odd()], drop, vec![1], 1, &not_text),
+        (vec![log(), one(1), ZeekMessage::Batch(vec![log(), one(2)])], drop, vec![1, 2], 2, &not_an_event),
+    ] {
+        let mut out = BytesMut::new();
+        let batch = envelope(&ZeekMessage::Batch(batch).into_value());
+        let left_out = encode(&batch, dialect, &mut out).unwrap().unwrap();
+        assert_eq!((left_out.messages, &left_out.error), (messages, error));
+        assert_eq!(counts(&out), expected);
+        let length = out.len();
+        assert_eq!(encode(&envelope(&one(3).into_value()), dialect, &mut out), Ok(None));
+        assert_eq!(first_length(&out), Some(length), "the batch ends before the next message");
+    }
+    for dialect in [FOR_CLIENTS, Dialect::Client] {
+        let mut out = BytesMut::new();
+        let batch = envelope(&ZeekMessage::Batch(vec![one(1), long(), one(2), long()]).into_value());
+        let left_out = encode(&batch, dialect, &mut out).unwrap().unwrap();
+        assert_eq!((left_out.messages, first_length(&out)), (2, Some(out.len())));
+        assert!(matches!(left_out.error, EncodeError::TooLong { .. }));
+        assert_eq!(counts(&out), [1, 2]);
+    }
+    let mut out = BytesMut::from("before");
+    let odd = envelope(&ZeekMessage::Batch(vec![odd(), odd()]).into_value());
+    assert_eq!(encode(&odd, drop, &mut out), Err(not_text));
+    assert_eq!(out, "before");
+}
+
 fn log_write() -> LogWrite {
     let value = Value::Vector(vec![
         Value::Count(1),
@@ -195,4 +248,11 @@ fn messages_without_a_form_are_not_sent() {
     // One byte on the wire is 31 bytes of JSON.
     let long = envelope(&Value::Vector(vec![Value::None; 1_500_000]));
     assert!(refused(&long, FOR_CLIENTS).starts_with("a message as JSON of length"));
+    // A byte of a string can be six bytes. The first ones beyond the limit are not written.
+    let escaped = envelope(&Value::String(vec![1; 10_000_000][..].into()));
+    let mut out = BytesMut::new();
+    let Err(EncodeError::TooLong { length, max, .. }) = encode(&escaped, FOR_CLIENTS, &mut out) else {
+        panic!("the JSON is 60 million bytes long");
+    };
+    assert!((1..10).contains(&(length - max)), "{length}");
 }

@@ -237,6 +237,20 @@ fn pings_are_answered_unless_the_peer_does_not_read() {
 }
 
 #[test]
+fn a_server_that_has_sent_a_close_frame_answers_no_bad_messages() {
+    let [_, mut server] = established(|_| {}, |_| {});
+    server.receive(&from_client(Opcode::Text, b"?"));
+    assert!(matches!(frames(&server.take_output())[..], [(Opcode::Text, _)]));
+    server.session.leave(server.now);
+    server.poll();
+    assert!(matches!(frames(&server.take_output())[..], [(Opcode::Close, _)]));
+    server.take_events();
+    server.receive(&from_client(Opcode::Text, b"?"));
+    assert_eq!(frames(&server.take_output()), []);
+    assert!(matches!(server.take_events()[..], [Event::Malformed(_)]));
+}
+
+#[test]
 fn a_flood_of_messages_stops_until_the_events_are_taken() {
     let [_, mut server] = established(|_| {}, |_| {});
     let flood = from_client(Opcode::Text, b"?").repeat(3000);

@@ -419,7 +419,14 @@ fn the_end_of_a_handshake_is_explained() {
     server.receive(&request(""));
     server.time_out();
     assert_eq!(failure(&server), (ErrorKind::TimedOut, "timeout"));
-    assert!(server.closed_text().starts_with("timed out while waiting for the subscriptions"));
+    // After the upgrade, both sides agree about TLS.
+    assert_eq!(server.closed_text(), "timed out while waiting for the subscriptions");
+    let (mut client, mut server) = (End::client(|_| {}), End::server(|_| {}));
+    server.receive(&client.take_output());
+    client.receive(&server.take_output());
+    client.session.handle_eof();
+    client.poll();
+    assert_eq!(client.closed_text(), "the peer closed the connection before the ack");
     let broken = End::client(|config| config.host = "a\r\nEvil: b".into());
     assert_eq!(failure(&broken), (ErrorKind::Local, "handshake"));
 }
