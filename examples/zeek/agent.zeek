@@ -1,10 +1,12 @@
 # An agent that asks each node for its name and prints the answers.
 # For the example node. Start it with: zeek agent.zeek Broker::disable_ssl=T
+# To listen on a different port, add Demo::agent_port=2152/tcp.
 @if ( Version::at_least("8.1.0") )
 @load policy/frameworks/cluster/backend/broker
 @endif
 @load policy/frameworks/management/node/api
 module Demo;
+export { const agent_port = 2151/tcp &redef; }
 event Management::Node::API::notify_node_hello(node: string)
 	{
 	print "hello", node;
@@ -19,5 +21,5 @@ event Management::Node::API::node_dispatch_response(reqid: string, result: Manag
 		print "failure", result?$node ? result$node : "", result?$error ? result$error : "";
 	}
 event zeek_init()
-	{ Broker::subscribe("zeek/management/node"); Broker::listen("127.0.0.1", 2151/tcp); }
+	{ Broker::subscribe("zeek/management/node"); Broker::listen("127.0.0.1", agent_port); }
 redef exit_only_after_terminate = T;
