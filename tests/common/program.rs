@@ -48,6 +48,8 @@ pub fn command_of(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = imp
     own.filter(|name| name.to_string_lossy().starts_with("ZEEK_BRIDGE_")).for_each(|name| {
         command.env_remove(name);
     });
+    // Python's WebSocket packages would use a proxy even for loopback addresses.
+    command.env("no_proxy", "*").env("NO_PROXY", "*");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -59,6 +59,8 @@ impl Session {
             .env("PATH", path.unwrap())
             .env("HOME", home.path());
         bash.env("XDG_RUNTIME_DIR", &runtime).env("NO_COLOR", "1").env("LC_ALL", "C");
+        // Python's WebSocket packages would use a proxy even for loopback addresses.
+        bash.env("no_proxy", "*").env("NO_PROXY", "*");
         for name in ["RUST_LOG", "CLUSTER_NODE", "ZEEK_AGENT_ADDR", "ZEEK_AGENT_PORT", "BASH_ENV"] {
             bash.env_remove(name);
         }
