@@ -7,6 +7,7 @@
 //! - a probe, which identifies the service at an address.
 
 mod address;
+mod address_error;
 mod batch;
 mod broker;
 mod connection;
@@ -27,7 +28,8 @@ mod to_address;
 mod url;
 mod websocket;
 
-pub use address::{AddressError, HostPort, ResolveError};
+pub use address::{HostPort, ResolveError};
+pub use address_error::AddressError;
 pub(crate) use batch::Batch;
 #[cfg(test)]
 pub(crate) use broker::BROKER;

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::address::{AddressError, HostPort};
+use super::address::HostPort;
+use super::address_error::AddressError;
 use super::tls::{MutualTls, Tls};
 
 /// The path of Zeek's WebSocket API, version 1.
