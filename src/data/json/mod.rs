@@ -9,8 +9,6 @@ mod source;
 mod string;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod vectors;
 mod write;
 
 pub use document::{JsonDocument, JsonElements, JsonKind, JsonMembers, JsonNode};

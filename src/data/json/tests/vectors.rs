@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::*;
+use super::super::*;
 use crate::data::arbitrary;
 
 /// A reading that intentionally differs from Broker's: the text of `data`, and the value that this reader returns, or
@@ -84,7 +84,7 @@ fn differences() -> Vec<(&'static str, &'static str, Option<Json>)> {
 fn texts_are_read_as_by_brokers_library_except_for_the_listed_differences() {
     let mut differences = differences();
     let mut compared = 0;
-    for line in include_str!("../../../fixtures/json-v1/read.jsonl").lines() {
+    for line in include_str!("../../../../fixtures/json-v1/read.jsonl").lines() {
         let line = parse_json(line).unwrap();
         let text = match line["text"].as_str() {
             Some(text) => text.as_bytes().to_vec(),
@@ -115,7 +115,7 @@ fn texts_are_read_as_by_brokers_library_except_for_the_listed_differences() {
 #[test]
 fn every_text_that_brokers_library_writes_is_read() {
     let mut read = 0;
-    for line in include_str!("../../../fixtures/json-v1/written.jsonl").lines() {
+    for line in include_str!("../../../../fixtures/json-v1/written.jsonl").lines() {
         let line = parse_json(line).unwrap();
         let text = match (&line["text"], &line["text_hex"]) {
             (Json::String(text), _) => text.as_bytes().to_vec(),
