@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use crate::net::tls::is_exposed;
 use crate::websocket::{InvalidToken, Token};
 
 /// Why a token cannot be read from a file.
@@ -25,7 +26,8 @@ pub enum TokenFileError {
 }
 
 impl Token {
-    /// Reads the token in a file: one line, with or without a line ending. Blocks while it reads.
+    /// Reads the token in a file: one line, with or without a line ending. Blocks while it reads. Logs a warning if users other
+    /// than the owner can read the file.
     ///
     /// # Errors
     /// Fails if the file cannot be read, or does not contain exactly one token.
@@ -33,6 +35,7 @@ impl Token {
         // Two more bytes for the line ending, and one more to recognize a longer file.
         let limit = u64::try_from(Token::MAX_LEN).unwrap_or(u64::MAX).saturating_add(3);
         let mut content = Vec::new();
+        let path = path.as_ref();
         File::open(path)?.take(limit).read_to_end(&mut content)?;
         let line = content.strip_suffix(b"\n").unwrap_or(&content);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -42,7 +45,14 @@ impl Token {
         if line.contains(&b'\n') {
             return Err(TokenFileError::Lines);
         }
-        Ok(Token::new(str::from_utf8(line).unwrap_or_default())?)
+        let token = Token::new(str::from_utf8(line).unwrap_or_default())?;
+        if is_exposed(path) {
+            let file = path.display();
+            tracing::warn!(
+                "token {file}: other users can read it; remove their permission: `chmod go-rwx {file}`"
+            );
+        }
+        Ok(token)
     }
 }
 

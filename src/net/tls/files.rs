@@ -147,13 +147,13 @@ fn unreadable(error: io::Error) -> CredentialFault {
 
 /// Returns whether users other than the owner can read the file.
 #[cfg(unix)]
-pub(super) fn is_exposed(path: &Path) -> bool {
+pub(crate) fn is_exposed(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     const GROUP_OR_OTHERS_READ: u32 = 0o044;
     std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & GROUP_OR_OTHERS_READ != 0)
 }
 
 #[cfg(not(unix))]
-pub(super) fn is_exposed(_: &Path) -> bool {
+pub(crate) fn is_exposed(_: &Path) -> bool {
     false
 }
