@@ -7,8 +7,8 @@ const LOGS: &[u8] = b"zeek/logs/";
 
 /// Returns whether a subscription to this prefix receives logs: `zeek/logs/conn`, `zeek/`, or the empty topic.
 ///
-/// The WebSocket API has no logs. Such a subscription ends a Zeek before 8.0.7, or of version 8.1, whose cluster back end is
-/// Broker, as soon as it writes a log.
+/// The WebSocket API has no logs. With such a subscription, Zeek before 8.0.7, and Zeek 8.1, ends at the first log if its
+/// cluster back end is Broker.
 #[must_use]
 pub fn receives_logs(prefix: &Topic) -> bool {
     let prefix = prefix.as_bytes();

@@ -25,7 +25,7 @@ enum Mode {
 }
 
 /// Returns the TLS of the link, or `None` if the keys are invalid. The errors have been reported then. The scheme of the
-/// addresses selects the TLS of the WebSocket API. `kind` is `None` if there is no address.
+/// addresses selects the TLS of the WebSocket API. `kind` is `None` without a valid address.
 pub(super) fn read(table: &mut Table<'_>, kind: Option<Kind>) -> Option<LinkTls> {
     let mode = table.take("tls");
     let keys = Keys {

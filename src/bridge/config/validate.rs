@@ -10,7 +10,6 @@ use super::reader::{Entry, Table};
 use super::rule::{self, RuleDraft};
 use super::schema::{BridgeConfig, LinkAddress, Operation, PeerRole};
 use super::suggest::suggestion;
-use crate::websocket::receives_logs;
 
 /// The parts of a file that could be read.
 pub(super) struct Draft {
@@ -182,14 +181,16 @@ fn check_rule(rule: &RuleDraft<'_>, links: &BTreeMap<&str, &LinkDraft<'_>>) {
     }
 }
 
-/// Reports rules that subscribe to the logs of a server of the WebSocket API, possibly as a part of all topics.
+/// Reports rules that subscribe to all topics of a server of the WebSocket API.
 fn check_subscriptions<'d, 'r: 'd>(
     rule: &RuleDraft<'_>,
     from: &[(&str, Entry<'_>)],
     link: &impl Fn(&str) -> Option<&'d LinkDraft<'r>>,
 ) {
     let Some(topics) = rule.topics.as_ref() else { return };
-    let Some(topic) = rule.config.topics.iter().find(|topic| receives_logs(topic)) else { return };
+    if !rule.config.topics.iter().any(|topic| topic.as_bytes().is_empty()) {
+        return;
+    }
     let mut names = from.iter().map(|(name, _)| *name);
     let refused = names.find(|name| {
         link(name).is_some_and(|link| {
@@ -200,11 +201,10 @@ fn check_subscriptions<'d, 'r: 'd>(
     if let Some(name) = refused {
         topics.error(
             format!(
-                "the topic {:?} subscribes to the logs of {name}, and this ends a Zeek before 8.0.7, or of version 8.1, whose \
-                 cluster back end is Broker",
-                topic.to_str_lossy()
+                "the topic \"\" subscribes to all topics of {name}, where Zeek before 8.0.7, and Zeek 8.1, ends at the first log \
+                 if its cluster back end is Broker"
             ),
-            format!("use topics outside zeek/logs/, or set all_topics = true in [link.{name}] if the Zeek there is a different one"),
+            format!("use prefixes of topics, or set all_topics = true in [link.{name}] if it is a different Zeek"),
         );
     }
 }

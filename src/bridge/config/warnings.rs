@@ -5,6 +5,7 @@ use super::diagnostic::Diagnostic;
 use super::schema::{IdentityPattern, LinkAddress, LinkConfig, LinkTls, RuleConfig};
 use super::{ConfigFile, cycles};
 use crate::net::Exposure;
+use crate::websocket::receives_logs;
 
 /// Receives a warning: key, message, hint.
 type Warn<'a> = dyn FnMut(&str, String, &str) + 'a;
@@ -135,6 +136,7 @@ impl ConfigFile {
             let message = format!("topics are prefixes, and `*` in {topic} is an ordinary character");
             warn("topics", message, "remove the `*`");
         }
+        self.check_logs(rule, warn);
         self.check_tokens(rule, warn);
         self.check_loops(rule, warn);
         if !rule.identities.is_empty() {
@@ -188,6 +190,28 @@ impl ConfigFile {
         }
     }
 
+    /// Warns of a subscription that includes the logs of a server of the WebSocket API. A subscription to all topics is an error
+    /// instead.
+    fn check_logs(&self, rule: &RuleConfig, warn: &mut Warn<'_>) {
+        let Some(topic) = rule.topics.iter().find(|topic| receives_logs(topic)) else { return };
+        let server = self.config.links.iter().find(|link| {
+            rule.from.contains(&link.name)
+                && matches!(link.address, LinkAddress::Connect(_))
+                && link.websocket.as_ref().is_some_and(|websocket| !websocket.all_topics)
+        });
+        if let Some(LinkConfig { name, .. }) = server {
+            let message = format!(
+                "the topic {:?} includes the logs of {name}, where Zeek before 8.0.7, and Zeek 8.1, ends at the first log if its \
+                 cluster back end is Broker",
+                topic.to_str_lossy()
+            );
+            let hint = format!(
+                "use topics outside zeek/logs/, or set all_topics = true in [link.{name}] if it is a different Zeek"
+            );
+            warn("topics", message, &hint);
+        }
+    }
+
     /// Warns of names of tokens that no link of the rule has.
     fn check_tokens(&self, rule: &RuleConfig, warn: &mut Warn<'_>) {
         let links = self.config.links.iter().filter(|link| rule.from.contains(&link.name));
@@ -195,7 +219,7 @@ impl ConfigFile {
             .filter_map(|link| link.websocket.as_ref())
             .flat_map(|websocket| websocket.tokens.iter().map(|token| token.name.as_str()))
             .collect();
-        // If there is no token, there is a different warning.
+        // `check_rule` warns of links without any token.
         let unmatched = rule.identities.iter().find(|identity| {
             matches!(identity, IdentityPattern::Token(_))
                 && !tokens.iter().any(|name| identity.matches_token(name))

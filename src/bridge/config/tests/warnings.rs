@@ -2,7 +2,7 @@
 
 use super::{ConfigFile, FILE, LINKS_FOR_DEFAULT_RULES};
 
-fn warnings(text: &str) -> Vec<String> {
+pub(super) fn warnings(text: &str) -> Vec<String> {
     let file = ConfigFile::parse(text, FILE).unwrap();
     let shown = |warning: &super::Diagnostic| {
         warning.to_string().strip_prefix("/etc/zb/bridge.toml:").unwrap().to_owned()

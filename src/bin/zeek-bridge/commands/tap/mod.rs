@@ -61,16 +61,17 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
         && !args.all_topics
         && let Some(topic) = topics.iter().find(|topic| receives_logs(topic))
     {
-        let subscription = if topic.as_bytes().is_empty() {
-            "without a topic, tap subscribes to all topics".to_owned()
-        } else {
-            format!("the topic {:?} subscribes to the logs", topic.to_str_lossy())
-        };
-        return Err(Failure::usage(format!(
-            "{subscription} of {target}, and this ends a Zeek before 8.0.7, or of version 8.1, \
-             whose cluster back end is Broker; use --topic with topics outside zeek/logs/, or --all-topics if the Zeek there is a \
-             different one"
-        )));
+        if topic.as_bytes().is_empty() {
+            return Err(Failure::usage(format!(
+                "without a topic, tap subscribes to all topics of {target}. Zeek before 8.0.7, and Zeek 8.1, ends at the first log \
+                 if its cluster back end is Broker; use --topic PREFIX, or --all-topics if it is a different Zeek"
+            )));
+        }
+        tracing::warn!(
+            "the topic {:?} includes the logs of {target}. Zeek before 8.0.7, and Zeek 8.1, ends at the first log if its cluster \
+             back end is Broker; --all-topics disables this warning",
+            topic.to_str_lossy()
+        );
     }
     let mut messages = endpoint.subscribe(topics).await;
     let output = BackgroundOutput::start();
