@@ -6,9 +6,23 @@ use zeek_bridge::net::tls::{CertificateFault, Refusal, Remedy, TlsError};
 use zeek_bridge::peering::PeeringError;
 use zeek_bridge::wire::{ForeignProtocol, FrameError};
 
-/// Returns the options that implement the advice in the text of this error.
-pub(crate) fn for_link(error: &ConnectError) -> &'static str {
+use crate::args::scheme;
+
+/// Returns the options that implement the advice in the text of this error about a connection with `address`.
+pub(crate) fn for_link(address: &str, error: &ConnectError) -> &'static str {
     match error {
+        // The scheme of the address selects TLS, so there are no options for it.
+        ConnectError::Tls(TlsError::NotTls) | ConnectError::TlsTimeout(_)
+            if scheme(address).is_websocket() =>
+        {
+            "; use ws:// for a server without TLS"
+        }
+        ConnectError::Tls(
+            TlsError::NoPeerCertificate
+            | TlsError::NoCommonCipher(_)
+            | TlsError::NotAnonymous(_)
+            | TlsError::Refused(Refusal::HandshakeFailure),
+        ) if scheme(address).is_websocket() => "",
         ConnectError::Tls(error) | ConnectError::Stream(ConnectionFault::Tls(error)) => for_tls(error),
         ConnectError::TlsTimeout(_) => " (--tls off)",
         ConnectError::Peering(error) => for_peering(error),
@@ -112,8 +126,9 @@ mod tests {
             (ConnectError::Peering(framing(ForeignProtocol::Http)), "", true),
             (ConnectError::Closed(CloseReason::Lost), "", false),
         ] {
-            let hint = for_link(&error);
+            let hint = for_link("a:1", &error);
             assert!(hint.contains(options) && hint.is_empty() == options.is_empty(), "{error}: {hint}");
+            assert!(!for_link("wss://a:1", &error).contains("--tls off"), "{error}");
             let command = to_identify("a:1", &error);
             assert_eq!(command.contains("zeek-bridge probe a:1"), identifies, "{error}: {command}");
         }

@@ -79,7 +79,7 @@ impl Failure {
             exit_of(error),
             format!(
                 "no peering with {address}: {error}{}{}",
-                hints::for_link(error),
+                hints::for_link(address, error),
                 hints::to_identify(address, error)
             ),
         )
@@ -100,7 +100,7 @@ impl Failure {
             exit_of(error),
             format!(
                 "no peering with {address} for {tried_for} after it was lost: {error}{}",
-                hints::for_link(error)
+                hints::for_link(address, error)
             ),
         )
     }
