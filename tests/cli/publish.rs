@@ -263,7 +263,9 @@ fn an_interrupted_publish_reports_the_last_published_line() {
 fn a_publish_without_a_subscriber_reports_the_topics_of_the_peer() {
     let mut tap = Program::start("tap --topic /other --tls off --listen 127.0.0.1:0");
     let mut publish = Program::start(&format!("{PUBLISH} {} ping", tap.address()));
-    publish.says("waiting for a subscriber to /t; the peer subscribes to: /other");
+    publish.says(
+        "waiting for a subscriber to /t without a time limit (see --wait); the peer subscribes to: /other",
+    );
     publish.signal("TERM");
     publish.end_by_itself().fails(1, &["interrupted: nothing was published"]);
 }

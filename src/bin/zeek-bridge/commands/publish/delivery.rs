@@ -120,7 +120,7 @@ impl Delivery {
 }
 
 impl Ends {
-    /// Describes the errors that peers have reported. The WebSocket API does not tell which message an error is about.
+    /// Describes the errors that peers have reported. An error of the WebSocket API does not identify its message.
     fn reported(&self) -> Option<String> {
         let notice = self.notice.as_ref()?;
         Some(if self.notices == 1 {

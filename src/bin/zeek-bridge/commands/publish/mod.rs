@@ -105,25 +105,26 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
             .await
             .unwrap_or_else(|| Err(Failure::timeout("timeout: no peering yet; nothing was published")))?;
         if let Some(event) = &event {
-            return publisher.message(1, event).await?.map_err(Failure::failed);
+            return publisher.message(1, event).await?.map_err(Failure::failed).map(|()| 0);
         }
-        match publisher.publish(input::open(None)?.lines().in_background()).await? {
-            0 => Ok(()),
-            invalid => Err(Failure::failed(format!("skipped invalid lines: {invalid}"))),
-        }
+        publisher.publish(input::open(None)?.lines().in_background()).await
     };
     let mut statuses = endpoint.status();
     let retry_for = LOST.max(publisher.wait.unwrap_or_default());
     let given_up = watch_peering(async || statuses.recv().await, retry_for, &lost);
-    let mut result = tokio::select! {
+    let published = tokio::select! {
         result = publish => result,
         error = given_up, if network.target().is_some() => Err(publisher.peering_lost(&error, retry_for)),
         () = deadline::until(timeout_at) => Err(publisher.timed_out()),
         () = signals.next() => Err(Failure::failed(format!("interrupted: {}", reached(&progress)))),
     };
-    if result.is_ok() && network.is_websocket() && network.target().is_some() {
+    if published.is_ok() && network.is_websocket() && network.target().is_some() {
         tokio::time::sleep(LATE_ERRORS).await;
     }
+    let mut result = published.and_then(|invalid| match invalid {
+        0 => Ok(()),
+        invalid => Err(Failure::failed(format!("skipped invalid lines: {invalid}"))),
+    });
     network::leave(&endpoint, &mut signals).await;
     for problem in delivery.problems().await {
         result = Err(match result {
@@ -223,7 +224,11 @@ impl Publisher<'_> {
                 }
                 self.reported_wait.set(true);
                 let peers = subscriptions::describe(&self.endpoint.peers());
-                stderr::print_line(format_args!("waiting for a subscriber to {}; {peers}", self.topic));
+                let limit = if self.wait.is_none() { " without a time limit (see --wait)" } else { "" };
+                stderr::print_line(format_args!(
+                    "waiting for a subscriber to {}{limit}; {peers}",
+                    self.topic
+                ));
             }
             subscribed.await;
         };
@@ -298,7 +303,7 @@ impl Publisher<'_> {
             {
                 let _publishing = self.progress.publishing().await;
                 match self.endpoint.publish(self.topic.clone(), value).await {
-                    // There is no subscriber yet, or the last subscriber has left.
+                    // Nobody subscribes yet, or the last subscriber has left.
                     Ok(0) => {}
                     Ok(_) => {
                         self.progress.line_published(number);
