@@ -281,7 +281,8 @@ impl Endpoint {
     /// The scheme selects the protocol: the peer at a `ws://` or `wss://` address is a server of Zeek's WebSocket API. `ws://`
     /// requires [`Tls::Off`], and `wss://` certificates: the server's certificate must contain the host of the URL, or
     /// [`Credentials::verify_name`](crate::net::tls::Credentials::verify_name) if it is set. The topics to which this endpoint
-    /// subscribes cannot be changed during such a connection: if they change, the connection ends, and a connector with a retry connects again.
+    /// subscribes cannot be changed during such a connection: if they change, the connection ends, and a connector with a
+    /// retry connects again.
     ///
     /// ```no_run
     /// # async fn example(endpoint: zeek_bridge::endpoint::Endpoint) -> Result<(), Box<dyn std::error::Error>> {

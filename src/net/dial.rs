@@ -16,7 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::address::{AddressError, ResolveError};
+use super::address::ResolveError;
+use super::address_error::AddressError;
 use super::timer::after;
 use super::url::Url;
 use crate::peering::ErrorKind;
@@ -151,8 +152,8 @@ impl fmt::Display for Unreachable<'_> {
     }
 }
 
-/// Connects to `target` (`host:port`, or a [`Url`], whose scheme is ignored) within `timeout`, which includes the lookup of the name. On the returned stream,
-/// Nagle's algorithm is disabled.
+/// Connects to `target` (`host:port`, or a [`Url`], whose scheme is ignored) within `timeout`, which includes the lookup of
+/// the name. On the returned stream, Nagle's algorithm is disabled.
 ///
 /// The addresses of a name are tried in the resolver's order, but alternating between IPv6 and IPv4. Each attempt starts
 /// 250 ms after the previous one, or earlier if the previous one fails. The delay is shorter if the last attempt would
@@ -183,8 +184,8 @@ pub(crate) async fn dial_with_address(
     Ok((address, tcp))
 }
 
-/// Listens on `address` (`host:port`, or a [`Url`], whose scheme is ignored; port 0 lets the system choose). If the host is a name, uses its first address that
-/// can be listened on.
+/// Listens on `address` (`host:port`, or a [`Url`], whose scheme is ignored; port 0 lets the system choose). If the host is
+/// a name, uses its first address that can be listened on.
 ///
 /// # Errors
 /// Fails if `address` is not an address, cannot be resolved or cannot be listened on.

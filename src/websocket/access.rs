@@ -14,8 +14,8 @@ pub struct Access {
     /// Origins that are allowed although they do not match the `Host` of the request, such as `https://soar.example:8443`.
     pub origins: Vec<String>,
     /// Whether the listener's address is a loopback address. If so, the `Host` of a request must be an IP address, `localhost`,
-    /// one of `hosts` or the host of one of `origins`. Otherwise a web page could reach the listener through a name that resolves to the loopback address
-    /// (DNS rebinding).
+    /// one of `hosts` or the host of one of `origins`. Otherwise a web page could reach the listener through a name that
+    /// resolves to the loopback address (DNS rebinding).
     pub loopback: bool,
     /// Names, without a port, that are accepted as `Host` on a loopback address.
     pub hosts: Vec<String>,
@@ -33,7 +33,7 @@ pub enum Denied {
     UnknownToken,
     /// The `Origin` of the request does not match its `Host`, and is not listed.
     #[error(
-        "the Origin does not match the Host and is not listed; a web page of a different site may have sent the request"
+        "the Origin does not match the Host and is not listed; it may be that of a web page of a different site"
     )]
     Origin,
     /// The `Host` of a request to a loopback address is the name of a different host.

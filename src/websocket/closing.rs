@@ -105,8 +105,8 @@ impl WebSocket {
         self.put_leaving();
     }
 
-    /// Ends the session after [`Event::Introduced`], because the peer is not allowed. Peers have random ids, so that there is never a
-    /// session with the same peer.
+    /// Ends the session after [`Event::Introduced`], because the peer is not allowed. Peers have random ids, so no other
+    /// session has the same peer.
     pub fn refuse_redundant(&mut self) {
         if let State::Introduced { .. } = self.state {
             self.put_close(POLICY, "Not allowed");

@@ -13,7 +13,7 @@ pub(super) const POLICY: u16 = 1008;
 pub(super) const TOO_BIG: u16 = 1009;
 pub(super) const INTERNAL: u16 = 1011;
 
-/// Stands for a close frame without a code. It is never sent.
+/// Represents a close frame without a code. It is never sent.
 pub(super) const NO_CODE: u16 = 1005;
 
 /// The maximum length of the payload of a close, ping or pong in bytes.

@@ -130,7 +130,7 @@ impl WebSocket {
                 }
             }
         } else {
-            // Zeek takes every topic.
+            // Zeek accepts every topic.
             filter.insert(Topic::default());
             match read::answer(text, &limits) {
                 Answer::Ack { endpoint, version } => {

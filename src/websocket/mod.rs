@@ -53,7 +53,7 @@ use liveness::{Action, Liveness};
 /// [`Event::Established`] has these filters:
 ///
 /// - as a server, the client's subscriptions;
-/// - as a client, a filter that matches every topic, because a Zeek takes every topic.
+/// - as a client, a filter that matches every topic, because Zeek accepts every topic.
 ///
 /// A client cannot change its subscriptions. If [`WebSocket::set_filter`] sets a filter that the server does not cover
 /// already, the session ends, and a new session must be opened.
@@ -179,7 +179,7 @@ impl WebSocket {
                 }
             }
             State::Established { liveness, .. } => match liveness.handle_timeout(now, &self.role) {
-                Action::SendPing => self.put_frame(Opcode::Ping, b"still there?"),
+                Action::SendPing => self.put_frame(Opcode::Ping, b"ping"),
                 Action::SendPong => self.put_frame(Opcode::Pong, b""),
                 Action::End => self.ping_timed_out(),
             },

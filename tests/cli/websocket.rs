@@ -100,14 +100,6 @@ fn invalid_combinations_are_reported() {
     for (args, words) in [
         ("tap --connect ws://127.0.0.1:1".to_owned(), ["before 8.0.7", "--all-topics"]),
         (
-            "tap --connect ws://127.0.0.1:1 --topic /a zeek/".to_owned(),
-            ["\"zeek/\" subscribes to the logs", "--all-topics"],
-        ),
-        (
-            "tap --connect ws://127.0.0.1:1 --topic zeek/logs/conn".to_owned(),
-            ["\"zeek/logs/conn\"", "--all-topics"],
-        ),
-        (
             "tap --all-topics --connect 127.0.0.1:1 --tls off".to_owned(),
             ["--all-topics is for ws://", "remove it"],
         ),
@@ -152,6 +144,42 @@ fn invalid_combinations_are_reported() {
         ),
     ] {
         Program::run(&args, "").fails(2, &words);
+    }
+}
+
+#[test]
+fn a_subscription_to_logs_causes_a_warning() {
+    for topics in ["/a zeek/", "zeek/logs/conn"] {
+        let args = format!("tap --connect ws://127.0.0.1:1 --topic {topics}");
+        // Nothing listens there.
+        Program::run(&args, "")
+            .fails(3, &["includes the logs of ws://127.0.0.1:1", "Zeek before 8.0.7", "--all-topics"]);
+        let end = Program::run(&format!("{args} --all-topics"), "");
+        assert!(end.code == Some(3) && !end.stderr.contains("logs"), "{end:?}");
+    }
+}
+
+#[test]
+fn a_server_without_tls_is_reached_with_ws() {
+    let files = Files::issue(&ephemeral_authority().unwrap(), "127.0.0.1");
+    let cafile = files.folder.path().join("cafile");
+    let mut tap = tap("--listen ws://127.0.0.1:0");
+    let address = tap.address().replace("ws://", "wss://");
+    let end = Program::run(&format!("tap -t /x -c {address} --cafile {}", cafile.display()), "");
+    end.fails(4, &["use ws:// for a server without TLS"]);
+    assert!(!end.stderr.contains("--tls"), "{end:?}");
+}
+
+#[test]
+fn a_token_that_other_users_can_read_causes_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = write(folder.path(), "token", "secret");
+    let run = || Program::run(&format!("tap -t /x -c ws://127.0.0.1:1 --token-file {token}"), "");
+    for (mode, is_exposed) in [(0o644, true), (0o640, true), (0o600, false)] {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&token, permissions).unwrap();
+        let end = run();
+        assert_eq!(end.stderr.contains("other users can read it"), is_exposed, "{mode:o}: {end:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Classification of data payloads, without decoding more than the rules need.
 //!
 //! The classification answers two questions. Which messages could any receiver find in the payload? Is the payload
-//! exactly as Zeek writes it? If it is, there is no `flaw`.
+//! exactly as Zeek writes it? If it is, `flaw` is `None`.
 
 use super::denial::Fault;
 use super::node_events::{NodeApiEvent, is_node_api};

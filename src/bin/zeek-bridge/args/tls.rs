@@ -186,7 +186,7 @@ impl TlsArgs {
         }
     }
 
-    /// Returns the TLS of a `wss://` address. Its scheme selects TLS, so there is no mode.
+    /// Returns the TLS of a `wss://` address. The scheme selects TLS, so a mode is not needed.
     ///
     /// A client verifies the server's certificate, and may present one of its own. A server presents a certificate, and
     /// requires one of its clients if there are CA certificates.

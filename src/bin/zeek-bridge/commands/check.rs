@@ -21,7 +21,7 @@ use crate::output::{Failure, Output, printable, stderr};
 /// and that passphrases decrypt the keys. Resolves host names, and checks that listening addresses belong to this host.
 /// Sends nothing except to the resolver, and does not affect a running bridge.
 ///
-/// If there are no errors, prints the links and rules that will apply.
+/// Prints the links and rules of a valid configuration.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// The configuration of the bridge

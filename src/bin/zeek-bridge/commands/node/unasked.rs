@@ -28,7 +28,7 @@ impl Unasked {
         self.0.retain(|(other, _)| *other != peer);
     }
 
-    /// Waits until a peer has sent no request for too long, and returns the peer. Waits forever if there is no peer. Cancel safe.
+    /// Waits until a peer has sent no request for too long, and returns the peer. Does not return without a peer. Cancel safe.
     pub(super) async fn overdue(&mut self) -> EndpointId {
         let Some((peer, due)) = self.0.front().copied() else { return std::future::pending().await };
         tokio::time::sleep_until(due).await;
