@@ -1,10 +1,8 @@
 //! Reads bearer tokens from files.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::Path;
 
-use crate::net::tls::is_exposed;
+use crate::net::tls::{CredentialFault, is_exposed, read_secret};
 use crate::websocket::{InvalidToken, Token};
 
 /// Why a token cannot be read from a file.
@@ -12,8 +10,8 @@ use crate::websocket::{InvalidToken, Token};
 #[non_exhaustive]
 pub enum TokenFileError {
     /// The file cannot be read.
-    #[error("cannot read the file: {0}; check its name and its permissions")]
-    Io(#[from] io::Error),
+    #[error("{0}; check the name, the type and the permissions of the file")]
+    File(#[from] CredentialFault),
     /// The file is empty.
     #[error("the file is empty; write one token to it")]
     Empty,
@@ -26,17 +24,14 @@ pub enum TokenFileError {
 }
 
 impl Token {
-    /// Reads the token in a file: one line, with or without a line ending. Blocks while it reads. Logs a warning if users other
-    /// than the owner can read the file.
+    /// Reads the token in a file or a pipe: one line, with or without a line ending. Blocks while it reads: for at most 5 s if
+    /// a pipe has no writer, and 120 s otherwise. Logs a warning if users other than the owner can read the file.
     ///
     /// # Errors
     /// Fails if the file cannot be read, or does not contain exactly one token.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, TokenFileError> {
-        // Two more bytes for the line ending, and one more to recognize a longer file.
-        let limit = u64::try_from(Token::MAX_LEN).unwrap_or(u64::MAX).saturating_add(3);
-        let mut content = Vec::new();
         let path = path.as_ref();
-        File::open(path)?.take(limit).read_to_end(&mut content)?;
+        let content = read_secret(path)?;
         let line = content.strip_suffix(b"\n").unwrap_or(&content);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
@@ -79,12 +74,32 @@ mod tests {
             (b"with space", "not a bearer token"),
             (b"\xff", "not a bearer token"),
             (format!("{longest}x").as_bytes(), "not a bearer token"),
-            (&[b'x'; 100_000], "not a bearer token"),
+            (&[b'x'; 100_000], "larger than"),
         ] {
             let result = read(content).unwrap_err();
             assert!(result.contains(error) && !result.contains("secret"), "{result}");
         }
         let missing = Token::from_file(dir.path().join("none")).unwrap_err();
-        assert!(matches!(missing, TokenFileError::Io(_)), "{missing}");
+        assert!(matches!(missing, TokenFileError::File(CredentialFault::Unreadable(_))), "{missing}");
+        let directory = Token::from_file(dir.path()).unwrap_err();
+        assert!(matches!(directory, TokenFileError::File(CredentialFault::Directory)), "{directory}");
+    }
+
+    #[cfg(all(unix, feature = "bridge"))]
+    #[test]
+    fn a_token_is_read_from_a_pipe() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || std::fs::write(path, "secret\n").unwrap()
+        });
+        let token = Token::from_file(&path).unwrap();
+        writer.join().unwrap();
+        let tokens: crate::websocket::Tokens =
+            [("soar", Token::new("secret").unwrap())].into_iter().collect();
+        assert_eq!(tokens.owner_of(&token).as_deref(), Some("soar"));
     }
 }

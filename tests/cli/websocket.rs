@@ -214,7 +214,7 @@ fn the_configuration_is_checked_with_its_tokens() {
     };
     let end = config("missing");
     assert_eq!(end.code, Some(1), "{end:?}");
-    end.has_said(&["bridge.toml:6: link.soar.token: token soar: ", "missing: cannot read the file"]);
+    end.has_said(&["bridge.toml:6: link.soar.token: token soar: ", "missing: it cannot be read"]);
     write(folder.path(), "token", "secret\n");
     let end = config("token");
     assert_eq!(end.code, Some(0), "{end:?}");

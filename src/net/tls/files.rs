@@ -41,6 +41,15 @@ pub(super) fn is_read_once(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
+/// Reads a short secret from a file or a pipe.
+pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, CredentialFault> {
+    if is_read_once(path) {
+        read_pipe(path, MAX_PASSPHRASE_SIZE, PipeTimeouts::DEFAULT)
+    } else {
+        read_file(path, MAX_PASSPHRASE_SIZE)
+    }
+}
+
 /// Reads a regular file. Refuses a pipe or device, which may have replaced the file since the first load.
 pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, CredentialFault> {
     let file = open(path)?;

@@ -66,7 +66,7 @@ pub use credentials::{Authentication, Backend, Credentials, PemSource};
 #[doc(hidden)]
 pub use ephemeral::{EphemeralAuthority, EphemeralError, ephemeral_authority};
 pub use error::{AnonymousUnavailable, TlsError, TlsFault};
-pub(crate) use files::is_exposed;
+pub(crate) use files::{is_exposed, read_secret};
 pub(super) use identity::issuer;
 pub use identity::{PeerIdentity, SubjectAltName};
 pub(super) use inspect::needs_openssl;

@@ -274,6 +274,6 @@ fn tokens_are_read_from_files_and_the_environment() {
     let errors: Vec<String> = own.load("x").unwrap_err().iter().map(ToString::to_string).collect();
     let [variable, file, own] = &errors[..] else { panic!("{errors:?}") };
     assert!(variable.starts_with("link.x.token: ") && variable.contains("is not set"), "{variable}");
-    assert!(file.starts_with("link.x.token: ") && file.contains("cannot read the file"), "{file}");
+    assert!(file.starts_with("link.x.token: ") && file.contains("it cannot be read"), "{file}");
     assert!(own.starts_with("link.x.token_file: "), "{own}");
 }
