@@ -68,9 +68,9 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
             )));
         }
         tracing::warn!(
-            "the topic {:?} includes the logs of {target}. Zeek before 8.0.7, and Zeek 8.1, ends at the first log if its cluster \
-             back end is Broker; --all-topics disables this warning",
-            topic.to_str_lossy()
+            topic = &*topic.to_str_lossy(),
+            "the topic includes the logs of {target}. Zeek before 8.0.7, and Zeek 8.1, ends at the first log if its cluster back \
+             end is Broker; --all-topics disables this warning"
         );
     }
     let mut messages = endpoint.subscribe(topics).await;
