@@ -393,7 +393,7 @@ impl Endpoint {
         let mut full = Vec::new();
         let mut failure = None;
         for route in routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)) {
-            let frames = match encoder.frames(route.format, &batch, &|_| self.id()) {
+            let frames = match route.encode(&mut encoder, &batch, &|_| self.id(), &self.0.context.stats) {
                 Ok(frames) => frames,
                 Err(error) => {
                     failure = Some(*error);

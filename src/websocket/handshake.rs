@@ -97,7 +97,7 @@ impl WebSocket {
         let dialect = self.dialect();
         // Cannot fail: a server accepts all strings, and the length of a filter is not limited.
         let _ = put_message(self.out.buffer(), dialect.mask(), |out| {
-            let mut text = Text::Utf8;
+            let mut text = Text::default();
             out.put_u8(b'[');
             for (index, topic) in self.announced.topics().iter().enumerate() {
                 if index > 0 {

@@ -27,9 +27,8 @@ pub use config::{BinaryText, ClientConfig, ServerConfig};
 pub(crate) use dialect::Dialect;
 pub(crate) use encode::encode;
 #[cfg(any(feature = "net", test))]
-pub(crate) use encode::{LeftOut, first_length};
+pub(crate) use encode::{Changes, LeftOut, first_length};
 pub use logs::receives_logs;
-pub use text::altered_strings;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -260,7 +259,7 @@ impl WebSocket {
             return Err(SendError::NotEstablished);
         }
         let dialect = self.dialect();
-        encode(envelope, dialect, self.out.buffer())?;
+        encode(envelope, dialect, self.out.buffer()).map_err(|left_out| left_out.error)?;
         Ok(())
     }
 

@@ -294,9 +294,16 @@ async fn strings_that_are_not_utf8_reach_clients_as_configured() {
         while !texts.last().is_some_and(|text: &String| text.contains(r#""last""#)) {
             texts.push(within("an event", client.text()).await);
         }
+        let stats = server.stats();
         match expected {
-            Some(expected) => assert!(texts[0].contains(expected), "{expected}: {}", texts[0]),
-            None => assert_eq!(texts.len(), 1, "{texts:?}"),
+            Some(expected) => {
+                assert!(texts[0].contains(expected), "{expected}: {}", texts[0]);
+                assert_eq!((stats.not_carried, stats.altered_strings, stats.sent), (0, 1, 2));
+            }
+            None => {
+                assert_eq!(texts.len(), 1, "{texts:?}");
+                assert_eq!((stats.not_carried, stats.altered_strings, stats.sent), (1, 0, 1));
+            }
         }
     }
 }
