@@ -69,6 +69,9 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// Returns the number of bytes that [`Session::poll_transmit`] has not returned yet.
     fn unsent(&self) -> usize;
 
+    /// Records how many of the bytes that [`Session::poll_transmit`] has returned are not written yet.
+    fn note_unwritten(&mut self, _unwritten: usize) {}
+
     /// Queues messages that were encoded in this session's [format](Session::format). The pieces are written in order.
     ///
     /// # Errors

@@ -101,6 +101,10 @@ impl Session for WebSocket {
         WebSocket::unsent(self)
     }
 
+    fn note_unwritten(&mut self, unwritten: usize) {
+        WebSocket::note_unwritten(self, unwritten, Instant::now);
+    }
+
     fn send_encoded(&mut self, pieces: [Bytes; 2]) -> Result<(), SendError> {
         WebSocket::send_encoded(self, pieces)
     }

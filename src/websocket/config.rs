@@ -45,7 +45,9 @@ pub struct ServerConfig {
     pub version: String,
     /// How strings that are not UTF-8 are sent to the client.
     pub binary: BinaryText,
-    /// The interval of pings to the client. If there is no pong until the next ping is due, the connection is closed.
+    /// The interval of pings to the client. If there is no pong within an interval after a ping was written, the connection is
+    /// closed. A client that has much to read before the ping gets up to twelve intervals, and again so many whenever it is
+    /// seen to read.
     pub ping_interval: Duration,
 }
 

@@ -74,7 +74,7 @@ impl WebSocket {
             }
             Opcode::Pong => {
                 if let State::Established { liveness, .. } = &mut self.state {
-                    liveness.received_pong();
+                    liveness.received_pong(&payload);
                 }
             }
             Opcode::Close => self.handle_close(now, &payload),

@@ -1,7 +1,6 @@
 //! Limits on the input, and input that violates the protocol.
 
 use super::*;
-use crate::peering::{ErrorKind, PeeringError};
 use crate::wire::Limits;
 
 /// Limits that are easy to reach.

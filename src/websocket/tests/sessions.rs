@@ -1,14 +1,9 @@
 //! Two sessions that are connected to each other.
 
 use super::*;
-use crate::data::{Timestamp, Value};
-use crate::peering::{ErrorKind, PeeringError};
+use crate::data::Timestamp;
 use crate::wire::Limits;
 use crate::zeek::{Event as ZeekEvent, ZeekMessage};
-
-fn envelope(topic: &'static str, value: &Value) -> Envelope {
-    Envelope::data(id(9), Topic::from_static(topic), value).unwrap()
-}
 
 fn messages(end: &mut End) -> Vec<(Topic, Value)> {
     let events = end.take_events().into_iter();
@@ -22,13 +17,6 @@ fn messages(end: &mut End) -> Vec<(Topic, Value)> {
             other => panic!("{other:?}"),
         })
         .collect()
-}
-
-fn failure(end: &End) -> (ErrorKind, &'static str) {
-    match end.close_reason() {
-        Some(CloseReason::Failed(PeeringError::Session(error))) => (error.kind, error.cause),
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]
@@ -235,64 +223,6 @@ fn a_changed_filter_needs_a_new_session() {
 
     server.session.set_filter(filter(&["/x"]));
     assert!(server.session.is_established() && server.take_output().is_empty(), "a server has no filter");
-}
-
-#[test]
-fn a_server_pings_and_closes_without_a_pong() {
-    let [mut client, mut server] = established(|_| {}, |_| {});
-    for _ in 0..3 {
-        let before = server.now;
-        server.time_out();
-        assert_eq!(server.now - before, ServerConfig::PING_INTERVAL);
-        exchange(&mut client, &mut server);
-        assert!(server.session.is_established());
-    }
-    // Messages are not pongs.
-    server.time_out();
-    server.receive(&from_client(Opcode::Text, b"?"));
-    server.take_output();
-    server.time_out();
-    assert_eq!(frames(&server.take_output()), [(Opcode::Close, b"\x03\xf3Ping timeout".to_vec())]);
-    assert_eq!(failure(&server), (ErrorKind::TimedOut, "silent"));
-}
-
-#[test]
-fn a_pong_may_be_late_if_a_long_message_is_received_or_reading_is_paused() {
-    let [_, mut server] = established(|_| {}, |_| {});
-    let long = from_client(Opcode::Text, &[b'x'; 10_000]);
-    for part in long.chunks(1000).take(9) {
-        server.receive(part);
-        server.time_out();
-    }
-    assert!(server.session.is_established());
-    server.session.pause(server.now, true);
-    for _ in 0..5 {
-        server.time_out();
-    }
-    server.session.pause(server.now, false);
-    server.take_output();
-    server.time_out();
-    assert!(server.session.is_established());
-    server.time_out();
-    assert_eq!(failure(&server), (ErrorKind::TimedOut, "silent"));
-}
-
-#[test]
-fn a_client_pings_a_silent_server_and_sends_pongs_while_it_is_paused() {
-    let [mut client, mut server] = established(|_| {}, |_| {});
-    client.time_out();
-    exchange(&mut client, &mut server);
-    assert!(client.session.is_established());
-    client.session.pause(client.now, true);
-    client.take_output();
-    let before = client.now;
-    client.time_out();
-    assert_eq!(client.now - before, SECOND, "before the server misses a pong");
-    assert_eq!(frames(&client.take_output()), [(Opcode::Pong, vec![])]);
-    client.session.pause(client.now, false);
-    client.time_out();
-    client.time_out();
-    assert_eq!(failure(&client), (ErrorKind::TimedOut, "silent"));
 }
 
 #[test]
