@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Role;
+use super::config::ClientConfig;
 use crate::peering::after;
 
 /// The interval of pongs to a server while its input is not read. Zeek's server closes a connection without a pong for its ping
@@ -132,7 +133,9 @@ impl Liveness {
     pub(super) fn deadline(&self, role: &Role) -> Option<Instant> {
         let interval = match role {
             Role::Client(_) if self.paused => Some(PAUSED_PONG_INTERVAL),
-            Role::Client(config) => config.common.idle_timeout,
+            Role::Client(config) => {
+                config.common.idle_timeout.map(|idle| idle.min(ClientConfig::PING_INTERVAL))
+            }
             Role::Server(config) => Some(config.ping_interval),
         };
         interval.map(|interval| after(self.since, interval))

@@ -106,7 +106,9 @@ fn a_pong_may_be_late_if_a_long_message_is_received_or_reading_is_paused() {
 #[test]
 fn a_client_pings_a_silent_server_and_sends_pongs_while_it_is_paused() {
     let [mut client, mut server] = established(|_| {}, |_| {});
+    let before = client.now;
     client.time_out();
+    assert_eq!(client.now - before, ClientConfig::PING_INTERVAL);
     exchange(&mut client, &mut server);
     assert!(client.session.is_established());
     client.session.pause(client.now, true);
@@ -119,4 +121,17 @@ fn a_client_pings_a_silent_server_and_sends_pongs_while_it_is_paused() {
     client.time_out();
     client.time_out();
     assert_eq!(failure(&client), (ErrorKind::TimedOut, "silent"));
+}
+
+#[test]
+fn a_client_notices_a_server_that_has_vanished() {
+    let [mut client, _] = established(|_| {}, |_| {});
+    let start = client.now;
+    client.time_out();
+    assert!(matches!(frames(&client.take_output())[..], [(Opcode::Ping, _)]));
+    client.time_out();
+    assert_eq!(failure(&client), (ErrorKind::TimedOut, "silent"));
+    assert_eq!(client.now - start, 2 * ClientConfig::PING_INTERVAL);
+    let [client, _] = established(|config| config.common.idle_timeout = None, |_| {});
+    assert_eq!(client.session.poll_timeout(), None);
 }
