@@ -33,7 +33,8 @@ pub struct EndpointConfig {
     /// dead. `None`: no limit. For a server of the WebSocket API, at most
     /// [`ClientConfig::PING_INTERVAL`](crate::websocket::ClientConfig::PING_INTERVAL) applies.
     pub idle_timeout: Option<Duration>,
-    /// How long to wait for a peer's confirmation of a BYE.
+    /// How long to wait for a peer's confirmation of a BYE. A peer of the WebSocket API that is still reading the messages
+    /// before has up to ten times as long.
     pub leave_timeout: Duration,
     /// How long a shutdown waits for a peer to read the messages that were published before the shutdown.
     pub drain_timeout: Duration,

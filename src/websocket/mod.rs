@@ -179,9 +179,9 @@ impl WebSocket {
                 self.close(reason);
             }
             State::Established { leaving: Some(leaving), .. } if leaving.is_new() => {
-                let deadline = after(now, self.common().leave_timeout);
+                let timeout = self.common().leave_timeout;
                 if let State::Established { leaving: Some(leaving), .. } = &mut self.state {
-                    leaving.start(deadline);
+                    leaving.start(now, timeout);
                 }
             }
             State::Established { liveness, .. } => {

@@ -4,9 +4,6 @@ use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use data_encoding::BASE64;
-use sha1::{Digest, Sha1};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::{
@@ -19,7 +16,7 @@ use zeek_bridge::peering::ErrorKind;
 use zeek_bridge::websocket::{Access, BinaryText, Token, Tokens};
 use zeek_bridge::zeek::Event;
 
-use crate::raw_websocket::{CLOSE, RawClient, request};
+use crate::raw_websocket::{CLOSE, RawClient, RawServer, TEXT, request};
 use crate::support::*;
 
 fn token(text: &str) -> Token {
@@ -345,33 +342,12 @@ async fn an_event_before_the_end_of_the_stream_is_received() {
     let mut messages = subscribe(&client, "/t").await;
     let _connector = client.connect(format!("ws://{}", listener.local_addr().unwrap()), Tls::Off);
     let (stream, _) = within("a connection", listener.accept()).await.unwrap();
-    let mut stream = BufReader::new(stream);
-    let mut key = String::new();
-    loop {
-        let mut line = String::new();
-        within("the request", stream.read_line(&mut line)).await.unwrap();
-        match line.split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("Sec-WebSocket-Key") => {
-                key = value.trim().to_owned()
-            }
-            _ if line == "\r\n" => break,
-            _ => {}
-        }
-    }
-    let accept = BASE64.encode(&Sha1::digest(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
-    let mut bytes = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    )
-    .into_bytes();
+    let mut server = RawServer::upgrade(stream).await;
     let event = r#"{"type":"data-message","topic":"/t","@data-type":"vector","data":[{"@data-type":"count","data":1},{"@data-type":"count","data":1},{"@data-type":"vector","data":[{"@data-type":"string","data":"Demo::ping"},{"@data-type":"vector","data":[]}]}]}"#;
-    for text in [r#"{"type":"ack","endpoint":"e","version":"1"}"#, event] {
-        // A text frame with a length of 16 bits.
-        bytes.extend([0x81, 126]);
-        bytes.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
-        bytes.extend(text.as_bytes());
-    }
-    stream.write_all(&bytes).await.unwrap();
-    stream.shutdown().await.unwrap();
+    // In one segment, followed by the end of the stream.
+    let texts = [r#"{"type":"ack","endpoint":"e","version":"1"}"#, event];
+    server.send_all(texts.map(|text| (TEXT, text.as_bytes()))).await;
+    server.end().await;
     assert_eq!(received(&mut messages).await.event::<Event>().unwrap(), Event::new("Demo::ping", ()));
 }
 

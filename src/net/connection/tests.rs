@@ -1,6 +1,7 @@
 //! Tests of a connection over TCP.
 
 use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;

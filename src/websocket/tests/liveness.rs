@@ -135,3 +135,36 @@ fn a_client_notices_a_server_that_has_vanished() {
     let [client, _] = established(|config| config.common.idle_timeout = None, |_| {});
     assert_eq!(client.session.poll_timeout(), None);
 }
+
+#[test]
+fn a_server_that_still_reads_has_more_time_to_answer_the_close() {
+    let [mut client, _] = established(|_| {}, |_| {});
+    for _ in 0..30 {
+        client.session.send(&envelope("/t", &Value::String("x".repeat(140_000).into()))).unwrap();
+    }
+    client.poll();
+    let pings: Vec<_> =
+        frames(&client.take_output()).into_iter().filter(|(opcode, _)| *opcode == Opcode::Ping).collect();
+    assert_eq!(pings.len(), 30);
+    let (start, timeout) = (client.now, Config::LEAVE_TIMEOUT);
+    client.session.leave(start);
+    client.poll();
+    for (number, (_, position)) in pings.iter().enumerate() {
+        client.receive(&from_server(Opcode::Pong, position));
+        let latest = start + 10 * timeout;
+        assert_eq!(client.session.poll_timeout(), Some((client.now + timeout).min(latest)), "{number}");
+        // A pong that was not asked for shows nothing.
+        client.now += 2 * SECOND;
+        client.receive(&from_server(Opcode::Pong, b""));
+        client.receive(&from_server(Opcode::Pong, position));
+        if client.now >= latest {
+            break;
+        }
+        assert!(client.session.poll_timeout() < Some(client.now + timeout));
+        client.session.handle_timeout(client.now);
+        client.poll();
+        assert!(client.session.is_established());
+    }
+    client.time_out();
+    assert_eq!(client.close_reason(), Some(&CloseReason::LeftUnconfirmed));
+}

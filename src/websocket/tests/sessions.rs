@@ -378,3 +378,19 @@ fn only_an_ack_establishes_a_client() {
         assert!(client.closed_text().contains(expected), "{}", client.closed_text());
     }
 }
+
+#[test]
+fn only_an_answer_to_the_close_confirms_it() {
+    for (code, confirmed) in [(Some(1000u16), true), (None, true), (Some(1001), false), (Some(1011), false)] {
+        let [mut client, _] = established(|_| {}, |_| {});
+        client.session.leave(client.now);
+        let payload = code.map_or(Vec::new(), |code| [&code.to_be_bytes(), &b"why"[..]].concat());
+        client.receive(&from_server(Opcode::Close, &payload));
+        match client.close_reason().unwrap() {
+            CloseReason::Left => assert!(confirmed, "{code:?}"),
+            CloseReason::PeerLeft => assert_eq!(code, Some(1001)),
+            reason => assert!(!confirmed && reason.to_string().contains(" why"), "{code:?}: {reason}"),
+        }
+        assert_eq!(frames(&client.take_output()), [(Opcode::Close, b"\x03\xe8".to_vec())]);
+    }
+}
