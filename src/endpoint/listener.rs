@@ -150,7 +150,8 @@ impl Accepted {
         let Some((slot, mut evicted)) = slot else { return self.fail(ConnectError::GaveWay) };
         // A peer slot is taken later, after the peer is identified. If no slot is available for this owner now, the
         // connection is closed before TLS.
-        let owner = if matches!(tls, Tls::Mutual(_)) { None } else { Some(&self.host) };
+        let has_tokens = self.scheme.is_websocket() && !context.websocket.read().access.tokens.is_empty();
+        let owner = if matches!(tls, Tls::Mutual(_)) || has_tokens { None } else { Some(&self.host) };
         if !context.peer_slots.may_take(owner) {
             return self.fail(ConnectError::TooManyPeers(context.config.max_peers));
         }

@@ -330,6 +330,9 @@ impl<S: Session> PeerConnection<S> {
     }
 
     async fn introduced(&mut self, peer: EndpointId, role: Role) {
+        if let Some(token) = self.connection.session().token() {
+            self.owner = self.owner.clone().with_token(token);
+        }
         let (answer, admission) = oneshot::channel();
         let (supersede, superseded) = oneshot::channel();
         self.admission = Some(admission);

@@ -191,6 +191,30 @@ async fn only_admitted_tokens_may_connect() {
     assert!(matches!(failed(&mut statuses).await, ConnectError::NotAllowed(None)));
 }
 
+/// All clients of these tests have the same host.
+#[tokio::test]
+async fn the_clients_of_one_token_leave_slots_for_those_of_another() {
+    let server = endpoint_with(|config| {
+        config.websocket = with_tokens(&[("soar", "one"), ("soar", "new"), ("guest", "two")]);
+        config.max_peers = 3;
+    });
+    let mut statuses = server.status();
+    let listener = listen_on(&server, "ws", Tls::Off).await;
+    let client = |text| endpoint_of_api(with_token(text));
+    let guests = [client("two"), client("two"), client("two")];
+    for guest in &guests {
+        connect_to(guest, &listener, Tls::Off).await.unwrap();
+        added(&mut statuses).await;
+    }
+    assert!(connect_to(&client("two"), &listener, Tls::Off).await.is_err(), "the guests have all slots");
+    assert!(matches!(failed(&mut statuses).await, ConnectError::TooManyPeers(3)));
+    let soar = client("one");
+    connect_to(&soar, &listener, Tls::Off).await.unwrap();
+    assert!(matches!(removed(&mut statuses).await, Some(ConnectError::Evicted(3))));
+    // Both tokens have the name soar, so they share what its clients may use.
+    assert!(connect_to(&client("new"), &listener, Tls::Off).await.is_err());
+}
+
 #[tokio::test]
 async fn the_scheme_and_the_tls_must_match() {
     let authority = ephemeral_authority().unwrap();
