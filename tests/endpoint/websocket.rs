@@ -4,6 +4,7 @@ use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::{
@@ -279,6 +280,46 @@ async fn a_client_verifies_the_host_of_its_url() {
     let [_, client] = one_sided(&authority);
     let error = endpoint().connect("wss://m\u{fc}nchen.example:1", client).await.unwrap_err();
     assert!(error.to_string().contains("no certificate can contain the host"), "{error}");
+}
+
+/// Returns the first TLS record that a connector sends to a listener.
+async fn client_hello(address: &str, listener: &TcpListener, credentials: &Credentials) -> Vec<u8> {
+    let port = listener.local_addr().unwrap().port();
+    let tls = Tls::from(credentials.load().unwrap());
+    let _connector = endpoint().connect(format!("{address}:{port}"), tls);
+    let (mut stream, _) = within("a connection", listener.accept()).await.unwrap();
+    let mut header = [0; 5];
+    within("a TLS record", stream.read_exact(&mut header)).await.unwrap();
+    let mut hello = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+    within("a TLS record", stream.read_exact(&mut hello)).await.unwrap();
+    hello
+}
+
+/// Broker sends no SNI.
+#[tokio::test]
+async fn a_client_sends_the_host_of_its_url_as_sni() {
+    let authority = ephemeral_authority().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let backends: &[_] =
+        if cfg!(feature = "openssl") { &[Backend::Rustls, Backend::OpenSsl] } else { &[Backend::Rustls] };
+    for backend in backends {
+        let mutual = authority.credentials("client").unwrap().backend(*backend);
+        let named = mutual.clone().verify_name("bridge.example");
+        for (address, credentials, expected) in [
+            ("wss://localhost", &mutual, true),
+            ("wss://localhost", &named, true),
+            ("wss://127.0.0.1", &mutual, false),
+            ("localhost", &mutual, false),
+            ("localhost", &named, false),
+        ] {
+            let hello = client_hello(address, &listener, credentials).await;
+            // The extension 0 (server_name) with a list of one host name of 9 bytes.
+            let sni = b"\0\0\0\x0e\0\x0c\0\0\x09localhost";
+            let is_sent = hello.windows(sni.len()).any(|window| window == sni);
+            assert_eq!(is_sent, expected, "{backend:?}, {address}");
+            assert!(!hello.windows(14).any(|window| window == b"bridge.example"));
+        }
+    }
 }
 
 #[tokio::test]
