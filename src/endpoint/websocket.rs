@@ -1,7 +1,7 @@
 //! The settings and peers of the WebSocket API.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ const APPLICATION: &str = concat!("zeek-bridge/", env!("CARGO_PKG_VERSION"));
 /// The settings of the WebSocket API: see [`EndpointConfig::websocket`](super::EndpointConfig::websocket).
 #[derive(Clone, Debug, Default)]
 pub struct WebSocketConfig {
-    /// The requests that a listener accepts. [`Access::loopback`] is ignored: it is set for each listener.
+    /// The requests that a listener accepts. [`Access::loopback`] is ignored: it is set for each connection.
     pub access: Access,
     /// How strings that are not UTF-8 are sent to the clients of a listener.
     pub binary: BinaryText,
@@ -122,13 +122,13 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Returns the configuration for a connection to the listener at `local`.
+    /// Returns the configuration for a connection to this local address.
     ///
     /// # Errors
     /// Fails if there are no random bytes.
-    pub(super) fn new(context: &Context, local: SocketAddr) -> Result<Self, ConnectError> {
+    pub(super) fn new(context: &Context, local: IpAddr) -> Result<Self, ConnectError> {
         let WebSocketConfig { access, binary, .. } = context.websocket.read().clone();
-        let access = Access { loopback: local.ip().to_canonical().is_loopback(), ..access };
+        let access = Access { loopback: local.to_canonical().is_loopback(), ..access };
         let endpoint = format!("{}-websocket-{}", context.id, context.next_id());
         Ok(Server { peer_id: random_id()?, access, endpoint, binary })
     }

@@ -13,7 +13,7 @@ pub struct Access {
     pub tokens: Tokens,
     /// Origins that are allowed although they do not match the `Host` of the request, such as `https://soar.example:8443`.
     pub origins: Vec<String>,
-    /// Whether the listener's address is a loopback address. If so, the `Host` of a request must be an IP address, `localhost`,
+    /// Whether the client connected to a loopback address. If so, the `Host` of a request must be an IP address, `localhost`,
     /// one of `hosts` or the host of one of `origins`. Otherwise a web page could reach the listener through a name that
     /// resolves to the loopback address (DNS rebinding).
     pub loopback: bool,

@@ -1,6 +1,7 @@
 //! Endpoints that speak the WebSocket API with each other and with raw clients.
 
 use std::future::IntoFuture as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,19 +144,22 @@ async fn a_client_without_a_known_token_is_refused() {
 async fn web_pages_of_other_sites_are_refused() {
     let access = Access { origins: vec!["https://soar.example".into()], ..Access::default() };
     let server = endpoint_of_api(WebSocketConfig { access, ..WebSocketConfig::default() });
-    let listener = listen_on(&server, "ws", Tls::Off).await;
-    let address = listener.local_addr();
-    for (headers, status) in [
-        ("".to_owned(), 101),
-        (format!("Origin: http://{address}\r\n"), 101),
-        ("Origin: https://soar.example\r\n".to_owned(), 101),
-        ("Origin: http://evil.example\r\n".to_owned(), 403),
-        ("Origin: null\r\n".to_owned(), 403),
-        (format!("Host: localhost:{}\r\n", address.port()), 101),
-        (format!("Host: evil.example:{}\r\n", address.port()), 403),
-    ] {
-        let (_, head) = within("an answer", request(address, &headers)).await;
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {head}");
+    // A listener on all addresses is also reached through the loopback address.
+    for host in ["127.0.0.1", "0.0.0.0"] {
+        let listener = server.listen(format!("ws://{host}:0"), Tls::Off).await.unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().port()));
+        for (headers, status) in [
+            ("".to_owned(), 101),
+            (format!("Origin: http://{address}\r\n"), 101),
+            ("Origin: https://soar.example\r\n".to_owned(), 101),
+            ("Origin: http://evil.example\r\n".to_owned(), 403),
+            ("Origin: null\r\n".to_owned(), 403),
+            (format!("Host: localhost:{}\r\n", address.port()), 101),
+            (format!("Host: evil.example:{}\r\n", address.port()), 403),
+        ] {
+            let (_, head) = within("an answer", request(address, &headers)).await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {head}");
+        }
     }
 }
 

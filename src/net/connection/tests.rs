@@ -142,7 +142,7 @@ async fn a_session_receives_the_number_of_unwritten_bytes() {
     }
     server.session.send(&text(30_000_000)).unwrap();
     server.output.end_message(server.session.unsent(), None);
-    let mut timeouts = async |server: &mut Connection<WebSocket>| {
+    let timeouts = async |server: &mut Connection<WebSocket>| {
         for _ in 0..11 {
             // Writes until the connection accepts no more.
             tokio::select! {
