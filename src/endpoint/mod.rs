@@ -263,6 +263,12 @@ impl Endpoint {
         *self.0.context.websocket.write() = settings;
     }
 
+    /// Returns the settings of the WebSocket API for new connections.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn websocket_settings(&self) -> WebSocketConfig {
+        self.0.context.websocket.read().clone()
+    }
+
     /// Listens for peers on `address`: text as [`net::Url`] reads it, a pair of host and port, or a socket address. For
     /// port 0, the operating system chooses a port.
     ///

@@ -1,5 +1,7 @@
 //! The settings and peers of the WebSocket API.
 
+#[cfg(feature = "bridge")]
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,6 +28,28 @@ pub struct WebSocketConfig {
     /// The token that is sent to a server. Without TLS, it is sent to loopback addresses only; otherwise, the connection
     /// fails before anything is sent.
     pub token: Option<Token>,
+}
+
+#[cfg(feature = "bridge")]
+impl WebSocketConfig {
+    /// Describes the settings that are different in `before`, for the log: the names of the tokens, and no secrets. `None` if there
+    /// are none.
+    pub(crate) fn changes_from(&self, before: &Self) -> Option<String> {
+        let names: BTreeSet<&str> = self.access.tokens.names().collect();
+        let names = match names.is_empty() {
+            true => "none".to_owned(),
+            false => names.into_iter().collect::<Vec<_>>().join(", "),
+        };
+        let changes = [
+            (self.access.tokens != before.access.tokens, format!("tokens (now {names})")),
+            (self.access.origins != before.access.origins, "origins".to_owned()),
+            (self.binary != before.binary, "binary".to_owned()),
+            (self.token != before.token, "the token to send".to_owned()),
+        ];
+        let changes: Vec<String> =
+            changes.into_iter().filter(|(changed, _)| *changed).map(|(_, name)| name).collect();
+        (!changes.is_empty()).then(|| changes.join(", "))
+    }
 }
 
 /// A peer that speaks the WebSocket API.

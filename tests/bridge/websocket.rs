@@ -131,9 +131,11 @@ async fn tokens_are_replaced_without_disconnecting_clients() {
     let mut statuses = old.status();
     let _old = connected(old, &url).await;
     assert!(client("new").connect(&url, Tls::Off).await.is_err());
-    bridge.reload(&text(&[("soar", "old"), ("soar", "new")]));
+    let changed = "link soar: changed for new connections: ";
+    bridge
+        .reload_reporting(&text(&[("soar", "old"), ("soar", "new")]), &format!("{changed}tokens (now soar)"));
     let _new = connected(client("new"), &url).await;
-    bridge.reload(&text(&[("soar", "new")]));
+    bridge.reload_reporting(&text(&[("soar", "new")]), &format!("{changed}tokens (now soar)"));
     assert!(client("old").connect(&url, Tls::Off).await.is_err());
     std::fs::remove_file(folder.path().join("new")).unwrap();
     let missing = config(&format!(
@@ -146,6 +148,11 @@ async fn tokens_are_replaced_without_disconnecting_clients() {
     let hello = NotifyNodeHello { node: "worker-1".into() };
     publish(&node, hello.clone()).await;
     assert_eq!(next_of_node_api(&mut hellos).await, NodeMessage::Hello(hello));
+    assert_eq!(bridge.peers("soar"), 2);
+    let options = "origins = [\"https://soar.example\"]\nbinary = \"drop\"\n";
+    let tokens = tokens(folder.path(), &[("soar", "new"), ("guest", "third")]);
+    let changes = format!("{changed}tokens (now guest, soar), origins, binary");
+    bridge.reload_reporting(&config(&format!("{options}{tokens}")), &changes);
     assert_eq!(bridge.peers("soar"), 2);
     let first = soon("the status of the only connection", statuses.recv()).await.unwrap();
     assert!(first.to_string().starts_with("peer added: "), "{first}");
