@@ -221,7 +221,14 @@ impl WebSocket {
     pub(super) fn handle_close(&mut self, now: Instant, payload: &[u8]) {
         let (code, text) = match frame::read_close(payload) {
             Ok(close) => close,
-            Err(error) => return self.refuse_frame(now, error),
+            Err(error) => {
+                return match &self.state {
+                    State::Closing { reason, .. } => self.close(reason.clone()),
+                    // This side has sent a close frame, too, so nothing is left to wait for.
+                    State::Established { leaving: Some(_), .. } => self.close(Error::Frame(error)),
+                    _ => self.refuse_frame(now, error),
+                };
+            }
         };
         let closed = || Error::Closed { code, reason: one_line(&String::from_utf8_lossy(text)) };
         let reason = match &self.state {
