@@ -30,7 +30,7 @@ impl WebSocket {
 
     /// Handles the head of the peer's request or response. Returns whether it is complete.
     pub(super) fn handle_head(&mut self, now: Instant, input: &mut BytesMut) -> bool {
-        let what = if self.is_server() { "request" } else { "response" };
+        let what = if self.is_server() { http::REQUEST } else { http::RESPONSE };
         match self.head.take(input, what) {
             Ok(true) => {}
             Ok(false) => return false,

@@ -323,6 +323,13 @@ fn the_end_of_a_handshake_is_explained() {
         ),
         (refused, "the server refused the WebSocket connection: HTTP status 400 Missing Upgrade header"),
         (b"HTTP/1.1 404 Not Found\r\n\r\n", "HTTP status 404 Not Found; there may be a different service"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "HTTP status 200 OK; there may be a different service"),
+        (
+            b"HTTP/1.1 302 Found\r\n\r\n",
+            "HTTP status 302 Found; it redirects to a different address: use that one",
+        ),
+        (b"HTTP/1.1 503 x\r\n\r\n", "HTTP status 503 x; it, or the server behind a proxy at this address,"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "the peer does not speak HTTP; it may be an SSH server"),
         (b"HTTP/1.1 101 x\r\n\r\n", "there is no header Upgrade: websocket"),
         (
             b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n",
@@ -337,6 +344,18 @@ fn the_end_of_a_handshake_is_explained() {
     ] {
         let text = answer(bytes);
         assert!(text.contains(expected), "{text}");
+    }
+    for (status, kind) in [
+        (200, ErrorKind::Misbehaved),
+        (302, ErrorKind::Misbehaved),
+        (404, ErrorKind::Misbehaved),
+        (400, ErrorKind::Refused),
+        (401, ErrorKind::Refused),
+        (503, ErrorKind::Refused),
+    ] {
+        let mut client = End::client(|_| {});
+        client.receive(format!("HTTP/1.1 {status} x\r\n\r\n").as_bytes());
+        assert_eq!(failure(&client), (kind, "refused"), "{status}");
     }
     let mut client = End::client(|config| config.common.tls = true);
     client.time_out();
