@@ -68,7 +68,7 @@ impl Head {
 }
 
 /// Returns the length of the bytes up to and including the first empty line.
-fn end_of_head(bytes: &[u8]) -> Option<usize> {
+pub(super) fn end_of_head(bytes: &[u8]) -> Option<usize> {
     let end = |line_end: &[u8]| {
         let at = bytes.windows(line_end.len()).position(|window| window == line_end)?;
         at.checked_add(line_end.len())
@@ -238,6 +238,29 @@ pub(super) fn head_too_large() -> String {
 
 fn response(status: &str, headers: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n")
+}
+
+/// Returns whether a complete head is a request or a response that upgrades a connection to WebSocket.
+pub(super) fn is_upgrade(head: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    if head.starts_with(b"HTTP/") {
+        let mut response = httparse::Response::new(&mut headers);
+        let is_valid = response.parse(head).is_ok_and(|status| status.is_complete());
+        return is_valid
+            && response.code == Some(101)
+            && Headers(response.headers).lists("Upgrade", "websocket");
+    }
+    let mut request = httparse::Request::new(&mut headers);
+    let is_valid = request.parse(head).is_ok_and(|status| status.is_complete());
+    is_valid && Headers(request.headers).lists("Upgrade", "websocket")
+}
+
+/// Returns the status of a complete response.
+pub(super) fn status(head: &[u8]) -> Option<u16> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let _ = response.parse(head);
+    response.code
 }
 
 /// Returns the `Sec-WebSocket-Accept` for a key.

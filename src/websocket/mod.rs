@@ -17,6 +17,7 @@ mod input;
 mod liveness;
 mod logs;
 mod read;
+mod recorded;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
@@ -29,6 +30,8 @@ pub(crate) use encode::encode;
 #[cfg(any(feature = "net", test))]
 pub(crate) use encode::{Changes, LeftOut, first_length};
 pub use logs::receives_logs;
+pub use recorded::Part;
+pub(crate) use recorded::{Cut, Opening, PartReader, opening};
 
 use std::collections::VecDeque;
 use std::sync::Arc;

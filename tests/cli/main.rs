@@ -27,6 +27,7 @@ mod packaging;
 mod probe;
 mod publish;
 mod record;
+mod record_websocket;
 mod replay;
 mod roles;
 mod run;

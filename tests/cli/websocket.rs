@@ -140,10 +140,6 @@ fn invalid_combinations_are_reported() {
             "dispatch get_id_value x --connect ws://127.0.0.1:1".to_owned(),
             ["Broker's native protocol only", "HOST:PORT"],
         ),
-        (
-            "record --out o --listen ws://127.0.0.1:0 --connect 127.0.0.1:1 --tls off".to_owned(),
-            ["--listen", "Broker's native"],
-        ),
     ] {
         Program::run(&args, "").fails(2, &words);
     }

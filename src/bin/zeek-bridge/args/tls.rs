@@ -25,7 +25,7 @@ pub(crate) const PASSPHRASE_VARIABLE: &str = "ZEEK_BRIDGE_PASSPHRASE";
 pub(crate) const TLS_OPTIONS: [&str; 8] =
     ["tls", "cafile", "capath", "certificate", "keyfile", "passphrase-file", "verify-name", "tls-backend"];
 
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct TlsArgs {
     /// off: plain TCP, for Broker::disable_ssl=T. anonymous: encrypted but unauthenticated, for a Zeek without TLS options (its
     /// default). mutual: certificates on both sides; implied by the options for certificates. auto: probe the peer, then use off
@@ -37,7 +37,7 @@ pub(crate) struct TlsArgs {
 }
 
 /// The options for certificates.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct CertificateArgs {
     /// The CA certificates that sign the peers' certificates (PEM), as in Broker::ssl_cafile
     #[arg(long, value_name = "FILE")]
@@ -266,6 +266,11 @@ impl TlsArgs {
     /// Returns whether a file of certificates or keys, or a name to verify, is set.
     pub(crate) fn has_certificates(&self) -> bool {
         !self.certificates.implying().is_empty()
+    }
+
+    /// Returns whether a name to verify is set.
+    pub(crate) fn has_name(&self) -> bool {
+        self.certificates.verify_name.is_some()
     }
 
     /// Returns whether `--tls` is set.
