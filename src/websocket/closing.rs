@@ -219,7 +219,7 @@ impl WebSocket {
 
     /// Handles a close frame of the peer.
     pub(super) fn handle_close(&mut self, now: Instant, payload: &[u8]) {
-        let (code, text) = match frame::read_close(payload) {
+        let (code, text) = match frame::read_valid_close(payload) {
             Ok(close) => close,
             Err(error) => {
                 return match &self.state {

@@ -251,16 +251,22 @@ pub(super) fn put_close(out: &mut BytesMut, mask: Option<[u8; 4]>, code: u16, te
     put_control(out, mask, Opcode::Close, &[&code.to_be_bytes(), text.as_bytes()].concat());
 }
 
-/// Reads the payload of a close frame: the code, [`NO_CODE`] if there is none, and the text. Fails for codes that may not be
-/// sent (RFC 6455, section 7.4).
+/// Reads the payload of a close frame: the code, [`NO_CODE`] if there is none, and the text.
 pub(super) fn read_close(payload: &[u8]) -> Result<(u16, &[u8]), FrameError> {
     match payload.split_first_chunk() {
-        Some((code, text)) => match u16::from_be_bytes(*code) {
-            code @ (..1000 | 1004..=1006 | 1015 | 5000..) => Err(FrameError::CloseCode(code)),
-            code => Ok((code, text)),
-        },
+        Some((code, text)) => Ok((u16::from_be_bytes(*code), text)),
         None if payload.is_empty() => Ok((NO_CODE, &[])),
         None => Err(FrameError::Close),
+    }
+}
+
+/// Like [`read_close`]. Fails for codes that may not be sent (RFC 6455, section 7.4).
+pub(super) fn read_valid_close(payload: &[u8]) -> Result<(u16, &[u8]), FrameError> {
+    match read_close(payload)? {
+        (code @ (..1000 | 1004..=1006 | 1015 | 5000..), _) if !payload.is_empty() => {
+            Err(FrameError::CloseCode(code))
+        }
+        close => Ok(close),
     }
 }
 
