@@ -18,6 +18,10 @@ const MAX_HEADERS: usize = 64;
 /// The path of version 1 with JSON.
 const PATH: &str = "/v1/messages/json";
 
+/// The names of the two heads.
+pub(super) const REQUEST: &str = "request";
+pub(super) const RESPONSE: &str = "response";
+
 /// Is appended to a key before it is hashed (RFC 6455, section 1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -27,10 +31,11 @@ pub(super) struct Head(Vec<u8>);
 
 impl Head {
     /// Moves bytes from `input` until the head is complete, and returns whether it is. Fails at the first byte if it cannot be
-    /// HTTP, so that the peer of a different protocol is not waited for.
+    /// HTTP, so that the peer of a different protocol is not waited for: a request begins with a capital letter, and a response
+    /// with `H`.
     pub(super) fn take(&mut self, input: &mut BytesMut, what: &'static str) -> Result<bool, Error> {
         if let Some(&first) = self.0.first().or(input.first())
-            && !first.is_ascii_uppercase()
+            && (!first.is_ascii_uppercase() || (what == RESPONSE && first != b'H'))
         {
             return Err(Error::NotHttp { first });
         }
