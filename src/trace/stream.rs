@@ -62,7 +62,7 @@ pub enum StreamFault {
     TruncatedHead {
         /// The number of bytes of the incomplete head.
         count: usize,
-        /// The first line, of at most 200 characters.
+        /// The first line, of at most 128 characters.
         line: String,
     },
     /// The input ends inside a frame.
