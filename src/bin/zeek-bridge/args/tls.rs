@@ -25,7 +25,7 @@ pub(crate) const PASSPHRASE_VARIABLE: &str = "ZEEK_BRIDGE_PASSPHRASE";
 pub(crate) const TLS_OPTIONS: [&str; 8] =
     ["tls", "cafile", "capath", "certificate", "keyfile", "passphrase-file", "verify-name", "tls-backend"];
 
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct TlsArgs {
     /// off: plain TCP, for Broker::disable_ssl=T. anonymous: encrypted but unauthenticated, for a Zeek without TLS options (its
     /// default). mutual: certificates on both sides; implied by the options for certificates. auto: probe the peer, then use off
@@ -37,7 +37,7 @@ pub(crate) struct TlsArgs {
 }
 
 /// The options for certificates.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct CertificateArgs {
     /// The CA certificates that sign the peers' certificates (PEM), as in Broker::ssl_cafile
     #[arg(long, value_name = "FILE")]
@@ -221,6 +221,22 @@ impl TlsArgs {
         }
         let tls = load(&files.credentials(authentication), source)?;
         Ok(TlsChoice::Fixed(tls.into()))
+    }
+
+    /// Returns the options for a Broker address that is used together with a `wss://` address. With `--tls off`, the
+    /// certificates are for the latter only.
+    pub(crate) fn beside_secure(&self) -> Self {
+        match self.tls {
+            None | Some(TlsMode::Mutual) => self.clone(),
+            mode => TlsArgs { tls: mode, ..TlsArgs::default() },
+        }
+    }
+
+    /// Returns the options with a name that the peer's certificate must contain, unless they have one.
+    pub(crate) fn verifying(&self, name: String) -> Self {
+        let mut options = self.clone();
+        options.certificates.verify_name.get_or_insert(name);
+        options
     }
 
     /// Returns the name of the first option that is set.
