@@ -7,6 +7,7 @@ use bytes::{BufMut, BytesMut};
 use super::config::BinaryText;
 use super::dialect::Dialect;
 use super::frame::Opcode;
+use crate::data::find_byte;
 use crate::wire::EncodeError;
 
 /// Whether a message is UTF-8. Only then it may be sent in a text frame.
@@ -90,7 +91,7 @@ fn put_altered(bytes: &[u8], max: usize, form: BinaryText, out: &mut BytesMut) {
 
 /// Appends the content of a string, with JSON's escapes. Stops before an escape beyond the position `max`.
 fn put_escaped(mut bytes: &[u8], max: usize, out: &mut BytesMut) {
-    while let Some(at) = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
+    while let Some(at) = find_byte(bytes, |byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
         if out.len() > max {
             return;
         }
