@@ -76,9 +76,8 @@
 //!
 //! | Feature | What it adds |
 //! | --- | --- |
-//! | (none) | [`data`], [`wire`], [`zeek`], [`peering`], [`trace`], and the events and records of [`management`] |
+//! | (none) | [`data`], [`wire`], [`zeek`], [`peering`], [`websocket`], [`trace`], and the events and records of [`management`] |
 //! | `net` | [`net`][net], [`endpoint`][endpoint], and the roles of [`management`]; tokio and rustls |
-//! | `websocket` | [`websocket`][websocket]; included in `net` |
 //! | `openssl` | OpenSSL in addition to rustls, for Zeek's default of anonymous TLS and for certificates that rustls rejects; includes `net`. Needs OpenSSL's headers |
 //! | `openssl-vendored` | `openssl`, with an OpenSSL that is built from source; needs a C compiler, make and perl |
 //! | `bridge` | [`bridge`][bridge]; includes `net` |
@@ -100,8 +99,6 @@
 #![cfg_attr(feature = "net", doc = "[endpoint]: mod@endpoint")]
 #![cfg_attr(feature = "net", doc = "[net]: mod@net")]
 #![cfg_attr(not(feature = "net"), doc = "[agent]: #features\n[endpoint]: #features\n[net]: #features")]
-#![cfg_attr(feature = "websocket", doc = "[websocket]: mod@websocket")]
-#![cfg_attr(not(feature = "websocket"), doc = "[websocket]: #features")]
 #![cfg_attr(feature = "bridge", doc = "[bridge]: mod@bridge")]
 #![cfg_attr(not(feature = "bridge"), doc = "[bridge]: #features")]
 // No input from the network may cause a panic. Tests may.
@@ -144,7 +141,6 @@ pub mod net;
 pub mod peering;
 pub mod prelude;
 pub mod trace;
-#[cfg(feature = "websocket")]
 pub mod websocket;
 pub mod wire;
 pub mod zeek;

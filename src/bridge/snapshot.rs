@@ -72,6 +72,13 @@ pub struct LinkSnapshot {
     pub malformed: u64,
     /// The number of messages to peers that were dropped because a queue was full.
     pub dropped: u64,
+    /// The number of messages to peers that were dropped because the protocol of the peer cannot carry them. Each message of a
+    /// batch counts.
+    #[serde(default)]
+    pub not_carried: u64,
+    /// The number of strings that are not UTF-8 and were changed for clients of the WebSocket API.
+    #[serde(default)]
+    pub altered_strings: u64,
     /// The number of peers that were disconnected because their queue was full.
     pub overflows: u64,
     /// The number of messages to peers that fault injection dropped.
@@ -103,6 +110,9 @@ pub struct PeerSnapshot {
     pub queued_bytes: u64,
     /// The number of messages to it that were dropped because its queue was full.
     pub dropped: u64,
+    /// The number of messages to it that were dropped because its protocol cannot carry them.
+    #[serde(default)]
+    pub not_carried: u64,
 }
 
 /// The state of a rule at one moment.
@@ -216,6 +226,8 @@ impl Link {
             bytes_out: stats.sent_bytes,
             malformed: stats.malformed,
             dropped: stats.dropped_for_peers,
+            not_carried: stats.not_carried,
+            altered_strings: stats.altered_strings,
             overflows: stats.overflows,
             lost_to_chaos: self.lost_to_chaos(),
             failures: failures.map(|(cause, count)| (cause.to_owned(), count)).collect(),
@@ -240,6 +252,7 @@ impl From<&PeerState> for PeerSnapshot {
             queued: count(peer.queued),
             queued_bytes: count(peer.queued_bytes),
             dropped: peer.dropped,
+            not_carried: peer.not_carried,
         }
     }
 }

@@ -194,9 +194,15 @@ impl Plan {
         let mut plan = Plan { kept, closing, new: Vec::new(), websocket: Vec::new(), news: Vec::new() };
         let mut errors = Vec::new();
         for link in &config.links {
-            if plan.kept.iter().flatten().any(|kept| link.keeps_peers_of(&kept.config)) {
+            if let Some(kept) = plan.kept.iter().flatten().find(|kept| link.keeps_peers_of(&kept.config)) {
                 match load(link.clone(), LinkConfig::websocket_settings).await {
-                    Ok(settings) => plan.websocket.push((link.name.clone(), settings)),
+                    Ok(settings) => {
+                        if let Some(changes) = settings.changes_from(&kept.endpoint.websocket_settings()) {
+                            let name = &link.name;
+                            plan.news.push(format!("link {name}: changed for new connections: {changes}"));
+                        }
+                        plan.websocket.push((link.name.clone(), settings));
+                    }
                     Err(problems) => errors.extend(problems),
                 }
                 continue;

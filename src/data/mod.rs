@@ -31,9 +31,7 @@ pub use json::{
 pub use notation::{InvalidTimespan, InvalidTimestamp};
 pub use path::{Path, Step};
 pub use port::{InvalidPort, Port, Protocol};
-#[cfg(feature = "net")]
-pub(crate) use terminal::excerpt;
-pub(crate) use terminal::one_line;
+pub(crate) use terminal::{excerpt, one_line};
 pub use terminal::{escape_json, steers_terminal};
 pub use time::{TimeOutOfRange, Timespan, Timestamp};
 pub use topic::{Filter, InvalidTopic, Topic};

@@ -71,16 +71,16 @@ fn date(day: i64) -> Option<(i64, i64, i64)> {
 /// The error for a text that is not a timespan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a timespan: expected a number with ns, us, ms, s, min, h or d, such as -1.5ms, of at most 292 years and \
-     without a fraction of a nanosecond"
+    "not a timespan: expected a number with ns, us, ms, s, min, h or d, such as -1.5ms, of at most 292 years"
 )]
 pub struct InvalidTimespan;
 
 /// Parses the notation of Broker's JSON, such as `1500ms`, `-0.5h` or `1e3s`, and the notation of
 /// [`Display`](fmt::Display).
 ///
-/// A fraction of a nanosecond is an error, because it would be lost. This implementation calculates exactly. Broker
-/// calculates with a double, which cannot represent long times exactly, and rounds.
+/// A fraction of a nanosecond is rounded to the nearest nanosecond, and a half away from zero: `0.30000000000000004s`, which
+/// programs with binary floating-point numbers send, is 300 ms. Nonzero digits after the 24th significant one are ignored. All
+/// else is exact. Broker calculates with a double, which cannot represent long times exactly.
 impl FromStr for Timespan {
     type Err = InvalidTimespan;
 
@@ -140,45 +140,47 @@ fn exponent(text: &str) -> Option<(i32, &str)> {
     Some((if negative { size.saturating_neg() } else { size }, rest))
 }
 
-/// Returns the product of a decimal number and a unit, or `None` if it is not an integer or exceeds 128 bits.
+/// Returns the product of a decimal number and a unit, rounded to the nearest integer, or `None` if it exceeds 128 bits.
 fn scaled(whole: &str, fraction: &str, exponent: i32, unit: u128) -> Option<u128> {
     // The largest number of digits whose product with the largest unit (14 digits) fits in 128 bits. An i64 has at most
-    // 19 digits, so the result is not an integer, or is out of range, if a later digit is not zero.
+    // 19 digits, so later digits are far below one nanosecond, or the result is out of range.
     const SIGNIFICANT: usize = 24;
     let all = || whole.bytes().chain(fraction.bytes());
     let leading_zeros = all().take_while(|digit| *digit == b'0').count();
     let significant = all().skip(leading_zeros).take(SIGNIFICANT);
-    let is_too_long = all().skip(leading_zeros).skip(SIGNIFICANT).any(|digit| digit != b'0');
     let (mut number, mut read) = (0_u128, leading_zeros);
     for digit in significant {
         number = number.checked_mul(10)?.checked_add(digit.saturating_sub(b'0').into())?;
         read = read.saturating_add(1);
     }
-    if number == 0 || is_too_long {
-        return (number == 0).then_some(0);
+    if number == 0 {
+        return Some(0);
     }
     // The position of the decimal point, relative to the last digit that was read.
     let point = i64::try_from(whole.len()).ok()?.checked_sub(i64::try_from(read).ok()?)?;
     let shift = point.checked_add(exponent.into())?;
     let power = u32::try_from(shift.unsigned_abs()).ok().and_then(|power| 10_u128.checked_pow(power));
     let product = number.checked_mul(unit)?;
-    match power? {
-        power if shift >= 0 => product.checked_mul(power),
-        power => product.checked_div(power).filter(|_| product.checked_rem(power) == Some(0)),
+    match power {
+        Some(power) if shift >= 0 => product.checked_mul(power),
+        Some(power) => {
+            let (whole, rest) = (product.checked_div(power)?, product.checked_rem(power)?);
+            let is_half = rest.checked_mul(2)? >= power;
+            whole.checked_add(is_half.into())
+        }
+        // The product has at most 38 digits, so it is less than half of such a power of ten.
+        None => (shift < 0).then_some(0),
     }
 }
 
 /// The error for a text that is not a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "not a timestamp: expected ISO 8601, such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262 and without a \
-     fraction of a nanosecond"
-)]
+#[error("not a timestamp: expected ISO 8601, such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262")]
 pub struct InvalidTimestamp;
 
 /// Parses the notation of Broker's JSON, which is ISO 8601: `2023-04-18T12:13:15.123`. The text may end with an offset,
-/// such as `Z` or `+02:00`; without one, the time is UTC. A fraction of a second may have any number of digits. All
-/// digits after the ninth must be zero, because they would be lost.
+/// such as `Z` or `+02:00`; without one, the time is UTC. A fraction of a second may have any number of digits. It is rounded to
+/// the nearest nanosecond, and a half to the later one.
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
@@ -206,13 +208,15 @@ fn timestamp(text: &str) -> Option<i64> {
     }
     let offset = offset(text)?;
     // A leap second is read as the second after it, as in POSIX.
-    if hour > 23 || minute > 59 || second > 60 || fraction.bytes().skip(9).any(|digit| digit != b'0') {
+    if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     let nine = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
     let nanos = nine.fold(0_i64, |nanos, digit| {
         nanos.saturating_mul(10).saturating_add(digit.saturating_sub(b'0').into())
     });
+    let rounded_up = fraction.as_bytes().get(9).is_some_and(|digit| *digit >= b'5');
+    let nanos = nanos.saturating_add(rounded_up.into());
     // Calculate with 128 bits, so that all times up to the first and the last nanosecond of 64 bits can be read.
     let minutes = days(year, month, day)?.checked_mul(24)?.checked_add(hour)?.checked_mul(60)?;
     let minutes = minutes.checked_add(minute)?.checked_sub(offset)?;
@@ -268,201 +272,4 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timespans_are_read_in_every_unit() {
-        for (text, nanos) in [
-            ("10ns", 10),
-            ("5us", 5_000),
-            ("1500ms", 1_500_000_000),
-            ("-1500ms", -1_500_000_000),
-            ("0s", 0),
-            ("90s", 90_000_000_000),
-            ("2min", 120_000_000_000),
-            ("1h", 3_600_000_000_000),
-            ("1d", 86_400_000_000_000),
-            ("9223372036854775807ns", i64::MAX),
-            ("-9223372036854775808ns", i64::MIN),
-            ("-1500us", -1_500_000),
-            ("+5s", 5_000_000_000),
-            ("1.5s", 1_500_000_000),
-            ("1.5ms", 1_500_000),
-            ("-0.5h", -1_800_000_000_000),
-            (".5s", 500_000_000),
-            ("5.s", 5_000_000_000),
-            ("1e3s", 1_000_000_000_000),
-            ("1E+3s", 1_000_000_000_000),
-            ("25e-1us", 2_500),
-            ("1e-9s", 1),
-            ("-1.90e1ns", -19),
-            ("0.10000000000s", 100_000_000),
-            ("1.0000000000000000000000000000000000000000s", 1_000_000_000),
-            ("0.1s", 100_000_000),
-            ("1.000000001s", 1_000_000_001),
-            ("9223372036.854775807s", i64::MAX),
-            ("0.000000000000000000000000000001e30ns", 1),
-            ("1000000000000000000000000000000e-30s", 1_000_000_000),
-            ("0e99999999999999999999d", 0),
-            ("0.0e-99999999999999999999d", 0),
-            ("00000000000000000000000000000000000000000001s", 1_000_000_000),
-        ] {
-            assert_eq!(text.parse(), Ok(Timespan::from_nanos(nanos)), "{text}");
-            assert_eq!(
-                Timespan::from_nanos(nanos).to_string().parse(),
-                Ok(Timespan::from_nanos(nanos)),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn other_texts_are_no_timespans() {
-        for text in [
-            "",
-            "5",
-            "s",
-            "1.5.5s",
-            "1 s",
-            "5m",
-            "5S",
-            "5sec",
-            "1s5ms",
-            "9223372036855ms",
-            "--1s",
-            "1µs",
-            "é",
-            ".s",
-            "-s",
-            "1es",
-            "1e",
-            "1e1",
-            "1e+s",
-            "1d5",
-            "9223372036854775808ns",
-            "-9223372036854775809ns",
-            "1e999s",
-            "1e99999999999999999999ns",
-            "99999999999999999999999999999999999999999d",
-            "+-1s",
-            "0x1s",
-            "infs",
-            "0.0000000001s",
-            "0.30000000000000004s",
-            "-1.9ns",
-            "1e-10s",
-            "1e-99999999999999999999d",
-            "1.0000000000000000000000000000000000000001s",
-            "9223372036.8547758071s",
-        ] {
-            assert_eq!(text.parse::<Timespan>(), Err(InvalidTimespan), "{text}");
-        }
-    }
-
-    /// The first eleven texts and results are those of Broker's own library.
-    #[test]
-    fn timestamps_are_read_in_every_form_of_iso_8601() {
-        for (text, nanos) in [
-            ("2023-04-18T14:13:14", 1_681_827_194_000_000_000),
-            ("2023-04-18T14:13:14.5", 1_681_827_194_500_000_000),
-            ("2023-04-18T14:13:14.123456789", 1_681_827_194_123_456_789),
-            ("2023-04-18T14:13:14Z", 1_681_827_194_000_000_000),
-            ("2023-04-18T14:13:14.5+02:00", 1_681_819_994_500_000_000),
-            ("2023-04-18T14:13:14-0130", 1_681_832_594_000_000_000),
-            ("1969-12-31T23:59:58.500", -1_500_000_000),
-            ("2024-02-29T23:59:59.999", 1_709_251_199_999_000_000),
-            ("1970-01-01T00:00:00.000", 0),
-            ("2022-04-10T07:00:00.123", 1_649_574_000_123_000_000),
-            ("1969-12-31T23:59:59.000", -1_000_000_000),
-            ("2023-04-18T14:13:14.1234567890000", 1_681_827_194_123_456_789),
-            ("2023-04-18t14:13:14.z", 1_681_827_194_000_000_000),
-            ("2023-04-18 14:13:14+02", 1_681_819_994_000_000_000),
-            ("2016-12-31T23:59:60Z", 1_483_228_800_000_000_000),
-            ("2000-02-29T00:00:00", 951_782_400_000_000_000),
-            ("1904-02-29T00:00:00", -2_077_747_200_000_000_000),
-            ("2262-04-11T23:47:16.854775807Z", i64::MAX),
-            ("1677-09-21T00:12:43.145224192Z", i64::MIN),
-        ] {
-            assert_eq!(text.parse(), Ok(Timestamp::from_nanos(nanos)), "{text}");
-        }
-    }
-
-    #[test]
-    fn other_texts_are_no_timestamps() {
-        for text in [
-            "",
-            "yesterday",
-            "1681827194",
-            "2023-04-18",
-            "2023-04-18T14:13",
-            "2023-02-30T00:00:00",
-            "2023-02-29T00:00:00",
-            "1900-02-29T00:00:00",
-            "2023-13-01T00:00:00",
-            "2023-00-01T00:00:00",
-            "2023-01-00T00:00:00",
-            "2023-04-18T24:00:00",
-            "2023-04-18T23:60:00",
-            "2023-04-18T23:00:61",
-            "2023-04-18T14:13:14+2",
-            "2023-04-18T14:13:14+02:0",
-            "2023-04-18T14:13:14+24:00",
-            "2023-04-18T14:13:14ZZ",
-            "2023-04-18T14:13:14 Z",
-            "2023-04-18T14:13:14.5x",
-            "2023-04-18T14:13:14.1234567899",
-            "2023-04-18T14:13:14.00000000001",
-            "+023-04-18T14:13:14",
-            "2023-04-18T14:13:1é",
-            "2262-04-11T23:47:16.854775808Z",
-            "1677-09-21T00:12:43.145224191Z",
-            "2300-01-01T00:00:00",
-            "0000-01-01T00:00:00",
-            "9999-12-31T23:59:59",
-        ] {
-            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
-        }
-    }
-
-    #[test]
-    fn timestamps_are_written_without_loss_in_three_six_or_nine_digits() {
-        for (nanos, text) in [
-            (0, "1970-01-01T00:00:00.000"),
-            (1_681_827_194_123_000_000, "2023-04-18T14:13:14.123"),
-            (1_681_827_194_000_001_000, "2023-04-18T14:13:14.000001"),
-            (1_681_827_194_000_000_001, "2023-04-18T14:13:14.000000001"),
-            (-1_500_000_000, "1969-12-31T23:59:58.500"),
-            (951_782_400_000_000_000, "2000-02-29T00:00:00.000"),
-            (951_782_399_999_000_000, "2000-02-28T23:59:59.999"),
-            (946_684_799_000_000_000, "1999-12-31T23:59:59.000"),
-            (i64::MAX, "2262-04-11T23:47:16.854775807"),
-            (i64::MIN, "1677-09-21T00:12:43.145224192"),
-        ] {
-            assert_eq!(Timestamp::from_nanos(nanos).iso8601().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn timespans_are_written_with_the_largest_unit_that_needs_no_fraction() {
-        for (nanos, text) in [
-            (0, "0s"),
-            (-42_000_000_000, "-42s"),
-            (1_500_000_000, "1500ms"),
-            (-1_500_000, "-1500us"),
-            (1, "1ns"),
-            (i64::MIN, "-9223372036854775808ns"),
-        ] {
-            assert_eq!(Timespan::from_nanos(nanos).with_unit().to_string(), text);
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn every_time_is_read_as_it_was_written(nanos: i64) {
-            let (time, span) = (Timestamp::from_nanos(nanos), Timespan::from_nanos(nanos));
-            assert_eq!(time.iso8601().to_string().parse(), Ok(time));
-            assert_eq!(span.with_unit().to_string().parse(), Ok(span));
-        }
-    }
-}
+mod tests;

@@ -30,7 +30,6 @@ pub(crate) fn one_line(text: &str) -> String {
 /// Returns the beginning of text that a peer has sent, at most 128 characters, for a field of a log line.
 ///
 /// Pass it to the log as a string, without `%`, so that it is quoted and escaped there.
-#[cfg(feature = "net")]
 pub(crate) fn excerpt(text: &str) -> &str {
     let end = text.char_indices().nth(128).map_or(text.len(), |(end, _)| end);
     text.get(..end).unwrap_or_default()

@@ -30,9 +30,11 @@ pub struct EndpointConfig {
     /// The maximum duration of a TCP connect.
     pub connect_timeout: Duration,
     /// How long a peer may be silent before it is pinged. If it is then silent for the same time again, it is considered
-    /// dead. `None`: no limit.
+    /// dead. `None`: no limit. For a server of the WebSocket API, at most
+    /// [`ClientConfig::PING_INTERVAL`](crate::websocket::ClientConfig::PING_INTERVAL) applies.
     pub idle_timeout: Option<Duration>,
-    /// How long to wait for a peer's confirmation of a BYE.
+    /// How long to wait for a peer's confirmation of a BYE. A peer of the WebSocket API that is still reading the messages
+    /// before has up to ten times as long.
     pub leave_timeout: Duration,
     /// How long a shutdown waits for a peer to read the messages that were published before the shutdown.
     pub drain_timeout: Duration,

@@ -37,6 +37,8 @@ pub(super) struct Counters {
     pub(super) delivered: Counter,
     pub(super) dropped: Counter,
     pub(super) dropped_for_peers: Counter,
+    pub(super) not_carried: Counter,
+    pub(super) altered_strings: Counter,
     pub(super) overflows: Counter,
     pub(super) malformed: Counter,
     failures: Mutex<BTreeMap<&'static str, u64>>,
@@ -62,6 +64,12 @@ pub struct Stats {
     /// Messages that were dropped because a peer's queue was full. A message that is dropped for two peers counts twice.
     /// See [`WhenFull`](super::WhenFull).
     pub dropped_for_peers: u64,
+    /// Messages that were not sent to a peer because its protocol cannot carry them, as the WebSocket API cannot carry logs. A
+    /// message that is not sent to two peers counts twice, and each message of a batch counts.
+    pub not_carried: u64,
+    /// Strings that are not UTF-8 and were changed for a client of the WebSocket API. See
+    /// [`BinaryText`](crate::websocket::BinaryText). A string in a message to two clients counts twice.
+    pub altered_strings: u64,
     /// Peers that were disconnected because their queue was full.
     pub overflows: u64,
     /// Messages from peers that could not be decoded.
@@ -96,6 +104,8 @@ impl Endpoint {
             delivered: counters.delivered.get(),
             dropped: counters.dropped.get(),
             dropped_for_peers: counters.dropped_for_peers.get(),
+            not_carried: counters.not_carried.get(),
+            altered_strings: counters.altered_strings.get(),
             overflows: counters.overflows.get(),
             malformed: counters.malformed.get(),
         }

@@ -17,8 +17,8 @@ use super::websocket::WebSocketPeer;
 use super::{Endpoint, EndpointConfig, WhenFull};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
-use crate::net::{Batch, Encoder, Frames};
-use crate::wire::Envelope;
+use crate::net::{Batch, Encoder, Frames, Losses};
+use crate::wire::{EncodeError, Envelope};
 
 /// The result of forwarding.
 #[must_use]
@@ -59,6 +59,8 @@ pub(crate) struct PeerState {
     pub(crate) queued_bytes: usize,
     /// The number of messages that were dropped because the queue was full.
     pub(crate) dropped: u64,
+    /// The number of messages that were dropped because the peer's protocol cannot carry them.
+    pub(crate) not_carried: u64,
 }
 
 impl Endpoint {
@@ -100,7 +102,7 @@ impl Endpoint {
         let context = &self.0.context;
         encoder.begin();
         for route in recipients(batch, routes, choose) {
-            if let Ok(frames) = encoder.frames(route.format, batch, &sender) {
+            if let Ok(frames) = route.encode(encoder, batch, &sender, &context.stats) {
                 route.offer(frames, context.config.when_full, &context.stats, forwarded);
             }
         }
@@ -118,7 +120,7 @@ impl Endpoint {
         let (context, routes, mut encoder) = (&self.0.context, self.routes(), Encoder::default());
         let mut blocked = Vec::new();
         for route in recipients(batch, &routes, choose) {
-            if let Ok(frames) = encoder.frames(route.format, batch, &sender)
+            if let Ok(frames) = route.encode(&mut encoder, batch, &sender, &context.stats)
                 && route.queue.try_push_sparingly(frames) == Err(Refused::Full)
             {
                 blocked.push(route.blocked(frames.clone(), true, &context.stats));
@@ -152,6 +154,7 @@ impl Endpoint {
                 queued: fill.messages,
                 queued_bytes: fill.bytes,
                 dropped: fill.dropped,
+                not_carried: fill.not_carried,
             }
         };
         routes.peers.iter().map(state).collect()
@@ -174,6 +177,23 @@ fn recipients<'a>(
 }
 
 impl PeerRoute {
+    /// Returns the encoded form of a batch for this peer, and counts what it lacks. See [`Encoder::frames`].
+    pub(super) fn encode<'e>(
+        &self,
+        encoder: &'e mut Encoder,
+        batch: &Batch,
+        sender: &impl Fn(&Envelope) -> EndpointId,
+        stats: &Counters,
+    ) -> Result<&'e Frames, &'e EncodeError> {
+        let (frames, losses) = encoder.frames(self.format, batch, sender);
+        if losses != Losses::default() {
+            self.queue.note_not_carried(losses.not_carried);
+            stats.not_carried.add(losses.not_carried);
+            stats.altered_strings.add(losses.altered_strings);
+        }
+        frames
+    }
+
     pub(super) fn offer(
         &self,
         frames: &Frames,

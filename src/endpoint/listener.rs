@@ -16,7 +16,7 @@ use super::status::Status;
 use super::websocket::Server;
 use super::{Context, Phase};
 use crate::net::tls::Tls;
-use crate::net::{Scheme, Url, bind, std_after};
+use crate::net::{ConnectionFault, Scheme, Url, bind, std_after};
 use crate::peering::{Peering, Side};
 
 /// How long to wait after the operating system failed to accept a connection, for example because there are no free file
@@ -91,8 +91,7 @@ async fn run(
                     // Taken before a task is spawned, so that the number of waiting tasks is bounded.
                     let ticket = context.handshakes.ticket(&host);
                     let context = context.clone();
-                    let accepted =
-                        Accepted { context, scheme, local, address: address.to_string().into(), host };
+                    let accepted = Accepted { context, scheme, address: address.to_string().into(), host };
                     match ticket {
                         Some(ticket) => {
                             let span = accepted.span();
@@ -128,8 +127,6 @@ async fn until_stopped(stop: &mut watch::Receiver<bool>) {
 struct Accepted {
     context: Context,
     scheme: Scheme,
-    /// The address of the listener.
-    local: SocketAddr,
     address: Arc<str>,
     /// The owner by the address only, because the certificate is unknown before TLS.
     host: Owner,
@@ -150,11 +147,18 @@ impl Accepted {
         let Some((slot, mut evicted)) = slot else { return self.fail(ConnectError::GaveWay) };
         // A peer slot is taken later, after the peer is identified. If no slot is available for this owner now, the
         // connection is closed before TLS.
-        let owner = if matches!(tls, Tls::Mutual(_)) { None } else { Some(&self.host) };
+        let has_tokens = self.scheme.is_websocket() && !context.websocket.read().access.tokens.is_empty();
+        let owner = if matches!(tls, Tls::Mutual(_)) || has_tokens { None } else { Some(&self.host) };
         if !context.peer_slots.may_take(owner) {
             return self.fail(ConnectError::TooManyPeers(context.config.max_peers));
         }
         let _ = tcp.set_nodelay(true);
+        // A listener on all addresses accepts connections to loopback addresses, too.
+        let local = match tcp.local_addr() {
+            Ok(local) => local.ip(),
+            // The peer has reset the connection already.
+            Err(error) => return self.fail(ConnectError::Stream(ConnectionFault::Io(Arc::new(error)))),
+        };
         let deadline = std_after(context.config.handshake_timeout);
         let accepted = tokio::select! {
             accepted = tokio::time::timeout_at(deadline.into(), tls.accept(tcp)) => accepted,
@@ -175,7 +179,7 @@ impl Accepted {
         };
         let established = |_| drop(slot);
         let end = if self.scheme.is_websocket() {
-            let server = match Server::new(context, self.local) {
+            let server = match Server::new(context, local) {
                 Ok(server) => server,
                 Err(error) => return self.fail(error),
             };

@@ -263,6 +263,12 @@ impl Endpoint {
         *self.0.context.websocket.write() = settings;
     }
 
+    /// Returns the settings of the WebSocket API for new connections.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn websocket_settings(&self) -> WebSocketConfig {
+        self.0.context.websocket.read().clone()
+    }
+
     /// Listens for peers on `address`: text as [`net::Url`] reads it, a pair of host and port, or a socket address. For
     /// port 0, the operating system chooses a port.
     ///
@@ -393,7 +399,7 @@ impl Endpoint {
         let mut full = Vec::new();
         let mut failure = None;
         for route in routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)) {
-            let frames = match encoder.frames(route.format, &batch, &|_| self.id()) {
+            let frames = match route.encode(&mut encoder, &batch, &|_| self.id(), &self.0.context.stats) {
                 Ok(frames) => frames,
                 Err(error) => {
                     failure = Some(*error);

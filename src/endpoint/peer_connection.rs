@@ -330,6 +330,9 @@ impl<S: Session> PeerConnection<S> {
     }
 
     async fn introduced(&mut self, peer: EndpointId, role: Role) {
+        if let Some(token) = self.connection.session().token() {
+            self.owner = self.owner.clone().with_token(token);
+        }
         let (answer, admission) = oneshot::channel();
         let (supersede, superseded) = oneshot::channel();
         self.admission = Some(admission);
@@ -407,8 +410,8 @@ impl<S: Session> PeerConnection<S> {
             (Some(ConnectionFault::Tls(error)), _) => Some(ConnectError::Tls(error.clone())),
             (Some(fault), _) => Some(ConnectError::Stream(fault.clone())),
             (None, CloseReason::Left) => None,
-            // Both sides left at the same time.
-            (None, CloseReason::PeerLeft) if self.leaving => None,
+            // Both sides left at the same time. A Broker peer reads everything before it leaves. A WebSocket peer may not.
+            (None, CloseReason::PeerLeft) if self.leaving && !self.is_websocket => None,
             (None, CloseReason::Failed(error)) => Some(ConnectError::Peering(error)),
             (None, CloseReason::Redundant { .. }) if self.conflict.is_some() => self.conflict.take(),
             (None, CloseReason::Redundant { peer }) => {

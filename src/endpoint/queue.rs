@@ -79,6 +79,8 @@ struct State<T> {
     kept: usize,
     /// The number of messages that were dropped because the queue was full.
     dropped: u64,
+    /// The number of messages that were dropped because the peer's protocol cannot carry them.
+    not_carried: u64,
     /// The number of blocked batches that wait for room. Later batches must not overtake them.
     waiting: usize,
     /// The connections on which reading is stopped until this queue has room.
@@ -219,7 +221,10 @@ pub(super) struct Fill {
     pub(super) messages: usize,
     /// As in [`QueueLimits::bytes`].
     pub(super) bytes: usize,
+    /// Because the queue was full.
     pub(super) dropped: u64,
+    /// Because the peer's protocol cannot carry the message.
+    pub(super) not_carried: u64,
 }
 
 impl<T: Item> Queue<T> {
@@ -230,6 +235,7 @@ impl<T: Item> Queue<T> {
             bytes: 0,
             kept: 0,
             dropped: 0,
+            not_carried: 0,
             waiting: 0,
             blocked: Vec::new(),
             end: None,
@@ -269,6 +275,12 @@ impl<T: Item> Queue<T> {
     /// Counts dropped messages.
     pub(super) fn note_dropped(&self, messages: usize) {
         self.state().note_dropped(messages);
+    }
+
+    /// Counts messages that the peer's protocol cannot carry.
+    pub(super) fn note_not_carried(&self, messages: usize) {
+        let mut state = self.state();
+        state.not_carried = state.not_carried.saturating_add(u64::try_from(messages).unwrap_or(u64::MAX));
     }
 
     /// Pushes a message. If there is no room, waits for room until `deadline` at most.
@@ -360,7 +372,12 @@ impl<T: Item> Queue<T> {
 
     pub(super) fn fill(&self) -> Fill {
         let state = self.state();
-        Fill { messages: state.messages, bytes: state.bytes, dropped: state.dropped }
+        Fill {
+            messages: state.messages,
+            bytes: state.bytes,
+            dropped: state.dropped,
+            not_carried: state.not_carried,
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! The settings and peers of the WebSocket API.
 
+#[cfg(feature = "bridge")]
+use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,13 +21,35 @@ const APPLICATION: &str = concat!("zeek-bridge/", env!("CARGO_PKG_VERSION"));
 /// The settings of the WebSocket API: see [`EndpointConfig::websocket`](super::EndpointConfig::websocket).
 #[derive(Clone, Debug, Default)]
 pub struct WebSocketConfig {
-    /// The requests that a listener accepts. [`Access::loopback`] is ignored: it is set for each listener.
+    /// The requests that a listener accepts. [`Access::loopback`] is ignored: it is set for each connection.
     pub access: Access,
     /// How strings that are not UTF-8 are sent to the clients of a listener.
     pub binary: BinaryText,
     /// The token that is sent to a server. Without TLS, it is sent to loopback addresses only; otherwise, the connection
     /// fails before anything is sent.
     pub token: Option<Token>,
+}
+
+#[cfg(feature = "bridge")]
+impl WebSocketConfig {
+    /// Describes the settings that are different in `before`, for the log: the names of the tokens, and no secrets. `None` if there
+    /// are none.
+    pub(crate) fn changes_from(&self, before: &Self) -> Option<String> {
+        let names: BTreeSet<&str> = self.access.tokens.names().collect();
+        let names = match names.is_empty() {
+            true => "none".to_owned(),
+            false => names.into_iter().collect::<Vec<_>>().join(", "),
+        };
+        let changes = [
+            (self.access.tokens != before.access.tokens, format!("tokens (now {names})")),
+            (self.access.origins != before.access.origins, "origins".to_owned()),
+            (self.binary != before.binary, "binary".to_owned()),
+            (self.token != before.token, "the token to send".to_owned()),
+        ];
+        let changes: Vec<String> =
+            changes.into_iter().filter(|(changed, _)| *changed).map(|(_, name)| name).collect();
+        (!changes.is_empty()).then(|| changes.join(", "))
+    }
 }
 
 /// A peer that speaks the WebSocket API.
@@ -122,13 +146,13 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Returns the configuration for a connection to the listener at `local`.
+    /// Returns the configuration for a connection to this local address.
     ///
     /// # Errors
     /// Fails if there are no random bytes.
-    pub(super) fn new(context: &Context, local: SocketAddr) -> Result<Self, ConnectError> {
+    pub(super) fn new(context: &Context, local: IpAddr) -> Result<Self, ConnectError> {
         let WebSocketConfig { access, binary, .. } = context.websocket.read().clone();
-        let access = Access { loopback: local.ip().to_canonical().is_loopback(), ..access };
+        let access = Access { loopback: local.to_canonical().is_loopback(), ..access };
         let endpoint = format!("{}-websocket-{}", context.id, context.next_id());
         Ok(Server { peer_id: random_id()?, access, endpoint, binary })
     }

@@ -15,14 +15,12 @@ mod json;
 mod peering;
 #[cfg(feature = "bridge")]
 mod rules;
-#[cfg(feature = "websocket")]
 mod websocket;
 
 pub use json::json;
 pub use peering::peering;
 #[cfg(feature = "bridge")]
 pub use rules::rules;
-#[cfg(feature = "websocket")]
 pub use websocket::websocket;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -280,14 +278,12 @@ mod tests {
         run_over_seeds("rules", super::rules);
     }
 
-    #[cfg(feature = "websocket")]
     #[test]
     fn every_seed_of_a_websocket_passes() {
         run_over_seeds("websocket", super::websocket);
     }
 
     /// A small replacement for the fuzzer, which runs with all other tests.
-    #[cfg(feature = "websocket")]
     #[test]
     fn seeds_of_a_websocket_with_random_changes_pass() {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use super::TIGHT;
 use crate::data::{EndpointId, Filter, Topic};
 use crate::peering::{Config, Event, Side};
+use crate::trace::{Conversation, Entry, Protocol};
 use crate::websocket::{Access, BinaryText, ClientConfig, ServerConfig, WebSocket};
 use crate::wire::Limits;
 
@@ -37,6 +38,44 @@ pub fn websocket(input: &[u8]) {
     if settings & CLIENT == 0 {
         assert_eq!(chunked.1, at_once.1, "the output does not depend on the size of reads");
     }
+    let established = settings & ESTABLISHED != 0;
+    let side = if settings & CLIENT == 0 { Side::Connector } else { Side::Listener };
+    let frames = decode(side, established, stream, &[]);
+    assert_eq!(
+        decode(side, established, stream, sizes),
+        frames,
+        "the decoded frames do not depend on the size of reads"
+    );
+}
+
+/// Returns the bytes in chunks of these sizes, used in turn, or all at once if there are no sizes.
+fn chunks<'a>(mut rest: &'a [u8], sizes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let mut sizes = sizes.iter().map(|size| usize::from(*size).max(1)).cycle();
+    std::iter::from_fn(move || {
+        let (chunk, remaining) = rest.split_at(sizes.next().unwrap_or(usize::MAX).min(rest.len()));
+        rest = remaining;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// Decodes a stream as that of a recording. Returns the offset and the JSON of each entry.
+fn decode(side: Side, established: bool, stream: &[u8], sizes: &[u8]) -> Vec<String> {
+    let mut conversation =
+        if established { Conversation::continued(Protocol::WebSocket) } else { Conversation::default() };
+    let mut entries = Vec::new();
+    let mut add = |entry: Entry| {
+        let mut text = Vec::new();
+        entry.write_members(&mut text);
+        entries.push(String::from_utf8(text).expect("the JSON of a frame is text"));
+    };
+    for chunk in chunks(stream, sizes) {
+        conversation.input(side, 0, chunk).for_each(&mut add);
+        // A message, and a frame of it.
+        let bound = Limits::DEFAULT.max_frame.saturating_mul(2);
+        assert!(conversation.buffered() <= bound, "at most one incomplete message is buffered");
+    }
+    conversation.end(0).for_each(&mut add);
+    entries
 }
 
 /// Returns the events and the output of a session.
@@ -74,11 +113,7 @@ fn run(settings: u8, stream: &[u8], sizes: &[u8]) -> (Vec<Event>, Vec<u8>) {
         }
         assert!(run.session.is_established());
     }
-    let mut rest = stream;
-    let mut sizes = sizes.iter().map(|size| usize::from(*size).max(1)).cycle();
-    while !rest.is_empty() {
-        let (chunk, remaining) = rest.split_at(sizes.next().unwrap_or(usize::MAX).min(rest.len()));
-        rest = remaining;
+    for chunk in chunks(stream, sizes) {
         run.receive(chunk);
     }
     run.session.handle_eof();

@@ -84,7 +84,8 @@ impl HostPort {
     }
 
     /// Returns the host without a zone and without brackets.
-    pub(super) fn host(&self) -> String {
+    #[must_use]
+    pub fn host(&self) -> String {
         match &self.host {
             Host::Name(name) => name.clone(),
             Host::V4(ip) => ip.to_string(),

@@ -5,15 +5,21 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::memory::SHARED_BUFFER;
-use super::session::{Format, Session, sealed};
+use super::session::{Format, Losses, Session, sealed};
 use crate::data::{EndpointId, Filter};
 use crate::peering::{COPIED, Event, Peering, SendError};
+use crate::websocket::LeftOut;
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 
 /// Broker's frames (`PROTOCOL.md`, sections 1 and 4).
 pub(crate) static BROKER: Format = Format { overhead: Envelope::BARE_FRAME, encode, first_length };
 
-fn encode(envelope: &Envelope, sender: EndpointId, out: &mut BytesMut) -> Result<Option<Bytes>, EncodeError> {
+fn encode(
+    envelope: &Envelope,
+    sender: EndpointId,
+    out: &mut BytesMut,
+    _: &mut Losses,
+) -> Result<Option<Bytes>, LeftOut> {
     envelope.encode_header_as(sender, out)?;
     if envelope.frame_length() > SHARED_BUFFER {
         return Ok(Some(envelope.payload.clone()));

@@ -5,8 +5,9 @@ use bytes::BytesMut;
 use super::batch::Batch;
 use super::frames::Frames;
 use super::memory::{self, LARGE_PIECE, PIECE, SHARED_BUFFER};
-use super::session::Format;
+use super::session::{Format, Losses};
 use crate::data::EndpointId;
+use crate::websocket::LeftOut;
 use crate::wire::{EncodeError, Envelope};
 
 /// The maximum length in bytes of a buffer that is used for the next batch too.
@@ -29,22 +30,22 @@ pub(crate) struct Encoder {
 struct Encoding {
     format: &'static Format,
     writer: Writer,
-    /// The encoded current batch. `None` until it is encoded.
-    frames: Option<Result<Frames, EncodeError>>,
+    /// The encoded current batch, and what it lacks. `None` until it is encoded.
+    encoded: Option<(Result<Frames, EncodeError>, Losses)>,
 }
 
 impl Encoder {
     /// Begins a new batch.
     pub(crate) fn begin(&mut self) {
         for encoding in self.first.iter_mut().chain(&mut self.others) {
-            encoding.frames = None;
+            encoding.encoded = None;
         }
     }
 
-    /// Returns the encoded form of the current batch. The first call for a format encodes the batch. Later calls must pass
-    /// the same batch and senders, until [`Encoder::begin`].
+    /// Returns the encoded form of the current batch, and what it lacks. The first call for a format encodes the batch. Later
+    /// calls must pass the same batch and senders, until [`Encoder::begin`].
     ///
-    /// A message that cannot be encoded is left out.
+    /// A message that cannot be encoded is left out, and is part of the losses.
     ///
     /// # Errors
     /// Fails if none of the messages can be encoded.
@@ -53,14 +54,15 @@ impl Encoder {
         format: &'static Format,
         batch: &Batch,
         sender: &impl Fn(&Envelope) -> EndpointId,
-    ) -> Result<&Frames, &EncodeError> {
+    ) -> (Result<&Frames, &EncodeError>, Losses) {
         let encoding = self.encoding(format);
-        let frames = encoding.frames.get_or_insert_with(|| encoding.writer.encode(format, batch, sender));
-        frames.as_ref()
+        let (frames, losses) =
+            encoding.encoded.get_or_insert_with(|| encoding.writer.encode(format, batch, sender));
+        (frames.as_ref(), *losses)
     }
 
     fn encoding(&mut self, format: &'static Format) -> &mut Encoding {
-        let new = || Encoding { format, writer: Writer::default(), frames: None };
+        let new = || Encoding { format, writer: Writer::default(), encoded: None };
         let first = self.first.get_or_insert_with(new);
         if first.format.is(format) {
             return first;
@@ -91,25 +93,25 @@ impl Writer {
         format: &'static Format,
         batch: &Batch,
         sender: &impl Fn(&Envelope) -> EndpointId,
-    ) -> Result<Frames, EncodeError> {
+    ) -> (Result<Frames, EncodeError>, Losses) {
         self.make_room(batch);
         let room = self.buffer.capacity();
         let mut frames = Frames { format: Some(format), received: batch.received(), ..Frames::default() };
-        let mut failure = None;
-        let start = self.buffer.len();
+        let (mut failure, mut losses) = (None, Losses::default());
         for envelope in batch.iter() {
             if !frames.payload.is_empty() {
                 // Only the payload of the last message stays separate. This payload is not the last one, so it is copied.
                 self.buffer.extend_from_slice(&std::mem::take(&mut frames.payload));
             }
             let before = self.buffer.len();
-            match (format.encode)(envelope, sender(envelope), &mut self.buffer) {
+            match (format.encode)(envelope, sender(envelope), &mut self.buffer, &mut losses) {
                 Ok(payload) => {
                     frames.messages = frames.messages.saturating_add(1);
                     frames.payload = payload.unwrap_or_default();
                 }
-                Err(error) => {
+                Err(LeftOut { messages, error }) => {
                     tracing::debug!("a message was not sent: {error}");
+                    losses.not_carried = losses.not_carried.saturating_add(messages);
                     self.buffer.truncate(before);
                     failure = Some(error);
                 }
@@ -120,17 +122,18 @@ impl Writer {
             // does not show this, because a message that cannot be encoded is removed again.
             self.allocation = (self.buffer.as_ptr().addr(), self.buffer.capacity());
         }
-        self.lengths = Some((batch.copied(), self.buffer.len().saturating_sub(start)));
+        self.lengths = Some((batch.copied(), self.buffer.len()));
         frames.bytes = self.buffer.split().freeze();
         frames.allocation = self.allocation;
         if self.allocation.1 > MAX_KEPT {
             // The unused rest may be many megabytes, and the encoder of an idle peer would keep it.
             self.release();
         }
-        match failure {
+        let frames = match failure {
             Some(error) if frames.messages == 0 => Err(error),
             _ => Ok(frames),
-        }
+        };
+        (frames, losses)
     }
 
     /// Reserves capacity for a batch and, if possible, for the messages after it. If the capacity is [`SHARED_BUFFER`]
@@ -146,7 +149,7 @@ impl Writer {
             self.buffer.reserve(expected.max(needed));
         } else {
             self.release();
-            // A single message with a long topic may need more than a buffer of the thread.
+            // JSON, or a single message with a long topic, may need more than a buffer of the thread.
             self.buffer = match needed {
                 ..=PIECE => memory::take(),
                 ..=LARGE_PIECE => memory::take_large(),
@@ -197,12 +200,12 @@ mod tests {
     /// Needs a thousand times as many bytes as the payload. Cannot encode a payload that ends with `!`.
     static GROWING: Format = Format {
         overhead: 0,
-        encode: |envelope, _, out| {
+        encode: |envelope, _, out, _| {
             for byte in &*envelope.payload {
                 out.put_bytes(*byte, 1000);
             }
             if envelope.payload.ends_with(b"!") {
-                return Err(EncodeError::NotCarried { what: "nothing" });
+                return Err(EncodeError::NotCarried { what: "nothing" }.into());
             }
             Ok(None)
         },
@@ -212,7 +215,7 @@ mod tests {
     /// Needs three times as many bytes as the payload.
     static TRIPLING: Format = Format {
         overhead: 0,
-        encode: |envelope, _, out| {
+        encode: |envelope, _, out, _| {
             (0..3).for_each(|_| out.extend_from_slice(&envelope.payload));
             Ok(None)
         },
@@ -225,7 +228,7 @@ mod tests {
 
     /// Encodes a batch, and passes the encoder on to a new peer of the thread.
     fn encode(format: &'static Format, batch: &Batch) -> Option<Frames> {
-        Encoder::default().frames(format, batch, &|_| ID).ok().cloned()
+        Encoder::default().frames(format, batch, &|_| ID).0.ok().cloned()
     }
 
     /// Fails if the thread keeps a buffer that is larger than one piece.
@@ -256,8 +259,8 @@ mod tests {
     #[test]
     fn the_rest_of_an_enlarged_buffer_is_freed() {
         let mut encoder = Encoder::default();
-        let frames =
-            encoder.frames(&GROWING, &batch(&Value::String("x".repeat(500).into())), &|_| ID).unwrap();
+        let text = batch(&Value::String("x".repeat(500).into()));
+        let frames = encoder.frames(&GROWING, &text, &|_| ID).0.unwrap();
         assert!(frames.allocation().1 > MAX_KEPT);
         assert_eq!(encoder.first.as_ref().unwrap().writer.buffer.capacity(), 0);
     }

@@ -41,6 +41,7 @@ pub(crate) use encoder::Encoder;
 pub use exposure::Exposure;
 pub(crate) use frames::Frames;
 pub(crate) use memory::for_keeping;
+pub(crate) use session::Losses;
 #[cfg(all(test, feature = "bridge"))]
 pub(crate) use session::sealed;
 pub use session::{Format, Session};

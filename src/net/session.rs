@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::data::{EndpointId, Filter};
 use crate::peering::{Event, SendError};
+use crate::websocket::LeftOut;
 use crate::wire::{EncodeError, Envelope};
 
 /// The protocol on one connection, without I/O and without a clock. Its inputs are bytes and the time; its outputs are
@@ -31,7 +32,7 @@ use crate::wire::{EncodeError, Envelope};
 /// because it is the bound of [`Connection`](super::Connection).
 ///
 /// If the protocol cannot carry a message, the [`Format`] of the session returns an encoding error. The message is then not
-/// sent, and the error is logged at debug level.
+/// sent, the error is logged at debug level, and the message is counted for each peer.
 pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// Encoded messages up to this length in bytes are copied into the session's own buffer. Longer ones are queued without
     /// a copy.
@@ -67,6 +68,9 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
 
     /// Returns the number of bytes that [`Session::poll_transmit`] has not returned yet.
     fn unsent(&self) -> usize;
+
+    /// Records how many of the bytes that [`Session::poll_transmit`] has returned are not written yet.
+    fn note_unwritten(&mut self, _unwritten: usize) {}
 
     /// Queues messages that were encoded in this session's [format](Session::format). The pieces are written in order.
     ///
@@ -140,10 +144,22 @@ pub struct Format {
     /// message in a queue, because queues are limited in bytes of topics and payloads.
     pub(crate) overhead: usize,
     /// Appends a message, with the given sender instead of the sender that it contains. A large payload may be returned
-    /// instead of appended. It must then be written after the appended bytes.
-    pub(crate) encode: fn(&Envelope, EndpointId, &mut BytesMut) -> Result<Option<Bytes>, EncodeError>,
+    /// instead of appended. It must then be written after the appended bytes. Adds what the encoded form lacks to the losses.
+    /// If it fails, the caller adds the messages in the error.
+    pub(crate) encode: EncodeMessage,
     /// Returns the length of the first of several encoded messages. The length includes a payload that was not appended.
     pub(crate) first_length: fn(&[u8]) -> Option<usize>,
+}
+
+type EncodeMessage = fn(&Envelope, EndpointId, &mut BytesMut, &mut Losses) -> Result<Option<Bytes>, LeftOut>;
+
+/// What messages have lost when they were encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Losses {
+    /// The number of messages that the format cannot carry. Each message of a batch of Zeek's messages counts.
+    pub(crate) not_carried: usize,
+    /// The number of strings that are not UTF-8 and were changed.
+    pub(crate) altered_strings: usize,
 }
 
 impl Format {

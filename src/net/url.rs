@@ -106,18 +106,23 @@ impl Url {
         }
     }
 
-    /// Returns the name that the server's certificate must contain: the host of a `wss://` URL, unless `tls` has a name to
-    /// verify. The server receives a token and events, so a certificate for any other host of the CA is not enough.
+    /// Returns the host of a `wss://` URL. It is sent to the server (SNI), and the server's certificate must contain it, unless
+    /// `tls` has a name to verify. The server receives a token and events, so a certificate for any other host of the CA is not
+    /// enough. `None` for other protocols.
     ///
     /// # Errors
-    /// Fails if no certificate can contain the host.
-    pub(crate) fn name_to_verify(&self, tls: &Tls) -> Result<Option<ServerName<'static>>, AddressError> {
-        let has_name = tls.certificates().is_some_and(MutualTls::verifies_name);
-        if self.scheme != Scheme::SecureWebSocket || has_name {
+    /// Fails if no certificate can contain the host, and `tls` has no name to verify.
+    pub(crate) fn server_name(&self, tls: &Tls) -> Result<Option<ServerName<'static>>, AddressError> {
+        if self.scheme != Scheme::SecureWebSocket {
             return Ok(None);
         }
+        let has_name = tls.certificates().is_some_and(MutualTls::verifies_name);
         let host = self.host_port.host();
-        ServerName::try_from(host.clone()).map(Some).map_err(|_| AddressError::NotInCertificates(host))
+        match ServerName::try_from(host.clone()) {
+            Ok(name) => Ok(Some(name)),
+            Err(_) if has_name => Ok(None),
+            Err(_) => Err(AddressError::NotInCertificates(host)),
+        }
     }
 
     /// Returns the protocol.

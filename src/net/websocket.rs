@@ -5,36 +5,47 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use super::session::{Format, Session, sealed};
+use super::session::{Format, Losses, Session, sealed};
 use crate::data::Filter;
 use crate::peering::{Event, SendError};
-use crate::websocket::{BinaryText, Dialect, LeftOut, WebSocket, encode, first_length};
+use crate::websocket::{BinaryText, Changes, Dialect, LeftOut, WebSocket, encode, first_length};
 use crate::wire::{EncodeError, Envelope};
 
 /// Messages to a server, with masked frames (`PROTOCOL.md`, section 10).
-static CLIENT: Format =
-    Format { overhead: 0, encode: |envelope, _, out| append(envelope, Dialect::Client, out), first_length };
+static CLIENT: Format = Format {
+    overhead: 0,
+    encode: |envelope, _, out, losses| append(envelope, Dialect::Client, out, losses),
+    first_length,
+};
 
 /// Messages to a client, one format for each [`BinaryText`].
 static ESCAPE: Format = Format {
     overhead: 0,
-    encode: |envelope, _, out| append(envelope, Dialect::Server(BinaryText::Escape), out),
+    encode: |envelope, _, out, losses| append(envelope, Dialect::Server(BinaryText::Escape), out, losses),
     first_length,
 };
 static REPLACE: Format = Format {
     overhead: 0,
-    encode: |envelope, _, out| append(envelope, Dialect::Server(BinaryText::Replace), out),
+    encode: |envelope, _, out, losses| append(envelope, Dialect::Server(BinaryText::Replace), out, losses),
     first_length,
 };
 static DROP: Format = Format {
     overhead: 0,
-    encode: |envelope, _, out| append(envelope, Dialect::Server(BinaryText::Drop), out),
+    encode: |envelope, _, out, losses| append(envelope, Dialect::Server(BinaryText::Drop), out, losses),
     first_length,
 };
 
-fn append(envelope: &Envelope, dialect: Dialect, out: &mut BytesMut) -> Result<Option<Bytes>, EncodeError> {
-    if let Some(LeftOut { messages, error }) = encode(envelope, dialect, out)? {
+fn append(
+    envelope: &Envelope,
+    dialect: Dialect,
+    out: &mut BytesMut,
+    losses: &mut Losses,
+) -> Result<Option<Bytes>, LeftOut> {
+    let Changes { left_out, altered_strings } = encode(envelope, dialect, out)?;
+    losses.altered_strings = losses.altered_strings.saturating_add(altered_strings);
+    if let Some(LeftOut { messages, error }) = left_out {
         tracing::debug!(messages, "a part of a batch was not sent: {error}");
+        losses.not_carried = losses.not_carried.saturating_add(messages);
     }
     Ok(None)
 }
@@ -88,6 +99,10 @@ impl Session for WebSocket {
 
     fn unsent(&self) -> usize {
         WebSocket::unsent(self)
+    }
+
+    fn note_unwritten(&mut self, unwritten: usize) {
+        WebSocket::note_unwritten(self, unwritten, Instant::now);
     }
 
     fn send_encoded(&mut self, pieces: [Bytes; 2]) -> Result<(), SendError> {

@@ -27,7 +27,6 @@ pub use event::{Event, SendError};
 pub use notice::Notice;
 #[cfg(feature = "net")]
 pub(crate) use output::COPIED;
-#[cfg(feature = "websocket")]
 pub(crate) use output::Output;
 #[cfg(feature = "net")]
 pub(crate) use probe::{FIRST_BYTES, is_incomplete_line};
@@ -41,8 +40,6 @@ use bytes::{Bytes, BytesMut};
 use crate::data::{EndpointId, Filter};
 use crate::wire::{EncodeError, Envelope, Handshake, cut_frame};
 use handshake::WaitFor;
-#[cfg(not(feature = "websocket"))]
-use output::Output;
 use peered::Peered;
 
 /// The state machine of one peering.

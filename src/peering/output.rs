@@ -59,7 +59,6 @@ impl Output {
     }
 
     /// Returns the buffer to which short messages are appended.
-    #[cfg(feature = "websocket")]
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::Side;
 use super::frame::Frame;
 use super::json::put_member;
 use super::stream::{FrameReader, StreamError};
+use super::{Protocol, Side};
 
 /// Divides the bytes of both sides of a connection into frames.
 #[derive(Debug, Default)]
@@ -52,9 +52,15 @@ impl Conversation {
 
     /// Returns the state of the second part of a connection that was split between two frames after the handshake.
     #[must_use]
-    pub fn continued() -> Self {
-        let [connector, listener] = Side::BOTH.map(|_| FrameReader::continued());
+    pub fn continued(protocol: Protocol) -> Self {
+        let [connector, listener] = Side::BOTH.map(|side| FrameReader::continued(protocol, side));
         Conversation { connector, listener, index: 0 }
+    }
+
+    /// Returns the protocol of the connection. It is unknown until the connector has sent its first bytes.
+    #[must_use]
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.connector.protocol()
     }
 
     /// Returns whether the connection can be split after the input so far, so that the second part can be decoded
@@ -73,10 +79,10 @@ impl Conversation {
         }
     }
 
-    /// Returns the number of bytes of the incomplete frames of both sides.
+    /// Returns the number of bytes of the incomplete frames and messages of both sides.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        Side::BOTH.iter().fold(0, |sum, side| sum.saturating_add(self.partial_frame(*side).len()))
+        self.connector.buffered().saturating_add(self.listener.buffered())
     }
 
     /// Records that `count` bytes of a side are missing. Returns an entry about the missing bytes. Returns `None` if
@@ -108,6 +114,9 @@ impl Conversation {
     /// Returns the next frame in the input of a side, or an error, in the same way as [`input`](Self::input).
     pub(super) fn next_entry(&mut self, from: Side, t_us: u64) -> Option<Entry> {
         let frame = self.side(from).next_frame().transpose()?;
+        if from == Side::Connector && self.protocol() == Some(Protocol::WebSocket) {
+            self.listener.expect_response();
+        }
         Some(self.entry(from, t_us, frame))
     }
 

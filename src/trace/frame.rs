@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::json::{put_member, put_name};
-use super::{LIMITS, to_u64};
+use super::{LIMITS, to_u64, websocket};
+use crate::websocket::Part;
 use crate::wire::{DecodeError, Envelope, Handshake, LENGTH_FIELD};
 
 /// The decoded content of a frame.
@@ -13,23 +14,28 @@ pub enum Content {
     Handshake(Handshake),
     /// An envelope whose payload is valid for its type.
     Envelope(Envelope),
+    /// A part of a session of the WebSocket API.
+    WebSocket(Part),
 }
 
-/// A frame of one side.
+/// A frame of one side. In a session of the WebSocket API, it may also be an HTTP request or response.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Frame {
-    /// The offset of the length field in the bytes that the side sent.
+    /// The offset of the frame in the bytes that the side sent.
     pub offset: u64,
-    /// Whether the frame is an envelope. It is one if the side had finished its handshake before it sent the frame.
+    /// The size of the header before the body in bytes: that of Broker's length field, or of the header of a WebSocket frame.
+    pub header: usize,
+    /// Whether the side had finished its handshake before it sent the frame. Of Broker's frames, these are the envelopes.
     pub peered: bool,
-    /// The body of the frame, after the length field.
+    /// The body of the frame, after the header and without the mask of WebSocket.
     pub body: Bytes,
     /// The content, or the reason why the body is malformed.
     pub content: Result<Content, DecodeError>,
 }
 
 impl Frame {
-    /// Decodes the body of a frame.
+    /// Decodes the body of a frame of Broker's protocol.
     #[must_use]
     pub fn decode(offset: u64, peered: bool, body: Bytes) -> Self {
         let content = if peered {
@@ -40,17 +46,17 @@ impl Frame {
         } else {
             Handshake::decode(&body, LIMITS).map(Content::Handshake)
         };
-        Frame { offset, peered, body, content }
+        Frame { offset, header: LENGTH_FIELD, peered, body, content }
     }
 
-    /// Returns the size of the frame in bytes, including the length field.
+    /// Returns the size of the frame in bytes, including its header.
     #[must_use]
     pub fn length(&self) -> u64 {
-        to_u64(self.body.len().saturating_add(LENGTH_FIELD))
+        to_u64(self.body.len().saturating_add(self.header))
     }
 
-    /// Appends members of a JSON object on one line: `offset`, `length`, `phase`, and one of `message`, `envelope` and `error`.
-    /// Does not write the braces.
+    /// Appends members of a JSON object on one line: `offset`, `length`, `phase`, and then `message` or `envelope`, the members
+    /// of a part of a WebSocket session, the first of which is `kind`, or `error`. Does not write the braces.
     pub fn write_members(&self, to: &mut Vec<u8>) {
         put_member(to, "offset", self.offset);
         put_member(to, "length", self.length());
@@ -58,6 +64,7 @@ impl Frame {
         let end = to.len();
         let error = match &self.content {
             Ok(Content::Handshake(message)) => return put_member(to, "message", message.to_json()),
+            Ok(Content::WebSocket(part)) => return websocket::write_members(part, to),
             Ok(Content::Envelope(envelope)) => {
                 put_name(to, "envelope");
                 match envelope.write_json(LIMITS, to) {

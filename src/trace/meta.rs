@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::folder::META;
 use super::json::put_member;
-use super::to_u64;
+use super::{Protocol, to_u64};
 
 /// Maximum size of `meta.json` in bytes. A usual file has a few hundred bytes.
 const MAX_SIZE: u64 = 64 * 1024;
@@ -21,6 +21,8 @@ pub struct Meta {
     pub start: Option<String>,
     /// The name of the recording that contains the earlier part of the connection.
     pub continues: Option<String>,
+    /// The protocol, if the recorder knows it. Before version 0.3, it was always Broker's.
+    pub protocol: Option<Protocol>,
     /// Whether the recorder has finished the recording.
     pub complete: Option<bool>,
     /// The reason why the recording ended before the connection did.
@@ -38,6 +40,8 @@ impl Meta {
         Meta {
             start: text("start"),
             continues: text("continues"),
+            protocol: text("protocol")
+                .and_then(|name| Protocol::ALL.into_iter().find(|one| one.name() == name)),
             complete: json.get("complete").and_then(Json::as_bool),
             error: text("error"),
         }
@@ -69,6 +73,7 @@ pub struct Description {
 pub(super) struct Progress<'a> {
     pub(super) continues: Option<&'a str>,
     pub(super) continued_in: Option<&'a str>,
+    pub(super) protocol: Option<Protocol>,
     pub(super) complete: bool,
     pub(super) error: Option<&'a str>,
     pub(super) frames: u64,
@@ -81,6 +86,9 @@ pub(super) fn to_json(description: &Description, progress: &Progress<'_>) -> Vec
     let mut text = vec![b'{'];
     put_member(&mut text, "recorder", concat!("zeek-bridge ", env!("CARGO_PKG_VERSION")));
     put_member(&mut text, "start", description.start.as_str());
+    if let Some(protocol) = progress.protocol {
+        put_member(&mut text, "protocol", protocol.name());
+    }
     put_member(&mut text, "tls", sides(description.tls.map(Json::from)));
     put_member(&mut text, "redacted", description.redacted);
     if let Some([connector, listener]) = &description.addresses {

@@ -7,11 +7,11 @@
 //! | `connector.bin` | all bytes from the side that opened the connection |
 //! | `listener.bin` | all bytes from the side that accepted the connection |
 //! | `frames.jsonl` | one JSON object for each frame of both sides, in the order in which the frames were completed |
-//! | `meta.json` | start time, TLS, and whether the recording is complete |
+//! | `meta.json` | start time, protocol, TLS, and whether the recording is complete |
 //!
 //! [`Writer`] writes such a folder, [`Reader`] reads it. Both use a [`Conversation`], which divides the bytes of the
 //! two sides into frames, even if some bytes are missing, as in a packet capture. A [`FrameReader`] divides the bytes
-//! of one side.
+//! of one side. All of them recognize Broker's protocol and the WebSocket API by the first bytes of the connection.
 //!
 //! ```
 //! use zeek_bridge::trace::{Content, Conversation, Side};
@@ -34,6 +34,7 @@ mod read;
 mod read_error;
 mod resync;
 mod stream;
+mod websocket;
 mod write;
 
 pub use conversation::{Conversation, Entry};
@@ -47,6 +48,29 @@ pub use write::Writer;
 
 pub use crate::peering::Side;
 use crate::wire::Limits;
+
+/// The protocol of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Broker's native protocol.
+    Broker,
+    /// Zeek's WebSocket API.
+    WebSocket,
+}
+
+impl Protocol {
+    const ALL: [Protocol; 2] = [Protocol::Broker, Protocol::WebSocket];
+
+    /// Returns the name in `meta.json`: `broker` or `websocket`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Broker => "broker",
+            Protocol::WebSocket => "websocket",
+        }
+    }
+}
 
 /// The limits of every frame. A [`FrameReader`] buffers at most one frame of the maximum size, plus the last input.
 const LIMITS: &Limits = &Limits::DEFAULT;

@@ -9,7 +9,7 @@ use super::folder::{INDEX, stream_file};
 use super::index::{Index, Line};
 use super::meta::Meta;
 use super::read_error::{IndexError, ReadError};
-use super::{Side, to_u64};
+use super::{Protocol, Side, to_u64};
 
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -106,7 +106,7 @@ impl<R: Read> Reader<R> {
             connector: Stream::new(connector),
             listener: Stream::new(listener),
             conversation: if meta.continues.is_some() {
-                Conversation::continued()
+                Conversation::continued(meta.protocol.unwrap_or(Protocol::Broker))
             } else {
                 Conversation::default()
             },
@@ -301,7 +301,7 @@ mod tests {
             r#"{"from":"listener","t_us":2,"offset":0,"length":9}"#,
         ];
         let expected = [Ok((Side::Connector, 1, false)), Ok((Side::Listener, 2, true))];
-        assert_eq!(read(&index.join("\n"), b"GET / HTTP/1.1\r\n", &Meta::default()), expected);
+        assert_eq!(read(&index.join("\n"), b"SSH-2.0-OpenSSH_9.2\r\n", &Meta::default()), expected);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::frame::{Content, Frame};
 use super::json::put_member;
 use super::resync::{Next, next_frame};
-use super::{LIMITS, to_u64};
-use crate::data::EndpointId;
+use super::{LIMITS, Protocol, Side, to_u64};
+use crate::data::{EndpointId, excerpt};
+use crate::websocket::{Cut, Opening, PartReader, opening};
 use crate::wire::{FrameError, Handshake, cut_frame};
 
 /// Maximum number of candidates that are rejected in the search for the next frame.
@@ -42,6 +43,28 @@ pub enum StreamFault {
         /// The cause.
         cause: Cow<'static, str>,
     },
+    /// Bytes of a WebSocket session are missing. The next frame cannot be recognized, so the remaining bytes of the side are
+    /// discarded.
+    #[error(
+        "{count} bytes are missing: {cause}; the remaining bytes of this side of the WebSocket session cannot be decoded"
+    )]
+    MissingInSession {
+        /// The number of missing bytes.
+        count: u64,
+        /// The cause.
+        cause: Cow<'static, str>,
+    },
+    /// There is no WebSocket frame where one should begin. The remaining bytes of the side are discarded.
+    #[error("{0}; the remaining bytes of this side cannot be decoded")]
+    WebSocket(String),
+    /// The input ends inside the head of an HTTP request or response.
+    #[error("the stream ends inside an HTTP head, after {count} bytes of it; its first line: {line}")]
+    TruncatedHead {
+        /// The number of bytes of the incomplete head.
+        count: usize,
+        /// The first line, of at most 128 characters.
+        line: String,
+    },
     /// The input ends inside a frame.
     #[error("the stream ends inside a frame, after {count} bytes of it")]
     Truncated {
@@ -61,7 +84,8 @@ impl StreamError {
     }
 }
 
-/// Divides the bytes of one side into frames.
+/// Divides the bytes of one side into frames. If they begin with the HTTP request or response of a WebSocket session, they are
+/// read as such, otherwise as Broker's protocol.
 ///
 /// The reader buffers the input that was appended and not yet returned in a frame. After each input, call
 /// [`next_frame`](Self::next_frame) until it returns `None`. Then the buffer never exceeds one frame of the maximum
@@ -75,13 +99,17 @@ pub struct FrameReader {
     peered: bool,
     /// The endpoint id of this side, from its handshake.
     sender: Option<EndpointId>,
+    /// The reader of a WebSocket session, if it is one.
+    websocket: Option<PartReader>,
     state: State,
 }
 
 #[derive(Debug, Default)]
 enum State {
-    /// The buffer begins with a frame.
+    /// The buffer begins with the first bytes of the side, whose protocol is unknown.
     #[default]
+    First,
+    /// The buffer begins with a frame.
     InSync,
     /// The next frame begins at an unknown position of the buffer.
     Searching { tries: u32 },
@@ -98,13 +126,38 @@ impl FrameReader {
 
     /// Returns a reader for a side that has already finished its handshake.
     #[must_use]
-    pub fn continued() -> Self {
-        FrameReader { peered: true, ..FrameReader::default() }
+    pub fn continued(protocol: Protocol, side: Side) -> Self {
+        let websocket = (protocol == Protocol::WebSocket).then(|| PartReader::continued(side));
+        FrameReader { peered: true, websocket, state: State::InSync, ..FrameReader::default() }
+    }
+
+    /// Reads all input as the server's side of a WebSocket session, if this is the start of the side. A server that refuses a
+    /// session sends an HTTP response that does not tell what it refuses.
+    pub(super) fn expect_response(&mut self) {
+        if let State::First = self.state {
+            self.websocket = Some(PartReader::new(Side::Listener));
+            self.state = State::InSync;
+        }
+    }
+
+    /// Returns the protocol, which is unknown before the first bytes.
+    pub(super) fn protocol(&self) -> Option<Protocol> {
+        match (&self.websocket, &self.state) {
+            (Some(_), _) => Some(Protocol::WebSocket),
+            (None, State::First) => None,
+            (None, _) => Some(Protocol::Broker),
+        }
     }
 
     /// Returns whether the handshake is done and the stream is in sync.
     pub(super) fn is_in_sync(&self) -> bool {
-        self.peered && matches!(self.state, State::InSync)
+        let is_complete = self.websocket.as_ref().map_or(self.peered, PartReader::is_between_messages);
+        is_complete && matches!(self.state, State::InSync)
+    }
+
+    /// Returns the number of buffered bytes.
+    pub(super) fn buffered(&self) -> usize {
+        self.websocket.as_ref().map_or(0, PartReader::buffered).saturating_add(self.buffer.len())
     }
 
     /// Returns the buffer, to which input is appended.
@@ -123,52 +176,92 @@ impl FrameReader {
     /// # Errors
     /// Fails once if there is no frame where one should begin. All input after that is discarded.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, StreamError> {
-        if let State::Searching { .. } = self.state {
-            self.search()?;
+        match self.state {
+            State::First => match opening(&self.buffer) {
+                Opening::Incomplete => return Ok(None),
+                Opening::Session(side) => {
+                    self.websocket = Some(PartReader::new(side));
+                    self.state = State::InSync;
+                }
+                Opening::Other => self.state = State::InSync,
+            },
+            State::Searching { .. } => self.search()?,
+            State::InSync | State::Failed => {}
         }
         match self.state {
-            State::InSync => {}
+            State::First | State::InSync => {}
             State::Searching { .. } => return Ok(None),
             State::Failed => {
                 self.buffer.clear();
                 return Ok(None);
             }
         }
-        match cut_frame(&mut self.buffer, LIMITS.max_frame) {
-            Ok(None) => {
-                if self.buffer.is_empty() {
-                    // Free the memory of a large frame, because a program may have many readers.
-                    self.buffer = BytesMut::new();
-                }
-                Ok(None)
-            }
-            Ok(Some(body)) => Ok(Some(self.decode(body))),
-            Err(error) => Err(self.fail(StreamFault::Frame(error))),
+        let next = match &mut self.websocket {
+            Some(parts) => match parts.next(&mut self.buffer, LIMITS) {
+                Ok(cut) => cut.map(|cut| self.part(cut)),
+                Err(error) => return Err(self.fail(StreamFault::WebSocket(error.to_string()))),
+            },
+            None => match cut_frame(&mut self.buffer, LIMITS.max_frame) {
+                Ok(body) => body.map(|body| self.decode(body)),
+                Err(error) => return Err(self.fail(StreamFault::Frame(error))),
+            },
+        };
+        if next.is_none() && self.buffer.is_empty() {
+            // Free the memory of a large frame, because a program may have many readers.
+            self.buffer = BytesMut::new();
         }
+        Ok(next)
     }
 
     /// Records that `count` bytes are missing after the input so far, and searches for the next frame. Returns the
     /// error to report, or `None` if the reader is already searching for a frame or has failed.
     pub fn lose(&mut self, count: u64, cause: impl Into<Cow<'static, str>>) -> Option<StreamError> {
         let offset = self.offset.saturating_add(to_u64(self.buffer.len()));
-        let was_in_sync = matches!(self.state, State::InSync);
-        if was_in_sync {
-            self.state = State::Searching { tries: 0 };
-        }
+        let was_in_sync = matches!(self.state, State::First | State::InSync);
         self.offset = offset.saturating_add(count);
         self.buffer.clear();
-        was_in_sync
-            .then(|| StreamError { offset, fault: StreamFault::Missing { count, cause: cause.into() } })
+        if !was_in_sync {
+            return None;
+        }
+        let cause = cause.into();
+        let fault = if self.websocket.is_some() {
+            self.state = State::Failed;
+            StreamFault::MissingInSession { count, cause }
+        } else {
+            self.state = State::Searching { tries: 0 };
+            StreamFault::Missing { count, cause }
+        };
+        Some(StreamError { offset, fault })
     }
 
     /// Returns the error of an incomplete frame at the end of the input.
     #[must_use]
     pub fn end(&self) -> Option<StreamError> {
-        let is_inside = matches!(self.state, State::InSync) && !self.buffer.is_empty();
-        is_inside.then(|| StreamError {
-            offset: self.offset,
-            fault: StreamFault::Truncated { count: self.buffer.len() },
-        })
+        let is_inside = matches!(self.state, State::First | State::InSync) && !self.buffer.is_empty();
+        let count = self.buffer.len();
+        let fault = if opening(&self.buffer) == Opening::Incomplete && self.is_in_head() {
+            let text = String::from_utf8_lossy(&self.buffer);
+            StreamFault::TruncatedHead {
+                count,
+                line: excerpt(text.lines().next().unwrap_or_default()).into(),
+            }
+        } else {
+            StreamFault::Truncated { count }
+        };
+        is_inside.then_some(StreamError { offset: self.offset, fault })
+    }
+
+    fn is_in_head(&self) -> bool {
+        self.websocket.as_ref().is_none_or(PartReader::is_in_head)
+    }
+
+    /// Returns a part of a WebSocket session as a frame.
+    fn part(&mut self, cut: Cut) -> Frame {
+        let Cut { header, body, peered, part } = cut;
+        let frame =
+            Frame { offset: self.offset, header, peered, body, content: part.map(Content::WebSocket) };
+        self.offset = self.offset.saturating_add(frame.length());
+        frame
     }
 
     fn decode(&mut self, body: Bytes) -> Frame {

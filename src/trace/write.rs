@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::conversation::{Conversation, Entry};
 use super::folder::{INDEX, META, NEW_META, create_private, remove, stream_file};
 use super::meta::{self, Description, Progress};
-use super::{Side, to_u64};
+use super::{Protocol, Side, to_u64};
 use crate::data::{escape_json, steers_terminal};
 
 /// The buffered lines are written when their total size in bytes exceeds this value. One long line may exceed it by any
@@ -108,12 +108,16 @@ impl Index {
 
 impl Writer {
     /// Creates a recording in a new folder, which only its owner can read. If this recording continues a previous
-    /// recording after [`Writer::split`], `continues` is the name of the previous recording.
+    /// recording after [`Writer::split`], `continues` is the name of the previous recording, and the protocol.
     ///
     /// # Errors
     /// Fails if the folder exists ([`io::ErrorKind::AlreadyExists`]) or cannot be written. A folder that was created is
     /// removed again.
-    pub fn create(path: PathBuf, description: Description, continues: Option<String>) -> io::Result<Self> {
+    pub fn create(
+        path: PathBuf,
+        description: Description,
+        continues: Option<(String, Protocol)>,
+    ) -> io::Result<Self> {
         create_private(&path)?;
         let writer = Self::create_files(path.clone(), description, continues);
         if writer.is_err() {
@@ -122,14 +126,20 @@ impl Writer {
         writer
     }
 
-    fn create_files(path: PathBuf, description: Description, continues: Option<String>) -> io::Result<Self> {
+    fn create_files(
+        path: PathBuf,
+        description: Description,
+        continues: Option<(String, Protocol)>,
+    ) -> io::Result<Self> {
         let stream = |side: Side| -> io::Result<Stream> {
             Ok(Stream { file: File::create(path.join(stream_file(side)))?, written: 0 })
         };
         let (connector, listener) = (stream(Side::Connector)?, stream(Side::Listener)?);
         let index = Index { file: File::create(path.join(INDEX))?, pending: Vec::new(), size: 0, count: 0 };
-        let conversation =
-            if continues.is_some() { Conversation::continued() } else { Conversation::default() };
+        let (continues, conversation) = match continues {
+            Some((name, protocol)) => (Some(name), Conversation::continued(protocol)),
+            None => (None, Conversation::default()),
+        };
         let writer =
             Writer { path, description, continues, connector, listener, index, t_us: 0, conversation };
         writer.write_meta(false, None, None)?;
@@ -207,7 +217,8 @@ impl Writer {
     /// incomplete frames that were already moved.
     pub fn split(&mut self, path: PathBuf) -> io::Result<Self> {
         self.flush()?;
-        let next = Writer::create(path, self.description.clone(), Some(name(&self.path)))?;
+        let protocol = self.conversation.protocol().unwrap_or(Protocol::Broker);
+        let next = Writer::create(path, self.description.clone(), Some((name(&self.path), protocol)))?;
         let new = next.path.clone();
         let moved = self.move_rest_to(next);
         if moved.is_err() {
@@ -257,6 +268,7 @@ impl Writer {
         let progress = Progress {
             continues: self.continues.as_deref(),
             continued_in,
+            protocol: self.conversation.protocol(),
             complete,
             error,
             frames: self.index.count,
@@ -307,8 +319,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         for (count, length) in [(2_000, 1_000), (1, 2_000_000)] {
             let path = root.path().join(count.to_string());
-            let mut writer =
-                Writer::create(path.clone(), Description::default(), Some("before".into())).unwrap();
+            let mut writer = Writer::create(path.clone(), Description::default(), before()).unwrap();
             writer.input(Side::Connector, 0, &frames(count, length)).unwrap();
             let capacity = writer.index.pending.capacity();
             assert!(capacity <= 2 * MAX_PENDING, "{capacity}");
@@ -326,17 +337,20 @@ mod tests {
     #[test]
     fn a_large_frame_is_written_at_once() {
         let root = tempfile::tempdir().unwrap();
-        let mut writer =
-            Writer::create(root.path().join("a"), Description::default(), Some("before".into())).unwrap();
+        let mut writer = Writer::create(root.path().join("a"), Description::default(), before()).unwrap();
         for (length, is_written) in [(LARGE_FRAME / 2, false), (LARGE_FRAME, true)] {
             writer.input(Side::Connector, 0, &frames(1, length)).unwrap();
             assert_eq!(writer.index.pending.is_empty(), is_written, "{length}");
         }
     }
 
+    fn before() -> Option<(String, Protocol)> {
+        Some(("before".into(), Protocol::Broker))
+    }
+
     /// Returns a writer after the handshake, which has received one complete frame and a part of a second frame.
     fn writer_to_split(path: PathBuf) -> Writer {
-        let mut writer = Writer::create(path, Description::default(), Some("before".into())).unwrap();
+        let mut writer = Writer::create(path, Description::default(), before()).unwrap();
         writer.input(Side::Connector, 0, &frames(2, 10)[..100]).unwrap();
         assert_eq!((writer.frame_count(), writer.can_be_split()), (1, true));
         writer

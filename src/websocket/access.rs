@@ -13,7 +13,7 @@ pub struct Access {
     pub tokens: Tokens,
     /// Origins that are allowed although they do not match the `Host` of the request, such as `https://soar.example:8443`.
     pub origins: Vec<String>,
-    /// Whether the listener's address is a loopback address. If so, the `Host` of a request must be an IP address, `localhost`,
+    /// Whether the client connected to a loopback address. If so, the `Host` of a request must be an IP address, `localhost`,
     /// one of `hosts` or the host of one of `origins`. Otherwise a web page could reach the listener through a name that
     /// resolves to the loopback address (DNS rebinding).
     pub loopback: bool,
@@ -120,7 +120,7 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// A bearer token (RFC 6750). `Debug` does not write it.
+/// A bearer token (RFC 6750). `Debug` does not write it. `==` takes constant time.
 #[derive(Clone)]
 pub struct Token(Arc<str>);
 
@@ -154,6 +154,14 @@ impl Token {
     }
 }
 
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.secret().as_bytes().ct_eq(other.secret().as_bytes()).into()
+    }
+}
+
+impl Eq for Token {}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
@@ -162,7 +170,7 @@ impl fmt::Debug for Token {
 
 /// The tokens that a listener accepts. Several may have the same name, so that a token can be replaced without an
 /// interruption.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tokens(Vec<(Arc<str>, Token)>);
 
 impl Tokens {
@@ -175,6 +183,12 @@ impl Tokens {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Returns the names, with duplicates.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &**name)
     }
 
     /// Returns the name of a token with the same text.

@@ -1,6 +1,6 @@
 //! The end of a session (RFC 6455, section 7): this side leaves, or closes because of an error, or the peer closes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::frame::{self, FrameError, GOING_AWAY, INTERNAL, NO_CODE, NORMAL, POLICY, put_close};
@@ -10,12 +10,17 @@ use crate::data::one_line;
 use crate::peering::Config;
 use crate::peering::{CloseReason, Event, after};
 
+/// The maximum time to wait for the close frame of a peer that is still reading, as a multiple of [`Config::leave_timeout`].
+const MAX_EXTENSION: u32 = 10;
+
 /// This side has sent a close frame, and still receives the messages that the peer has sent before its own close frame.
 #[derive(Debug)]
 pub(super) struct Leaving {
     reason: LeavingReason,
     /// When to stop waiting.
     deadline: Deadline,
+    /// When to stop waiting even if the peer is still reading.
+    latest: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +48,21 @@ impl Leaving {
         matches!(self.deadline, Deadline::StartsAfter(_))
     }
 
-    pub(super) fn start(&mut self, deadline: Instant) {
-        self.deadline = Deadline::At(deadline);
+    fn new(reason: LeavingReason, deadline: Deadline) -> Self {
+        Leaving { reason, deadline, latest: None }
+    }
+
+    /// Starts the waiting time.
+    pub(super) fn start(&mut self, now: Instant, timeout: Duration) {
+        self.deadline = Deadline::At(after(now, timeout));
+        self.latest = Some(after(now, timeout.saturating_mul(MAX_EXTENSION)));
+    }
+
+    /// Starts the waiting time again, because the peer has read some of the messages before the close frame.
+    pub(super) fn extend(&mut self, now: Instant, timeout: Duration) {
+        if let Some(latest) = self.latest {
+            self.deadline = Deadline::At(after(now, timeout).min(latest));
+        }
     }
 
     pub(super) fn has_expired(&self, now: Instant) -> bool {
@@ -73,13 +91,16 @@ impl Leaving {
 
 impl WebSocket {
     /// Leaves the peer after all queued messages are sent. In an established session, sends a close frame, and handles input
-    /// until the peer answers with its own, for at most [`Config::leave_timeout`]. A handshake ends at once.
+    /// until the peer answers with its own, for at most [`Config::leave_timeout`]. If pongs show that the peer is still reading the
+    /// messages before the close frame, this time starts again, and is at most ten times as long. A handshake ends at once.
     pub fn leave(&mut self, now: Instant) {
-        let deadline = after(now, self.common().leave_timeout);
+        let timeout = self.common().leave_timeout;
         match &mut self.state {
             State::Established { leaving: Some(leaving), .. } => leaving.reason = LeavingReason::Wanted,
             State::Established { leaving, .. } => {
-                *leaving = Some(Leaving { reason: LeavingReason::Wanted, deadline: Deadline::At(deadline) });
+                let mut wanted = Leaving::new(LeavingReason::Wanted, Deadline::StartsAfter(now));
+                wanted.start(now, timeout);
+                *leaving = Some(wanted);
                 self.put_leaving();
             }
             State::Head { .. } => self.close(CloseReason::Left),
@@ -101,7 +122,7 @@ impl WebSocket {
     pub(super) fn resubscribe(&mut self) {
         let State::Established { liveness, leaving: leaving @ None } = &mut self.state else { return };
         let deadline = Deadline::StartsAfter(liveness.since());
-        *leaving = Some(Leaving { reason: LeavingReason::Resubscribe, deadline });
+        *leaving = Some(Leaving::new(LeavingReason::Resubscribe, deadline));
         self.put_leaving();
     }
 
@@ -198,17 +219,34 @@ impl WebSocket {
 
     /// Handles a close frame of the peer.
     pub(super) fn handle_close(&mut self, now: Instant, payload: &[u8]) {
-        let (code, text) = match frame::read_close(payload) {
+        let (code, text) = match frame::read_valid_close(payload) {
             Ok(close) => close,
-            Err(error) => return self.refuse_frame(now, error),
+            Err(error) => {
+                return match &self.state {
+                    State::Closing { reason, .. } => self.close(reason.clone()),
+                    // This side has sent a close frame, too, so nothing is left to wait for.
+                    State::Established { leaving: Some(_), .. } => self.close(Error::Frame(error)),
+                    _ => self.refuse_frame(now, error),
+                };
+            }
         };
+        let closed = || Error::Closed { code, reason: one_line(&String::from_utf8_lossy(text)) };
         let reason = match &self.state {
             State::Closing { reason, .. } => return self.close(reason.clone()),
-            State::Established { leaving: Some(leaving), .. } => return self.close(leaving.reason()),
+            State::Established { leaving: Some(leaving), .. } => {
+                // A different code is not an answer: the peer closed at the same time, and may not have read everything.
+                let reason = match code {
+                    NORMAL | NO_CODE => leaving.reason(),
+                    GOING_AWAY if self.is_server() => leaving.reason(),
+                    GOING_AWAY => CloseReason::PeerLeft,
+                    _ => closed().into(),
+                };
+                return self.close(reason);
+            }
             State::Established { .. } if matches!(code, NORMAL | GOING_AWAY | NO_CODE) => {
                 CloseReason::PeerLeft
             }
-            _ => Error::Closed { code, reason: one_line(&String::from_utf8_lossy(text)) }.into(),
+            _ => closed().into(),
         };
         self.put_frame(frame::Opcode::Close, payload);
         self.close(reason);

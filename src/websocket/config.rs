@@ -16,7 +16,7 @@ pub struct ClientConfig {
     /// - `tls`, which selects hints in errors;
     /// - `filter`: the topics to subscribe to;
     /// - `limits`: `max_frame` is the maximum length of a message, without the header of its frames;
-    /// - the timeouts.
+    /// - the timeouts. If `idle_timeout` is set, at most [`ClientConfig::PING_INTERVAL`] applies.
     pub common: peering::Config,
     /// The id that this endpoint assigns to the peer, because the protocol has no endpoint ids. Must be random, and different
     /// for each connection.
@@ -27,6 +27,12 @@ pub struct ClientConfig {
     pub application: String,
     /// The token for the `Authorization` header.
     pub token: Option<Token>,
+}
+
+impl ClientConfig {
+    /// The time after which a client sends a ping to a silent server. If the server stays silent for the same time again, it is
+    /// considered dead. Zeek sends a ping every 5 s, so its silence means more than that of a Broker peer.
+    pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 }
 
 /// The configuration of a [session](super::WebSocket) as a server.
@@ -45,7 +51,9 @@ pub struct ServerConfig {
     pub version: String,
     /// How strings that are not UTF-8 are sent to the client.
     pub binary: BinaryText,
-    /// The interval of pings to the client. If there is no pong until the next ping is due, the connection is closed.
+    /// The interval of pings to the client. If there is no pong within an interval after a ping was written, the connection is
+    /// closed. A client that has much to read before the ping gets up to twelve intervals, and again so many whenever it is
+    /// seen to read.
     pub ping_interval: Duration,
 }
 

@@ -31,13 +31,30 @@ const BATCH: u64 = 5;
 /// Ends the last message of a batch if the messages after it were left out. It replaces [`MORE_FOLLOWS`].
 const NOTHING_FOLLOWS: u8 = b'\n';
 
-/// The messages of a batch that were not encoded.
+/// Messages that were not encoded.
 #[derive(Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only connections log it"))]
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only connections count them"))]
 pub(crate) struct LeftOut {
+    /// The number of messages. Each message of a batch counts.
     pub(crate) messages: usize,
     /// The error of one of the messages.
     pub(crate) error: EncodeError,
+}
+
+impl From<EncodeError> for LeftOut {
+    fn from(error: EncodeError) -> Self {
+        LeftOut { messages: 1, error }
+    }
+}
+
+/// The differences between a message and its encoded form.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only connections count them"))]
+pub(crate) struct Changes {
+    /// The messages of a batch that were not encoded.
+    pub(crate) left_out: Option<LeftOut>,
+    /// The number of strings that are not UTF-8 and were encoded in a changed form.
+    pub(crate) altered_strings: usize,
 }
 
 /// Appends a message. A batch becomes one message for each of its events. Events that cannot be encoded, and messages that
@@ -47,16 +64,12 @@ pub(crate) struct LeftOut {
 /// Fails if v1 has no form for the message: for a data-store command, a log or an identifier update, a value that cannot be
 /// decoded, or, with [`BinaryText::Drop`](super::BinaryText::Drop), a string that is not UTF-8. Fails if the JSON is too long. For a
 /// batch, fails if no event can be encoded. Nothing is appended in these cases.
-pub(crate) fn encode(
-    envelope: &Envelope,
-    dialect: Dialect,
-    out: &mut BytesMut,
-) -> Result<Option<LeftOut>, EncodeError> {
+pub(crate) fn encode(envelope: &Envelope, dialect: Dialect, out: &mut BytesMut) -> Result<Changes, LeftOut> {
     if envelope.kind != EnvelopeType::Data {
-        return Err(EncodeError::NotCarried { what: "a data-store command" });
+        return Err(EncodeError::NotCarried { what: "a data-store command" }.into());
     }
     if check_value(&envelope.payload, &Limits::DEFAULT).is_err() {
-        return Err(EncodeError::NotCarried { what: "a value that cannot be decoded" });
+        return Err(EncodeError::NotCarried { what: "a value that cannot be decoded" }.into());
     }
     let start = out.len();
     let topic = envelope.topic.as_bytes();
@@ -66,8 +79,11 @@ pub(crate) fn encode(
             find_events(&envelope.payload, MAX_BATCH_DEPTH, &mut content);
             put_events(topic, &content, dialect, out)
         }
-        None | Some(EVENT) => put(topic, &envelope.payload, false, start, dialect, out).map(|()| None),
-        Some(_) => Err(NOT_AN_EVENT),
+        None | Some(EVENT) => {
+            let altered_strings = put(topic, &envelope.payload, false, start, dialect, out)?;
+            Ok(Changes { left_out: None, altered_strings })
+        }
+        Some(_) => Err(NOT_AN_EVENT.into()),
     }
 }
 
@@ -135,16 +151,20 @@ fn put_events(
     content: &Content<'_>,
     dialect: Dialect,
     out: &mut BytesMut,
-) -> Result<Option<LeftOut>, EncodeError> {
+) -> Result<Changes, LeftOut> {
     let start = out.len();
     let mut left_out =
         (content.others > 0).then_some(LeftOut { messages: content.others, error: NOT_AN_EVENT });
+    let mut altered_strings = 0usize;
     let mut ends_batch = false;
     let mut events = content.events.iter().peekable();
     while let Some(event) = events.next() {
         let more_follows = events.peek().is_some();
         match put(topic, event, more_follows, start, dialect, out) {
-            Ok(()) => ends_batch = !more_follows,
+            Ok(altered) => {
+                ends_batch = !more_follows;
+                altered_strings = altered_strings.saturating_add(altered);
+            }
             Err(error) => {
                 let before = left_out.map_or(0, |left_out| left_out.messages);
                 left_out = Some(LeftOut { messages: before.saturating_add(1), error });
@@ -153,15 +173,14 @@ fn put_events(
     }
     if out.len() == start {
         let nothing = EncodeError::NotCarried { what: "a batch without an event" };
-        return Err(left_out
-            .filter(|_| !content.events.is_empty())
-            .map_or(nothing, |left_out| left_out.error));
+        let LeftOut { messages, error } = left_out.unwrap_or(nothing.into());
+        return Err(LeftOut { messages, error: if content.events.is_empty() { nothing } else { error } });
     }
     if !ends_batch && let Some(last) = out.last_mut() {
         // The byte may be masked. The mask is applied with xor too, so it stays correct.
         *last ^= MORE_FOLLOWS ^ NOTHING_FOLLOWS;
     }
-    Ok(left_out)
+    Ok(Changes { left_out, altered_strings })
 }
 
 /// If the value is an event with empty metadata, removes the metadata: Zeek's server does not write it. Returns whether it was
@@ -181,7 +200,7 @@ fn trim_metadata(value: &mut &[u8]) -> bool {
     true
 }
 
-/// Appends one message. `start` is where the messages of its batch start.
+/// Appends one message. `start` is where the messages of its batch start. Returns the number of strings that were changed.
 fn put(
     topic: &[u8],
     value: &[u8],
@@ -189,10 +208,10 @@ fn put(
     start: usize,
     dialect: Dialect,
     out: &mut BytesMut,
-) -> Result<(), EncodeError> {
+) -> Result<usize, EncodeError> {
     let max = start.saturating_add(MAX_LENGTH);
+    let mut text = Text::default();
     put_message(out, dialect.mask(), |out| {
-        let mut text = Text::Utf8;
         out.put_slice(br#"{"type":"data-message","topic":"#);
         put_string(topic, max, dialect, out, &mut text)?;
         out.put_u8(b',');
@@ -201,7 +220,8 @@ fn put(
             out.put_u8(MORE_FOLLOWS);
         }
         Ok(text.opcode())
-    })
+    })?;
+    Ok(text.altered)
 }
 
 /// A container whose elements are being written.

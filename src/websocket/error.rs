@@ -51,9 +51,12 @@ fn colon(reason: &str) -> String {
 
 const fn status_hint(status: u16) -> &'static str {
     match status {
+        300..400 => "; it redirects to a different address: use that one",
+        400 => "; a proxy before it may not forward the headers of an upgrade to WebSocket",
         401 => "; it requires a token, or does not know this one",
         403 => "; it does not accept the Host or the Origin",
-        404 => "; there may be a different service at this address",
+        200..300 | 404 | 405 => "; there may be a different service at this address",
+        500..600 => "; it, or the server behind a proxy at this address, does not work or is overloaded",
         _ => "",
     }
 }
@@ -64,6 +67,7 @@ const fn foreign_hint(first: u8) -> &'static str {
         0x16 => "it begins with a TLS handshake: use TLS on both sides (wss), or on none (ws)",
         0x15 => "it answers with a TLS alert: use TLS on both sides (wss), or on none (ws)",
         0x00 => "it may be an endpoint with Broker's native protocol",
+        b'S' => "it may be an SSH server: check the address",
         _ => "check the address",
     }
 }
@@ -102,6 +106,8 @@ impl Error {
             | Error::NotAnUpgrade(_)
             | Error::NoAck { .. }
             | Error::Subscriptions(_) => ErrorKind::Misbehaved,
+            // There is a different service at this address.
+            Error::Status { status: 200..400 | 404 | 405, .. } => ErrorKind::Misbehaved,
             Error::Status { .. } | Error::Refused { .. } => ErrorKind::Refused,
             Error::Closed { code: frame::POLICY, .. } => ErrorKind::Refused,
             Error::Closed { .. } | Error::ClosedInHandshake { .. } | Error::Resubscribe => ErrorKind::Closed,

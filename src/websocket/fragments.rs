@@ -11,6 +11,16 @@ pub(super) struct Fragments {
 }
 
 impl Fragments {
+    /// Returns whether there is no incomplete message.
+    pub(super) fn is_empty(&self) -> bool {
+        self.partial.is_none()
+    }
+
+    /// Returns the number of bytes of the incomplete message.
+    pub(super) fn len(&self) -> usize {
+        self.partial.as_ref().map_or(0, |(_, bytes)| bytes.len())
+    }
+
     /// Removes the first frame from `input`, and removes its mask. `None` if it is incomplete. Fails as soon as a message would be
     /// longer than `limit`, before its payload is received.
     pub(super) fn cut(
@@ -25,7 +35,7 @@ impl Fragments {
                 (Opcode::Text | Opcode::Binary, Some(_)) => return Err(FrameError::NotFinished),
                 _ => {}
             }
-            let room = limit.saturating_sub(self.partial.as_ref().map_or(0, |(_, bytes)| bytes.len()));
+            let room = limit.saturating_sub(self.len());
             if usize::try_from(header.payload).map_or(true, |payload| payload > room) {
                 return Err(FrameError::TooLarge { limit });
             }

@@ -91,6 +91,8 @@ pub(super) enum FrameError {
     Utf8,
     #[error("a close frame has a payload of 1 byte")]
     Close,
+    #[error("a close frame has the code {0}, which may not be sent")]
+    CloseCode(u16),
 }
 
 impl FrameError {
@@ -257,6 +259,16 @@ pub(super) fn read_close(payload: &[u8]) -> Result<(u16, &[u8]), FrameError> {
         Some((code, text)) => Ok((u16::from_be_bytes(*code), text)),
         None if payload.is_empty() => Ok((NO_CODE, &[])),
         None => Err(FrameError::Close),
+    }
+}
+
+/// Like [`read_close`]. Fails for codes that may not be sent (RFC 6455, section 7.4).
+pub(super) fn read_valid_close(payload: &[u8]) -> Result<(u16, &[u8]), FrameError> {
+    match read_close(payload)? {
+        (code @ (..1000 | 1004..=1006 | 1015 | 5000..), _) if !payload.is_empty() => {
+            Err(FrameError::CloseCode(code))
+        }
+        close => Ok(close),
     }
 }
 

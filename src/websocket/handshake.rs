@@ -30,7 +30,7 @@ impl WebSocket {
 
     /// Handles the head of the peer's request or response. Returns whether it is complete.
     pub(super) fn handle_head(&mut self, now: Instant, input: &mut BytesMut) -> bool {
-        let what = if self.is_server() { "request" } else { "response" };
+        let what = if self.is_server() { http::REQUEST } else { http::RESPONSE };
         match self.head.take(input, what) {
             Ok(true) => {}
             Ok(false) => return false,
@@ -97,7 +97,7 @@ impl WebSocket {
         let dialect = self.dialect();
         // Cannot fail: a server accepts all strings, and the length of a filter is not limited.
         let _ = put_message(self.out.buffer(), dialect.mask(), |out| {
-            let mut text = Text::Utf8;
+            let mut text = Text::default();
             out.put_u8(b'[');
             for (index, topic) in self.announced.topics().iter().enumerate() {
                 if index > 0 {

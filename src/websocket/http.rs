@@ -18,6 +18,10 @@ const MAX_HEADERS: usize = 64;
 /// The path of version 1 with JSON.
 const PATH: &str = "/v1/messages/json";
 
+/// The names of the two heads.
+pub(super) const REQUEST: &str = "request";
+pub(super) const RESPONSE: &str = "response";
+
 /// Is appended to a key before it is hashed (RFC 6455, section 1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -27,10 +31,11 @@ pub(super) struct Head(Vec<u8>);
 
 impl Head {
     /// Moves bytes from `input` until the head is complete, and returns whether it is. Fails at the first byte if it cannot be
-    /// HTTP, so that the peer of a different protocol is not waited for.
+    /// HTTP, so that the peer of a different protocol is not waited for: a request begins with a capital letter, and a response
+    /// with `H`.
     pub(super) fn take(&mut self, input: &mut BytesMut, what: &'static str) -> Result<bool, Error> {
         if let Some(&first) = self.0.first().or(input.first())
-            && !first.is_ascii_uppercase()
+            && (!first.is_ascii_uppercase() || (what == RESPONSE && first != b'H'))
         {
             return Err(Error::NotHttp { first });
         }
@@ -63,7 +68,7 @@ impl Head {
 }
 
 /// Returns the length of the bytes up to and including the first empty line.
-fn end_of_head(bytes: &[u8]) -> Option<usize> {
+pub(super) fn end_of_head(bytes: &[u8]) -> Option<usize> {
     let end = |line_end: &[u8]| {
         let at = bytes.windows(line_end.len()).position(|window| window == line_end)?;
         at.checked_add(line_end.len())
@@ -233,6 +238,29 @@ pub(super) fn head_too_large() -> String {
 
 fn response(status: &str, headers: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n")
+}
+
+/// Returns whether a complete head is a request or a response that upgrades a connection to WebSocket.
+pub(super) fn is_upgrade(head: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    if head.starts_with(b"HTTP/") {
+        let mut response = httparse::Response::new(&mut headers);
+        let is_valid = response.parse(head).is_ok_and(|status| status.is_complete());
+        return is_valid
+            && response.code == Some(101)
+            && Headers(response.headers).lists("Upgrade", "websocket");
+    }
+    let mut request = httparse::Request::new(&mut headers);
+    let is_valid = request.parse(head).is_ok_and(|status| status.is_complete());
+    is_valid && Headers(request.headers).lists("Upgrade", "websocket")
+}
+
+/// Returns the status of a complete response.
+pub(super) fn status(head: &[u8]) -> Option<u16> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let _ = response.parse(head);
+    response.code
 }
 
 /// Returns the `Sec-WebSocket-Accept` for a key.

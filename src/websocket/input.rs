@@ -73,8 +73,12 @@ impl WebSocket {
                 }
             }
             Opcode::Pong => {
-                if let State::Established { liveness, .. } = &mut self.state {
-                    liveness.received_pong();
+                let timeout = self.common().leave_timeout;
+                if let State::Established { liveness, leaving } = &mut self.state
+                    && liveness.received_pong(&payload)
+                    && let Some(leaving) = leaving
+                {
+                    leaving.extend(now, timeout);
                 }
             }
             Opcode::Close => self.handle_close(now, &payload),

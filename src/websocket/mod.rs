@@ -17,6 +17,7 @@ mod input;
 mod liveness;
 mod logs;
 mod read;
+mod recorded;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
@@ -27,9 +28,10 @@ pub use config::{BinaryText, ClientConfig, ServerConfig};
 pub(crate) use dialect::Dialect;
 pub(crate) use encode::encode;
 #[cfg(any(feature = "net", test))]
-pub(crate) use encode::{LeftOut, first_length};
+pub(crate) use encode::{Changes, LeftOut, first_length};
 pub use logs::receives_logs;
-pub use text::altered_strings;
+pub use recorded::Part;
+pub(crate) use recorded::{Cut, Opening, PartReader, opening};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -64,6 +66,10 @@ pub struct WebSocket {
     head: Head,
     fragments: Fragments,
     out: Output,
+    /// The number of bytes that [`WebSocket::poll_transmit`] has returned.
+    polled: u64,
+    /// How many of these bytes are not written yet.
+    unwritten: usize,
     events: VecDeque<Event>,
     /// The subscriptions that a client has sent.
     announced: Filter,
@@ -125,6 +131,8 @@ impl WebSocket {
             head: Head::default(),
             fragments: Fragments::default(),
             out: Output::default(),
+            polled: 0,
+            unwritten: 0,
             events: VecDeque::new(),
             announced: Filter::new(),
             peer_name: None,
@@ -163,6 +171,7 @@ impl WebSocket {
 
     /// Handles the passing of time. Call it at the time that [`WebSocket::poll_timeout`] returns; earlier calls have no effect.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let (queued, written) = (self.queued(), self.written());
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return;
         }
@@ -173,16 +182,19 @@ impl WebSocket {
                 self.close(reason);
             }
             State::Established { leaving: Some(leaving), .. } if leaving.is_new() => {
-                let deadline = after(now, self.common().leave_timeout);
+                let timeout = self.common().leave_timeout;
                 if let State::Established { leaving: Some(leaving), .. } = &mut self.state {
-                    leaving.start(deadline);
+                    leaving.start(now, timeout);
                 }
             }
-            State::Established { liveness, .. } => match liveness.handle_timeout(now, &self.role) {
-                Action::SendPing => self.put_frame(Opcode::Ping, b"ping"),
-                Action::SendPong => self.put_frame(Opcode::Pong, b""),
-                Action::End => self.ping_timed_out(),
-            },
+            State::Established { liveness, .. } => {
+                match liveness.handle_timeout(now, &self.role, queued, written) {
+                    Action::SendPing => self.send_ping(),
+                    Action::SendPong => self.put_frame(Opcode::Pong, b""),
+                    Action::Wait => {}
+                    Action::End => self.ping_timed_out(),
+                }
+            }
             State::Closing { reason, .. } => {
                 let reason = reason.clone();
                 self.close(reason);
@@ -239,7 +251,35 @@ impl WebSocket {
     /// Returns the next bytes to write to the peer.
     #[must_use]
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
-        self.out.pop()
+        let bytes = self.out.pop()?;
+        self.polled = self.polled.saturating_add(to_u64(bytes.len()));
+        Some(bytes)
+    }
+
+    /// Records how many of the bytes that [`WebSocket::poll_transmit`] has returned are not written to the peer yet. Call it
+    /// after each write: the peer's time to answer a ping begins when the ping is written, and a slow peer that reads is not
+    /// considered dead. Without these calls, bytes count as written when [`WebSocket::poll_transmit`] returns them.
+    pub fn handle_written(&mut self, now: Instant, unwritten: usize) {
+        self.note_unwritten(unwritten, || now);
+    }
+
+    /// Like [`WebSocket::handle_written`]. Calls `now` only if the time is needed.
+    pub(crate) fn note_unwritten(&mut self, unwritten: usize, now: impl FnOnce() -> Instant) {
+        self.unwritten = unwritten;
+        let written = self.written();
+        if let State::Established { liveness, .. } = &mut self.state {
+            liveness.note_written(written, now);
+        }
+    }
+
+    /// Returns the number of bytes that were queued for the peer since the start.
+    fn queued(&self) -> u64 {
+        self.polled.saturating_add(to_u64(self.out.len()))
+    }
+
+    /// Returns how many of the queued bytes are written.
+    fn written(&self) -> u64 {
+        self.polled.saturating_sub(to_u64(self.unwritten))
     }
 
     /// Returns the number of bytes that [`WebSocket::poll_transmit`] has not returned yet.
@@ -260,7 +300,8 @@ impl WebSocket {
             return Err(SendError::NotEstablished);
         }
         let dialect = self.dialect();
-        encode(envelope, dialect, self.out.buffer())?;
+        encode(envelope, dialect, self.out.buffer()).map_err(|left_out| left_out.error)?;
+        self.ping_between_messages();
         Ok(())
     }
 
@@ -271,7 +312,26 @@ impl WebSocket {
             return Err(SendError::NotEstablished);
         }
         pieces.into_iter().for_each(|piece| self.out.push_encoded(piece));
+        self.ping_between_messages();
         Ok(())
+    }
+
+    /// Sends a ping if many bytes were sent after the last one. See [`liveness::PING_EVERY`].
+    fn ping_between_messages(&mut self) {
+        let queued = self.queued();
+        if let State::Established { liveness, .. } = &self.state
+            && liveness.needs_ping(queued)
+        {
+            self.send_ping();
+        }
+    }
+
+    fn send_ping(&mut self) {
+        let position = self.queued();
+        if let State::Established { liveness, .. } = &mut self.state {
+            let payload = liveness.ping(position);
+            self.put_frame(Opcode::Ping, &payload);
+        }
     }
 
     fn is_sending(&self) -> bool {
@@ -370,4 +430,8 @@ impl WebSocket {
             });
         }
     }
+}
+
+fn to_u64(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,5 @@
 //! Strings and reals as v1 JSON, in the variants for servers and clients.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use bytes::{BufMut, BytesMut};
 
 use super::config::BinaryText;
@@ -10,34 +8,23 @@ use super::frame::Opcode;
 use crate::data::find_byte;
 use crate::wire::EncodeError;
 
-/// Whether a message is UTF-8. Only then it may be sent in a text frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Text {
-    Utf8,
-    Binary,
+/// The strings that are not UTF-8 of the message that is being written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Text {
+    /// Whether one was written as it is. The message is then not UTF-8, and must not be sent in a text frame.
+    is_binary: bool,
+    /// The number of strings that were written in a changed form.
+    pub(super) altered: usize,
 }
 
 impl Text {
     /// Returns the opcode of a frame with the message.
     pub(super) fn opcode(self) -> Opcode {
-        match self {
-            Text::Utf8 => Opcode::Text,
-            Text::Binary => Opcode::Binary,
-        }
+        if self.is_binary { Opcode::Binary } else { Opcode::Text }
     }
 }
 
-/// The number of strings that were changed.
-static ALTERED: AtomicU64 = AtomicU64::new(0);
-
-/// Returns the number of strings that were not UTF-8 and were sent to clients in a changed form, since the start of the process.
-/// See [`BinaryText`]. A message that is sent to several clients counts once.
-#[must_use]
-pub fn altered_strings() -> u64 {
-    ALTERED.load(Ordering::Relaxed)
-}
-
-/// Appends a string in quotes. `text` becomes [`Text::Binary`] if the string is not UTF-8 and is written as it is.
+/// Appends a string in quotes. Records in `text` if the string is not UTF-8.
 ///
 /// An escaped byte has up to six bytes. If the string extends beyond the position `max` for this reason, it is incomplete, and
 /// the caller must remove it.
@@ -55,14 +42,14 @@ pub(super) fn put_string(
         match dialect {
             Dialect::Client => {
                 put_escaped(bytes, max, out);
-                *text = Text::Binary;
+                text.is_binary = true;
             }
             Dialect::Server(BinaryText::Drop) => {
                 return Err(EncodeError::NotCarried { what: "a string that is not UTF-8" });
             }
             Dialect::Server(form) => {
                 put_altered(bytes, max, form, out);
-                ALTERED.fetch_add(1, Ordering::Relaxed);
+                text.altered = text.altered.saturating_add(1);
             }
         }
     }
@@ -149,7 +136,7 @@ mod tests {
     const TO_CLIENTS: [BinaryText; 3] = [BinaryText::Escape, BinaryText::Replace, BinaryText::Drop];
 
     fn string(bytes: &[u8], dialect: Dialect) -> Result<(Vec<u8>, Text), EncodeError> {
-        let (mut out, mut text) = (BytesMut::new(), Text::Utf8);
+        let (mut out, mut text) = (BytesMut::new(), Text::default());
         put_string(bytes, usize::MAX, dialect, &mut out, &mut text)?;
         Ok((out.to_vec(), text))
     }
@@ -160,7 +147,11 @@ mod tests {
         for text in ["", "plain", "\u{b}\u{1}\u{7f}\"\\/\n", &all] {
             let expected = serde_json::to_vec(text).unwrap();
             for dialect in TO_CLIENTS.map(Dialect::Server).into_iter().chain([Dialect::Client]) {
-                assert_eq!(string(text.as_bytes(), dialect), Ok((expected.clone(), Text::Utf8)), "{text:?}");
+                assert_eq!(
+                    string(text.as_bytes(), dialect),
+                    Ok((expected.clone(), Text::default())),
+                    "{text:?}"
+                );
             }
         }
     }
@@ -168,13 +159,13 @@ mod tests {
     #[test]
     fn strings_that_are_not_utf8_have_a_form_for_each_setting() {
         let bytes = b"a\\\xff\xc3\xa4\xe2\x82\n";
-        let utf8 = |text: &str| Ok((text.as_bytes().to_vec(), Text::Utf8));
+        let altered = |text: &str| Ok((text.as_bytes().to_vec(), Text { is_binary: false, altered: 1 }));
         let [escape, replace, drop] = TO_CLIENTS.map(|form| string(bytes, Dialect::Server(form)));
-        assert_eq!(escape, utf8("\"a\\\\\\\\xff\u{e4}\\\\xe2\\\\x82\\n\""));
-        assert_eq!(replace, utf8("\"a\\\\\u{fffd}\u{e4}\u{fffd}\\n\""));
+        assert_eq!(escape, altered("\"a\\\\\\\\xff\u{e4}\\\\xe2\\\\x82\\n\""));
+        assert_eq!(replace, altered("\"a\\\\\u{fffd}\u{e4}\u{fffd}\\n\""));
         assert_eq!(drop, Err(EncodeError::NotCarried { what: "a string that is not UTF-8" }));
         let raw = b"\"a\\\\\xff\xc3\xa4\xe2\x82\\n\"".to_vec();
-        assert_eq!(string(bytes, Dialect::Client), Ok((raw, Text::Binary)));
+        assert_eq!(string(bytes, Dialect::Client), Ok((raw, Text { is_binary: true, altered: 0 })));
     }
 
     #[test]
@@ -182,7 +173,7 @@ mod tests {
         for bytes in [&[1; 100_000][..], &[b'"'; 100_000], &[0xff; 100_000], &b"\xff\x01".repeat(50_000)] {
             for dialect in TO_CLIENTS.map(Dialect::Server).into_iter().chain([Dialect::Client]) {
                 let mut out = BytesMut::new();
-                if put_string(bytes, 1000, dialect, &mut out, &mut Text::Utf8).is_err() {
+                if put_string(bytes, 1000, dialect, &mut out, &mut Text::default()).is_err() {
                     assert_eq!(dialect, Dialect::Server(BinaryText::Drop));
                 } else if dialect == Dialect::Client && bytes == [0xff; 100_000] {
                     assert_eq!(out.len(), bytes.len() + 2, "nothing is escaped");
@@ -191,14 +182,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn changed_strings_are_counted() {
-        let before = altered_strings();
-        string(b"\xff", Dialect::Server(BinaryText::Escape)).unwrap();
-        string(b"\xff", Dialect::Server(BinaryText::Replace)).unwrap();
-        assert!(altered_strings() >= before + 2);
     }
 
     #[test]

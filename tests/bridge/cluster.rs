@@ -42,6 +42,14 @@ impl BridgeProcess {
         self.program.says("the configuration is applied");
     }
 
+    /// Like [`BridgeProcess::reload`]. Waits until this change is reported, too.
+    pub(crate) fn reload_reporting(&mut self, config: &str, change: &str) {
+        Self::write(&self.folder, config);
+        self.program.signal("HUP");
+        self.program.says(change);
+        self.program.says("the configuration is applied");
+    }
+
     /// Like [`BridgeProcess::reload`], with an invalid configuration. Waits until it is rejected with this error.
     pub(crate) fn reload_invalid(&mut self, config: &str, text: &str) {
         Self::write(&self.folder, config);

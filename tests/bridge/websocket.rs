@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, WebSocketConfig};
 use zeek_bridge::management::{
     DispatchRequest, DispatchResponse, ManagementResult, NodeMessage, NotifyNodeHello,
@@ -130,9 +131,11 @@ async fn tokens_are_replaced_without_disconnecting_clients() {
     let mut statuses = old.status();
     let _old = connected(old, &url).await;
     assert!(client("new").connect(&url, Tls::Off).await.is_err());
-    bridge.reload(&text(&[("soar", "old"), ("soar", "new")]));
+    let changed = "link soar: changed for new connections: ";
+    bridge
+        .reload_reporting(&text(&[("soar", "old"), ("soar", "new")]), &format!("{changed}tokens (now soar)"));
     let _new = connected(client("new"), &url).await;
-    bridge.reload(&text(&[("soar", "new")]));
+    bridge.reload_reporting(&text(&[("soar", "new")]), &format!("{changed}tokens (now soar)"));
     assert!(client("old").connect(&url, Tls::Off).await.is_err());
     std::fs::remove_file(folder.path().join("new")).unwrap();
     let missing = config(&format!(
@@ -145,6 +148,11 @@ async fn tokens_are_replaced_without_disconnecting_clients() {
     let hello = NotifyNodeHello { node: "worker-1".into() };
     publish(&node, hello.clone()).await;
     assert_eq!(next_of_node_api(&mut hellos).await, NodeMessage::Hello(hello));
+    assert_eq!(bridge.peers("soar"), 2);
+    let options = "origins = [\"https://soar.example\"]\nbinary = \"drop\"\n";
+    let tokens = tokens(folder.path(), &[("soar", "new"), ("guest", "third")]);
+    let changes = format!("{changed}tokens (now guest, soar), origins, binary");
+    bridge.reload_reporting(&config(&format!("{options}{tokens}")), &changes);
     assert_eq!(bridge.peers("soar"), 2);
     let first = soon("the status of the only connection", statuses.recv()).await.unwrap();
     assert!(first.to_string().starts_with("peer added: "), "{first}");
@@ -165,4 +173,43 @@ async fn two_websocket_clients_of_a_hub_receive_each_others_events() {
         text.starts_with(r#"{"type":"data-message","topic":"/t/x","#) && text.contains("Demo::ping"),
         "{text}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_and_strings_that_the_api_cannot_carry_are_counted() {
+    let vector = |elements: Vec<Value>| Value::Vector(elements);
+    let log = vector(vec![
+        Value::EnumValue("Conn::LOG".into()),
+        Value::EnumValue("Log::WRITER_ASCII".into()),
+        Value::String("conn".into()),
+        Value::String(b"\0\0\0\0"[..].into()),
+    ]);
+    let log = vector(vec![Value::Count(1), Value::Count(3), log]);
+    let odd = event(Event::new("odd", [Value::String(b"\xff"[..].into())]));
+    let last = event(Event::new("last", ()));
+    let batch = [log.clone(), odd.clone(), event(Event::new("first", ()))];
+    let batch = vector(vec![Value::Count(1), Value::Count(5), vector(batch.into())]);
+    for (binary, not_carried, altered) in [("escape", 2, 2), ("replace", 2, 2), ("drop", 4, 0)] {
+        let bridge = BridgeProcess::start(&format!(
+            "[link.zeek]\nlisten = \"127.0.0.1:0\"\ntls = \"off\"\n\
+             [link.soar]\nlisten = \"ws://127.0.0.1:0\"\nbinary = \"{binary}\"\n\
+             [[rule]]\nname = \"all\"\nfrom = \"zeek\"\nto = \"soar\"\ntopics = \"/t\"\n"
+        ));
+        let url = bridge.address("soar");
+        let mut client = RawClient::connect(url.strip_prefix("ws://").unwrap(), "", &["/t"]).await;
+        let zeek = connected(peer(), &bridge.address("zeek")).await;
+        soon("a subscription", zeek.wait_for_subscribers("/t", 1)).await;
+        for message in [&log, &odd, &batch, &last] {
+            assert_eq!(zeek.publish("/t", message).await, Ok(1));
+        }
+        while !soon("an event", client.text()).await.contains("\"last\"") {}
+        let link = bridge.link("soar");
+        let peer = &link["peers"][0];
+        assert_eq!(
+            (&link["not_carried"], &link["altered_strings"]),
+            (&not_carried.into(), &altered.into()),
+            "{link}"
+        );
+        assert_eq!((&peer["not_carried"], &peer["dropped"]), (&not_carried.into(), &0.into()), "{link}");
+    }
 }

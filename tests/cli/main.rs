@@ -8,6 +8,8 @@ mod common;
 mod program;
 #[path = "../common/raw.rs"]
 mod raw;
+#[path = "../common/websocket.rs"]
+mod raw_websocket;
 #[path = "../common/recorder.rs"]
 mod recorder;
 #[path = "../common/terminal.rs"]
@@ -25,6 +27,7 @@ mod packaging;
 mod probe;
 mod publish;
 mod record;
+mod record_websocket;
 mod replay;
 mod roles;
 mod run;

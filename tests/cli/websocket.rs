@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use crate::program::{Files, Program};
+use crate::raw_websocket::{CLOSE, RawServer, TEXT};
+use tokio::net::TcpListener;
 use zeek_bridge::net::tls::ephemeral_authority;
 
 /// Starts `tap --listen` with these options.
@@ -138,10 +140,6 @@ fn invalid_combinations_are_reported() {
             "dispatch get_id_value x --connect ws://127.0.0.1:1".to_owned(),
             ["Broker's native protocol only", "HOST:PORT"],
         ),
-        (
-            "record --out o --listen ws://127.0.0.1:0 --connect 127.0.0.1:1 --tls off".to_owned(),
-            ["--listen", "Broker's native"],
-        ),
     ] {
         Program::run(&args, "").fails(2, &words);
     }
@@ -222,4 +220,36 @@ fn the_configuration_is_checked_with_its_tokens() {
         end.stdout.join("\n").contains("listens on ws://127.0.0.1:0, no TLS, requires token soar"),
         "{end:?}"
     );
+}
+
+/// A server that closes may not have read the event, even if it received it before its close frame.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_server_that_answers_the_close_has_received_the_event() {
+    for (close, expected) in [
+        (Some(&b"\x03\xe9Terminating"[..]), Some("the peer left")),
+        (Some(b"\x03\xe8"), Some("the peer left")),
+        (Some(b"\x03\xf0refused"), Some("1008 refused")),
+        (None, None),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let publish = Program::start(&format!("publish --topic /demo --connect {url} Demo::ping count:1"));
+        let mut server = RawServer::accept(listener.accept().await.unwrap().0).await;
+        assert_eq!(server.frame().await.unwrap().opcode, TEXT);
+        if let Some(close) = close {
+            server.send_all([(CLOSE, close)]).await;
+        }
+        // The answer to the close, or the close of the client.
+        let answer = server.frame().await.unwrap();
+        assert_eq!((answer.opcode, answer.payload.as_slice()), (CLOSE, close.unwrap_or(b"\x03\xe8")));
+        if close.is_none() {
+            server.send_all([(CLOSE, answer.payload.as_slice())]).await;
+        }
+        drop(server);
+        let end = publish.end_by_itself();
+        match expected {
+            Some(text) => end.fails(1, &[text, "delivery of the event is unconfirmed"]),
+            None => assert_eq!(end.code, Some(0), "{end:?}"),
+        }
+    }
 }

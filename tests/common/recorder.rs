@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use etherparse::{PacketBuilder, TcpHeader};
 use serde_json::Value as Json;
 
 use crate::program::{Program, command};
@@ -23,7 +25,11 @@ impl Recorder {
     }
 
     pub fn start_in(out: Arc<tempfile::TempDir>, target: &str, options: &str) -> Self {
-        let args = Self::args(&out, target, options);
+        Self::start_with(Self::args(&out, target, options), out)
+    }
+
+    /// Starts a recorder with all its arguments.
+    pub fn start_with(args: String, out: Arc<tempfile::TempDir>) -> Self {
         let mut program = Program::with(args.split_whitespace());
         let address = program.address();
         Recorder { program, address, out }
@@ -102,4 +108,45 @@ pub fn events(frames: &[Json]) -> Vec<(&str, &str)> {
             )
         })
         .collect()
+}
+
+/// Writes a capture of the same connection in the format of tcpdump, with one packet for each frame.
+pub fn capture(folder: &Path, lines: &[Json]) -> tempfile::NamedTempFile {
+    let [connector, listener, ..] = files(folder);
+    let mut seq = [1000u32, 2000];
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, 101] {
+        file.extend(u32::to_le_bytes(word));
+    }
+    let mut packet = |from: usize, t_us: u64, header: TcpHeader, payload: &[u8]| {
+        let (source, target) = if from == 0 { (1, 2) } else { (2, 1) };
+        let mut bytes = Vec::new();
+        PacketBuilder::ipv4([192, 0, 2, source], [192, 0, 2, target], 64)
+            .tcp_header(header)
+            .write(&mut bytes, payload)
+            .unwrap();
+        let length = bytes.len() as u32;
+        let words = [1_700_000_000 + (t_us / 1_000_000) as u32, (t_us % 1_000_000) as u32, length, length];
+        words.iter().for_each(|word| file.extend(word.to_le_bytes()));
+        file.extend(bytes);
+    };
+    let ports = [(40_000, 9999), (9999, 40_000)];
+    for from in [0, 1] {
+        let mut syn = TcpHeader::new(ports[from].0, ports[from].1, seq[from], 0xffff);
+        (syn.syn, syn.ack, syn.acknowledgment_number) = (true, from == 1, seq[1 - from]);
+        seq[from] += 1;
+        packet(from, 0, syn, &[]);
+    }
+    for line in lines {
+        let number = |name: &str| line[name].as_u64().unwrap() as usize;
+        let from = usize::from(line["from"] == "listener");
+        let bytes = &[&connector, &listener][from][number("offset")..][..number("length")];
+        let mut header = TcpHeader::new(ports[from].0, ports[from].1, seq[from], 0xffff);
+        (header.ack, header.acknowledgment_number) = (true, seq[1 - from]);
+        seq[from] += bytes.len() as u32;
+        packet(from, line["t_us"].as_u64().unwrap(), header, bytes);
+    }
+    let mut capture = tempfile::NamedTempFile::new().unwrap();
+    capture.write_all(&file).unwrap();
+    capture
 }

@@ -1,12 +1,11 @@
 //! Endpoints that speak the WebSocket API with each other and with raw clients.
 
 use std::future::IntoFuture as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use data_encoding::BASE64;
-use sha1::{Digest, Sha1};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::{
@@ -19,7 +18,7 @@ use zeek_bridge::peering::ErrorKind;
 use zeek_bridge::websocket::{Access, BinaryText, Token, Tokens};
 use zeek_bridge::zeek::Event;
 
-use crate::raw_websocket::{CLOSE, RawClient, request};
+use crate::raw_websocket::{CLOSE, RawClient, RawServer, TEXT, request};
 use crate::support::*;
 
 fn token(text: &str) -> Token {
@@ -145,19 +144,22 @@ async fn a_client_without_a_known_token_is_refused() {
 async fn web_pages_of_other_sites_are_refused() {
     let access = Access { origins: vec!["https://soar.example".into()], ..Access::default() };
     let server = endpoint_of_api(WebSocketConfig { access, ..WebSocketConfig::default() });
-    let listener = listen_on(&server, "ws", Tls::Off).await;
-    let address = listener.local_addr();
-    for (headers, status) in [
-        ("".to_owned(), 101),
-        (format!("Origin: http://{address}\r\n"), 101),
-        ("Origin: https://soar.example\r\n".to_owned(), 101),
-        ("Origin: http://evil.example\r\n".to_owned(), 403),
-        ("Origin: null\r\n".to_owned(), 403),
-        (format!("Host: localhost:{}\r\n", address.port()), 101),
-        (format!("Host: evil.example:{}\r\n", address.port()), 403),
-    ] {
-        let (_, head) = within("an answer", request(address, &headers)).await;
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {head}");
+    // A listener on all addresses is also reached through the loopback address.
+    for host in ["127.0.0.1", "0.0.0.0"] {
+        let listener = server.listen(format!("ws://{host}:0"), Tls::Off).await.unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().port()));
+        for (headers, status) in [
+            ("".to_owned(), 101),
+            (format!("Origin: http://{address}\r\n"), 101),
+            ("Origin: https://soar.example\r\n".to_owned(), 101),
+            ("Origin: http://evil.example\r\n".to_owned(), 403),
+            ("Origin: null\r\n".to_owned(), 403),
+            (format!("Host: localhost:{}\r\n", address.port()), 101),
+            (format!("Host: evil.example:{}\r\n", address.port()), 403),
+        ] {
+            let (_, head) = within("an answer", request(address, &headers)).await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {head}");
+        }
     }
 }
 
@@ -192,6 +194,30 @@ async fn only_admitted_tokens_may_connect() {
     let guest = endpoint_of_api(with_token("two"));
     assert!(connect_to(&guest, &listener, Tls::Off).await.is_err());
     assert!(matches!(failed(&mut statuses).await, ConnectError::NotAllowed(None)));
+}
+
+/// All clients of these tests have the same host.
+#[tokio::test]
+async fn the_clients_of_one_token_leave_slots_for_those_of_another() {
+    let server = endpoint_with(|config| {
+        config.websocket = with_tokens(&[("soar", "one"), ("soar", "new"), ("guest", "two")]);
+        config.max_peers = 3;
+    });
+    let mut statuses = server.status();
+    let listener = listen_on(&server, "ws", Tls::Off).await;
+    let client = |text| endpoint_of_api(with_token(text));
+    let guests = [client("two"), client("two"), client("two")];
+    for guest in &guests {
+        connect_to(guest, &listener, Tls::Off).await.unwrap();
+        added(&mut statuses).await;
+    }
+    assert!(connect_to(&client("two"), &listener, Tls::Off).await.is_err(), "the guests have all slots");
+    assert!(matches!(failed(&mut statuses).await, ConnectError::TooManyPeers(3)));
+    let soar = client("one");
+    connect_to(&soar, &listener, Tls::Off).await.unwrap();
+    assert!(matches!(removed(&mut statuses).await, Some(ConnectError::Evicted(3))));
+    // Both tokens have the name soar, so they share what its clients may use.
+    assert!(connect_to(&client("new"), &listener, Tls::Off).await.is_err());
 }
 
 #[tokio::test]
@@ -260,6 +286,46 @@ async fn a_client_verifies_the_host_of_its_url() {
     assert!(error.to_string().contains("no certificate can contain the host"), "{error}");
 }
 
+/// Returns the first TLS record that a connector sends to a listener.
+async fn client_hello(address: &str, listener: &TcpListener, credentials: &Credentials) -> Vec<u8> {
+    let port = listener.local_addr().unwrap().port();
+    let tls = Tls::from(credentials.load().unwrap());
+    let _connector = endpoint().connect(format!("{address}:{port}"), tls);
+    let (mut stream, _) = within("a connection", listener.accept()).await.unwrap();
+    let mut header = [0; 5];
+    within("a TLS record", stream.read_exact(&mut header)).await.unwrap();
+    let mut hello = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+    within("a TLS record", stream.read_exact(&mut hello)).await.unwrap();
+    hello
+}
+
+/// Broker sends no SNI.
+#[tokio::test]
+async fn a_client_sends_the_host_of_its_url_as_sni() {
+    let authority = ephemeral_authority().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let backends: &[_] =
+        if cfg!(feature = "openssl") { &[Backend::Rustls, Backend::OpenSsl] } else { &[Backend::Rustls] };
+    for backend in backends {
+        let mutual = authority.credentials("client").unwrap().backend(*backend);
+        let named = mutual.clone().verify_name("bridge.example");
+        for (address, credentials, expected) in [
+            ("wss://localhost", &mutual, true),
+            ("wss://localhost", &named, true),
+            ("wss://127.0.0.1", &mutual, false),
+            ("localhost", &mutual, false),
+            ("localhost", &named, false),
+        ] {
+            let hello = client_hello(address, &listener, credentials).await;
+            // The extension 0 (server_name) with a list of one host name of 9 bytes.
+            let sni = b"\0\0\0\x0e\0\x0c\0\0\x09localhost";
+            let is_sent = hello.windows(sni.len()).any(|window| window == sni);
+            assert_eq!(is_sent, expected, "{backend:?}, {address}");
+            assert!(!hello.windows(14).any(|window| window == b"bridge.example"));
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_two_protocols_recognize_each_other() {
     let (broker, api) = (endpoint(), endpoint());
@@ -294,9 +360,16 @@ async fn strings_that_are_not_utf8_reach_clients_as_configured() {
         while !texts.last().is_some_and(|text: &String| text.contains(r#""last""#)) {
             texts.push(within("an event", client.text()).await);
         }
+        let stats = server.stats();
         match expected {
-            Some(expected) => assert!(texts[0].contains(expected), "{expected}: {}", texts[0]),
-            None => assert_eq!(texts.len(), 1, "{texts:?}"),
+            Some(expected) => {
+                assert!(texts[0].contains(expected), "{expected}: {}", texts[0]);
+                assert_eq!((stats.not_carried, stats.altered_strings, stats.sent), (0, 1, 2));
+            }
+            None => {
+                assert_eq!(texts.len(), 1, "{texts:?}");
+                assert_eq!((stats.not_carried, stats.altered_strings, stats.sent), (1, 0, 1));
+            }
         }
     }
 }
@@ -338,33 +411,12 @@ async fn an_event_before_the_end_of_the_stream_is_received() {
     let mut messages = subscribe(&client, "/t").await;
     let _connector = client.connect(format!("ws://{}", listener.local_addr().unwrap()), Tls::Off);
     let (stream, _) = within("a connection", listener.accept()).await.unwrap();
-    let mut stream = BufReader::new(stream);
-    let mut key = String::new();
-    loop {
-        let mut line = String::new();
-        within("the request", stream.read_line(&mut line)).await.unwrap();
-        match line.split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("Sec-WebSocket-Key") => {
-                key = value.trim().to_owned()
-            }
-            _ if line == "\r\n" => break,
-            _ => {}
-        }
-    }
-    let accept = BASE64.encode(&Sha1::digest(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
-    let mut bytes = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    )
-    .into_bytes();
+    let mut server = RawServer::upgrade(stream).await;
     let event = r#"{"type":"data-message","topic":"/t","@data-type":"vector","data":[{"@data-type":"count","data":1},{"@data-type":"count","data":1},{"@data-type":"vector","data":[{"@data-type":"string","data":"Demo::ping"},{"@data-type":"vector","data":[]}]}]}"#;
-    for text in [r#"{"type":"ack","endpoint":"e","version":"1"}"#, event] {
-        // A text frame with a length of 16 bits.
-        bytes.extend([0x81, 126]);
-        bytes.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
-        bytes.extend(text.as_bytes());
-    }
-    stream.write_all(&bytes).await.unwrap();
-    stream.shutdown().await.unwrap();
+    // In one segment, followed by the end of the stream.
+    let texts = [r#"{"type":"ack","endpoint":"e","version":"1"}"#, event];
+    server.send_all(texts.map(|text| (TEXT, text.as_bytes()))).await;
+    server.end().await;
     assert_eq!(received(&mut messages).await.event::<Event>().unwrap(), Event::new("Demo::ping", ()));
 }
 

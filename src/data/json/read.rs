@@ -111,11 +111,7 @@ pub(super) fn timestamp_of_nanos<'a>(ns: impl Source<'a>) -> Result<Timestamp, W
 }
 
 pub(super) fn timestamp_of_text<'a>(text: impl Source<'a>) -> Result<Timestamp, WrongType> {
-    read_as(
-        text,
-        "timestamp: ISO 8601 such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262, in whole nanoseconds",
-        parsed,
-    )
+    read_as(text, "timestamp: ISO 8601 such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262", parsed)
 }
 
 pub(super) fn timespan_of_nanos<'a>(ns: impl Source<'a>) -> Result<Timespan, WrongType> {
@@ -123,7 +119,7 @@ pub(super) fn timespan_of_nanos<'a>(ns: impl Source<'a>) -> Result<Timespan, Wro
 }
 
 pub(super) fn timespan_of_text<'a>(text: impl Source<'a>) -> Result<Timespan, WrongType> {
-    read_as(text, "timespan: a number with ns, us, ms, s, min, h or d, in whole nanoseconds", parsed)
+    read_as(text, "timespan: a number with ns, us, ms, s, min, h or d", parsed)
 }
 
 pub(super) fn set<'a>(data: impl Source<'a>, rules: Rules) -> Result<Set, JsonError> {

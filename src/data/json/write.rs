@@ -36,7 +36,7 @@ impl Value {
     /// - for both, `"ns": NANOSECONDS` instead of `data`, as earlier versions wrote them;
     /// - for reals, numbers without a fraction.
     ///
-    /// A time with a fraction of a nanosecond is an error, because the fraction would be lost.
+    /// A fraction of a nanosecond is rounded to the nearest nanosecond.
     /// [`Value::from_json_text`] in addition reads what Broker and Zeek write although it is not JSON.
     #[must_use]
     pub fn to_json(&self) -> Json {

@@ -9,8 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::peer_connection::{self, NewConnection};
 use super::*;
-use crate::net::{Format, Session, sealed};
+use crate::net::{Format, Losses, Session, sealed};
 use crate::peering::{CloseReason, Role, SendError};
+use crate::websocket::LeftOut;
 
 /// A session of a line-based protocol. The peer sends `hello NUMBER TOPIC..`, `topics TOPIC..` and `send TOPIC TEXT`; it
 /// receives `TOPIC TEXT`.
@@ -30,12 +31,17 @@ static LINES: Format = Format { overhead: 0, encode, first_length };
 /// The number of messages with the topic `/counted` that were encoded.
 static ENCODED: AtomicUsize = AtomicUsize::new(0);
 
-fn encode(envelope: &Envelope, _: EndpointId, out: &mut BytesMut) -> Result<Option<Bytes>, EncodeError> {
+fn encode(
+    envelope: &Envelope,
+    _: EndpointId,
+    out: &mut BytesMut,
+    _: &mut Losses,
+) -> Result<Option<Bytes>, LeftOut> {
     if envelope.topic == Topic::from_static("/counted") {
         ENCODED.fetch_add(1, Ordering::Relaxed);
     }
     if envelope.topic == Topic::from_static("/too_long") {
-        return Err(EncodeError::TooLong { what: "a line", length: 2, max: 1 });
+        return Err(EncodeError::TooLong { what: "a line", length: 2, max: 1 }.into());
     }
     out.put_slice(format!("{} {}\n", envelope.topic, text(envelope)).as_bytes());
     Ok(None)
@@ -302,4 +308,8 @@ async fn a_message_that_the_second_protocol_cannot_encode_is_published_to_the_ot
     let mut broker = relayed.connect_peer(id(2), &["/too_long"]).await;
     assert_eq!(publish(&relayed).await, Ok(1));
     assert_eq!(broker.next_text().await, "text");
+    let states = relayed.endpoint.peer_states();
+    assert_eq!(states.iter().map(|state| state.not_carried).sum::<u64>(), 4);
+    assert!(states.iter().all(|state| state.not_carried == if state.id == id(2) { 0 } else { 2 }));
+    assert_eq!(relayed.endpoint.stats().not_carried, 4);
 }

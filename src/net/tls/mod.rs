@@ -134,7 +134,8 @@ impl Tls {
         self.connect_to(tcp, None).await
     }
 
-    /// Like [`Tls::connect`], but the peer's certificate must contain `host`, unless [`Credentials::verify_name`] is set.
+    /// Like [`Tls::connect`], but the peer's certificate must contain `host`, unless [`Credentials::verify_name`] is set. A DNS
+    /// name is also sent to the peer (SNI), so that a server with several names can choose its certificate. Broker sends none.
     pub(crate) async fn connect_to(
         &self,
         tcp: TcpStream,

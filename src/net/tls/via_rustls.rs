@@ -79,7 +79,7 @@ impl RustlsMutual {
 
     /// Returns the configuration of one connection. Each connection has its own verifier, because a verifier stores the
     /// certificate that it refuses. Creating a configuration takes little time compared with the handshake.
-    fn client(&self, verifier: Arc<ConnectionVerifier>) -> Result<ClientConfig, Error> {
+    fn client(&self, verifier: Arc<ConnectionVerifier>, enable_sni: bool) -> Result<ClientConfig, Error> {
         let client = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&self.versions)?
             .dangerous()
@@ -88,7 +88,7 @@ impl RustlsMutual {
             Some(key) => client.with_client_cert_resolver(key.clone()),
             None => client.with_no_client_auth(),
         };
-        client.enable_sni = false;
+        client.enable_sni = enable_sni;
         // There are few connections, and they last long, so resumption saves nothing. A resumed session would also use a
         // certificate that was verified only once, long ago.
         client.resumption = Resumption::disabled();
@@ -113,16 +113,18 @@ impl RustlsMutual {
         Ok(server)
     }
 
-    /// Connects to a server. Its certificate must contain `host`, unless the credentials have a name to verify.
+    /// Connects to a server. Its certificate must contain `host`, unless the credentials have a name to verify. Sends `host` as
+    /// SNI.
     pub(super) async fn connect(
         &self,
         tcp: TcpStream,
         host: Option<ServerName<'static>>,
     ) -> Result<Stream, TlsError> {
-        let verifier = ConnectionVerifier::new(self.verifier.clone(), host);
-        let client = self.client(verifier.clone()).map_err(|error| TlsError::from_rustls(&error))?;
-        // rustls requires a server name, but SNI is off and the verifier has its own host, so any value works.
-        let name = IpAddr::V4(Ipv4Addr::UNSPECIFIED).into();
+        let verifier = ConnectionVerifier::new(self.verifier.clone(), host.clone());
+        let client = self.client(verifier.clone(), host.is_some());
+        let client = client.map_err(|error| TlsError::from_rustls(&error))?;
+        // rustls requires a server name. Without a host, SNI is off and the verifier ignores the name, so any value works.
+        let name = host.unwrap_or_else(|| IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
         let connected = TlsConnector::from(Arc::new(client)).connect(name, tcp).await;
         let tls = connected.map_err(|error| failed(error, &verifier))?;
         log(tls.get_ref().1);

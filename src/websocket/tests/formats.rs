@@ -148,7 +148,7 @@ fn a_batch_becomes_its_events() {
     let logs = ZeekMessage::Batch(vec![log()]).into_value();
     let mut out = BytesMut::from("before");
     let error = encode(&envelope(&logs), FOR_CLIENTS, &mut out).unwrap_err();
-    assert_eq!(error, EncodeError::NotCarried { what: "a batch without an event" });
+    assert_eq!(error, EncodeError::NotCarried { what: "a batch without an event" }.into());
     assert_eq!(out, "before");
 }
 
@@ -184,25 +184,41 @@ fn an_event_that_cannot_be_encoded_is_left_out_of_its_batch() {
     ] {
         let mut out = BytesMut::new();
         let batch = envelope(&ZeekMessage::Batch(batch).into_value());
-        let left_out = encode(&batch, dialect, &mut out).unwrap().unwrap();
+        let left_out = encode(&batch, dialect, &mut out).unwrap().left_out.unwrap();
         assert_eq!((left_out.messages, &left_out.error), (messages, error));
         assert_eq!(counts(&out), expected);
         let length = out.len();
-        assert_eq!(encode(&envelope(&one(3).into_value()), dialect, &mut out), Ok(None));
+        assert_eq!(encode(&envelope(&one(3).into_value()), dialect, &mut out), Ok(Changes::default()));
         assert_eq!(first_length(&out), Some(length), "the batch ends before the next message");
     }
     for dialect in [FOR_CLIENTS, Dialect::Client] {
         let mut out = BytesMut::new();
         let batch = envelope(&ZeekMessage::Batch(vec![one(1), long(), one(2), long()]).into_value());
-        let left_out = encode(&batch, dialect, &mut out).unwrap().unwrap();
+        let left_out = encode(&batch, dialect, &mut out).unwrap().left_out.unwrap();
         assert_eq!((left_out.messages, first_length(&out)), (2, Some(out.len())));
         assert!(matches!(left_out.error, EncodeError::TooLong { .. }));
         assert_eq!(counts(&out), [1, 2]);
     }
     let mut out = BytesMut::from("before");
     let odd = envelope(&ZeekMessage::Batch(vec![odd(), odd()]).into_value());
-    assert_eq!(encode(&odd, drop, &mut out), Err(not_text));
+    assert_eq!(encode(&odd, drop, &mut out), Err(LeftOut { messages: 2, error: not_text }));
     assert_eq!(out, "before");
+}
+
+#[test]
+fn strings_that_are_changed_are_counted_in_the_messages_that_are_sent() {
+    let odd =
+        |n: usize| ZeekMessage::Event(ZeekEvent::new("ping", vec![Value::String(b"\xff"[..].into()); n]));
+    let mut long = vec![Value::String(b"\xff"[..].into())];
+    long.push(Value::String(vec![1; 6_000_000][..].into()));
+    let batch = ZeekMessage::Batch(vec![odd(2), ZeekMessage::Event(ZeekEvent::new("ping", long)), odd(1)]);
+    for (form, expected) in [(BinaryText::Escape, 3), (BinaryText::Replace, 3)] {
+        let changes =
+            encode(&envelope(&batch.to_value()), Dialect::Server(form), &mut BytesMut::new()).unwrap();
+        assert_eq!((changes.altered_strings, changes.left_out.unwrap().messages), (expected, 1));
+    }
+    let to_server = encode(&envelope(&odd(1).into_value()), Dialect::Client, &mut BytesMut::new());
+    assert_eq!(to_server, Ok(Changes::default()));
 }
 
 fn log_write() -> LogWrite {
@@ -226,8 +242,8 @@ fn log_write() -> LogWrite {
 fn messages_without_a_form_are_not_sent() {
     let refused = |envelope: &Envelope, dialect| {
         let mut out = BytesMut::from("before");
-        let error = encode(envelope, dialect, &mut out).unwrap_err();
-        assert_eq!(out, "before");
+        let LeftOut { messages, error } = encode(envelope, dialect, &mut out).unwrap_err();
+        assert_eq!((messages, &*out), (1, &b"before"[..]));
         error.to_string()
     };
     let log = ZeekMessage::LogWrite(log_write()).into_value();
@@ -251,7 +267,8 @@ fn messages_without_a_form_are_not_sent() {
     // A byte of a string can be six bytes. The first ones beyond the limit are not written.
     let escaped = envelope(&Value::String(vec![1; 10_000_000][..].into()));
     let mut out = BytesMut::new();
-    let Err(EncodeError::TooLong { length, max, .. }) = encode(&escaped, FOR_CLIENTS, &mut out) else {
+    let left_out = encode(&escaped, FOR_CLIENTS, &mut out).unwrap_err();
+    let EncodeError::TooLong { length, max, .. } = left_out.error else {
         panic!("the JSON is 60 million bytes long");
     };
     assert!((1..10).contains(&(length - max)), "{length}");

@@ -1,7 +1,6 @@
 //! Limits on the input, and input that violates the protocol.
 
 use super::*;
-use crate::peering::{ErrorKind, PeeringError};
 use crate::wire::Limits;
 
 /// Limits that are easy to reach.
@@ -221,6 +220,29 @@ fn frames_that_violate_the_protocol_are_refused_as_by_zeek() {
     let [mut client, _] = established(|_| {}, |_| {});
     client.receive(&from_client(Opcode::Text, b"{}"));
     assert_eq!(frames(&client.take_output()), [(Opcode::Close, b"\x03\xeaProtocol error".to_vec())]);
+}
+
+#[test]
+fn close_codes_that_may_not_be_sent_are_answered_with_1002() {
+    let refused = [0, 999, 1004, 1005, 1006, 1015, 5000, 65535].map(|code| (code, false));
+    let mirrored = [1000, 1001, 1003, 1007, 1014, 1016, 3000, 4999].map(|code| (code, true));
+    for (code, is_mirrored) in refused.into_iter().chain(mirrored) {
+        let payload = [&u16::to_be_bytes(code), &b"why"[..]].concat();
+        let expected = if is_mirrored { payload.clone() } else { b"\x03\xeaProtocol error".to_vec() };
+        let [mut client, mut server] = established(|_| {}, |_| {});
+        client.receive(&from_server(Opcode::Close, &payload));
+        server.receive(&from_client(Opcode::Close, &payload));
+        for mut end in [client, server] {
+            assert_eq!(frames(&end.take_output()), [(Opcode::Close, expected.clone())], "{code}");
+            assert!(!end.session.is_established());
+        }
+    }
+    // It is an end also for a side that has sent its close frame.
+    let [_, mut server] = established(|_| {}, |_| {});
+    server.session.leave(server.now);
+    server.receive(&from_client(Opcode::Close, b"\0\0"));
+    assert!(server.closed_text().contains("the code 0"), "{}", server.closed_text());
+    assert!(matches!(frames(&server.take_output())[..], [(Opcode::Close, _)]));
 }
 
 #[test]

@@ -3,13 +3,14 @@
 mod captures;
 mod formats;
 mod limits;
+mod liveness;
 mod sessions;
 
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::data::Topic;
-use crate::peering::{Config, Side};
+use crate::data::{Topic, Value};
+use crate::peering::{Config, ErrorKind, PeeringError, Side};
 
 /// One side of a connection, and what it has received and reported.
 pub(super) struct End {
@@ -121,6 +122,17 @@ fn id(n: u8) -> EndpointId {
 
 fn filter(topics: &[&'static str]) -> Filter {
     topics.iter().map(|topic| Topic::from_static(topic)).collect()
+}
+
+fn envelope(topic: &'static str, value: &Value) -> Envelope {
+    Envelope::data(id(9), Topic::from_static(topic), value).unwrap()
+}
+
+fn failure(end: &End) -> (ErrorKind, &'static str) {
+    match end.close_reason() {
+        Some(CloseReason::Failed(PeeringError::Session(error))) => (error.kind, error.cause),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn client_config() -> ClientConfig {

@@ -1,14 +1,9 @@
 //! Two sessions that are connected to each other.
 
 use super::*;
-use crate::data::{Timestamp, Value};
-use crate::peering::{ErrorKind, PeeringError};
+use crate::data::Timestamp;
 use crate::wire::Limits;
 use crate::zeek::{Event as ZeekEvent, ZeekMessage};
-
-fn envelope(topic: &'static str, value: &Value) -> Envelope {
-    Envelope::data(id(9), Topic::from_static(topic), value).unwrap()
-}
 
 fn messages(end: &mut End) -> Vec<(Topic, Value)> {
     let events = end.take_events().into_iter();
@@ -22,13 +17,6 @@ fn messages(end: &mut End) -> Vec<(Topic, Value)> {
             other => panic!("{other:?}"),
         })
         .collect()
-}
-
-fn failure(end: &End) -> (ErrorKind, &'static str) {
-    match end.close_reason() {
-        Some(CloseReason::Failed(PeeringError::Session(error))) => (error.kind, error.cause),
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]
@@ -238,64 +226,6 @@ fn a_changed_filter_needs_a_new_session() {
 }
 
 #[test]
-fn a_server_pings_and_closes_without_a_pong() {
-    let [mut client, mut server] = established(|_| {}, |_| {});
-    for _ in 0..3 {
-        let before = server.now;
-        server.time_out();
-        assert_eq!(server.now - before, ServerConfig::PING_INTERVAL);
-        exchange(&mut client, &mut server);
-        assert!(server.session.is_established());
-    }
-    // Messages are not pongs.
-    server.time_out();
-    server.receive(&from_client(Opcode::Text, b"?"));
-    server.take_output();
-    server.time_out();
-    assert_eq!(frames(&server.take_output()), [(Opcode::Close, b"\x03\xf3Ping timeout".to_vec())]);
-    assert_eq!(failure(&server), (ErrorKind::TimedOut, "silent"));
-}
-
-#[test]
-fn a_pong_may_be_late_if_a_long_message_is_received_or_reading_is_paused() {
-    let [_, mut server] = established(|_| {}, |_| {});
-    let long = from_client(Opcode::Text, &[b'x'; 10_000]);
-    for part in long.chunks(1000).take(9) {
-        server.receive(part);
-        server.time_out();
-    }
-    assert!(server.session.is_established());
-    server.session.pause(server.now, true);
-    for _ in 0..5 {
-        server.time_out();
-    }
-    server.session.pause(server.now, false);
-    server.take_output();
-    server.time_out();
-    assert!(server.session.is_established());
-    server.time_out();
-    assert_eq!(failure(&server), (ErrorKind::TimedOut, "silent"));
-}
-
-#[test]
-fn a_client_pings_a_silent_server_and_sends_pongs_while_it_is_paused() {
-    let [mut client, mut server] = established(|_| {}, |_| {});
-    client.time_out();
-    exchange(&mut client, &mut server);
-    assert!(client.session.is_established());
-    client.session.pause(client.now, true);
-    client.take_output();
-    let before = client.now;
-    client.time_out();
-    assert_eq!(client.now - before, SECOND, "before the server misses a pong");
-    assert_eq!(frames(&client.take_output()), [(Opcode::Pong, vec![])]);
-    client.session.pause(client.now, false);
-    client.time_out();
-    client.time_out();
-    assert_eq!(failure(&client), (ErrorKind::TimedOut, "silent"));
-}
-
-#[test]
 fn tokens_decide_who_is_accepted() {
     let token = |text| Token::new(text).unwrap();
     let access = || {
@@ -393,6 +323,13 @@ fn the_end_of_a_handshake_is_explained() {
         ),
         (refused, "the server refused the WebSocket connection: HTTP status 400 Missing Upgrade header"),
         (b"HTTP/1.1 404 Not Found\r\n\r\n", "HTTP status 404 Not Found; there may be a different service"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "HTTP status 200 OK; there may be a different service"),
+        (
+            b"HTTP/1.1 302 Found\r\n\r\n",
+            "HTTP status 302 Found; it redirects to a different address: use that one",
+        ),
+        (b"HTTP/1.1 503 x\r\n\r\n", "HTTP status 503 x; it, or the server behind a proxy at this address,"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "the peer does not speak HTTP; it may be an SSH server"),
         (b"HTTP/1.1 101 x\r\n\r\n", "there is no header Upgrade: websocket"),
         (
             b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n",
@@ -407,6 +344,18 @@ fn the_end_of_a_handshake_is_explained() {
     ] {
         let text = answer(bytes);
         assert!(text.contains(expected), "{text}");
+    }
+    for (status, kind) in [
+        (200, ErrorKind::Misbehaved),
+        (302, ErrorKind::Misbehaved),
+        (404, ErrorKind::Misbehaved),
+        (400, ErrorKind::Refused),
+        (401, ErrorKind::Refused),
+        (503, ErrorKind::Refused),
+    ] {
+        let mut client = End::client(|_| {});
+        client.receive(format!("HTTP/1.1 {status} x\r\n\r\n").as_bytes());
+        assert_eq!(failure(&client), (kind, "refused"), "{status}");
     }
     let mut client = End::client(|config| config.common.tls = true);
     client.time_out();
@@ -446,5 +395,21 @@ fn only_an_ack_establishes_a_client() {
         assert!(!client.session.is_established());
         client.receive(&from_server(Opcode::Close, b""));
         assert!(client.closed_text().contains(expected), "{}", client.closed_text());
+    }
+}
+
+#[test]
+fn only_an_answer_to_the_close_confirms_it() {
+    for (code, confirmed) in [(Some(1000u16), true), (None, true), (Some(1001), false), (Some(1011), false)] {
+        let [mut client, _] = established(|_| {}, |_| {});
+        client.session.leave(client.now);
+        let payload = code.map_or(Vec::new(), |code| [&code.to_be_bytes(), &b"why"[..]].concat());
+        client.receive(&from_server(Opcode::Close, &payload));
+        match client.close_reason().unwrap() {
+            CloseReason::Left => assert!(confirmed, "{code:?}"),
+            CloseReason::PeerLeft => assert_eq!(code, Some(1001)),
+            reason => assert!(!confirmed && reason.to_string().contains(" why"), "{code:?}: {reason}"),
+        }
+        assert_eq!(frames(&client.take_output()), [(Opcode::Close, b"\x03\xe8".to_vec())]);
     }
 }

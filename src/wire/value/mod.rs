@@ -10,7 +10,6 @@ mod borrow;
 mod check;
 mod encode;
 mod head;
-#[cfg(feature = "websocket")]
 mod heads;
 mod own;
 mod real;
@@ -18,9 +17,7 @@ mod real;
 pub use borrow::{Elements, Pairs};
 pub use check::check_value;
 pub use encode::encode_value;
-#[cfg(feature = "websocket")]
 pub(crate) use head::{Container, Head};
-#[cfg(feature = "websocket")]
 pub(crate) use heads::Heads;
 pub use own::decode_value;
 

@@ -22,12 +22,6 @@ pub(crate) fn broker_address(text: &str) -> Result<AddressArg, String> {
     if scheme(text).is_websocket() { Err(BROKER_ONLY.to_owned()) } else { Ok(address) }
 }
 
-/// Like [`listen_address`], for a command that speaks Broker's protocol only.
-pub(crate) fn broker_listen_address(text: &str) -> Result<AddressArg, String> {
-    let address = listen_address(text).map_err(|error| error.to_string())?;
-    if scheme(text).is_websocket() { Err(BROKER_ONLY.to_owned()) } else { Ok(address) }
-}
-
 /// Why a command refuses an address of the WebSocket API.
 pub(crate) const BROKER_ONLY: &str = "this command speaks Broker's native protocol only, not the WebSocket API; use the HOST:PORT of a Broker endpoint";
 
@@ -52,7 +46,5 @@ mod tests {
         assert_eq!(broker_address("broker://localhost:1").unwrap().0, "broker://localhost:1");
         assert_eq!(broker_address("wss://localhost:1").unwrap_err(), BROKER_ONLY);
         assert!(connect_address("wss://localhost:1").is_ok());
-        assert_eq!(broker_listen_address("ws://localhost:0").unwrap_err(), BROKER_ONLY);
-        assert!(broker_listen_address("localhost:0").is_ok());
     }
 }

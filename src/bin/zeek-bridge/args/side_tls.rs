@@ -4,8 +4,11 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use zeek_bridge::net::tls::Tls;
+use zeek_bridge::net::{Scheme, Url};
 
-use super::tls::TlsArgs;
+use super::address::AddressArg;
+use super::source::Source;
+use super::tls::{Role, TlsArgs, TlsChoice};
 use crate::output::{Exit, Failure};
 
 /// TLS options for both sides, and for each side.
@@ -22,9 +25,10 @@ pub(crate) struct TwoSidedTlsArgs {
 
 impl TwoSidedTlsArgs {
     /// Returns the TLS of the side that listens, and of the side that connects. If a side has options of its own, the options
-    /// for both sides do not apply to it.
-    pub(crate) fn load(&self) -> Result<[Tls; 2], Failure> {
-        Ok([self.listen.load(&self.both)?, self.connect.load(&self.both)?])
+    /// for both sides do not apply to it. The scheme of a WebSocket address selects the TLS mode. The certificate of a `wss://`
+    /// server must contain the host of the URL, unless there is a different name to verify.
+    pub(crate) fn load(&self, listen: &AddressArg, connect: &AddressArg) -> Result<[Tls; 2], Failure> {
+        Ok([self.listen.load(&self.both, listen)?, self.connect.load(&self.both, connect)?])
     }
 }
 
@@ -40,16 +44,43 @@ impl<const LISTEN: bool> OneSide<LISTEN> {
         TlsArgs::augment_args(Command::new("tls").no_binary_name(true))
     }
 
-    fn load(&self, both: &TlsArgs) -> Result<Tls, Failure> {
-        if self.0.is_empty() {
-            return both.load();
-        }
-        self.0.load_of_side(Self::PREFIX).map_err(|failure| match failure {
+    fn load(&self, both: &TlsArgs, AddressArg(address): &AddressArg) -> Result<Tls, Failure> {
+        let (set, prefix) = if self.0.is_empty() { (both, "") } else { (&self.0, Self::PREFIX) };
+        let loaded = match address.parse::<Url>() {
+            Ok(url) if url.scheme().is_websocket() => Self::websocket(set, prefix, &url),
+            _ => set.load_of_side(prefix),
+        };
+        loaded.map_err(|failure| match failure {
             Failure::Error(Exit::Usage, message) => {
                 Failure::usage(format!("on the side of --{}: {message}", Self::NAME))
             }
             failure => failure,
         })
+    }
+
+    fn websocket(set: &TlsArgs, prefix: &'static str, url: &Url) -> Result<Tls, Failure> {
+        let is_secure = url.scheme() == Scheme::SecureWebSocket;
+        if set.has_mode() || !is_secure && !prefix.is_empty() {
+            let reason = if is_secure { "wss:// selects TLS with certificates" } else { "ws:// has no TLS" };
+            let option = set.first_option();
+            return Err(Failure::usage(format!(
+                "--{prefix}{option} cannot be used with {url}: {reason}; remove it"
+            )));
+        }
+        if !is_secure {
+            return Ok(Tls::Off);
+        }
+        let source = Source::CommandLine { prefix };
+        let role = if LISTEN { Role::Server } else { Role::Client };
+        let mut set = set.clone();
+        if !LISTEN && !set.has_name() {
+            // Cannot fail: the host of a URL is UTF-8.
+            let _ = set.set("verify-name", url.host_port().host().into());
+        }
+        match set.secure(&source, role)? {
+            TlsChoice::Fixed(tls) => Ok(tls),
+            TlsChoice::Auto => Ok(Tls::Off),
+        }
     }
 }
 

@@ -284,6 +284,11 @@ impl TlsArgs {
         !self.certificates.implying().is_empty()
     }
 
+    /// Returns whether a name to verify is set.
+    pub(crate) fn has_name(&self) -> bool {
+        self.certificates.verify_name.is_some()
+    }
+
     /// Returns whether `--tls` is set.
     pub(crate) fn has_mode(&self) -> bool {
         self.tls.is_some()

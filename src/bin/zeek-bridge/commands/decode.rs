@@ -16,7 +16,7 @@ use crate::output::{Failure, Object, Output};
 /// Decode captures, recordings and bytes of the protocol to JSON
 ///
 /// FILE is a capture of tcpdump or Wireshark (pcap or pcapng, of Ethernet, loopback, -i any, or IP), or the directory of a
-/// recording. Prints a line of JSON for each connection and each frame.
+/// recording. The protocol is Broker's or the WebSocket API. Prints a line of JSON for each connection and each frame.
 ///
 /// With --value or --envelope, prints a line of JSON for each line of hex. Invalid lines are reported in the output, and
 /// decoding continues with the next line. The manual page describes the JSON.
@@ -51,7 +51,7 @@ struct DecodeWhat {
     /// Decode an envelope on each line: a frame without its 4-byte length
     #[arg(long)]
     envelope: bool,
-    /// Decode all bytes that one side of a connection sent (- for stdin): handshake, then envelopes. Prints one line of JSON
+    /// Decode all bytes that one side of a connection sent (- for stdin), from its start. Prints one line of JSON
     /// per frame, with its index, offset, length (including the length field) and phase
     #[arg(long, value_name = "FILE")]
     stream: Option<PathBuf>,

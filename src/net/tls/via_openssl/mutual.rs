@@ -121,13 +121,20 @@ impl OpenSslMutual {
         &self.self_check
     }
 
-    /// Connects to a server. Its certificate must contain `host`, unless the credentials have a name to verify.
+    /// Connects to a server. Its certificate must contain `host`, unless the credentials have a name to verify. Sends `host` as
+    /// SNI.
     pub(in super::super) async fn connect(
         &self,
         tcp: TcpStream,
         host: Option<ServerName<'static>>,
     ) -> Result<Stream, TlsError> {
         let mut ssl = Ssl::new(&self.context).map_err(|error| error::failed(&error))?;
+        if let Some(ServerName::DnsName(host)) = &host {
+            let host = host.as_ref();
+            // SNI has no final dot (RFC 6066, section 3).
+            ssl.set_hostname(host.strip_suffix('.').unwrap_or(host))
+                .map_err(|error| error::failed(&error))?;
+        }
         let name = match (&self.name, host) {
             (None, Some(host)) => {
                 let host = host.to_str().into_owned();

@@ -75,8 +75,9 @@ impl Connection {
         self.about.number
     }
 
-    pub(super) fn is_broker(&self) -> bool {
-        self.protocol.broker
+    /// Returns whether its frames are decoded.
+    pub(super) fn is_known(&self) -> bool {
+        self.protocol.is_known
     }
 
     pub(super) fn errors(&self) -> u64 {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use zeek_bridge::trace::{Meta, ReadError, Reader, is_recording, recordings_in};
+use zeek_bridge::trace::{self, Content, Entry, Meta, ReadError, Reader, is_recording, recordings_in};
 
 use super::report::{About, Protocol, Report};
 use super::table::Tally;
@@ -32,7 +32,7 @@ pub(super) fn read(
     let mut tally = Tally::default();
     for folder in recordings {
         tally.connections = tally.connections.saturating_add(1);
-        tally.broker = tally.broker.saturating_add(1);
+        tally.decoded = tally.decoded.saturating_add(1);
         read_one(&folder, tally.connections, &mut tally.errors, report, shown.as_ref())?;
     }
     Ok(tally)
@@ -48,16 +48,22 @@ fn read_one(
     let name =
         folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     let meta = Meta::read(folder);
+    let failed = |error: ReadError| Failure::failed(error.to_string());
+    let mut entries = Reader::open(folder, &meta).map_err(failed)?.peekable();
+    // A recording that is not finished does not name its protocol.
+    let is_websocket = match entries.peek() {
+        Some(Ok(Entry { frame: Ok(frame), .. })) => matches!(frame.content, Ok(Content::WebSocket(_))),
+        _ => meta.protocol == Some(trace::Protocol::WebSocket),
+    };
     let about = About {
         number,
         name: name.unwrap_or_else(|| folder.display().to_string()),
         start_ns: start_ns(&meta),
-        protocol: Protocol::Broker,
+        protocol: if is_websocket { Protocol::WebSocket } else { Protocol::Broker },
         note: note(&meta),
     };
     report.begin(&about)?;
-    let failed = |error: ReadError| Failure::failed(error.to_string());
-    for entry in Reader::open(folder, &meta).map_err(failed)? {
+    for entry in entries {
         let entry = entry.map_err(failed)?;
         let is_error = entry.frame.as_ref().map_or(true, |frame| frame.content.is_err());
         *errors = errors.saturating_add(is_error.into());

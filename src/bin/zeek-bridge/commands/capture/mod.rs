@@ -219,20 +219,20 @@ fn list<'a>(kinds: impl Iterator<Item = (&'a Encapsulation, &'a u64)>) -> Vec<St
 
 /// Returns the result of the command.
 fn result_of(tally: &Tally) -> Result<(), Failure> {
-    let Tally { connections, broker, errors, evicted } = tally;
+    let Tally { connections, decoded, errors, evicted } = tally;
     if *evicted > 0 {
         stderr::print_line(format_args!(
             "warning: {evicted} connections were ended early, because there are too many connections at a time, or too many of \
              their bytes are missing; select connections with --port"
         ));
     }
-    match (broker, errors) {
+    match (decoded, errors) {
         (0, _) => Err(Failure::failed(format!(
-            "it contains no connection with Broker's protocol; connections: {connections}; the output names the protocol of each"
+            "it contains no connection with Broker's protocol or the WebSocket API; connections: {connections}; the output names the protocol of each"
         ))),
         (_, 0) => Ok(()),
         (_, errors) => Err(Failure::failed(format!(
-            "not everything could be read: {errors} errors, listed in the output, in {broker} of {connections} connections"
+            "not everything could be read: {errors} errors, listed in the output, in {decoded} of {connections} connections"
         ))),
     }
 }

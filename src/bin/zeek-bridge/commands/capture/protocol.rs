@@ -1,8 +1,9 @@
-//! Detects the protocol of a connection from its first bytes, and reads the frames if it is Broker's protocol.
+//! Detects the protocol of a connection from its first bytes, and reads the frames if it is Broker's protocol or the WebSocket
+//! API.
 
 use bytes::BytesMut;
 use data_encoding::HEXLOWER;
-use zeek_bridge::trace::{Conversation, Entry, Side, StreamFault};
+use zeek_bridge::trace::{self, Conversation, Entry, Side, StreamFault};
 use zeek_bridge::wire::{ForeignProtocol, FrameError, Limits, cut_frame};
 
 use super::report::{About, Protocol, Report};
@@ -15,11 +16,17 @@ const PREFIX: usize = 5;
 /// Maximum number of bytes that are kept for each side to find the version of TLS.
 const MAX_HELLO: usize = 4096;
 
+/// The remark on a connection with HTTP that opens no WebSocket session.
+const HTTP: &str = "HTTP, and not the WebSocket API";
+
 /// The state of the detection.
 enum State {
     /// The protocol is unknown. Holds the bytes of each side.
     Unknown([BytesMut; 2]),
-    Broker(Conversation),
+    /// The connector has sent the beginning of an HTTP request, which may open a WebSocket session.
+    Http(Conversation),
+    /// The protocol is Broker's or the WebSocket API.
+    Frames(Conversation),
     /// The protocol is TLS, and its version is unknown. Holds the bytes of each side.
     Tls([BytesMut; 2]),
     /// The detection has ended. All later bytes are ignored.
@@ -33,8 +40,8 @@ pub(super) struct ProtocolReader {
     complete: bool,
     /// Whether the connection was reported.
     reported: bool,
-    /// Whether the connection was reported as Broker's protocol.
-    pub(super) broker: bool,
+    /// Whether the connection was reported as Broker's protocol or the WebSocket API.
+    pub(super) is_known: bool,
     /// The number of entries that are errors.
     pub(super) errors: u64,
 }
@@ -45,7 +52,7 @@ impl ProtocolReader {
             state: State::Unknown(Default::default()),
             complete,
             reported: false,
-            broker: false,
+            is_known: false,
             errors: 0,
         }
     }
@@ -53,7 +60,7 @@ impl ProtocolReader {
     /// Returns the memory in use, in bytes.
     pub(super) fn memory(&self) -> usize {
         match &self.state {
-            State::Broker(conversation) => conversation.buffered(),
+            State::Http(conversation) | State::Frames(conversation) => conversation.buffered(),
             State::Unknown([one, other]) | State::Tls([one, other]) => one.len().saturating_add(other.len()),
             State::Done => 0,
         }
@@ -78,7 +85,24 @@ impl ProtocolReader {
                 let held = std::mem::take(held);
                 self.decide(about, from, held, t_us, report)
             }
-            State::Broker(conversation) => {
+            State::Http(conversation) => {
+                let entries: Vec<Entry> = conversation.input(from, t_us, bytes).collect();
+                match conversation.protocol() {
+                    None => Ok(()),
+                    Some(trace::Protocol::WebSocket) => {
+                        self.state = State::Frames(std::mem::take(conversation));
+                        about.protocol = Protocol::WebSocket;
+                        self.begin(about, report)?;
+                        self.report(about, entries, report)
+                    }
+                    Some(_) => {
+                        about.protocol = Protocol::Other(HTTP.to_owned());
+                        self.state = State::Done;
+                        self.begin(about, report)
+                    }
+                }
+            }
+            State::Frames(conversation) => {
                 let entries: Vec<Entry> = conversation.input(from, t_us, bytes).collect();
                 self.report(about, entries, report)
             }
@@ -111,14 +135,13 @@ impl ProtocolReader {
             // when a frame is found.
             let held = std::mem::take(held);
             self.complete = false;
-            self.state = State::Broker(Conversation::from_the_middle());
-            for side in Side::BOTH {
-                let [connector, listener] = &held;
-                let bytes = if side == Side::Connector { connector } else { listener };
-                self.input(about, side, t_us, bytes, report)?;
-            }
+            self.state = State::Frames(Conversation::from_the_middle());
+            self.feed(about, &held, t_us, report)?;
         }
-        let State::Broker(conversation) = &mut self.state else { return Ok(()) };
+        if let State::Http(_) = self.state {
+            return self.end(about, t_us, report);
+        }
+        let State::Frames(conversation) = &mut self.state else { return Ok(()) };
         let entry = conversation.lose(from, t_us, count, why);
         self.report(about, entry, report)
     }
@@ -138,7 +161,11 @@ impl ProtocolReader {
                     self.begin(about, report)?;
                 }
             }
-            State::Broker(conversation) => {
+            State::Http(_) => {
+                about.protocol = Protocol::Other(format!("{HTTP}, whose request is incomplete"));
+                self.begin(about, report)?;
+            }
+            State::Frames(conversation) => {
                 let count = conversation.buffered();
                 let entries: Vec<Entry> = conversation.end(t_us).collect();
                 self.report(about, entries, report)?;
@@ -170,6 +197,10 @@ impl ProtocolReader {
             self.state = State::Tls(held);
             return self.input(about, from, t_us, &[], report);
         }
+        if self.complete && from == Side::Connector && first.starts_with(b"GET ") {
+            self.state = State::Http(Conversation::default());
+            return self.feed(about, &held, t_us, report);
+        }
         let cut = cut_frame(&mut first.clone(), limits.max_handshake_frame);
         let named = match &cut {
             Err(FrameError::TooLarge { protocol: Some(protocol), .. }) => Some(protocol.to_string()),
@@ -187,13 +218,24 @@ impl ProtocolReader {
         }
         about.protocol = Protocol::Broker;
         if self.complete {
-            self.state = State::Broker(Conversation::default());
+            self.state = State::Frames(Conversation::default());
             self.begin(about, report)?;
         } else {
             // The connection is reported when a frame is found.
-            self.state = State::Broker(Conversation::from_the_middle());
+            self.state = State::Frames(Conversation::from_the_middle());
         }
-        for (side, bytes) in Side::BOTH.into_iter().zip(&held) {
+        self.feed(about, &held, t_us, report)
+    }
+
+    /// Adds the bytes of both sides that were held, those of the connector first.
+    fn feed(
+        &mut self,
+        about: &mut About,
+        held: &[BytesMut; 2],
+        t_us: u64,
+        report: &mut dyn Report,
+    ) -> Result<(), Failure> {
+        for (side, bytes) in Side::BOTH.into_iter().zip(held) {
             self.input(about, side, t_us, bytes, report)?;
         }
         Ok(())
@@ -217,7 +259,7 @@ impl ProtocolReader {
 
     fn begin(&mut self, about: &About, report: &mut dyn Report) -> Result<(), Failure> {
         self.reported = true;
-        self.broker = about.protocol == Protocol::Broker;
+        self.is_known = matches!(about.protocol, Protocol::Broker | Protocol::WebSocket);
         report.begin(about)
     }
 

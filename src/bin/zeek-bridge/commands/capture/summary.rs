@@ -8,6 +8,7 @@ use comfy_table::{Table, presets};
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::Filter;
 use zeek_bridge::trace::{Content, Entry, Frame, Side};
+use zeek_bridge::websocket::Part;
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
 use zeek_bridge::zeek::ZeekMessage;
 
@@ -196,6 +197,7 @@ impl SideSummary {
         match &frame.content {
             Ok(Content::Handshake(message)) => self.add_handshake(message),
             Ok(Content::Envelope(envelope)) => self.add_envelope(envelope),
+            Ok(Content::WebSocket(part)) => self.add_part(part),
             Err(_) => {}
         }
     }
@@ -241,6 +243,32 @@ impl SideSummary {
                 add(&mut self.others, &format!("store {}", name.unwrap_or("command")));
             }
             kind @ (EnvelopeType::Ping | EnvelopeType::Pong) => add(&mut self.others, &kind.to_string()),
+        }
+    }
+
+    /// Adds a part of a WebSocket session. The subscriptions are the filter of the client.
+    fn add_part(&mut self, part: &Part) {
+        match part {
+            Part::Subscriptions(filter) => self.set_filter(filter),
+            Part::Ack { endpoint, version } => {
+                self.endpoint = Some(endpoint.clone());
+                self.versions = Some(version.clone());
+            }
+            Part::Message(envelope) => {
+                let value = envelope.value(&Limits::DEFAULT).ok();
+                self.add_message(value.and_then(|value| ZeekMessage::from_value(value).ok()).as_ref());
+            }
+            Part::Response { status, .. } if *status != 101 => {
+                self.dropped = Some(format!("HTTP status {status}"))
+            }
+            Part::Close { code, reason } => {
+                let code = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
+                self.dropped = Some(format!("{} ({code})", String::from_utf8_lossy(reason)));
+            }
+            Part::Error(notice) => add(&mut self.others, &format!("error {}", notice.code)),
+            Part::Ping(_) => add(&mut self.others, "ping"),
+            Part::Pong(_) => add(&mut self.others, "pong"),
+            _ => {}
         }
     }
 

@@ -29,8 +29,8 @@ pub(super) struct Table {
 pub(super) struct Tally {
     /// The number of connections.
     pub(super) connections: u64,
-    /// The number of connections that use Broker's protocol.
-    pub(super) broker: u64,
+    /// The number of connections whose frames are decoded.
+    pub(super) decoded: u64,
     pub(super) errors: u64,
     /// The number of connections that were ended early because of a limit.
     pub(super) evicted: u64,
@@ -144,7 +144,7 @@ impl Table {
 
 impl Tally {
     fn add(&mut self, connection: &Connection) {
-        self.broker = self.broker.saturating_add(connection.is_broker().into());
+        self.decoded = self.decoded.saturating_add(connection.is_known().into());
         self.errors = self.errors.saturating_add(connection.errors());
     }
 }

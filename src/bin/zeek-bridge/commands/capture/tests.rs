@@ -154,7 +154,7 @@ fn every_fixture_is_read_from_packets() {
         let mut segments = syns(isn).to_vec();
         segments.extend(pieces(&truth, isn, 1448));
         let (collected, tally) = read(&segments);
-        assert_eq!(tally, Tally { connections: 1, broker: 1, ..Tally::default() }, "{name}");
+        assert_eq!(tally, Tally { connections: 1, decoded: 1, ..Tally::default() }, "{name}");
         // The frames are also in the order of the packets.
         for (found, expected) in collected.lines.iter().zip(&truth.lines) {
             for field in ["index", "from", "offset", "length", "phase"] {
@@ -217,7 +217,7 @@ proptest! {
         let mut segments = syns(isn).to_vec();
         segments.extend(sent.into_iter().map(|(_, segment)| segment));
         let (collected, tally) = read(&segments);
-        prop_assert_eq!(tally, Tally { connections: 1, broker: 1, ..Tally::default() });
+        prop_assert_eq!(tally, Tally { connections: 1, decoded: 1, ..Tally::default() });
         same_as(&collected, &truth);
     }
 
@@ -316,7 +316,7 @@ fn a_new_syn_starts_a_new_connection() {
         segments.extend(pieces(&truth, isn, 5));
     }
     let (collected, tally) = read(&segments);
-    assert_eq!(tally, Tally { connections: 2, broker: 2, ..Tally::default() });
+    assert_eq!(tally, Tally { connections: 2, decoded: 2, ..Tally::default() });
     assert_eq!(collected.begun[1]["connection"], "192.0.2.1:40000 -> 192.0.2.2:9999 #2");
     assert_eq!(collected.lines.len(), 2 * truth.lines.len());
     assert_eq!((collected.begun.len(), collected.ended), (2, 2));
@@ -338,7 +338,7 @@ fn interleaved_connections_are_kept_apart() {
         }
     }
     let (collected, tally) = read(&segments);
-    assert_eq!(tally, Tally { connections: 3, broker: 3, ..Tally::default() });
+    assert_eq!(tally, Tally { connections: 3, decoded: 3, ..Tally::default() });
     for port in 1..=3 {
         let name = format!("192.0.2.1:{} -> 192.0.2.2:9999", 40_000 + port);
         let lines =
@@ -396,7 +396,7 @@ fn a_connection_whose_beginning_was_not_captured_has_a_note() {
     let truth = truth("node-worker");
     let segments = pieces(&truth, [10, 20], 300);
     let (collected, tally) = read(&segments[segments.len() / 2..]);
-    assert_eq!((tally.broker, tally.errors), (1, 0), "{:?}", collected.lines);
+    assert_eq!((tally.decoded, tally.errors), (1, 0), "{:?}", collected.lines);
     assert!(collected.begun[0]["note"].as_str().unwrap().contains("in the middle"), "{:?}", collected.begun);
     assert_eq!(collected.begun[0]["connection"], "192.0.2.1:40000 -> 192.0.2.2:9999");
     let known: Vec<String> = truth.lines.iter().map(super::tests::content).collect();
@@ -422,7 +422,7 @@ fn tls_and_other_protocols_are_reported_once() {
         let [syn, answer] = syns([0, 0]);
         let (collected, tally) =
             read(&[syn, answer, seg(0, 1, bytes), seg(0, 1 + bytes.len() as u32, bytes)]);
-        assert_eq!((tally.broker, tally.errors, collected.lines.len()), (0, 0, 0));
+        assert_eq!((tally.decoded, tally.errors, collected.lines.len()), (0, 0, 0));
         assert_eq!(collected.begun.len(), 1);
         assert_eq!(collected.begun[0]["protocol"], protocol);
         assert!(collected.begun[0]["note"].as_str().unwrap().contains(word), "{:?}", collected.begun);
@@ -430,7 +430,7 @@ fn tls_and_other_protocols_are_reported_once() {
     // One side uses TLS, the other does not.
     let [syn, answer] = syns([0, 0]);
     let (collected, tally) = read(&[syn, answer, seg(1, 1, b"\0\0\0\x05\x07ZEEK"), seg(0, 1, &hello)]);
-    assert_eq!((tally.broker, tally.errors), (1, 1));
+    assert_eq!((tally.decoded, tally.errors), (1, 1));
     let error = collected.lines[1]["error"].as_str().unwrap();
     assert!(error.starts_with("this side uses TLS and the other does not"), "{error}");
     assert_eq!(tls::hello(&hello), Some(tls::Hello::Offers(0x0303)));
@@ -457,7 +457,7 @@ fn connections_and_their_memory_are_bounded() {
     }
     assert!(collected.ended >= 25, "{}", collected.ended);
     table.finish(&mut collected).unwrap();
-    assert_eq!((table.tally.connections, table.tally.broker, table.tally.errors), (35, 35, 0));
+    assert_eq!((table.tally.connections, table.tally.decoded, table.tally.errors), (35, 35, 0));
     assert!((25..35).contains(&table.tally.evicted), "{:?}", table.tally);
     assert_eq!(collected.lines.len(), 35 * truth.lines.len());
 

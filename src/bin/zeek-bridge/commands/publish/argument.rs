@@ -201,8 +201,7 @@ fn parse_scalar(kind: &str, text: &str) -> Result<Value, String> {
             invalid(
                 kind,
                 text,
-                "seconds, or a number with ns, us, ms, s, min, h or d, or with usec, msec, sec, hr or day, in whole \
-                 nanoseconds",
+                "seconds, or a number with ns, us, ms, s, min, h or d, or with usec, msec, sec, hr or day",
             )
         }),
         "enum" if !text.is_empty() => Ok(Value::EnumValue(text.into())),

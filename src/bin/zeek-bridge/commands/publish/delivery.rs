@@ -1,13 +1,17 @@
 //! Tracks whether published lines have reached the peers, as far as this can be known.
 //!
 //! Broker has no acknowledgements. A peer has certainly received everything only if the peering ended with BYE, from either side,
-//! after everything was sent. If the peering ended in a different way, all lines that were sent to this peer may be lost.
+//! after everything was sent. If the peering ended in a different way, all lines that were sent to this peer may be lost. A server of
+//! the WebSocket API has certainly received everything only if it answered the close frame of this side: a server that closes may
+//! read nothing more. Only a server of this crate reads everything before it leaves, like a Broker peer.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, watch};
+use zeek_bridge::data::EndpointId;
 use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 use zeek_bridge::peering::CloseReason;
 
@@ -85,6 +89,8 @@ struct Ends {
     error: Option<String>,
     /// The last line that may have been sent over a lost peering.
     until: u64,
+    /// The peers that may leave without having read everything: the servers of the WebSocket API that are not of this crate.
+    servers: HashSet<EndpointId>,
     /// The last line that was published when a peer left. This peer may have left without reading all lines queued for it.
     left: Option<u64>,
     /// The number of errors that peers have reported, and the first one.
@@ -132,8 +138,14 @@ impl Ends {
 
     fn update(&mut self, status: &Status, attempted: u64, published: u64) {
         match status {
-            Status::PeerAdded { .. } => {
+            Status::PeerAdded { peer, websocket, .. } => {
                 self.established = self.established.saturating_add(1);
+                if websocket
+                    .as_ref()
+                    .is_some_and(|peer| may_leave_unread(peer.is_server, peer.version.as_deref()))
+                {
+                    self.servers.insert(*peer);
+                }
                 return;
             }
             Status::PeerNotice { notice, .. } => {
@@ -142,10 +154,13 @@ impl Ends {
                 return;
             }
             // This side left after it had sent everything. The peer reads everything before it confirms the BYE or leaves.
+            Status::PeerRemoved { error: None, .. } => {}
             Status::PeerRemoved {
-                error: None | Some(ConnectError::Closed(CloseReason::PeerLeft)), ..
-            } => {}
-            Status::PeerLost { error: ConnectError::Closed(CloseReason::PeerLeft), unsent: 0, .. } => {
+                peer, error: Some(ConnectError::Closed(CloseReason::PeerLeft)), ..
+            } if !self.servers.contains(peer) => {}
+            Status::PeerLost {
+                peer, error: ConnectError::Closed(CloseReason::PeerLeft), unsent: 0, ..
+            } if !self.servers.contains(peer) => {
                 self.left = Some(self.left.unwrap_or(0).max(published));
             }
             Status::PeerLost { error, .. } | Status::PeerRemoved { error: Some(error), .. } => {
@@ -185,9 +200,13 @@ impl Ends {
     }
 }
 
+/// Returns whether a peer of the WebSocket API may leave without having read everything.
+fn may_leave_unread(is_server: bool, version: Option<&str>) -> bool {
+    is_server && !version.is_some_and(|version| version.starts_with("zeek-bridge/"))
+}
+
 #[cfg(test)]
 mod tests {
-    use zeek_bridge::data::EndpointId;
     use zeek_bridge::net::tls::Tls;
 
     use super::*;

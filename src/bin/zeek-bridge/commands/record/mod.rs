@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeek_bridge::net::tls::{Tls, TlsError};
-use zeek_bridge::net::{Stream, bind, dial};
+use zeek_bridge::net::{Scheme, Stream, bind, dial};
 use zeek_bridge::trace::{Description, Side};
 
 use self::forward::{TlsSign, forward};
@@ -32,7 +32,7 @@ use self::redact::{Pseudonyms, Redactor};
 use self::writer::{Notice, Receiver, queue};
 use crate::args::side_tls::TwoSidedTlsArgs;
 use crate::args::tls::{self, TlsArgs};
-use crate::args::{AddressArg, broker_address, broker_listen_address};
+use crate::args::{AddressArg, connect_address, listen_address, scheme};
 use crate::network;
 use crate::output::{BackgroundOutput, Exit, Failure, Object, stderr};
 use crate::signals::Signals;
@@ -53,7 +53,8 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 ///
 /// For each connection accepted at --listen, opens a connection to --connect, and forwards the bytes of each side unchanged
 /// and without delay. The recorder decrypts the TLS of both sides, and each side can have its own TLS options. To record two
-/// Zeek processes, configure one of them to connect to --listen.
+/// Zeek processes, configure one of them to connect to --listen. To record the WebSocket API, use ws:// or wss:// addresses on
+/// both sides.
 ///
 /// Each connection is recorded in a directory of its own in --out, written while it runs. `decode DIR` reads it at any time.
 /// stdout has a line of JSON when a recording begins and when it ends. If the disk is full or too slow, the recording is
@@ -65,10 +66,10 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
     /// The address to accept connections on; with port 0, the system chooses a port, which is reported on stderr
-    #[arg(short, long, value_name = "ADDR:PORT", value_parser = broker_listen_address)]
+    #[arg(short, long, value_name = "ADDR:PORT", value_parser = listen_address)]
     listen: AddressArg,
     /// The address of the endpoint that listens
-    #[arg(short, long, value_name = "HOST:PORT", value_parser = broker_address)]
+    #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address)]
     connect: AddressArg,
     /// The directory for the recordings, each in a folder TIME-RUN-NUMBER; created if it does not exist
     #[arg(long, value_name = "DIR")]
@@ -98,7 +99,8 @@ fn number(text: &str) -> Result<NonZeroUsize, String> {
 
 pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let tls = args.tls.load()?;
+    check_protocols(&args)?;
+    let tls = args.tls.load(&args.listen, &args.connect)?;
     let recordings =
         Recordings::new(args.out.clone(), args.keep.map(NonZeroUsize::get)).map_err(|error| {
             Failure::failed(format!(
@@ -134,7 +136,10 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
             args.connect.0
         )));
     }
-    stderr::print_line(format_args!("listening on {local}"));
+    match scheme(address) {
+        Scheme::Broker => stderr::print_line(format_args!("listening on {local}")),
+        scheme => stderr::print_line(format_args!("listening on {}://{local}", scheme.name())),
+    }
     let (stop, stopped) = watch::channel(());
     let recorder = Arc::new(Recorder {
         target: args.connect.0,
@@ -166,6 +171,21 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     match lost {
         0 => Ok(()),
         lost => Err(Failure::failed(format!("connections that were not completely recorded: {lost}"))),
+    }
+}
+
+/// Checks that both addresses have the same protocol, and that the recorder can redact it.
+fn check_protocols(args: &RecordArgs) -> Result<(), Failure> {
+    let [listen, connect] = [&args.listen.0, &args.connect.0];
+    match [listen, connect].map(|address| scheme(address).is_websocket()) {
+        [true, true] if args.redact => {
+            Err(Failure::usage("--redact is for Broker's protocol; it cannot redact the WebSocket API"))
+        }
+        [one, other] if one != other => Err(Failure::usage(format!(
+            "{listen} and {connect} are addresses of different protocols, and the recorder only forwards; use ws:// or wss:// on \
+             both sides or on none; to connect the two protocols, use `zeek-bridge run`"
+        ))),
+        _ => Ok(()),
     }
 }
 

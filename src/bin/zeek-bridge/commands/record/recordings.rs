@@ -252,7 +252,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let recordings = Recordings::new(root.path().to_owned(), Some(1)).unwrap();
         let path = root.path().join("20200101T000000Z-0001");
-        let mut first = Writer::create(path, Description::default(), Some("before".into())).unwrap();
+        let mut first =
+            Writer::create(path, Description::default(), Some(("before".into(), trace::Protocol::Broker)))
+                .unwrap();
         recordings.state.lock().unwrap().open.insert(name(first.path()));
         let mut bytes = BytesMut::new();
         for _ in 0..2 {

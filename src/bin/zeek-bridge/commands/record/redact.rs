@@ -152,7 +152,7 @@ impl Pseudonyms {
                 self.envelope(envelope).and_then(|envelope| envelope.encode(&mut out))
             }
             // The frame cannot be decoded, so its secret parts are unknown.
-            Err(_) => {
+            Ok(Content::WebSocket(_)) | Err(_) => {
                 zeros(frame, &mut out);
                 Ok(())
             }
@@ -231,6 +231,13 @@ impl Redactor {
         side.frames.buffer().extend_from_slice(bytes);
         loop {
             match side.frames.next_frame() {
+                // The values of a WebSocket session are not replaced one by one. Nothing of it is kept.
+                Ok(Some(frame)) if matches!(frame.content, Ok(Content::WebSocket(_))) => {
+                    side.broken = true;
+                    let length = usize::try_from(frame.length()).unwrap_or_default();
+                    out.put_bytes(0, length.saturating_add(side.frames.partial_frame().len()));
+                    return out.freeze();
+                }
                 Ok(Some(frame)) => out.unsplit(self.pseudonyms.frame(&frame)),
                 Ok(None) => return out.freeze(),
                 Err(_) => {
@@ -249,7 +256,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use zeek_bridge::trace::Conversation;
+    use zeek_bridge::trace::{Conversation, Protocol};
 
     fn frames(stream: &[u8], side: Side) -> Vec<Frame> {
         Conversation::default().input(side, 0, stream).map(|entry| entry.frame.unwrap()).collect()
@@ -351,10 +358,12 @@ mod tests {
         let (long, short) = (frame(&Value::Vector(many.collect())), frame(&text));
         assert!(long.len() < Limits::DEFAULT.max_frame);
         let mut redactor = Redactor::new(Pseudonyms::new().unwrap());
-        redactor.sides = [FrameReader::continued(), FrameReader::continued()]
+        redactor.sides = Side::BOTH
+            .map(|side| FrameReader::continued(Protocol::Broker, side))
             .map(|frames| Redacted { frames, broken: false });
         let out = redactor.input(Side::Connector, &[&long[..], &short[..]].concat());
-        let lines: Vec<_> = Conversation::continued().input(Side::Connector, 0, &out).collect();
+        let lines: Vec<_> =
+            Conversation::continued(Protocol::Broker).input(Side::Connector, 0, &out).collect();
         let [first, second] = &lines[..] else { panic!("{}", lines.len()) };
         let first = first.frame.as_ref().unwrap();
         assert_eq!(first.body.len(), long.len() - LENGTH_FIELD);

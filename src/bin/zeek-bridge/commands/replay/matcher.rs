@@ -164,7 +164,7 @@ impl Matcher {
                 EnvelopeType::Pong => Some(Key::Pong(envelope.payload.clone())),
                 EnvelopeType::Ping | EnvelopeType::RoutingUpdate => None,
             },
-            Err(_) => Some(Key::Malformed),
+            Ok(Content::WebSocket(_)) | Err(_) => Some(Key::Malformed),
         }
     }
 
@@ -329,6 +329,8 @@ fn summary(frame: &Frame) -> Seen {
             Ok(value) if envelope.kind == EnvelopeType::Data => Seen::Value(value),
             _ => Seen::Words(words(envelope)),
         },
+        // A recording of the WebSocket API is refused before, so the live side has sent it.
+        Ok(Content::WebSocket(_)) => Seen::Words(format!("{} bytes of the WebSocket API", frame.body.len())),
         Err(error) => Seen::Words(format!("{} bytes: {error}", frame.body.len())),
     }
 }

@@ -28,7 +28,7 @@ use self::report::Report;
 use crate::args::{AddressArg, BROKER_ONLY, DurationArg, FormatArgs, OneConnectionArgs, TopicArg, scheme};
 use crate::network;
 use crate::output::{Exit, Failure, stderr};
-use zeek_bridge::trace::{Entry, Meta, ReadError, Reader, Side, is_recording, recordings_in};
+use zeek_bridge::trace::{Content, Entry, Meta, ReadError, Reader, Side, is_recording, recordings_in};
 
 /// The number of entries of the recording that are read ahead.
 const AHEAD: usize = 64;
@@ -209,6 +209,13 @@ async fn endpoints(folder: &Path, side: Side) -> Result<[Option<EndpointId>; 2],
     while let Some(entry) = entries.recv().await {
         let entry = entry?;
         let Ok(frame) = &entry.frame else { continue };
+        if let Ok(Content::WebSocket(_)) = frame.content {
+            return Err(Failure::failed(format!(
+                "{} is a recording of the WebSocket API, and replay speaks Broker's native protocol only; to send its events, use \
+                 `zeek-bridge publish`",
+                folder.display()
+            )));
+        }
         any = true;
         if frame.peered || (ours.is_some() && theirs.is_some()) {
             break;

@@ -338,7 +338,7 @@ mod tests {
         let scope = Scope { topics: Vec::new(), ignore: Vec::new() };
         let matcher = Matcher::new(Names::default(), scope, Report::new(false));
         let mut player = Player::new(ours.into(), matcher, settings);
-        player.input = FrameReader::continued();
+        player.input = FrameReader::continued(zeek_bridge::trace::Protocol::Broker, Side::Connector);
         let mut ping = BytesMut::new();
         Envelope::ping(id, id, Bytes::from(vec![b'x'; 64 * 1024])).encode(&mut ping).unwrap();
         let pinging = tokio::spawn(async move { while live.write_all(&ping).await.is_ok() {} });

@@ -48,7 +48,11 @@ impl Collector for Scrape {
 
         let by_link = links.iter().flat_map(|link| {
             let reason = |reason: &str| vec![("link", label(&link.name)), ("reason", reason.into())];
-            [(reason("queue_full"), link.dropped), (reason("chaos"), link.lost_to_chaos)]
+            [
+                (reason("queue_full"), link.dropped),
+                (reason("not_carried"), link.not_carried),
+                (reason("chaos"), link.lost_to_chaos),
+            ]
         });
         let refused = refused.iter().map(|(reason, count)| (vec![("reason", label(reason))], *count));
         let help = "Messages that were not forwarded. With the label link: messages to the peers of this link that were dropped.";
@@ -187,6 +191,9 @@ impl Families<'_> {
 
         let overflows = links.iter().map(|link| (of(link), link.overflows));
         self.counters("overflows", "Peers that were disconnected because their queue was full.", overflows)?;
+        let altered = links.iter().map(|link| (of(link), link.altered_strings));
+        let help = "Strings that are not UTF-8 and were changed for WebSocket clients of a link.";
+        self.counters("strings_altered", help, altered)?;
         let malformed = links.iter().map(|link| (of(link), link.malformed));
         self.counters("malformed", "Messages from peers that could not be decoded.", malformed)?;
         let failures = links.iter().flat_map(|link| {
@@ -284,7 +291,9 @@ mod tests {
             (r#"bytes_total{link="agents",direction="in"}"#, 1000.0),
             (r#"bytes_total{link="agents",direction="out"}"#, 2000.0),
             (r#"drops_total{link="agents",reason="queue_full"}"#, 5.0),
+            (r#"drops_total{link="agents",reason="not_carried"}"#, 8.0),
             (r#"drops_total{link="agents",reason="chaos"}"#, 12.0),
+            (r#"strings_altered_total{link="agents"}"#, 16.0),
             (r#"drops_total{reason="no-rule"}"#, 7.0),
             (r#"queue_fill_messages{link="agents"}"#, 9.0),
             (r#"queue_fill_bytes{link="agents"}"#, 4096.0),

@@ -27,6 +27,7 @@ pub(crate) fn snapshot() -> Snapshot {
         queued,
         queued_bytes,
         dropped: if id == "id-2" { 5 } else { 0 },
+        not_carried: if id == "id-2" { 8 } else { 0 },
         ..PeerSnapshot::default()
     };
     let agents = LinkSnapshot {
@@ -42,6 +43,8 @@ pub(crate) fn snapshot() -> Snapshot {
         bytes_out: 2000,
         malformed: 3,
         dropped: 5,
+        not_carried: 8,
+        altered_strings: 16,
         overflows: 1,
         lost_to_chaos: 12,
         ..LinkSnapshot::default()

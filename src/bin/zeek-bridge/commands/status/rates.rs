@@ -87,6 +87,8 @@ fn subtract(before: &LinkSnapshot, link: &mut LinkSnapshot) {
         (before.bytes_out, &mut link.bytes_out),
         (before.malformed, &mut link.malformed),
         (before.dropped, &mut link.dropped),
+        (before.not_carried, &mut link.not_carried),
+        (before.altered_strings, &mut link.altered_strings),
         (before.overflows, &mut link.overflows),
         (before.lost_to_chaos, &mut link.lost_to_chaos),
     ];
@@ -125,6 +127,8 @@ mod tests {
         later.links[0].messages_in += 100;
         later.links[0].bytes_out += 7;
         later.links[0].dropped += 3;
+        later.links[0].not_carried += 4;
+        later.links[0].altered_strings += 6;
         later.links[1].failures.insert("tls".into(), 2);
         later.rules[0].refused.insert("invalid_node_api".into(), 6);
         later.refused.insert("no-rule".into(), 9);
@@ -142,6 +146,7 @@ mod tests {
         let [agents, nodes] = &counts.links[..] else { panic!("{counts:?}") };
         assert_eq!((agents.messages_in, agents.messages_out, agents.bytes_out), (100, 0, 7));
         assert_eq!((agents.dropped, agents.malformed, agents.lost_to_chaos), (3, 0, 0));
+        assert_eq!((agents.not_carried, agents.altered_strings), (4, 6));
         assert_eq!(nodes.failures, [("connect".into(), 0), ("tls".into(), 2)].into());
         assert_eq!(counts.refused, [("no-link".into(), 1), ("no-rule".into(), 2)].into());
         assert_eq!(counts.rules[0].refused["invalid_node_api"], 4);

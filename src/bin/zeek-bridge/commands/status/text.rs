@@ -105,9 +105,10 @@ fn problems(snapshot: &Snapshot) -> Table {
 
 /// Returns the counts of drops, disconnects and failures of a link, by reason.
 pub(super) fn link_problems(link: &LinkSnapshot) -> Vec<(String, u64)> {
-    let LinkSnapshot { dropped, lost_to_chaos, malformed, overflows, failures, .. } = link;
+    let LinkSnapshot { dropped, not_carried, lost_to_chaos, malformed, overflows, failures, .. } = link;
     let fixed = [
         ("dropped: queue full", dropped),
+        ("dropped: not carried", not_carried),
         ("dropped: fault injection", lost_to_chaos),
         ("dropped: malformed", malformed),
         ("peer disconnected: queue full", overflows),
@@ -124,7 +125,8 @@ fn peers(snapshot: &Snapshot, with_identities: bool) -> Table {
     let mut table = Table::new(text.into_iter().chain(identity).chain(counters));
     for (link, peer) in snapshot.links.iter().flat_map(|link| link.peers.iter().map(move |peer| (link, peer)))
     {
-        let PeerSnapshot { id, address, queued, queued_bytes, dropped, .. } = peer;
+        let PeerSnapshot { id, address, queued, queued_bytes, dropped, not_carried, .. } = peer;
+        let dropped = dropped.saturating_add(*not_carried);
         let identity = described(peer);
         let text = [link.name.clone(), id.clone(), address.clone()];
         let counters = [queued.to_string(), bytes(*queued_bytes), dropped.to_string()];
@@ -195,12 +197,13 @@ mod tests {
             "agents off on 127.0.0.1:2151 2 yes 10 20 1000 B 2.0 KiB",
             "nodes mutual to 192.0.2.1:2150, to 192.0.2.2:2150 0 no 0 0 0 B 0 B",
             "agents dropped: queue full 5",
+            "agents dropped: not carried 8",
             "agents dropped: fault injection 12",
             "agents dropped: malformed 3",
             "agents peer disconnected: queue full 1",
             "nodes connection failed: connect 4",
             "agents id-1 127.0.0.1:40001 - 9 64 B 0",
-            "agents id-2 127.0.0.1:40002 CN=agent 2 4.0 KiB 5",
+            "agents id-2 127.0.0.1:40002 CN=agent 2 4.0 KiB 13",
             r"worker\u{1b}[2J-01 agents id-1",
             "hellos 11 2",
             "hellos invalid_node_api 2",

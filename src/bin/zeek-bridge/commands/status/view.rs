@@ -197,7 +197,7 @@ impl View<'_> {
 
 /// Returns the drops of a link.
 fn drops(link: &LinkSnapshot) -> u64 {
-    link.dropped.saturating_add(link.lost_to_chaos).saturating_add(link.malformed)
+    [link.not_carried, link.lost_to_chaos, link.malformed].into_iter().fold(link.dropped, u64::saturating_add)
 }
 
 /// Returns the drops and failures of links, and the denials of the bridge with an empty name of a link.
@@ -243,6 +243,8 @@ fn rates(increase: &Increase) -> Json {
             "bytes_out": per_second(link.bytes_out, *time),
             "malformed": rate(link.malformed),
             "dropped": rate(link.dropped),
+            "not_carried": rate(link.not_carried),
+            "altered_strings": rate(link.altered_strings),
             "overflows": rate(link.overflows),
             "lost_to_chaos": rate(link.lost_to_chaos),
             "failures": by_reason(&link.failures),

@@ -290,13 +290,14 @@ mod tests {
             "-       denied: no-rule                       5.0        17",
             "agents  dropped: queue full                   1.5         8",
             "agents  dropped: fault injection              0.0        12",
+            "agents  dropped: not carried                  0.0         8",
             "nodes   connection failed: connect            0.0         4",
             "agents  dropped: malformed                    0.0         3",
             "agents  peer disconnected: queue full         0.0         1",
             "",
             "message",
         ];
-        assert_eq!(drawn(&watch(), (80, 18), &["message"]), expected);
+        assert_eq!(drawn(&watch(), (80, 19), &["message"]), expected);
     }
 
     #[test]
@@ -368,7 +369,7 @@ mod tests {
         );
         let agents = json!({
             "name": "agents", "messages_in": 12.5, "messages_out": 0.0, "bytes_in": 2048, "bytes_out": 0, "malformed": 0.0,
-            "dropped": 1.5, "overflows": 0.0, "lost_to_chaos": 0.0, "failures": {},
+            "dropped": 1.5, "not_carried": 0.0, "altered_strings": 0.0, "overflows": 0.0, "lost_to_chaos": 0.0, "failures": {},
         });
         assert_eq!(json["rates"]["links"][0], agents);
         assert_eq!(json["rates"]["refused"], json!({"no-rule": 5.0}));
@@ -394,7 +395,7 @@ mod tests {
             }
         }
         let low = drawn(&watch, (80, 8), &[]);
-        assert_eq!(low[7], "and 9 more lines", "{low:?}");
+        assert_eq!(low[7], "and 10 more lines", "{low:?}");
         let text = watch.text(80);
         assert!(text.lines().all(|line| line.width() <= 80) && !text.contains('\u{1b}'), "{text}");
     }
