@@ -9,6 +9,7 @@ mod container;
 mod convert;
 mod display;
 mod endpoint_id;
+mod find;
 mod json;
 mod notation;
 mod path;
@@ -22,6 +23,7 @@ pub use byte_string::ByteString;
 pub use container::{Set, Table};
 pub use convert::{FromValue, WrongType};
 pub use endpoint_id::{EndpointId, InvalidEndpointId};
+pub(crate) use find::find_byte;
 pub(crate) use json::AsJson;
 pub use json::{
     JsonDocument, JsonElements, JsonError, JsonKind, JsonLimits, JsonMembers, JsonNode, parse_json,

@@ -309,26 +309,29 @@ fn put_scalar(
     out: &mut BytesMut,
     text: &mut Text,
 ) -> Result<(), EncodeError> {
-    let name = match scalar {
-        ValueRef::None => "none",
-        ValueRef::Boolean(_) => "boolean",
-        ValueRef::Count(_) => "count",
-        ValueRef::Integer(_) => "integer",
-        ValueRef::Real(_) => "real",
-        ValueRef::String(_) => "string",
-        ValueRef::Address(_) => "address",
-        ValueRef::Subnet(_) => "subnet",
-        ValueRef::Port(_) => "port",
-        ValueRef::Timestamp(_) => "timestamp",
-        ValueRef::Timespan(_) => "timespan",
-        ValueRef::EnumValue(_) => "enum-value",
-        ValueRef::Set(_) => "set",
-        ValueRef::Table(_) => "table",
-        ValueRef::Vector(_) => "vector",
+    macro_rules! before_data {
+        ($name:literal) => {
+            concat!(r#""@data-type":""#, $name, r#"","data":"#)
+        };
+    }
+    let before_data = match scalar {
+        ValueRef::None => before_data!("none"),
+        ValueRef::Boolean(_) => before_data!("boolean"),
+        ValueRef::Count(_) => before_data!("count"),
+        ValueRef::Integer(_) => before_data!("integer"),
+        ValueRef::Real(_) => before_data!("real"),
+        ValueRef::String(_) => before_data!("string"),
+        ValueRef::Address(_) => before_data!("address"),
+        ValueRef::Subnet(_) => before_data!("subnet"),
+        ValueRef::Port(_) => before_data!("port"),
+        ValueRef::Timestamp(_) => before_data!("timestamp"),
+        ValueRef::Timespan(_) => before_data!("timespan"),
+        ValueRef::EnumValue(_) => before_data!("enum-value"),
+        ValueRef::Set(_) => before_data!("set"),
+        ValueRef::Table(_) => before_data!("table"),
+        ValueRef::Vector(_) => before_data!("vector"),
     };
-    out.put_slice(br#""@data-type":""#);
-    out.put_slice(name.as_bytes());
-    out.put_slice(br#"","data":"#);
+    out.put_slice(before_data.as_bytes());
     // Writing to memory does not fail.
     let written = match scalar {
         ValueRef::None => {

@@ -223,8 +223,10 @@ pub(super) fn put_message(
     if adjusted > content {
         out.resize(out.len().saturating_add(adjusted.saturating_sub(content)), 0);
     }
-    out.copy_within(content..content.saturating_add(payload), adjusted);
-    out.truncate(adjusted.saturating_add(payload));
+    if adjusted != content {
+        out.copy_within(content..content.saturating_add(payload), adjusted);
+        out.truncate(adjusted.saturating_add(payload));
+    }
     if let Some(room) = out.get_mut(start..adjusted)
         && let Some(bytes) = bytes.get(..length)
     {

@@ -5,6 +5,7 @@ use bytes::{BufMut, BytesMut};
 use super::config::BinaryText;
 use super::dialect::Dialect;
 use super::frame::Opcode;
+use crate::data::find_byte;
 use crate::wire::EncodeError;
 
 /// The strings that are not UTF-8 of the message that is being written.
@@ -77,7 +78,7 @@ fn put_altered(bytes: &[u8], max: usize, form: BinaryText, out: &mut BytesMut) {
 
 /// Appends the content of a string, with JSON's escapes. Stops before an escape beyond the position `max`.
 fn put_escaped(mut bytes: &[u8], max: usize, out: &mut BytesMut) {
-    while let Some(at) = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
+    while let Some(at) = find_byte(bytes, |byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
         if out.len() > max {
             return;
         }

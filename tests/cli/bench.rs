@@ -1,8 +1,18 @@
 //! `bench relay`. The measured speed is not tested.
 
-use crate::program::{End, Files, Program};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
 use serde_json::Value as Json;
+use zeek_bridge::data::EndpointId;
 use zeek_bridge::net::tls::ephemeral_authority;
+use zeek_bridge::peering::{Config, Event, Side};
+use zeek_bridge::websocket::{Access, BinaryText, ServerConfig, WebSocket};
+
+use crate::program::{End, Files, Program, write_secret};
 
 /// A bridge with two links, and a rule from the first link to the second.
 struct Bridge {
@@ -16,11 +26,17 @@ struct Bridge {
 impl Bridge {
     /// Starts a bridge with `tls` on both links, the settings `subscribers` on the second, and a rule for `topic`.
     fn start(tls: &str, subscribers: &str, topic: &str) -> Self {
+        let broker = format!("listen = '127.0.0.1:0'\n{tls}\n");
+        Self::of_links(&broker, &format!("{broker}{subscribers}"), topic)
+    }
+
+    /// Starts a bridge with these settings of its links, and a rule for `topic`.
+    fn of_links(publisher: &str, subscribers: &str, topic: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = format!(
             "[bridge]\nmetrics = 'off'\nstatus = 'off'\n\
-             [link.p]\nlisten = '127.0.0.1:0'\n{tls}\n\
-             [link.s]\nlisten = '127.0.0.1:0'\n{tls}\n{subscribers}\n\
+             [link.p]\n{publisher}\n\
+             [link.s]\n{subscribers}\n\
              [[rule]]\nname = 'r'\nfrom = 'p'\nto = 's'\ntopics = ['{topic}']\n"
         );
         let path = folder.path().join("bridge.toml");
@@ -120,6 +136,122 @@ fn mutual_tls_is_set_with_the_options_of_the_other_commands() {
 }
 
 #[test]
+fn a_bridge_with_the_websocket_api_is_started() {
+    for (publish_as, subscribe_as) in
+        [("broker", "websocket"), ("websocket", "broker"), ("websocket", "websocket")]
+    {
+        let options =
+            format!("--publish-as {publish_as} --subscribe-as {subscribe_as} --count 2000 --round-trips 20");
+        let report = all_arrived(&bench(&format!("{options} --peers 3 --format json")), 2000, 20, 3);
+        for (side, protocol) in [("publish_to", publish_as), ("subscribe_at", subscribe_as)] {
+            let is_url = report[side].as_str().unwrap().starts_with("ws://127.0.0.1:");
+            assert_eq!(is_url, protocol == "websocket", "{report}");
+        }
+        assert_eq!((&report["size"], &report["tls"]), (&223.into(), &"off".into()));
+        assert!(report["json_size"].as_u64().unwrap() > 223, "{report}");
+        assert!(report["relay"]["pid"].is_u64(), "{report}");
+    }
+    // Frames with a length of 16 bits and of 64 bits.
+    for size in [5000, 100_000] {
+        let options = format!(
+            "--publish-as websocket --subscribe-as websocket --count 200 --round-trips 5 --size {size}"
+        );
+        all_arrived(&bench(&format!("{options} --format json")), 200, 5, 1);
+    }
+    let end = bench("--subscribe-as websocket --tls mutual --count 2000 --round-trips 20");
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
+    let text = end.stdout.join("\n");
+    for words in ["to wss://127.0.0.1:", "223 bytes (", " as JSON), to 1 subscriber", " 0 of 2,020;"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    bench("--subscribe-as websocket --tls anonymous")
+        .fails(2, &["anonymous TLS is for Broker only", "--tls mutual"]);
+}
+
+#[test]
+fn a_running_bridge_is_measured_from_broker_to_the_websocket_api() {
+    let files = Files::issue(&ephemeral_authority().unwrap(), "127.0.0.1");
+    let file = |name: &str| files.folder.path().join(name).display().to_string();
+    write_secret(&files.folder.path().join("token"), b"secret\n");
+    let (certificate, keyfile, token) = (file("certificate"), file("keyfile"), file("token"));
+    let broker = "listen = '127.0.0.1:0'\ntls = 'off'";
+    let server = format!(
+        "listen = 'wss://127.0.0.1:0'\ncertificate = '{certificate}'\nkeyfile = '{keyfile}'\n\
+         [[link.s.token]]\nname = 'bench'\nfile = '{token}'"
+    );
+    let bridge = Bridge::of_links(broker, &server, "/zeek-bridge/bench");
+    let options = format!("{} --tls off --format json --round-trips 20 --count 3000", bridge.options);
+    let with_ca = format!("{options} --cafile {}", file("cafile"));
+    let report = all_arrived(&bench(&format!("{with_ca} --peers 4 --token-file {token}")), 3000, 20, 4);
+    assert_eq!((&report["tls"], &report["subscriber_tls"]), (&"off".into(), &"server".into()));
+    assert_eq!(report["relay"]["pid"], bridge.program.pid());
+    bench(&with_ca).fails(4, &["no peering with wss://127.0.0.1:", "401"]);
+    bench(&options).fails(2, &["wss:// requires --cafile"]);
+    let other_name = format!("{with_ca} --token-file {token} --verify-name other.example");
+    bench(&other_name).fails(4, &["expected other.example"]);
+}
+
+/// Serves the WebSocket API, and answers each message with an error, as Zeek does if it does not declare the event.
+fn refusing_server() -> String {
+    const ERROR: &[u8] =
+        br#"{"type":"error","code":"deserialization_failed","context":"failed to create Zeek event"}"#;
+    fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+        let config = ServerConfig {
+            common: Config::new(EndpointId::from_bytes([1; 16]), Side::Listener),
+            peer_id: EndpointId::from_bytes([2; 16]),
+            access: Arc::new(Access::default()),
+            endpoint: "e".to_owned(),
+            version: "1".to_owned(),
+            binary: BinaryText::default(),
+            ping_interval: ServerConfig::PING_INTERVAL,
+        };
+        let mut session = WebSocket::server(config, Instant::now());
+        let (mut input, mut buffer) = (BytesMut::new(), [0; 4096]);
+        loop {
+            session.handle_input(Instant::now(), &mut input);
+            let event = session.poll_event();
+            while let Some(bytes) = session.poll_transmit() {
+                stream.write_all(&bytes)?;
+            }
+            match event {
+                Some(Event::Introduced { .. }) => session.admit(),
+                Some(Event::Message(_)) => {
+                    stream.write_all(&[0x81, u8::try_from(ERROR.len()).unwrap()])?;
+                    stream.write_all(ERROR)?;
+                }
+                Some(Event::Closed(_)) => return Ok(()),
+                Some(_) => {}
+                None => {
+                    let length = stream.read(&mut buffer)?;
+                    if length == 0 {
+                        return Ok(());
+                    }
+                    input.extend_from_slice(&buffer[..length]);
+                }
+            }
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("ws://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || serve(stream.unwrap()));
+        }
+    });
+    address
+}
+
+#[test]
+fn an_event_that_a_zeek_does_not_declare_is_reported() {
+    let end = bench(&format!("--publish-to {} --count 10 --wait 1", refusing_server()));
+    end.fails(
+        5,
+        &["the peer reports deserialization_failed: failed to create Zeek event", "1 of 1 subscribers"],
+    );
+    end.has_said(&["global ZeekBridge::bench: event(run: count, number: count, padding: string);"]);
+}
+
+#[test]
 fn lost_messages_are_counted_and_cause_exit_code_1() {
     let bridge = Bridge::start("tls = 'off'", "chaos = { drop = 0.2 }", "/zeek-bridge/bench");
     let end = bench(&format!("{} --tls off --format json --count 2000 --timeout 30", bridge.options));
@@ -176,6 +308,15 @@ fn an_unreachable_relay_is_reported() {
 fn wrong_options_are_reported() {
     for (options, words) in [
         ("--publish-to 127.0.0.1:1", "no TLS option is set"),
+        ("--publish-to 127.0.0.1:1 --subscribe-at ws://127.0.0.1:2", "no TLS option is set"),
+        (
+            "--publish-to ws://127.0.0.1:1 --tls off",
+            "--tls cannot be used with ws://127.0.0.1:1: ws:// has no TLS",
+        ),
+        ("--publish-to wss://127.0.0.1:1 --tls mutual", "wss:// already selects TLS"),
+        ("--publish-to 127.0.0.1:1 --tls off --token-file a", "--token-file is for ws:// and wss://"),
+        ("--publish-to ws://127.0.0.1:1 --subscribe-as websocket", "cannot be used with"),
+        ("--token-file a", "--publish-to"),
         ("--publish-to 127.0.0.1:1 --tls mutual", "--cafile, --certificate and --keyfile are missing"),
         ("--subscribe-at 127.0.0.1:1", "--publish-to"),
         ("--pid 1", "--publish-to"),

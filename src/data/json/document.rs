@@ -101,7 +101,13 @@ impl<'a> JsonNode<'a> {
     /// Returns the member of an object with this name. If there are several, returns the first one, as Broker does.
     #[must_use]
     pub fn get(self, name: &str) -> Option<JsonNode<'a>> {
-        self.members()?.find(|(key, _)| **key == *name.as_bytes()).map(|(_, value)| value)
+        let mut members = self.members()?.0;
+        while let (Some(key), Some(value)) = (members.next(), members.next()) {
+            if key.is_string(name.as_bytes()) {
+                return Some(value);
+            }
+        }
+        None
     }
 
     /// Returns the members of an object, or `None` for other types.
@@ -169,6 +175,13 @@ impl<'a> JsonNode<'a> {
     /// Fails with [`JsonError::TooDeep`] or [`JsonError::WrongType`].
     pub fn to_inferred_value(self) -> Result<Value, JsonError> {
         read::value(self, read::Rules::new(self.document.limits.depth()).with_inference())
+    }
+
+    /// Returns whether this is a string with these bytes.
+    fn is_string(self, bytes: &[u8]) -> bool {
+        let content = self.text().strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\""));
+        // Nearly all strings have no escapes, and are compared without a search for them.
+        content.is_some_and(|content| content == bytes || *string::unescape(content) == *bytes)
     }
 
     fn node(self) -> Node {

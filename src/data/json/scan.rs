@@ -21,12 +21,17 @@ pub(super) struct Node {
     pub(super) next: u32,
 }
 
+/// The initial capacity for nodes, and for open brackets. Most events need fewer, so that nothing is reallocated.
+const NODES: usize = 256;
+const BRACKETS: usize = 16;
+
 /// Checks the syntax of the text and returns its nodes. The first one is the whole value.
 pub(super) fn scan(text: &[u8], limits: &JsonLimits) -> Result<Vec<Node>, JsonError> {
     if u32::try_from(text.len()).is_err() {
         return Err(JsonError::syntax("the text is 4 GiB or longer", text, 0));
     }
-    let mut scanner = Scanner { text, at: 0, nodes: Vec::new(), open: Vec::new(), limits };
+    let nodes = Vec::with_capacity((text.len() / 8).min(NODES));
+    let mut scanner = Scanner { text, at: 0, nodes, open: Vec::with_capacity(BRACKETS), limits };
     let mut expected = Expected::Value;
     while expected != Expected::End {
         expected = scanner.step(expected)?;
@@ -158,7 +163,8 @@ impl Scanner<'_> {
         let rest = self.text.get(self.at..).unwrap_or_default();
         let length = match first {
             b'"' => return self.string(),
-            b'0'..=b'9' | b'-' | b'i' | b'n' => word(rest).or_else(|| number(rest)),
+            b'0'..=b'9' => number(rest),
+            b'-' => word(rest).or_else(|| number(rest)),
             _ => word(rest),
         };
         match length {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::data::find_byte;
+
 /// Returns the position after the closing quote of a string whose content begins at `start`.
 ///
 /// # Errors
@@ -10,7 +12,7 @@ pub(super) fn end(text: &[u8], start: usize) -> Result<usize, (&'static str, usi
     let mut at = start;
     loop {
         let rest = text.get(at..).unwrap_or_default();
-        let Some(length) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) else {
+        let Some(length) = find_byte(rest, |byte| matches!(byte, b'"' | b'\\')) else {
             return Err(("unexpected end in a string", text.len()));
         };
         at = at.saturating_add(length).saturating_add(1);
@@ -26,11 +28,11 @@ pub(super) fn end(text: &[u8], start: usize) -> Result<usize, (&'static str, usi
 
 /// Returns the bytes of a string, given the text between its quotes, which [`end`] has checked.
 pub(super) fn unescape(mut text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.contains(&b'\\') {
+    if find_byte(text, |byte| byte == b'\\').is_none() {
         return Cow::Borrowed(text);
     }
     let mut bytes = Vec::with_capacity(text.len());
-    while let Some(length) = text.iter().position(|byte| *byte == b'\\') {
+    while let Some(length) = find_byte(text, |byte| byte == b'\\') {
         let (plain, rest) = text.split_at_checked(length).unwrap_or((text, b""));
         bytes.extend_from_slice(plain);
         let escaped = rest.get(1..).unwrap_or_default();

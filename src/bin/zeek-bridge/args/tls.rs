@@ -223,6 +223,22 @@ impl TlsArgs {
         Ok(TlsChoice::Fixed(tls.into()))
     }
 
+    /// Returns the options for a Broker address that is used together with a `wss://` address. With `--tls off`, the
+    /// certificates are for the latter only.
+    pub(crate) fn beside_secure(&self) -> Self {
+        match self.tls {
+            None | Some(TlsMode::Mutual) => self.clone(),
+            mode => TlsArgs { tls: mode, ..TlsArgs::default() },
+        }
+    }
+
+    /// Returns the options with a name that the peer's certificate must contain, unless they have one.
+    pub(crate) fn verifying(&self, name: String) -> Self {
+        let mut options = self.clone();
+        options.certificates.verify_name.get_or_insert(name);
+        options
+    }
+
     /// Returns the name of the first option that is set.
     pub(crate) fn first_option(&self) -> &'static str {
         let first = self.certificates.as_options().into_iter().next();

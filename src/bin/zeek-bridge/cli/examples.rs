@@ -160,7 +160,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   # A bridge that is started for the benchmark, with ten subscribers
   zeek-bridge bench relay --peers 10 --duration 10s
   # A running relay, with its CPU time and memory
-  zeek-bridge bench relay --publish-to 127.0.0.1:9999 --tls off --count 1000000 --pid 4711",
+  zeek-bridge bench relay --publish-to 127.0.0.1:9999 --tls off --count 1000000 --pid 4711
+  # A bridge with 100 WebSocket clients
+  zeek-bridge bench relay --subscribe-as websocket --peers 100
+  # A Zeek, from Broker to its WebSocket server
+  zeek-bridge bench relay --publish-to 127.0.0.1:9999 --tls off --subscribe-at ws://127.0.0.1:27759",
     ),
     (
         &["completions"],

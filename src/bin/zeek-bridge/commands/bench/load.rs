@@ -1,7 +1,7 @@
 //! The load: one publisher, and subscribers that count what they receive.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -9,10 +9,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 use zeek_bridge::data::{Filter, Topic};
 use zeek_bridge::endpoint::ConnectError;
-use zeek_bridge::net::tls::Tls;
+use zeek_bridge::peering::Notice;
 
-use super::pattern::Pattern;
+use super::pattern::{DECLARATION, Pattern};
 use super::peer::LoadPeer;
+use super::side::{Protocol, Side};
 use super::tally::{Received, Tally};
 use crate::output::{Failure, Progress};
 
@@ -32,9 +33,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// The target of the load, and the options.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) publish_to: String,
-    pub(super) subscribe_at: String,
-    pub(super) tls: Tls,
+    pub(super) publish_to: Side,
+    pub(super) subscribe_at: Side,
     pub(super) topic: Topic,
     pub(super) peers: usize,
     pub(super) timeout: Duration,
@@ -47,12 +47,12 @@ pub(super) enum Amount {
     Time(Duration),
 }
 
-/// The peerings with the relay: the publisher and the subscribers.
+/// The connections with the relay: the publisher and the subscribers.
 #[derive(Debug)]
 pub(super) struct Load {
     target: Target,
     publisher: LoadPeer,
-    pattern: Arc<Pattern>,
+    pattern: Pattern,
     /// The number of the next message.
     next: u64,
     /// The number of the first message that is counted.
@@ -61,6 +61,8 @@ pub(super) struct Load {
     waited_for: Arc<WaitedFor>,
     tasks: JoinSet<Result<(), ConnectError>>,
     stop: watch::Sender<bool>,
+    /// The first error that the relay has reported.
+    notice: Arc<OnceLock<Notice>>,
     /// The time until all subscribers were established.
     pub(super) connecting: Duration,
     /// Set when publishing is over.
@@ -83,23 +85,25 @@ struct WaitedFor {
 }
 
 impl Load {
-    /// Connects the publisher and all subscribers.
-    pub(super) async fn connect(target: Target, pattern: Pattern) -> Result<Self, Failure> {
-        let Target { publish_to, subscribe_at, tls, topic, peers, timeout } = &target;
-        let publisher = LoadPeer::connect(publish_to, tls, Filter::new(), *timeout).await;
-        let publisher = publisher.map_err(|error| no_peering(publish_to, &error))?;
+    /// Connects the publisher and all subscribers. The publisher publishes the first pattern, and the subscribers receive the
+    /// second one.
+    pub(super) async fn connect(target: Target, [pattern, received]: [Pattern; 2]) -> Result<Self, Failure> {
+        let Target { publish_to, subscribe_at, topic, peers, timeout } = &target;
+        let notice = Arc::<OnceLock<Notice>>::default();
+        let publisher = LoadPeer::connect(publish_to, Filter::new(), *timeout, notice.clone()).await;
+        let publisher = publisher.map_err(|error| no_peering(&publish_to.address, &error))?;
         let progress = Progress::new(u64::try_from(*peers).ok(), "subscribers");
         let started = Instant::now();
         let mut connecting = JoinSet::new();
         let mut connected = Vec::new();
         while connected.len() < *peers {
             if connecting.len() < CONNECTING.min(peers.saturating_sub(connected.len())) {
-                let (address, tls, patience) = (subscribe_at.clone(), tls.clone(), *timeout);
+                let (side, patience, notice) = (subscribe_at.clone(), *timeout, notice.clone());
                 let filter = Filter::from_iter([topic.clone()]);
-                connecting.spawn(async move { LoadPeer::connect(&address, &tls, filter, patience).await });
+                connecting.spawn(async move { LoadPeer::connect(&side, filter, patience, notice).await });
             } else if let Some(joined) = connecting.join_next().await {
                 let peer = joined.map_err(|error| Failure::failed(error.to_string()))?;
-                connected.push(peer.map_err(|error| no_peering(subscribe_at, &error))?);
+                connected.push(peer.map_err(|error| no_peering(&subscribe_at.address, &error))?);
                 progress.inc(1);
             }
         }
@@ -107,21 +111,23 @@ impl Load {
         let (stop, stopped) = watch::channel(false);
         let mut load = Load {
             publisher,
-            pattern: Arc::new(pattern),
+            pattern,
             next: 0,
             first: 0,
             subscribers: Vec::new(),
             waited_for: Arc::default(),
             tasks: JoinSet::new(),
             stop,
+            notice,
             connecting: started.elapsed(),
             enough: Arc::default(),
             target,
         };
+        let received = Arc::new(received);
         for peer in connected {
             let subscriber = Arc::<Subscriber>::default();
             load.subscribers.push(subscriber.clone());
-            let (pattern, waited_for) = (load.pattern.clone(), load.waited_for.clone());
+            let (pattern, waited_for) = (received.clone(), load.waited_for.clone());
             load.tasks.spawn(subscriber.receive(peer, pattern, waited_for, stopped.clone()));
         }
         Ok(load)
@@ -313,7 +319,7 @@ impl Load {
             .fold(Received::default(), |sum, subscriber| sum.and(subscriber.tally().received))
     }
 
-    /// Ends the peerings after everything was sent.
+    /// Ends the connections after everything was sent.
     pub(super) async fn leave(mut self) {
         self.stop.send_replace(true);
         self.publisher.leave().await;
@@ -322,21 +328,22 @@ impl Load {
 
     fn publisher_ended(&self, error: &ConnectError) -> Failure {
         let (Target { publish_to, .. }, size) = (&self.target, self.pattern.size());
+        let address = &publish_to.address;
         Failure::failed(format!(
-            "the publisher's peering with {publish_to} ended: {error}; see its log: for example, frames of {size} bytes may be \
+            "the publisher's peering with {address} ended: {error}; see its log: for example, frames of {size} bytes may be \
              too large for it"
         ))
     }
 
     fn subscriber_ended(&self, ended: Result<Result<(), ConnectError>, tokio::task::JoinError>) -> Failure {
-        let Target { subscribe_at, .. } = &self.target;
+        let Target { subscribe_at: Side { address, .. }, .. } = &self.target;
         let error = match ended {
             Ok(Ok(())) => "the benchmark has left it".to_owned(),
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
         Failure::failed(format!(
-            "a subscriber's peering with {subscribe_at} ended with {} messages in flight: {error}; a relay may \
+            "a subscriber's peering with {address} ended with {} messages in flight: {error}; a relay may \
              disconnect peers with too many queued messages: use a smaller --window, or see the log of the relay",
             self.next.saturating_sub(self.arrived())
         ))
@@ -353,17 +360,29 @@ impl Load {
     }
 
     fn not_relayed(&self) -> Failure {
-        let Target { publish_to, subscribe_at, topic, peers, timeout, .. } = &self.target;
+        let Target { publish_to, subscribe_at, topic, peers, timeout } = &self.target;
         let silent =
             self.subscribers.iter().filter(|subscriber| subscriber.arrived.load(SeqCst) == 0).count();
-        let subscribes =
-            if self.publisher.filter.matches(topic) { "subscribes to" } else { "does not subscribe to" };
+        let subscribes = match publish_to.protocol() {
+            Protocol::WebSocket => "accepts",
+            Protocol::Broker if self.publisher.filter.matches(topic) => "subscribes to",
+            Protocol::Broker => "does not subscribe to",
+        };
+        let sides = [publish_to, subscribe_at];
+        let zeek = if sides.into_iter().any(|side| side.protocol() == Protocol::WebSocket) {
+            format!(", a Zeek with a WebSocket server needs {DECLARATION}")
+        } else {
+            String::new()
+        };
+        let notice = self.notice.get().map(|notice| format!("{notice}; ")).unwrap_or_default();
         Failure::timeout(format!(
-            "timeout: {silent} of {peers} subscribers at {subscribe_at} received no message within {:.1} s; the messages were \
-             published to {publish_to}, which {subscribes} the topic {topic}; check that the relay forwards the topic: a \
+            "timeout: {notice}{silent} of {peers} subscribers at {} received no message within {:.1} s; the messages were \
+             published to {}, which {subscribes} the topic {topic}; check that the relay forwards the topic: a \
              zeek-bridge needs a rule from one link to the other with topics = [{topic:?}], a broker-node needs \
-             --mode relay --topics '[{topic:?}]'; or use --topic with a topic that is relayed",
-            timeout.as_secs_f64()
+             --mode relay --topics '[{topic:?}]'{zeek}; or use --topic with a topic that is relayed",
+            subscribe_at.address,
+            timeout.as_secs_f64(),
+            publish_to.address,
         ))
     }
 }

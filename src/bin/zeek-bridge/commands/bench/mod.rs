@@ -6,8 +6,11 @@ mod pattern;
 mod peer;
 mod process;
 mod report;
+mod session;
+mod side;
 mod tally;
 
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -16,13 +19,14 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 use load::{Amount, Load, Target};
 use own::OwnRelay;
-use pattern::Pattern;
+use pattern::{Message, PatternError};
 use process::Process;
 use report::{Report, Throughput};
+use side::{Protocol, Side};
 use zeek_bridge::data::EndpointId;
 
 use crate::args::tls::TlsArgs;
-use crate::args::{AddressArg, DurationArg, FormatArgs, TopicArg, broker_address, count};
+use crate::args::{AddressArg, DurationArg, FormatArgs, TopicArg, WebSocketArgs, connect_address, count};
 use crate::network;
 use crate::output::{Failure, Output};
 use crate::runtime;
@@ -49,24 +53,47 @@ enum What {
     ///
     /// Without --publish-to, a bridge is started on loopback and measured. The relay may be any program that forwards the
     /// topic: a zeek-bridge with a rule for it, or a broker-node --mode relay --topics '["/zeek-bridge/bench"]'.
+    ///
+    /// Each side uses Broker's native protocol or the WebSocket API. A Zeek that serves the WebSocket API forwards only events
+    /// that it declares: `global ZeekBridge::bench: event(run: count, number: count, padding: string);`.
     Relay(Box<RelayArgs>),
 }
 
 #[derive(Debug, Args)]
 struct RelayArgs {
-    /// The address of the relay; without this option, a bridge is started and measured
-    #[arg(long, value_name = "HOST:PORT", value_parser = broker_address)]
+    /// The address of the relay: HOST:PORT, or a ws:// or wss:// address; without this option, a bridge is started and measured
+    #[arg(long, value_name = "ADDRESS", value_parser = connect_address)]
     publish_to: Option<AddressArg>,
     /// The address for subscribers, if it differs from --publish-to
-    #[arg(long, value_name = "HOST:PORT", requires = "publish_to", value_parser = broker_address)]
+    #[arg(long, value_name = "ADDRESS", requires = "publish_to", value_parser = connect_address)]
     subscribe_at: Option<AddressArg>,
+    /// The protocol of the publisher, if a bridge is started; websocket is ws://, or wss:// with --tls mutual
+    #[arg(
+        long,
+        value_name = "broker|websocket",
+        value_enum,
+        default_value = "broker",
+        conflicts_with = "publish_to",
+        hide_possible_values = true
+    )]
+    publish_as: Protocol,
+    /// Like --publish-as, for the subscribers
+    #[arg(
+        long,
+        value_name = "broker|websocket",
+        value_enum,
+        default_value = "broker",
+        conflicts_with = "publish_to",
+        hide_possible_values = true
+    )]
+    subscribe_as: Protocol,
     /// The process id of the relay, to report its CPU time and memory
     #[arg(long, value_name = "PID", requires = "publish_to")]
     pid: Option<u32>,
     /// The number of subscribers
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     peers: u32,
-    /// The size of an event's frame in bytes, including the four bytes of the length field
+    /// The size of an event's Broker frame in bytes, including the four bytes of the length field; as JSON, it is larger
     #[arg(long, value_name = "BYTES", default_value = "223")]
     size: u32,
     /// The number of events to publish
@@ -101,6 +128,9 @@ struct RelayArgs {
     format: FormatArgs,
     #[command(flatten, next_help_heading = "Connection")]
     tls: TlsArgs,
+    /// The file with the bearer token for ws:// and wss:// addresses; the default is ZEEK_BRIDGE_TOKEN in the environment
+    #[arg(long, value_name = "FILE", requires = "publish_to", help_heading = "Connection")]
+    token_file: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
@@ -117,37 +147,48 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     let id = EndpointId::random()
         .map_err(|error| Failure::failed(format!("cannot make an endpoint id: {error}")))?;
     let run = id.as_bytes().iter().take(8).fold(0, |run, byte| run << 8 | u64::from(*byte));
-    let pattern = Pattern::new(&topic, size, run).map_err(|error| Failure::usage(error.to_string()))?;
-    let size = u64::try_from(pattern.size()).unwrap_or(u64::MAX);
+    let message = Message::new(&topic, size, run).map_err(unusable)?;
+    let size = bytes(message.size());
     let in_memory = MOST_ON_THE_WAY.checked_div(size).unwrap_or_default().clamp(1, 1000);
     let window = args.window.unwrap_or(in_memory);
     let amount = args.count.map_or(Amount::Time(args.duration.0), Amount::Count);
 
     let mut process = args.pid.map(Process::of).transpose()?;
     let mut own = None;
-    let (publish_to, subscribe_at, tls) = if let Some(AddressArg(publish_to)) = &args.publish_to {
+    let sides = if let Some(AddressArg(publish_to)) = &args.publish_to {
         let subscribe_at = args.subscribe_at.as_ref().map_or(publish_to, |AddressArg(address)| address);
-        let tls = args.tls.load()?;
-        let subscribers = Some(subscribe_at).filter(|address| *address != publish_to);
-        for address in subscribers.into_iter().chain([publish_to]) {
-            network::warn_of_exposure(&tls, address);
+        let websocket = WebSocketArgs { token_file: args.token_file.clone() };
+        let sides = Side::load([publish_to, subscribe_at], &args.tls, &websocket)?;
+        let [publisher, subscribers] = &sides;
+        let subscribers = Some(subscribers).filter(|side| side.address != publisher.address);
+        for side in subscribers.into_iter().chain([publisher]) {
+            network::warn_of_exposure(&side.tls, &side.address);
         }
-        (publish_to.clone(), subscribe_at.clone(), tls)
+        sides
     } else {
+        let protocols = [args.publish_as, args.subscribe_as];
         let relay = tokio::select! {
-            relay = OwnRelay::start(&args.tls, &topic, args.wait.0) => own.insert(relay?),
+            relay = OwnRelay::start(&args.tls, protocols, &topic, args.wait.0) => own.insert(relay?),
             () = signals.next() => return Err(nothing_yet()),
         };
         process.clone_from(&relay.process);
-        (relay.publish_to.clone(), relay.subscribe_at.clone(), relay.tls.clone())
+        relay.sides.clone()
     };
+    let [published, received] = sides.each_ref().map(|side| message.pattern(side.protocol()));
+    let (published, received) = (published.map_err(unusable)?, received.map_err(unusable)?);
+    let [publish_to, subscribe_at] = sides;
+    let json = [(&publish_to, &published), (&subscribe_at, &received)];
+    let json = json.into_iter().find(|(side, _)| side.protocol() == Protocol::WebSocket);
     let mut report = Report {
-        publish_to: publish_to.clone(),
-        subscribe_at: subscribe_at.clone(),
+        publish_to: publish_to.address.clone(),
+        subscribe_at: subscribe_at.address.clone(),
         own_relay: own.is_some(),
-        tls: TlsArgs::name(&tls),
+        tls: TlsArgs::name(&publish_to.tls),
+        subscriber_tls: TlsArgs::name(&subscribe_at.tls),
         topic: topic.to_string(),
         size,
+        json_size: json.map(|(_, pattern)| bytes(pattern.content())),
+        received_size: bytes(received.content()),
         subscribers: args.peers.into(),
         window,
         rate: args.rate,
@@ -155,9 +196,9 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     };
 
     let peers = usize::try_from(args.peers).unwrap_or(usize::MAX);
-    let target = Target { publish_to, subscribe_at, tls, topic, peers, timeout: args.wait.0 };
+    let target = Target { publish_to, subscribe_at, topic, peers, timeout: args.wait.0 };
     let mut load = tokio::select! {
-        load = Load::connect(target, pattern) => load?,
+        load = Load::connect(target, [published, received]) => load?,
         () = signals.next() => return Err(nothing_yet()),
     };
     let settled = tokio::select! {
@@ -255,6 +296,14 @@ fn verdict(report: &Report) -> Result<(), Failure> {
     } else {
         Ok(())
     }
+}
+
+fn unusable(error: PatternError) -> Failure {
+    Failure::usage(error.to_string())
+}
+
+fn bytes(count: usize) -> u64 {
+    count.try_into().unwrap_or(u64::MAX)
 }
 
 fn nothing_yet() -> Failure {

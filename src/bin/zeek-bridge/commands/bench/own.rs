@@ -12,9 +12,13 @@ use zeek_bridge::data::Topic;
 use zeek_bridge::net::tls::{Credentials, PemSource, Tls, ephemeral_authority};
 
 use super::process::Process;
+use super::side::{Protocol, Side};
 use crate::args::tls::{TlsArgs, TlsMode};
 use crate::commands::status;
 use crate::output::Failure;
+
+/// The settings of a link with certificates.
+const CERTIFICATES: &str = "cafile = 'cafile'\ncertificate = 'certificate'\nkeyfile = 'keyfile'";
 
 /// The relay process. It ends when this is dropped.
 #[derive(Debug)]
@@ -22,30 +26,40 @@ pub(super) struct OwnRelay {
     _child: Child,
     /// The directory of its configuration, certificates and sockets.
     _folder: TempDir,
-    pub(super) publish_to: String,
-    pub(super) subscribe_at: String,
-    /// The TLS configuration of its peers.
-    pub(super) tls: Tls,
+    /// The publisher's side and the subscribers' side.
+    pub(super) sides: [Side; 2],
     /// `None` if processes cannot be measured on this system.
     pub(super) process: Option<Process>,
 }
 
 impl OwnRelay {
-    /// Starts the relay and waits until it listens, for at most `patience`.
-    pub(super) async fn start(tls: &TlsArgs, topic: &Topic, patience: Duration) -> Result<Self, Failure> {
+    /// Starts the relay and waits until it listens, for at most `patience`. `protocols` are those of the publisher and of the
+    /// subscribers.
+    pub(super) async fn start(
+        tls: &TlsArgs,
+        protocols: [Protocol; 2],
+        topic: &Topic,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             Failure::failed(format!("cannot start the bridge to measure: {what}: {error}"))
         };
         let folder = tempfile::Builder::new().prefix("zeek-bridge-bench").tempdir();
         let folder = folder.map_err(|error| failed("no temporary directory (see TMPDIR)", &error))?;
         let mode = tls.between_own()?;
+        let is_anonymous = matches!(mode, TlsMode::Anonymous | TlsMode::Auto);
+        if is_anonymous && protocols.contains(&Protocol::WebSocket) {
+            return Err(Failure::usage(
+                "anonymous TLS is for Broker only, not for the WebSocket API; use --tls off or --tls mutual",
+            ));
+        }
         let tls = match mode {
             TlsMode::Off => Tls::Off,
             TlsMode::Anonymous | TlsMode::Auto => tls.load()?,
             TlsMode::Mutual => mutual(folder.path()).map_err(|error| failed("no certificates", &error))?,
         };
         let config = folder.path().join("bridge.toml");
-        std::fs::write(&config, configuration(mode, topic))
+        std::fs::write(&config, configuration(mode, protocols, topic))
             .map_err(|error| failed("no configuration", &error))?;
 
         let notify = folder.path().join("notify");
@@ -82,22 +96,29 @@ impl OwnRelay {
             return Err(failed("it does not listen", &"its own messages are above"));
         };
         let process = child.id().and_then(|pid| Process::of(pid).ok());
-        Ok(OwnRelay { _child: child, _folder: folder, publish_to, subscribe_at, tls, process })
+        let sides = [publish_to, subscribe_at].map(|address| Side { address, tls: tls.clone(), token: None });
+        Ok(OwnRelay { _child: child, _folder: folder, sides, process })
     }
 }
 
-fn configuration(mode: TlsMode, topic: &Topic) -> String {
-    let tls = match mode {
-        TlsMode::Off => "tls = 'off'",
-        TlsMode::Anonymous | TlsMode::Auto => "tls = 'anonymous'",
-        TlsMode::Mutual => "cafile = 'cafile'\ncertificate = 'certificate'\nkeyfile = 'keyfile'",
+fn configuration(mode: TlsMode, protocols: [Protocol; 2], topic: &Topic) -> String {
+    let listen = |protocol| {
+        let (scheme, tls) = match (protocol, mode) {
+            (Protocol::WebSocket, TlsMode::Off) => ("ws://", ""),
+            (Protocol::WebSocket, _) => ("wss://", CERTIFICATES),
+            (Protocol::Broker, TlsMode::Off) => ("", "tls = 'off'"),
+            (Protocol::Broker, TlsMode::Anonymous | TlsMode::Auto) => ("", "tls = 'anonymous'"),
+            (Protocol::Broker, TlsMode::Mutual) => ("", CERTIFICATES),
+        };
+        format!("listen = '{scheme}127.0.0.1:0'\n{tls}")
     };
+    let [publisher, subscribers] = protocols.map(listen);
     // TOML's strings have the same escapes as JSON's.
     let topic = serde_json::Value::from(topic.to_str_lossy());
     format!(
         "[bridge]\nmetrics = 'off'\nstatus = 'status'\n\
-         [link.publisher]\nlisten = '127.0.0.1:0'\n{tls}\n\
-         [link.subscribers]\nlisten = '127.0.0.1:0'\nwhen_full = 'block'\n{tls}\n\
+         [link.publisher]\n{publisher}\n\
+         [link.subscribers]\n{subscribers}\nwhen_full = 'block'\n\
          [[rule]]\nname = 'bench'\nfrom = 'publisher'\nto = 'subscribers'\ntopics = [{topic}]\n"
     )
 }
@@ -127,8 +148,12 @@ mod tests {
             let path = folder.path().join("bridge.toml");
             mutual(folder.path()).unwrap();
             let topic = Topic::from(topic);
-            for mode in [TlsMode::Off, TlsMode::Mutual] {
-                std::fs::write(&path, configuration(mode, &topic)).unwrap();
+            let protocols = [Protocol::Broker, Protocol::WebSocket];
+            let all = protocols.into_iter().flat_map(|from| protocols.map(|to| [from, to]));
+            for (protocols, mode) in
+                all.flat_map(|both| [TlsMode::Off, TlsMode::Mutual].map(|mode| (both, mode)))
+            {
+                std::fs::write(&path, configuration(mode, protocols, &topic)).unwrap();
                 let file = ConfigFile::read(&path).unwrap();
                 assert_eq!(file.config.rules[0].topics.as_slice(), std::slice::from_ref(&topic));
             }

@@ -2,10 +2,10 @@
 //!
 //! It does not use an `Endpoint`, because an `Endpoint` validates, routes and queues each message, as the relay does. So it
 //! would need about as much CPU time for each message as the relay. This peer reads only the first bytes of a data message,
-//! and writes frames that are already encoded. The library's [`Peering`] does everything else.
+//! and writes frames that are already encoded. The library's sessions do everything else.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
@@ -13,64 +13,61 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 use zeek_bridge::data::{EndpointId, Filter};
 use zeek_bridge::endpoint::ConnectError;
-use zeek_bridge::net::tls::{Tls, TlsError};
+use zeek_bridge::net::tls::TlsError;
 use zeek_bridge::net::{ConnectionFault, Stream, dial};
-use zeek_bridge::peering::{CloseReason, Config, Event, Peering, Side};
-use zeek_bridge::wire::{EnvelopeType, LENGTH_FIELD, Limits, TYPE_OFFSET};
+use zeek_bridge::peering::{CloseReason, Config, Event, Notice};
+use zeek_bridge::wire::Limits;
+
+use super::session::{Framing, Next, Session};
+use super::side::Side;
 
 /// The buffer size of one read.
 const READ: usize = 64 * 1024;
-
-/// The offset of an envelope's type in its frame.
-const TYPE_AT: usize = LENGTH_FIELD + TYPE_OFFSET;
-
-/// The number of bytes that identify a data message.
-const MIN_HEAD: usize = TYPE_AT + 1;
 
 #[derive(Debug)]
 pub(super) struct LoadPeer {
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
-    peering: Peering,
+    session: Session,
+    framing: Framing,
     input: BytesMut,
     /// The number of bytes to skip in the next input, because they are the rest of a data message that was already handled.
     skip: usize,
-    /// Frames that the peering generates, such as pongs.
+    /// Frames that the session generates, such as pongs.
     output: BytesMut,
     /// True if a frame may be partially sent. No frame can be sent after that.
     is_partial: bool,
     /// The subscriptions of the relay.
     pub(super) filter: Filter,
+    /// The first error that the relay has reported to any peer of the benchmark.
+    notice: Arc<OnceLock<Notice>>,
 }
 
 impl LoadPeer {
-    /// Connects and establishes a peering. `patience` is the limit for each step: the TCP connection, the TLS handshake and the
-    /// peering handshake.
+    /// Connects and establishes a session. `patience` is the limit for each step: the TCP connection, the TLS handshake and the
+    /// handshake of the session.
     pub(super) async fn connect(
-        address: &str,
-        tls: &Tls,
+        side: &Side,
         filter: Filter,
         patience: Duration,
+        notice: Arc<OnceLock<Notice>>,
     ) -> Result<Self, ConnectError> {
-        let stream = open(address, tls, patience).await?;
+        let stream = open(side, patience).await?;
         let (reader, writer) = tokio::io::split(stream);
-        let id = EndpointId::random().map_err(connect_error)?;
-        let config = Config {
-            filter,
-            handshake_timeout: patience,
-            // `Load` has its own timeouts for expected messages.
-            idle_timeout: None,
-            ..Config::new(id, Side::Connector)
-        };
+        let [id, peer_id] = [EndpointId::random(), EndpointId::random()];
+        let (id, peer_id) = (id.map_err(connect_error)?, peer_id.map_err(connect_error)?);
+        let session = Session::new(side, id, peer_id, filter, patience);
         let mut peer = LoadPeer {
             reader,
             writer,
-            peering: Peering::new(config, Instant::now()),
+            framing: session.framing(),
+            session,
             input: BytesMut::new(),
             skip: 0,
             output: BytesMut::new(),
             is_partial: false,
             filter: Filter::new(),
+            notice,
         };
         peer.handshake().await?;
         Ok(peer)
@@ -80,16 +77,16 @@ impl LoadPeer {
         loop {
             self.events()?;
             self.answer().await?;
-            if self.peering.is_established() {
+            if self.session.is_established() {
                 return Ok(());
             }
-            let deadline = self.peering.poll_timeout().unwrap_or_else(Instant::now);
+            let deadline = self.session.poll_timeout().unwrap_or_else(Instant::now);
             match tokio::time::timeout_at(deadline.into(), self.reader.read_buf(&mut self.input)).await {
-                Err(_) => self.peering.handle_timeout(Instant::now()),
-                Ok(Ok(count)) if count > 0 => _ = self.peering.handle_input(Instant::now(), &mut self.input),
+                Err(_) => self.session.handle_timeout(),
+                Ok(Ok(count)) if count > 0 => self.session.handle_input(&mut self.input),
                 Ok(Err(error)) if TlsError::from_io(&error).is_some() => return Err(connect_error(error)),
                 // A peer that expects TLS may reset the connection.
-                Ok(_) => self.peering.handle_eof(),
+                Ok(_) => self.session.handle_eof(),
             }
         }
     }
@@ -99,7 +96,7 @@ impl LoadPeer {
         self.input.reserve(READ);
         match self.reader.read_buf(&mut self.input).await {
             Ok(0) => {
-                self.peering.handle_eof();
+                self.session.handle_eof();
                 self.events()?;
                 Err(ConnectError::Closed(CloseReason::Lost))
             }
@@ -109,7 +106,7 @@ impl LoadPeer {
     }
 
     /// Handles the bytes that were read. For each data message, calls `data` with the length of its frame and its first `head`
-    /// bytes. A shorter frame is passed completely. `head` must be at least [`MIN_HEAD`].
+    /// bytes: see [`Next::Data`].
     pub(super) fn on_data(
         &mut self,
         head: usize,
@@ -121,12 +118,12 @@ impl LoadPeer {
             self.skip = self.skip.saturating_sub(skipped);
             let other = self.skip_data(head, &mut data);
             let Some(length) = other else { return Ok(()) };
-            // If the frame exceeds the limit, pass the bytes received so far to the peering. The peering reports the error.
+            // If the frame exceeds the limit, pass the bytes received so far to the session. The session reports the error.
             if length > self.input.len() && length <= Limits::DEFAULT.max_frame {
                 return Ok(());
             }
             let mut frame = self.input.split_to(length.min(self.input.len()));
-            self.peering.handle_input(Instant::now(), &mut frame);
+            self.session.handle_input(&mut frame);
             self.events()?;
         }
     }
@@ -135,33 +132,34 @@ impl LoadPeer {
     /// type, if there is one.
     fn skip_data(&mut self, head: usize, data: &mut impl FnMut(usize, &[u8])) -> Option<usize> {
         let mut rest: &[u8] = &self.input;
-        let mut other = None;
-        while let Some(field) = rest.first_chunk::<LENGTH_FIELD>() {
-            let length = usize::try_from(u32::from_be_bytes(*field)).unwrap_or(usize::MAX);
-            let length = length.saturating_add(LENGTH_FIELD);
-            let Some(first) = rest.get(..length.min(head)) else { break };
-            if first.get(TYPE_AT) != Some(&EnvelopeType::Data.to_wire()) {
-                other = Some(length);
-                break;
-            }
-            data(length, first);
+        let other = loop {
+            let length = match self.framing.next(rest, head) {
+                Next::Data { length, head } => {
+                    data(length, head);
+                    length
+                }
+                Next::Fragment { length } => length,
+                Next::Other { length } => break Some(length),
+                Next::Incomplete => break None,
+            };
             self.skip = length.saturating_sub(rest.len());
             rest = rest.get(length..).unwrap_or_default();
-        }
+        };
         let taken = self.input.len().saturating_sub(rest.len());
         self.input.advance(taken);
         other
     }
 
-    /// Handles the events of the peering.
+    /// Handles the events of the session.
     fn events(&mut self) -> Result<(), ConnectError> {
-        while let Some(event) = self.peering.poll_event() {
+        while let Some(event) = self.session.poll_event() {
             match event {
                 Event::Introduced { .. } => {
-                    self.peering.admit();
-                    self.peering.handle_input(Instant::now(), &mut self.input);
+                    self.session.admit();
+                    self.session.handle_input(&mut self.input);
                 }
                 Event::Established { filter, .. } | Event::FilterChanged(filter) => self.filter = filter,
+                Event::Notice(notice) => _ = self.notice.set(notice),
                 Event::Closed(CloseReason::Failed(error)) => return Err(error.into()),
                 Event::Closed(reason) => return Err(ConnectError::Closed(reason)),
                 // Not needed here.
@@ -171,9 +169,9 @@ impl LoadPeer {
         Ok(())
     }
 
-    /// Sends the frames that the peering generated. Cancel safe.
+    /// Sends the frames that the session generated. Cancel safe.
     pub(super) async fn answer(&mut self) -> Result<(), ConnectError> {
-        while let Some(bytes) = self.peering.poll_transmit() {
+        while let Some(bytes) = self.session.poll_transmit() {
             self.output.extend_from_slice(&bytes);
         }
         if self.output.is_empty() {
@@ -185,7 +183,7 @@ impl LoadPeer {
         self.writer.flush().await.map_err(connect_error)
     }
 
-    /// Reads and answers until the peering has ended. Cancel safe.
+    /// Reads and answers until the session has ended. Cancel safe.
     pub(super) async fn attend(&mut self) -> ConnectError {
         loop {
             if let Err(error) = self.attend_once().await {
@@ -197,7 +195,7 @@ impl LoadPeer {
     async fn attend_once(&mut self) -> Result<(), ConnectError> {
         self.answer().await?;
         self.read().await?;
-        self.on_data(MIN_HEAD, |_, _| {})
+        self.on_data(0, |_, _| {})
     }
 
     /// Sends complete frames, and reads at the same time. If the future is dropped, nothing more can be sent.
@@ -214,7 +212,7 @@ impl LoadPeer {
                 }
                 read = self.reader.read_buf(&mut self.input) => match read.map_err(connect_error)? {
                     0 => return Err(ConnectError::Closed(CloseReason::Lost)),
-                    _ => self.on_data(MIN_HEAD, |_, _| {})?,
+                    _ => self.on_data(0, |_, _| {})?,
                 },
             }
         }
@@ -222,19 +220,19 @@ impl LoadPeer {
         self.writer.flush().await.map_err(connect_error)
     }
 
-    /// Sends BYE and waits for the confirmation.
+    /// Leaves the relay and waits for its confirmation.
     pub(super) async fn leave(mut self) {
         if !self.is_partial {
-            self.peering.leave(Instant::now());
+            self.session.leave();
             let _ = timeout(Config::LEAVE_TIMEOUT, self.attend()).await;
         }
         let _ = timeout(Config::LEAVE_TIMEOUT, self.writer.shutdown()).await;
     }
 }
 
-async fn open(address: &str, tls: &Tls, patience: Duration) -> Result<Stream, ConnectError> {
-    let tcp = dial(address, patience).await?;
-    Ok(timeout(patience, tls.connect(tcp)).await.map_err(|_| ConnectError::TlsTimeout(patience))??)
+async fn open(side: &Side, patience: Duration) -> Result<Stream, ConnectError> {
+    let tcp = dial(&side.address, patience).await?;
+    Ok(timeout(patience, side.tls.connect(tcp)).await.map_err(|_| ConnectError::TlsTimeout(patience))??)
 }
 
 fn connect_error(error: io::Error) -> ConnectError {

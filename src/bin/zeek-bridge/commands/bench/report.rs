@@ -24,9 +24,15 @@ pub(super) struct Report {
     pub(super) own_relay: bool,
     pub(super) process: Option<Process>,
     pub(super) tls: &'static str,
+    /// The TLS mode of the subscribers.
+    pub(super) subscriber_tls: &'static str,
     pub(super) topic: String,
-    /// The size of a frame in bytes.
+    /// The size of a Broker frame in bytes.
     pub(super) size: u64,
+    /// The size of an event as JSON in bytes, if a side uses the WebSocket API.
+    pub(super) json_size: Option<u64>,
+    /// The size of a message that a subscriber receives in bytes.
+    pub(super) received_size: u64,
     pub(super) subscribers: u64,
     pub(super) window: u64,
     pub(super) rate: Option<u64>,
@@ -78,7 +84,7 @@ impl Report {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
         let mut row = |name: &str, words: String| _ = table.add_row([name.to_owned(), printable(&words)]);
-        let Report { publish_to, subscribe_at, tls, throughput, received, .. } = self;
+        let Report { publish_to, subscribe_at, throughput, received, .. } = self;
         let process = self.process.as_ref().map(|Process { pid, name }| format!(", process {pid} ({name})"));
         let whose = if self.own_relay { "own bridge, " } else { "" };
         let place = if publish_to == subscribe_at {
@@ -86,12 +92,18 @@ impl Report {
         } else {
             format!("{publish_to} to {subscribe_at}")
         };
+        let tls = if self.tls == self.subscriber_tls {
+            self.tls.to_owned()
+        } else {
+            format!("{} to {}", self.tls, self.subscriber_tls)
+        };
         row("relay", format!("{whose}{place}, TLS {tls}{}", process.unwrap_or_default()));
         row(
             "messages",
             format!(
-                "{} bytes, to {}, at most {} in flight{}",
+                "{} bytes{}, to {}, at most {} in flight{}",
                 self.size,
+                self.json_size.map(|size| format!(" ({size} as JSON)")).unwrap_or_default(),
                 many(self.subscribers, "subscriber"),
                 HumanCount(self.window),
                 self.rate.map(|rate| format!(", {} per second", HumanCount(rate))).unwrap_or_default()
@@ -103,7 +115,7 @@ impl Report {
             format!(
                 "{} events/s, {}/s ({} events in {:.2} s)",
                 HumanCount(throughput.rate()),
-                ByteSize::b(throughput.rate().saturating_mul(self.size)).display().si(),
+                ByteSize::b(throughput.rate().saturating_mul(self.received_size)).display().si(),
                 HumanCount(throughput.messages),
                 throughput.took.as_secs_f64()
             ),
@@ -160,7 +172,7 @@ impl Report {
             .with("events", throughput.messages)
             .with("seconds", throughput.took.as_secs_f64())
             .with("events_per_second", rate)
-            .with("bytes_per_second", rate.saturating_mul(self.size));
+            .with("bytes_per_second", rate.saturating_mul(self.received_size));
         let cpu = |to: Object, cpu: Cpu| {
             to.with("cpu_us_per_event", throughput.each(cpu).map(|[total, ..]| total))
                 .with("user_seconds", cpu.user.as_secs_f64())
@@ -192,8 +204,10 @@ impl Report {
             .with("subscribe_at", self.subscribe_at.as_str())
             .with("own_relay", self.own_relay)
             .with("tls", self.tls)
+            .with("subscriber_tls", self.subscriber_tls)
             .with("topic", self.topic.as_str())
             .with("size", self.size)
+            .with("json_size", self.json_size)
             .with("subscribers", self.subscribers)
             .with("window", self.window)
             .with("rate", self.rate)
@@ -247,7 +261,9 @@ mod tests {
             subscribe_at: "b:2".into(),
             process: Some(Process { pid: 7, name: "relay\u{1b}[2J".into() }),
             tls: "off",
+            subscriber_tls: "off",
             size: 223,
+            received_size: 223,
             subscribers: 2,
             window: 1000,
             connecting: Duration::from_micros(1500),
@@ -282,6 +298,25 @@ mod tests {
             "lost 3 of 2,002,000; duplicated 1, reordered 2, from other publishers 4",
         ];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn the_size_as_json_is_reported_if_a_side_uses_the_websocket_api() {
+        let report = Report {
+            subscribe_at: "wss://b:2".into(),
+            subscriber_tls: "server",
+            json_size: Some(458),
+            received_size: 458,
+            process: None,
+            ..report()
+        };
+        let table = report.table();
+        for words in ["a:1 to wss://b:2, TLS off to server", "223 bytes (458 as JSON), to 2", "114.5 MB/s"] {
+            assert!(table.contains(words), "{words}: {table}");
+        }
+        let json: serde_json::Value = serde_json::from_slice(&report.object().into_line()).unwrap();
+        assert_eq!(json["json_size"], 458);
+        assert_eq!(json["throughput"]["bytes_per_second"], 250_000 * 458);
     }
 
     #[test]

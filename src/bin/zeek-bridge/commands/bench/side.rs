@@ -1,0 +1,97 @@
+//! The two sides of the relay: the publisher's and the subscribers'.
+
+use clap::ValueEnum;
+use zeek_bridge::net::tls::Tls;
+use zeek_bridge::net::{Scheme, Url};
+use zeek_bridge::websocket::Token;
+
+use crate::args::network::Address;
+use crate::args::tls::{Role, TlsArgs, TlsChoice};
+use crate::args::{Source, WebSocketArgs, scheme};
+use crate::output::Failure;
+
+/// The protocol of a side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Protocol {
+    #[default]
+    Broker,
+    #[value(name = "websocket")]
+    WebSocket,
+}
+
+impl Protocol {
+    pub(super) fn of(address: &str) -> Self {
+        if scheme(address).is_websocket() { Protocol::WebSocket } else { Protocol::Broker }
+    }
+}
+
+/// The address of one side, and the credentials to connect to it.
+#[derive(Clone, Debug)]
+pub(super) struct Side {
+    pub(super) address: String,
+    pub(super) tls: Tls,
+    /// For the WebSocket API only.
+    pub(super) token: Option<Token>,
+}
+
+impl Side {
+    pub(super) fn protocol(&self) -> Protocol {
+        Protocol::of(&self.address)
+    }
+
+    /// Reads the certificates and the token for the two addresses. Options that apply to neither are errors.
+    pub(super) fn load(
+        addresses: [&str; 2],
+        tls: &TlsArgs,
+        websocket: &WebSocketArgs,
+    ) -> Result<[Side; 2], Failure> {
+        let [publish_to, subscribe_at] = addresses;
+        let has = |wanted| addresses.into_iter().any(|address| scheme(address) == wanted);
+        let unused = match (has(Scheme::Broker), has(Scheme::SecureWebSocket)) {
+            (false, false) if !tls.is_empty() => Some("ws:// has no TLS; for TLS, use wss://"),
+            (false, true) if tls.has_mode() => Some("wss:// already selects TLS with certificates"),
+            _ => None,
+        };
+        if let Some(reason) = unused {
+            return Err(Failure::usage(format!(
+                "--{} cannot be used with {publish_to}: {reason}; remove the option",
+                tls.first_option()
+            )));
+        }
+        let is_websocket = |address: &&str| scheme(address).is_websocket();
+        if !addresses.iter().any(is_websocket) {
+            // Refuses a token.
+            websocket.settings(&Address::Connect(publish_to.to_owned()))?;
+        }
+        let beside_secure = has(Scheme::SecureWebSocket).then(|| tls.beside_secure());
+        let for_broker = beside_secure.as_ref().unwrap_or(tls);
+        let load = |address: &str| {
+            let tls = match scheme(address) {
+                Scheme::WebSocket => Tls::Off,
+                Scheme::SecureWebSocket => secure(tls, address)?,
+                _ => for_broker.load()?,
+            };
+            let connect = Address::Connect(address.to_owned());
+            let token = if is_websocket(&address) { websocket.settings(&connect)?.token } else { None };
+            Ok(Side { address: address.to_owned(), tls, token })
+        };
+        Ok([load(publish_to)?, load(subscribe_at)?])
+    }
+}
+
+/// Loads the TLS of a `wss://` address. The certificate of the server must contain the host of the address, unless the options
+/// set a different name.
+fn secure(tls: &TlsArgs, address: &str) -> Result<Tls, Failure> {
+    let url: Url =
+        address.parse().map_err(|error: zeek_bridge::net::AddressError| Failure::usage(error.to_string()))?;
+    let host = match url.host_port().ip() {
+        Some(ip) => ip.to_string(),
+        None => {
+            url.host_port().to_string().trim_end_matches(|c: char| c != ':').trim_end_matches(':').to_owned()
+        }
+    };
+    match tls.verifying(host).secure(&Source::COMMAND_LINE, Role::Client)? {
+        TlsChoice::Fixed(tls) => Ok(tls),
+        TlsChoice::Auto => Ok(Tls::Off),
+    }
+}
