@@ -59,7 +59,7 @@ impl Anchors {
         self.all.clients.root_hint_subjects()
     }
 
-    /// Verifies that the chain leads to a trusted certificate which is within its validity period.
+    /// Verifies that the chain leads to a trusted certificate that is within its validity period.
     pub(super) fn check(&self, chain: &Chain<'_>) -> Result<(), Error> {
         self.leads_to(&self.all, chain)?;
         if self.times.iter().all(|times| validity_error(times, chain.now).is_none()) {

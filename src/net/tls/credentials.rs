@@ -19,9 +19,9 @@ use super::passphrase::Passphrase;
 /// [`MutualTls::reload`](super::MutualTls::reload) reads them again.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// The certificates of the CAs that sign the peers' certificates. This or [`Credentials::capath`] is required. If both
-    /// are set, the certificates of both are trusted. A self-signed certificate that is not a CA certificate is trusted
-    /// only for itself.
+    /// The certificates of the CAs that sign the peers' certificates. This or [`Credentials::capath`] is required, except
+    /// for a server whose clients need no certificate. If both are set, the certificates of both are trusted. A self-signed
+    /// certificate that is not a CA certificate is trusted only for itself.
     pub cafile: Option<PemSource>,
     /// A directory of CA certificates. Every file with certificates in PEM is used, regardless of its name. The hashed
     /// names (`openssl rehash`) that Zeek requires are accepted, but not required.
@@ -33,8 +33,8 @@ pub struct Credentials {
     /// The passphrase of the key, if it is encrypted.
     pub passphrase: Option<Passphrase>,
     /// A DNS name or IP address that the peer's certificate must contain as subjectAltName. Checked both when we connect
-    /// and when we listen. `None`: the host of a `wss://` URL that an endpoint connects to. Otherwise, every certificate of our
-    /// CA is accepted, as in Broker.
+    /// and when we listen. If `None`, an endpoint verifies the host of a `wss://` URL that it connects to. On all other
+    /// connections, every certificate of our CA is accepted, as in Broker.
     pub verify_name: Option<String>,
     /// The TLS library.
     pub backend: Backend,
@@ -46,7 +46,7 @@ pub struct Credentials {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Authentication {
-    /// Both sides. Broker knows no other TLS with certificates.
+    /// Both sides present one. Broker supports no other TLS with certificates.
     #[default]
     Mutual,
     /// Only the side that listens, as on the web. Clients of the WebSocket API may then authenticate themselves with a token.

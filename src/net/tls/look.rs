@@ -53,7 +53,7 @@ async fn connect(recorder: &Arc<Recorder>, tcp: TcpStream) -> Result<Stream, Tls
     tls.map(Stream::from_rustls).map_err(TlsError::from_handshake)
 }
 
-/// Records what the listener sends. Accepts every certificate, and presents none.
+/// Records the properties of the listener during the handshake. Accepts every certificate, and presents none.
 #[derive(Debug, Default)]
 struct Recorder(Mutex<ListenerTls>);
 

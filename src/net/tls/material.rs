@@ -36,7 +36,7 @@ pub(super) struct Material {
     pub(super) cas: Vec<Ca>,
     /// Our own certificate, then the intermediate certificates. Empty for a client without a certificate.
     pub(super) chain: Vec<CertificateDer<'static>>,
-    /// The warnings without duplicates, in the order in which they were found.
+    /// The warnings about all parts.
     pub(super) warnings: Vec<CredentialWarning>,
 }
 
@@ -67,7 +67,7 @@ impl Raw {
         Ok(Raw {
             cafile: cafile.transpose()?,
             capath: capath.transpose()?.unwrap_or_default(),
-            // The key is read first. If one file contains the key and the certificate, an error about the key is clearer.
+            // The key is read before the certificate. If one file contains both, an error about the key is clearer.
             keyfile: own(CredentialKind::Keyfile, credentials.keyfile.as_ref())?,
             certificate: own(CredentialKind::Certificate, credentials.certificate.as_ref())?,
             passphrase: passphrase.transpose()?,
@@ -115,13 +115,13 @@ pub(super) fn read_directory(path: &Path) -> Result<Vec<CaFile>, CredentialFault
     Ok(files)
 }
 
-/// Checks that a file contains a CA certificate in valid PEM.
+/// Checks that a file is valid PEM and contains at least one certificate.
 pub(super) fn check_cas(pem: &[u8]) -> Result<(), CredentialFault> {
     certificates(pem)?.required().map(drop)
 }
 
-/// Tests the files of a directory of CA certificates. If the directory is required, at least one file must contain a
-/// certificate.
+/// If `is_required`, checks that at least one file of the directory contains a certificate. Otherwise checks nothing. The
+/// directory is required if there is no cafile.
 pub(super) fn check_directory(files: &[CaFile], is_required: bool) -> Result<(), CredentialFault> {
     let has_certificate = |(_, content): &CaFile| {
         content.as_ref().is_ok_and(|pem| certificates(pem).is_ok_and(|found| !found.ders.is_empty()))
@@ -145,7 +145,7 @@ impl Material {
         let (Some(certificate), Some(keyfile)) = (&credentials.certificate, &credentials.keyfile) else {
             return Ok(Material { cas, chain: Vec::new(), warnings });
         };
-        // As in `Raw::read`, errors of the key are reported first.
+        // As in `Raw::read`, an error of the key is reported before an error of the certificate.
         key_section(&raw.keyfile).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
         let error = |fault| credentials.error(CredentialKind::Certificate, fault);
         let found = certificates(&raw.certificate).map_err(error)?;
@@ -208,8 +208,7 @@ impl Material {
 }
 
 /// Returns the certificates to trust: CA certificates, and self-signed ones that are trusted only for themselves. All other
-/// certificates are omitted. If the file also contains the certificate of a peer, this peer must not be able to sign
-/// certificates like a CA.
+/// certificates are omitted. Otherwise, a peer whose certificate is in one of the files could sign certificates as a CA.
 fn cas(
     credentials: &Credentials,
     raw: &Raw,
@@ -331,7 +330,7 @@ fn certificates(pem: &[u8]) -> Result<Certificates, CredentialFault> {
     Ok(found)
 }
 
-/// Converts the notices about a file to warnings. If the file is also the keyfile, there is no warning about its key.
+/// Converts the notices about a file to warnings. If the file is also the keyfile, its key is not reported as ignored.
 fn report(notices: &[Notice], file: &str, is_keyfile: bool, warnings: &mut Vec<CredentialWarning>) {
     for Notice { line, label, is_key, what } in notices {
         let (file, line, label) = (file.to_owned(), *line, label.clone());

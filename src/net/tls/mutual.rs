@@ -111,7 +111,7 @@ impl MutualTls {
         })))
     }
 
-    /// Returns which sides present a certificate.
+    /// Returns the sides that present a certificate.
     #[must_use]
     pub fn authentication(&self) -> Authentication {
         self.0.credentials.authentication
@@ -150,8 +150,8 @@ impl MutualTls {
     }
 
     /// Reads the files at this interval, and reloads them when their content has changed. If the new credentials are
-    /// invalid, the error is logged once, and the previous credentials stay in use. This is normal for a short time if a
-    /// certificate is renewed before its key.
+    /// invalid, the error is logged once, and the previous credentials stay in use. For example, the
+    /// credentials are invalid for a short time if a certificate is renewed before its key.
     ///
     /// Spawn the returned future. It ends when all clones are dropped.
     pub fn watch_files(&self, interval: Duration) -> impl Future<Output = ()> + Send + use<> {
@@ -257,7 +257,8 @@ impl Loaded {
     }
 }
 
-/// Chooses rustls, unless only OpenSSL accepts our own credentials, or our chain leads to an X.509 version 1 CA.
+/// Chooses OpenSSL if only OpenSSL accepts our own credentials, or if our chain leads to an X.509 version 1 CA. Otherwise
+/// chooses rustls.
 fn auto(
     credentials: &Credentials,
     raw: &Raw,

@@ -39,7 +39,8 @@ impl Passphrase {
         if passphrase.is_empty() { Err(CredentialFault::EmptyPassphrase) } else { Ok(passphrase) }
     }
 
-    /// If the file is a pipe or device, reads it and keeps the content instead.
+    /// Returns a copy that contains the passphrase itself if the source is a pipe or device, because these can be read only
+    /// once.
     pub(super) fn with_pipes_read(&self) -> Result<Self, CredentialFault> {
         match &self.0 {
             Source::File(path) if is_read_once(path) => Ok(Passphrase::new(without_line_break(read_pipe(

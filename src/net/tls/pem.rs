@@ -82,7 +82,7 @@ impl Pem {
     }
 }
 
-/// Splits the text after BEGIN or END: the label, the rest of the line, and whether there are dashes between them.
+/// Splits the text after BEGIN or END. Returns the label, the rest of the line, and whether there are dashes between them.
 fn marker(text: &str) -> (String, &str, bool) {
     let (label, rest, is_complete) = match text.split_once(DASHES) {
         Some((label, rest)) => (label, rest, true),

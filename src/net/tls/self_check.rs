@@ -7,7 +7,7 @@ use super::inspect;
 use super::material::Material;
 use super::warning::CredentialWarning;
 
-/// The sides of a connection, with the verb for what we do on that side.
+/// The sides of a connection, each with the verb for our action on this side.
 const SIDES: [(&str, Presenter); 2] = [("listen", Presenter::Server), ("connect", Presenter::Client)];
 
 /// The fault for which a peer would reject our own certificate, for each side of a connection.

@@ -156,7 +156,7 @@ impl ConnectionVerifier {
         Arc::new(ConnectionVerifier { shared, host, refused: Mutex::default() })
     }
 
-    /// Returns the certificate that was refused, if this is why the handshake failed. A second call returns `None`.
+    /// Returns the refused certificate, if the handshake failed because of it. A second call returns `None`.
     pub(super) fn refused(&self) -> Option<Box<RefusedCertificate>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -229,7 +229,7 @@ mod with {
     }
 
     #[test]
-    fn openssl_is_not_selected_for_a_version_1_ca_of_other_certificates() {
+    fn a_version_1_ca_that_did_not_sign_our_chain_does_not_select_openssl() {
         let ca = Ca::new("ca");
         let own = ca.leaf(|_| ());
         let both = [ca.pem().as_bytes(), &fixture("v1-ca.pem")].concat();

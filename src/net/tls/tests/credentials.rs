@@ -248,7 +248,7 @@ fn rustls_rejects_an_x509_version_1_certificate() {
 }
 
 #[test]
-fn malformed_certificates_are_rejected_and_a_malformed_ca_among_others_is_left_out() {
+fn a_malformed_certificate_is_rejected_and_one_malformed_ca_of_several_is_omitted() {
     let garbage = b"-----BEGIN CERTIFICATE-----\nMAMCAQA=\n-----END CERTIFICATE-----\n";
     let (_dir, path) = files(&[("garbage", garbage), ("some", &[garbage, &fixture("ca.pem")[..]].concat())]);
     for part in [CredentialKind::Cafile, CredentialKind::Certificate] {

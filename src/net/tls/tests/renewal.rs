@@ -27,7 +27,7 @@ fn credentials_in(dir: &Path, backend: Backend) -> Credentials {
     Credentials::from_files(dir.join("ca.pem"), dir.join("node.pem"), dir.join("node.key")).backend(backend)
 }
 
-/// Returns the certificate that `tls` presents to this peer.
+/// Returns the certificate that `tls` presents to `peer`.
 async fn presented(tls: &MutualTls, peer: &Credentials) -> Result<Vec<u8>, TlsError> {
     let peer = End::load(peer, &[&TLS12, &TLS13]);
     let (at_peer, ours) = connect_ends(&peer, &End::Ours(Tls::Mutual(tls.clone()))).await;
