@@ -36,7 +36,7 @@ fn first_length(frames: &[u8]) -> Option<usize> {
 
 impl sealed::Sealed for Peering {}
 
-/// Each method calls the method of [`Peering`] with the same name.
+/// Each method except `format` calls the method of [`Peering`] with the same name.
 impl Session for Peering {
     const COPIED: usize = COPIED;
 

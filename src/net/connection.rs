@@ -341,7 +341,7 @@ impl<S: Session> Connection<S> {
         let _ = tokio::time::timeout(FINISH_TIMEOUT, async {
             self.write_and_shut_down().await?;
             // If a socket is closed while it has unread input, it sends a reset, and the peer may not receive the refusal.
-            // So the input is read first.
+            // So read the input to its end before the socket is closed.
             loop {
                 self.input.clear();
                 if self.input.read(&mut self.reader).await? == 0 {

@@ -159,8 +159,8 @@ impl Writer {
         self.allocation = (self.buffer.as_ptr().addr(), self.buffer.capacity());
     }
 
-    /// Returns the expected length of a batch in the format. The ratio to the length as Broker frames is that of the previous
-    /// batch, plus an eighth, because messages differ.
+    /// Returns the expected length of a batch in the format. This is the length as Broker frames, multiplied by the
+    /// ratio of the two lengths of an earlier batch, plus an eighth, because messages differ.
     fn expected_length(&self, batch: &Batch) -> usize {
         let copied = batch.copied();
         let is_growth = |(before, after): &(usize, usize)| after > before && after / MAX_GROWTH <= *before;

@@ -144,8 +144,8 @@ pub struct Format {
     /// message in a queue, because queues are limited in bytes of topics and payloads.
     pub(crate) overhead: usize,
     /// Appends a message, with the given sender instead of the sender that it contains. A large payload may be returned
-    /// instead of appended. It must then be written after the appended bytes. Adds what the encoded form lacks to the losses.
-    /// If it fails, the caller adds the messages in the error.
+    /// instead of appended. It must then be written after the appended bytes. Adds the messages that the format cannot carry and
+    /// the strings that were changed to the losses. If it fails, the caller adds the messages in the error.
     pub(crate) encode: EncodeMessage,
     /// Returns the length of the first of several encoded messages. The length includes a payload that was not appended.
     pub(crate) first_length: fn(&[u8]) -> Option<usize>,
@@ -153,7 +153,7 @@ pub struct Format {
 
 type EncodeMessage = fn(&Envelope, EndpointId, &mut BytesMut, &mut Losses) -> Result<Option<Bytes>, LeftOut>;
 
-/// What messages have lost when they were encoded.
+/// The losses from encoding messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Losses {
     /// The number of messages that the format cannot carry. Each message of a batch of Zeek's messages counts.
