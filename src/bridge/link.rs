@@ -126,7 +126,7 @@ impl Link {
         }
     }
 
-    /// Returns the addresses that it listens on, in the order of the configuration.
+    /// Returns the addresses on which the link listens, in the order of the configuration.
     pub(super) fn listen_addresses(&self) -> Vec<Url> {
         let listeners = self.listeners.lock();
         let open = self.configured_addresses().iter().filter_map(|address| listeners.get(address));

@@ -40,7 +40,7 @@ pub struct Operation {
     /// - immediately, if the connection of the node ends before it has answered;
     /// - after 4 s, if the node is gone or unresponsive.
     ///
-    /// Otherwise, the request of the agent times out, and the answers of all nodes are lost.
+    /// If false and a node does not answer, the request of the agent times out, and the answers of all nodes are lost.
     pub answer_in_flight: bool,
     /// Whether the bridge immediately answers a dispatch request with a failure if rules do not allow the request for a
     /// live node.

@@ -17,25 +17,25 @@ pub(crate) enum Reason {
     LocalTopic,
     /// The message has reached its maximum number of hops.
     Ttl,
-    /// No rule for the link that it was received on has a matching topic.
+    /// No rule for the link over which the message was received has a matching topic.
     NoRule,
-    /// It is a data-store command, and the rules for its topic allow only data.
+    /// The message is a data-store command, and the rules for its topic allow only data.
     CommandNotAllowed,
-    /// It is data, and the rules for its topic allow only data-store commands.
+    /// The message is data, and the rules for its topic allow only data-store commands.
     DataNotAllowed,
     /// The rules apply only to senders with different certificates.
     IdentityNotAllowed,
-    /// The rules do not allow the event of this name.
+    /// The rules do not allow events with the name of this event.
     EventNotAllowed,
-    /// Its payload is invalid for its kind.
+    /// The payload is invalid for the kind of the message.
     Malformed,
     /// The rules do not allow events that name these nodes.
     NodeNotAllowed,
-    /// The rules do not allow its action or the arguments of the action.
+    /// The rules do not allow the action of the request, or the arguments of the action.
     ActionNotAllowed,
-    /// It is a batch that contains an event of the node API.
+    /// The message is a batch that contains an event of the node API.
     BatchedNodeApi,
-    /// It is an invalid event of the node API.
+    /// The message is an invalid event of the node API.
     InvalidNodeApi,
 }
 

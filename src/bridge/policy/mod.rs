@@ -5,7 +5,7 @@
 //!
 //! | key of the rule | matches if |
 //! | --- | --- |
-//! | `from`, `to` | the message was received over a link in `from`, and the target is a link in `to`. Never if both are in one group, or if both are the same link and it is not a hub |
+//! | `from`, `to` | the message was received over a link in `from`, and the target is a link in `to`. Never if the two links are in one group, or if they are the same link and this link is not a hub |
 //! | `topics` | one of the topics is a string prefix of the message's topic |
 //! | `commands` | if set, the message is a data-store command; otherwise, it is data |
 //! | `identities` | the key is absent, or one of the identities matches the peer's certificate |
@@ -158,7 +158,7 @@ impl Rules {
     }
 
     /// Returns the rules for a peer of the link `from`. `identity` is the identity in the peer's certificate, and `token`
-    /// the name of its token. Call this once for each peering, and again when the rules change.
+    /// is the name of the peer's token. Call this once for each peering, and again when the rules change.
     pub(crate) fn for_peer(
         &self,
         from: LinkId,

@@ -85,7 +85,7 @@ fn decode_strictly(payload: Value) -> Result<NodeMessage, Fault> {
     message.ok_or(Fault::Text("the name of the event continues after a NUL"))
 }
 
-/// Returns what is wrong with a message whose arguments have the right types.
+/// Returns the fault of a message whose arguments have the right types; `None` if it is valid.
 fn flaw(message: &NodeMessage) -> Option<&'static str> {
     if message.nodes() == NamedNodes::Sender(None) {
         return Some("the response does not name its node, so the agent would ignore it");

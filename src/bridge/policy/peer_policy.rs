@@ -157,8 +157,8 @@ impl PeerPolicy {
     }
 }
 
-/// Returns the denial by the rule that differs less from one that allows the message. If both differ equally, returns the
-/// first denial.
+/// Returns the denial of the rule that came closer to allowing the message. If both came equally close, returns the first
+/// denial.
 fn closer(one: Option<Denial>, other: Option<Denial>) -> Option<Denial> {
     let rank = |denial: &Denial| (denial.invalid, denial.reason);
     match (one, other) {

@@ -31,7 +31,7 @@ pub(super) enum Verdict {
     Deny(Reason),
 }
 
-/// A message whose payload is inspected at most once. This happens when the first rule needs the payload.
+/// A message. Its payload is inspected at most once, when a rule needs it for the first time.
 pub(super) struct Inspected<'a> {
     pub(super) envelope: &'a Envelope,
     limits: Limits,

@@ -23,7 +23,7 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     batch: Batch,
     /// The sender in the envelope of the first message as it was received, which is the last hop.
     last_hop: EndpointId,
-    /// If the messages have ids: the first bridge on their path. It is the same for all messages of the batch.
+    /// The first bridge on the path of the messages, if they have ids. It is the same for all messages of the batch.
     instance: Option<Instance>,
     /// More topics that have the same subscribers as the first topic of the batch.
     same_topics: Vec<Topic>,

@@ -47,15 +47,15 @@ struct Timed {
     armed: Option<Instant>,
 }
 
-/// Exclusive access to the registry of nodes. On drop, wakes the timer if something became due earlier than the timer
-/// is set for.
+/// Exclusive access to the registry of nodes. On drop, wakes the timer if something is due before the time for which the
+/// timer is set.
 pub(in crate::bridge) struct NodesGuard<'a> {
     timed: MutexGuard<'a, Timed>,
     timer: &'a Notify,
 }
 
 impl NodesGuard<'_> {
-    /// Returns when the timer has to fire next, and records that it is set for that time.
+    /// Returns the next time at which something is due, and records that the timer is set for this time.
     fn arm(&mut self) -> Option<Instant> {
         self.timed.armed = self.next_due();
         self.timed.armed

@@ -71,7 +71,7 @@ impl Delivered {
         Fingerprint { id, content: hasher.finish() }
     }
 
-    /// Records that a message is forwarded to a link with this ttl. Returns which peers of the link need the message.
+    /// Records that a message is forwarded to a link with this ttl. Returns the peers of the link that need the message.
     pub(in crate::bridge) fn record(&mut self, message: Fingerprint, link: LinkId, ttl: u16) -> Need {
         let key = Key { message, link };
         let before = self.recent.get_mut(&key).or_else(|| self.former.get_mut(&key));

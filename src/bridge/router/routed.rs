@@ -17,34 +17,35 @@ use crate::wire::Envelope;
 pub(in crate::bridge) struct RoutedMessage<'a> {
     pub(in crate::bridge) links: &'a LinkSet,
     pub(in crate::bridge) policy: &'a PeerPolicy,
-    /// The link over which it was received.
+    /// The link over which the message was received.
     pub(in crate::bridge) link: LinkId,
-    /// The peer that it was received from.
+    /// The peer that sent the message.
     pub(in crate::bridge) from: &'a Peer,
     /// The sender in the received envelope, which is the last hop.
     pub(in crate::bridge) sender: EndpointId,
-    /// The bridge that received the message first, if it is a different bridge than this one.
+    /// The bridge that received the message first, if it is not this bridge.
     pub(in crate::bridge) first: Option<Instance>,
     /// The envelope to send: its ttl is already decremented, and its sender is the message id.
     pub(in crate::bridge) envelope: Envelope,
-    /// When it was received, if its latency is measured.
+    /// The time of receipt, if the latency of this message is measured.
     pub(in crate::bridge) received: Option<Instant>,
     /// The links that the message may be forwarded to, each with the rule that allows it.
     pub(in crate::bridge) to: Vec<(LinkId, RuleId)>,
 }
 
 impl RoutedMessage<'_> {
-    /// Returns the key of the peering that it was received over.
+    /// Returns the key of the peering over which the message was received.
     pub(in crate::bridge) fn peering(&self) -> PeeringKey {
         peering_key(self.link, self.from)
     }
 
-    /// Returns the rule that allows it to reach a link.
+    /// Returns the rule that allows the message to be forwarded to `link`.
     pub(in crate::bridge) fn rule_to(&self, link: LinkId) -> Option<RuleId> {
         self.to.iter().find(|(to, _)| *to == link).map(|(_, rule)| *rule)
     }
 
-    /// Sends the message to all subscribers on its links. Returns the copies for which a queue has no room.
+    /// Sends the message to the subscribers on each link in `to`, except the peer that sent it, its last hop, the bridge that
+    /// received it first, and peers on standby. Returns the copies for which a queue has no room.
     pub(in crate::bridge) fn forward(self) -> Vec<Blocked> {
         let mut blocked = Vec::new();
         for (id, rule) in &self.to {

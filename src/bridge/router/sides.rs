@@ -26,7 +26,7 @@ pub(in crate::bridge) struct Sides(RwLock<State>);
 #[derive(Debug, Default)]
 struct State {
     sides: HashMap<Side, Vec<Member>>,
-    /// For each group, the remote sides that more than one peering of the group leads to.
+    /// For each group, the remote sides to which more than one peering of the group leads.
     parallel: HashMap<Arc<str>, HashSet<Side>>,
     /// The pairs of links for which a warning was logged.
     warned: HashSet<[LinkId; 2]>,
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_established_peering_of_a_group_that_receives_a_message_is_active() {
+    fn of_the_peerings_of_a_group_that_may_receive_a_message_the_oldest_is_active() {
         let (sides, links) = (Sides::default(), Links::with([Some("g"); 3]));
         for (link, filter) in [topics(&["/t"]), topics(&["/u"]), topics(&["/"])].iter().enumerate() {
             assert_eq!(sides.established(links.at(link), &peer(1)), None);

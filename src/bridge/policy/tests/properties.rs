@@ -111,7 +111,7 @@ fn name_for(args: &Value) -> Value {
     }
 }
 
-/// Generates a vector of `elements`, sometimes with more or fewer.
+/// Generates a vector of `elements`, sometimes with additional elements or without the last ones.
 fn vector_of_about(elements: Vec<Value>) -> BoxedStrategy<Value> {
     (vec(scalar(), 1..3), 0..elements.len(), 0..12)
         .prop_map(move |(more, fewer, choice)| match choice {

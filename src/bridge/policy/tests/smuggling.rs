@@ -100,7 +100,7 @@ fn an_event_that_any_zeek_version_accepts_as_a_node_api_event_is_treated_as_one(
     let stamp = |value: Value| vector([vector([1u64.into(), value])]);
     let args = || vector(["w".into()]);
     let event = |elements: Vec<Value>| outer(1u64, 1u64, vector(elements));
-    // Some version of Zeek accepts each of the first seven.
+    // Each of the first seven forms is accepted by at least one version of Zeek.
     for (what, value) in [
         ("another version", outer(2u64, 1u64, content(HELLO))),
         ("no version", outer(Value::None, 1u64, content(HELLO))),

@@ -21,7 +21,7 @@ pub(super) const HELLO: &str = NotifyNodeHello::NAME;
 pub(super) const REQUEST: &str = DispatchRequest::NAME;
 pub(super) const RESPONSE: &str = DispatchResponse::NAME;
 
-/// The links of all tests, each with whether it is a hub. A hub also forwards messages between its own peers.
+/// The links of all tests: the name, and whether the link is a hub. A hub also forwards messages between its own peers.
 pub(super) const LINKS: [(&str, bool); 4] = [("a", false), ("b", false), ("c", false), ("hub", true)];
 
 /// Returns a rule from `a` to `b` for the topic of the node API, after `change` has changed it.

@@ -13,7 +13,7 @@ use crate::wire::Envelope;
 use crate::zeek::{Event, ZeekMessage};
 use allocation_counter::measure;
 
-/// The maximum size of a queue of the link, in bytes.
+/// The smaller of the two values of [`Party::share`] in these tests, in bytes.
 const SHARE: usize = 16 * 1024;
 
 /// Additional bytes that are allowed: an empty map keeps some memory, and a table that grows needs the old memory until
@@ -29,7 +29,7 @@ fn request(reqid: String, nodes: &[String]) -> DispatchRequest {
     DispatchRequest { reqid, action: vec!["get_id_value".into()], nodes: nodes.iter().cloned().collect() }
 }
 
-/// Returns a hello with this length. It is padded with metadata.
+/// Returns a hello whose payload has at least `length` bytes. It is padded with zero bytes.
 fn hello(name: &str, length: usize) -> Envelope {
     let event = Event::from(NotifyNodeHello { node: name.to_owned() });
     let mut hello =
@@ -91,7 +91,8 @@ fn requests_to_live_nodes_use_no_more_memory_than_the_share() {
     assert!(most <= 64 * SHARE + SPARE, "{most}");
 }
 
-/// 16 peers send hellos with 1,024 names each, of 4 kB.
+/// 16 peers of 4 owners send 1,024 hellos each, every one with its own name. The payload of a hello has 4,000 bytes, or is
+/// not padded.
 #[test]
 fn names_use_no_more_memory_than_the_shares_of_their_owners() {
     for (length, share) in [(4000, SHARE), (0, 64 * SHARE), (4000, 64 * SHARE)] {

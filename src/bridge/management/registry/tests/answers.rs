@@ -89,8 +89,8 @@ fn the_bridge_still_answers_for_a_live_node_that_is_also_seen_elsewhere() {
     assert_eq!(world.due(), [failure(A, "r", "worker-1", SILENT)]);
 }
 
-/// Otherwise, a node whose hello is denied by rules could cause failures on behalf of a different node with the same
-/// name, and so prevent the responses of that node.
+/// If the bridge answered for other names, a node whose hello is denied by rules could cause failures on behalf of a
+/// different node with the same name, and so prevent the responses of that node.
 #[test]
 fn the_bridge_answers_only_for_names_whose_hello_could_reach_the_agent() {
     let mut world = World::new();

@@ -75,7 +75,8 @@ fn hellos_that_exceed_the_limit_are_repeated_in_turns() {
     assert_eq!(seen, to(A, &["a", "a", "b", "b", "c", "c"]));
 }
 
-/// Otherwise, if rules allow hellos between nodes, each node would receive the hellos of all other nodes forever.
+/// A peer that sends hellos is a node. If rules allow hellos between nodes, repeated hellos would reach every other node
+/// forever.
 #[test]
 fn no_hello_is_repeated_to_a_peer_that_sends_hellos() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
