@@ -20,7 +20,7 @@ pub struct Conversation {
 pub struct Entry {
     /// The number of the entry, counted from 0 over both sides, in the order in which the frames were completed.
     pub index: u64,
-    /// The side that sent it.
+    /// The side that sent the bytes.
     pub from: Side,
     /// The time since the start of the connection, in microseconds.
     pub t_us: u64,

@@ -24,9 +24,9 @@ pub enum Content {
 pub struct Frame {
     /// The offset of the frame in the bytes that the side sent.
     pub offset: u64,
-    /// The size of the header before the body in bytes: that of Broker's length field, or of the header of a WebSocket frame.
+    /// The size of the header before the body in bytes. The header is Broker's length field, or the header of a WebSocket frame.
     pub header: usize,
-    /// Whether the side had finished its handshake before it sent the frame. Of Broker's frames, these are the envelopes.
+    /// Whether the side had finished its handshake before it sent the frame. In Broker's protocol, such a frame is an envelope.
     pub peered: bool,
     /// The body of the frame, after the header and without the mask of WebSocket.
     pub body: Bytes,
@@ -55,8 +55,8 @@ impl Frame {
         to_u64(self.body.len().saturating_add(self.header))
     }
 
-    /// Appends members of a JSON object on one line: `offset`, `length`, `phase`, and then `message` or `envelope`, the members
-    /// of a part of a WebSocket session, the first of which is `kind`, or `error`. Does not write the braces.
+    /// Appends members of a JSON object on one line: `offset`, `length` and `phase`, and then either `message`, `envelope`,
+    /// `error`, or the members of a part of a WebSocket session, which begin with `kind`. Does not write the braces.
     pub fn write_members(&self, to: &mut Vec<u8>) {
         put_member(to, "offset", self.offset);
         put_member(to, "length", self.length());

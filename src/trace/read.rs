@@ -22,7 +22,7 @@ const FAULT_BYTES: u64 = 64;
 ///
 /// The content of the entries is decoded from the bytes of the two sides. `frames.jsonl` is used only for the order and
 /// the times of the entries. If the recorder was stopped, there may be bytes at the end without a line in
-/// `frames.jsonl`; they are read last.
+/// `frames.jsonl`. These bytes are read last.
 ///
 /// The reader needs memory for one frame of each side, and for 1 MiB of `frames.jsonl`. If a line is longer than 1 MiB,
 /// only its first MiB is read. This part must contain `from`, `t_us`, `offset` and `length`, which

@@ -1,4 +1,4 @@
-//! Finds the next frame of a side after bytes were lost or its beginning is missing.
+//! Finds the next frame of a side if earlier bytes of this side are missing.
 //!
 //! A handshake message is recognized by its magic number. An envelope is recognized by the fields of its header, and by
 //! the endpoint id of the side if that is known. A candidate is accepted when it is complete and can be decoded without

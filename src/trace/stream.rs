@@ -84,8 +84,8 @@ impl StreamError {
     }
 }
 
-/// Divides the bytes of one side into frames. If they begin with the HTTP request or response of a WebSocket session, they are
-/// read as such, otherwise as Broker's protocol.
+/// Divides the bytes of one side into frames. The bytes are read as a WebSocket session if they begin with the HTTP request or
+/// response of such a session. Otherwise, they are read as Broker's protocol.
 ///
 /// The reader buffers the input that was appended and not yet returned in a frame. After each input, call
 /// [`next_frame`](Self::next_frame) until it returns `None`. Then the buffer never exceeds one frame of the maximum
@@ -99,7 +99,7 @@ pub struct FrameReader {
     peered: bool,
     /// The endpoint id of this side, from its handshake.
     sender: Option<EndpointId>,
-    /// The reader of a WebSocket session, if it is one.
+    /// The reader of a WebSocket session; `None` if the protocol is unknown or Broker's.
     websocket: Option<PartReader>,
     state: State,
 }
@@ -131,8 +131,8 @@ impl FrameReader {
         FrameReader { peered: true, websocket, state: State::InSync, ..FrameReader::default() }
     }
 
-    /// Reads all input as the server's side of a WebSocket session, if this is the start of the side. A server that refuses a
-    /// session sends an HTTP response that does not tell what it refuses.
+    /// Reads all input as the server's side of a WebSocket session, if this side has sent nothing yet. The protocol cannot be
+    /// recognized by the HTTP response of a server that refuses a session.
     pub(super) fn expect_response(&mut self) {
         if let State::First = self.state {
             self.websocket = Some(PartReader::new(Side::Listener));

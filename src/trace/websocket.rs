@@ -48,7 +48,7 @@ pub(super) fn write_members(part: &Part, to: &mut Vec<u8>) {
     }
 }
 
-/// Appends the members of an event as `tap` prints them, or those of a different value.
+/// Appends the members of a message: for an event, as `tap` prints them; for any other value, `kind`, `topic` and `value`.
 fn write_message(envelope: &Envelope, to: &mut Vec<u8>) {
     // Cannot fail: the value was encoded when the message was read.
     let value = envelope.value(LIMITS).unwrap_or_default();
