@@ -48,7 +48,7 @@ pub enum ZeekMessage {
 #[non_exhaustive]
 pub enum MessageError {
     /// A part of the message has the wrong type.
-    #[error("{part}: expected {expected}, found {found}")]
+    #[error("{part}: expected type {expected}, found type {found}")]
     WrongType {
         /// The name of the part.
         part: &'static str,
@@ -285,43 +285,52 @@ mod tests {
         let (label, writer) = (|| V::enum_value("Conn::LOG"), || V::enum_value("Log::WRITER_ASCII"));
         let with_metadata = |m: Value| message(1, vector([string("e"), vector([]), m]));
         for (value, expected) in [
-            (V::None, "message: expected vector, found none"),
+            (V::None, "message: expected type vector, found type none"),
             (vector([V::Count(1), V::Count(1)]), "message: expected 3 elements, found 2"),
-            (vector([string("x"), V::Count(1), V::None]), "message version: expected count, found string"),
-            (vector([V::Count(1), V::Integer(1), V::None]), "message kind: expected count, found integer"),
-            (message(1, string("x")), "event: expected vector, found string"),
+            (
+                vector([string("x"), V::Count(1), V::None]),
+                "message version: expected type count, found type string",
+            ),
+            (
+                vector([V::Count(1), V::Integer(1), V::None]),
+                "message kind: expected type count, found type integer",
+            ),
+            (message(1, string("x")), "event: expected type vector, found type string"),
             (
                 message(1, vector([string("x")])),
                 "event: expected name, arguments and optional metadata (2 or 3 elements), found 1 elements",
             ),
-            (message(1, vector([V::Count(0), vector([])])), "event name: expected string, found count"),
+            (
+                message(1, vector([V::Count(0), vector([])])),
+                "event name: expected type string, found type count",
+            ),
             (message(1, vector([V::String(vec![b'a', 0xff].into()), vector([])])), "event name is not UTF-8"),
             (
                 message(1, vector([string("e"), string("a")])),
-                "event arguments: expected vector, found string",
+                "event arguments: expected type vector, found type string",
             ),
-            (with_metadata(V::None), "event metadata: expected vector, found none"),
-            (with_metadata(vector([V::None])), "event metadata entry: expected vector, found none"),
+            (with_metadata(V::None), "event metadata: expected type vector, found type none"),
+            (with_metadata(vector([V::None])), "event metadata entry: expected type vector, found type none"),
             (
                 with_metadata(vector([vector([V::Count(1)])])),
                 "event metadata entry: expected 2 elements, found 1",
             ),
             (
                 with_metadata(vector([vector([string("id"), V::None])])),
-                "event metadata id: expected count, found string",
+                "event metadata id: expected type count, found type string",
             ),
             (
                 with_metadata(vector([vector([V::Count(1), V::Count(2)])])),
-                "event network timestamp: expected timestamp, found count",
+                "event network timestamp: expected type timestamp, found type count",
             ),
             (message(2, vector([])), "log create: expected 4 elements, found 0"),
             (
                 message(2, vector([string("s"), writer(), V::None, V::None])),
-                "log create stream: expected enum-value, found string",
+                "log create stream: expected type enum-value, found type string",
             ),
             (
                 message(2, vector([label(), V::None, V::None, V::None])),
-                "log create writer: expected enum-value, found none",
+                "log create writer: expected type enum-value, found type none",
             ),
             (
                 message(3, vector([label(), writer(), string("p"), string("r"), V::None])),
@@ -329,17 +338,20 @@ mod tests {
             ),
             (
                 message(3, vector([label(), writer(), V::None, string("r")])),
-                "log write path: expected string, found none",
+                "log write path: expected type string, found type none",
             ),
             (
                 message(3, vector([label(), writer(), string("p"), vector([])])),
-                "log write rows: expected string, found vector",
+                "log write rows: expected type string, found type vector",
             ),
-            (message(4, vector([V::None, V::None])), "identifier update id: expected string, found none"),
-            (message(5, V::None), "batch: expected vector, found none"),
+            (
+                message(4, vector([V::None, V::None])),
+                "identifier update id: expected type string, found type none",
+            ),
+            (message(5, V::None), "batch: expected type vector, found type none"),
             (
                 message(5, vector([ping(), message(5, vector([message(1, string("x"))]))])),
-                "batch message 1: batch message 0: event: expected vector, found string",
+                "batch message 1: batch message 0: event: expected type vector, found type string",
             ),
         ] {
             assert_eq!(error(value), expected);

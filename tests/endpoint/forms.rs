@@ -111,7 +111,7 @@ async fn content_of_each_type_is_published_and_read() {
     assert_eq!(message.value(), text("no Zeek message"));
     assert_eq!(message.value_ref(), ValueRef::String(b"no Zeek message"));
     let error = message.event::<Ping>().unwrap_err();
-    assert_eq!(error.to_string(), "not a Zeek message: message: expected vector, found string");
+    assert_eq!(error.to_string(), "not a Zeek message: message: expected type vector, found type string");
     assert_eq!((message.events(), message.to_string()), (vec![], "/t: no Zeek message".into()));
 
     assert_eq!(b.publish_via(a.id(), &Topic::from("/t"), event.clone()).await, Ok(true));
