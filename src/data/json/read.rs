@@ -204,7 +204,7 @@ pub(super) fn read_as<'a, S: Source<'a>, T>(
 }
 
 pub(super) fn member<'a, S: Source<'a>>(object: S, name: &str) -> Result<S, WrongType> {
-    let missing = || WrongType::new(format!(r#"an object with "{name}""#), "none there");
+    let missing = || WrongType::new(format!(r#"an object with "{name}""#), "no such member");
     object.member(name).ok_or_else(missing)
 }
 

@@ -68,7 +68,7 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    /// Consumes one token, and returns what can follow it.
+    /// Consumes one token, and returns the tokens that can follow it.
     fn step(&mut self, expected: Expected) -> Result<Expected, JsonError> {
         use Expected::{Colon, CommaOrEnd, Key, KeyOrEnd, Value, ValueOrEnd};
         let Some(byte) = self.peek() else {

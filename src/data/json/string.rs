@@ -7,7 +7,7 @@ use crate::data::find_byte;
 /// Returns the position after the closing quote of a string whose content begins at `start`.
 ///
 /// # Errors
-/// Returns what is wrong, and the position.
+/// Returns a description of the fault, and its position.
 pub(super) fn end(text: &[u8], start: usize) -> Result<usize, (&'static str, usize)> {
     let mut at = start;
     loop {

@@ -175,8 +175,8 @@ fn invalid_values_are_refused_with_the_reason() {
     let with = |data_type: &str, rest: &str| error(&format!(r#"{{"@data-type":"{data_type}",{rest}}}"#));
     for (found, expected) in [
         (error("5"), r#"expected an object with "@data-type" and "data", found 5"#),
-        (error("{}"), r#"expected an object with "@data-type", found none there"#),
-        (error(r#"{"@data-type":"count"}"#), r#"expected an object with "data", found none there"#),
+        (error("{}"), r#"expected an object with "@data-type", found no such member"#),
+        (error(r#"{"@data-type":"count"}"#), r#"expected an object with "data", found no such member"#),
         (with("none", r#""data":0"#), r#"expected "data" of a none to be {}, found 0"#),
         (with("boolean", r#""data":1"#), "expected true or false, found 1"),
         (with("count", r#""data":-1"#), "expected count: a whole number from 0 to 2^64 - 1, found -1"),
@@ -241,7 +241,7 @@ fn an_error_contains_the_path() {
     let (good, bad) = (json!({"@data-type": "count", "data": 1}), json!({"@data-type": "count"}));
     let table = |pair| json!({"@data-type": "table", "data": [pair]});
     let within = |inner| error(&json!({"@data-type": "vector", "data": [good, inner]}).to_string());
-    let what = r#"expected an object with "data", found none there"#;
+    let what = r#"expected an object with "data", found no such member"#;
     let key = within(table(json!({"key": bad, "value": good})));
     assert_eq!(key, format!("vector element 1, table key 0: {what}"));
     let value = within(table(json!({"key": good, "value": bad})));
@@ -250,7 +250,7 @@ fn an_error_contains_the_path() {
     assert_eq!(element, format!("vector element 1, set element 1: {what}"));
     let pair = r#"vector element 1, table key 0: expected a pair: {"key": .., "value": ..}, found 3"#;
     assert_eq!(within(table(json!(3))), pair);
-    let half = r#"vector element 1, table value 0: expected an object with "value", found none there"#;
+    let half = r#"vector element 1, table value 0: expected an object with "value", found no such member"#;
     assert_eq!(within(table(json!({"key": good}))), half);
 }
 

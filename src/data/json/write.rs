@@ -37,7 +37,7 @@ impl Value {
     /// - for reals, numbers without a fraction.
     ///
     /// A fraction of a nanosecond is rounded to the nearest nanosecond.
-    /// [`Value::from_json_text`] in addition reads what Broker and Zeek write although it is not JSON.
+    /// [`Value::from_json_text`] also reads the texts of Broker and Zeek that are not valid JSON.
     #[must_use]
     pub fn to_json(&self) -> Json {
         // Cannot fail: serde_json fails only for keys that are not strings.

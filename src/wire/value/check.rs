@@ -30,7 +30,8 @@ struct Walk {
 }
 
 impl Walk {
-    /// Returns the bytes after the first `count` values of `input`. Returns `None` if a value is malformed or out of order.
+    /// Returns the bytes after the first `count` values of `input`. Returns `None` if a value is malformed, out of order or
+    /// exceeds a limit.
     /// Containers within these values may be nested `depth` levels deep.
     ///
     /// Recurses at most `depth` times. A vector in the last position is handled in the loop, without recursion, because

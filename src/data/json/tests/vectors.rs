@@ -213,7 +213,7 @@ fn every_prefix_of_a_text_is_rejected() {
     }
 }
 
-/// Adds what Zeek writes although it is not JSON: raw control characters instead of their escapes.
+/// Replaces escapes by raw control characters. Zeek writes these, although they are not valid in JSON.
 fn as_zeek_writes(text: &str) -> Vec<u8> {
     let mut text = text.to_owned();
     for (escape, raw) in [("\\u000b", "\\v"), ("\\u0001", "\u{1}"), ("\\t", "\t"), ("\\n", "\n")] {
