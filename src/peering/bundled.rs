@@ -6,7 +6,7 @@ use super::{Event, Peering, SendError, State};
 use crate::wire::Envelope;
 
 impl Peering {
-    /// Like [`Peering::send`], for frames that this endpoint has already encoded. The pieces are written in order.
+    /// Like [`Peering::send`], for encoded frames, in pieces that are written in order.
     pub(crate) fn send_encoded<const PIECES: usize>(
         &mut self,
         frames: [Bytes; PIECES],
@@ -32,7 +32,7 @@ impl Peering {
         }
     }
 
-    /// Frees the memory of the output queue after everything was written.
+    /// Frees the memory of the output queue if it is empty, except for a small buffer.
     pub(crate) fn shrink_buffers(&mut self) {
         self.out.shrink();
     }
