@@ -133,7 +133,7 @@ pub(super) enum Framing {
     },
 }
 
-/// What the input begins with. Lengths are those of complete frames in bytes.
+/// The frame at the beginning of the input. Lengths are those of complete frames in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next<'a> {
     /// A data message, or its first fragment. `head` is the beginning of the frame, or, in the WebSocket API, of its payload.
@@ -147,7 +147,8 @@ pub(super) enum Next<'a> {
 }
 
 impl Framing {
-    /// Returns what the input begins with. The head of a data message has `head` bytes, or fewer if the frame is shorter.
+    /// Returns the frame at the beginning of the input. The head of a data message has `head` bytes, or fewer if the frame is
+    /// shorter.
     pub(super) fn next<'a>(&mut self, input: &'a [u8], head: usize) -> Next<'a> {
         let next = match self {
             Framing::Broker => broker(input, head),

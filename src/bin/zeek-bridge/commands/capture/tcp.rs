@@ -8,8 +8,8 @@ const MAX_MEMORY: usize = 4 * 1024 * 1024;
 /// Approximate memory of a buffered piece in addition to its bytes.
 const PIECE: usize = 64;
 
-/// If the receiver has acknowledged the bytes of a gap, they were sent, but are missing in the capture, or follow out of order.
-/// After this number of additional segments, they are reported as lost.
+/// If the receiver has acknowledged the bytes of a gap, the capture lacks them, or contains them later. After this number of
+/// additional segments, they are reported as lost.
 const MAX_WAIT: u32 = 64;
 
 /// Maximum distance of a segment from the expected one: the largest window of TCP.
@@ -248,7 +248,8 @@ fn long(length: usize) -> u64 {
 mod tests {
     use super::*;
 
-    /// Returns the bytes and gaps of segments: sequence numbers, bytes, and numbers of truncated bytes.
+    /// Reassembles `segments`, each with its sequence number, its bytes and its number of truncated bytes. Returns the bytes
+    /// and the gaps.
     fn reassembled(segments: &[(u32, &[u8], usize)], acked: u32) -> (Vec<u8>, Vec<String>) {
         let (mut bytes, mut missing) = (Vec::new(), Vec::new());
         let mut sink = |piece: Piece<'_>| match piece {

@@ -106,7 +106,8 @@ fn metrics_page(view: &View) -> (StatusCode, &'static str, String) {
     }
 }
 
-/// Responds 200 if all links are ready, or 503 with a line for each link that is not.
+/// Responds 200 if all links are ready and the bridge is not stopping. Otherwise responds 503, with a line for each link that
+/// is not ready, or with `not ready: stopping`.
 fn readiness(view: &View) -> (StatusCode, &'static str, String) {
     if view.is_stopping() {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "not ready: stopping\n");

@@ -89,7 +89,7 @@ impl Server {
         Ok(Server { listener, file: SocketFile { path: path.to_owned(), metadata } })
     }
 
-    /// Returns the file of the socket, which exists until it is dropped, and the server.
+    /// Returns the file of the socket, and the server. The file is removed when its [`SocketFile`] is dropped.
     pub(super) fn serve(self, view: Arc<View>) -> (SocketFile, impl Future<Output = ()> + Send) {
         // A file belongs to the user of the process that created it.
         let user = self.file.metadata.uid();
