@@ -1,5 +1,5 @@
 # An agent that asks each node for its name and prints the answers.
-# For the example node. Start it with: zeek agent.zeek Broker::disable_ssl=T
+# Use it with the example node (node.zeek). To start the agent: zeek agent.zeek Broker::disable_ssl=T
 # To listen on a different port, add Demo::agent_port=2152/tcp.
 @if ( Version::at_least("8.1.0") )
 @load policy/frameworks/cluster/backend/broker

@@ -1,5 +1,5 @@
 # Answers get_id_value as a node of the Management framework does, without a cluster. It connects to an agent at 127.0.0.1:2151.
-# For the example agent. Start it with: zeek node.zeek Broker::disable_ssl=T
+# Use it with the example agent (agent.zeek). To start the node: zeek node.zeek Broker::disable_ssl=T
 # To connect to a bridge on a different port, add Demo::agent_port=2152/tcp; for a different name, Demo::node=worker-02.
 @if ( Version::at_least("8.1.0") )
 @load policy/frameworks/cluster/backend/broker

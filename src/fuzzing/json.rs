@@ -12,7 +12,7 @@ pub fn json(input: &[u8]) {
     let read = read(input, &JsonLimits::DEFAULT);
     match self::read(input, &TIGHT) {
         Err(JsonError::TooDeep { .. } | JsonError::TooManyNodes { .. }) => {}
-        tight => assert_eq!(tight, read, "smaller limits only reject more"),
+        tight => assert_eq!(tight, read, "smaller limits change the result only to an error about a limit"),
     }
     match &read {
         Ok(value) => {
