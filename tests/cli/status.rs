@@ -125,7 +125,7 @@ fn without_a_terminal_a_table_is_printed_for_each_interval() {
 }
 
 #[test]
-fn keys_sort_and_end_the_live_screen_which_survives_a_restart_of_the_bridge() {
+fn keys_control_the_live_screen_and_it_survives_a_restart_of_the_bridge() {
     const ENTER: &str = "\u{1b}[?1049h";
     const LEAVE: &str = "\u{1b}[?1049l";
     let folder = tempfile::tempdir().unwrap();

@@ -308,7 +308,7 @@ async fn the_terminal_is_restored_when_stats_are_suspended_or_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_sort_and_end_the_live_table_which_follows_the_size_of_the_terminal() {
+async fn keys_control_the_live_table_and_it_fits_the_terminal() {
     let (endpoint, address) = listening().await;
     let options = format!("tap --topic /t --tls off --connect {address} --stats --interval 0.1 --event *");
     let mut tap = command(options.split(' '));

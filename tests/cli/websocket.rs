@@ -149,7 +149,7 @@ fn invalid_combinations_are_reported() {
 fn a_subscription_to_logs_causes_a_warning() {
     for topics in ["/a zeek/", "zeek/logs/conn"] {
         let args = format!("tap --connect ws://127.0.0.1:1 --topic {topics}");
-        // Nothing listens there.
+        // No program listens on this port.
         Program::run(&args, "")
             .fails(3, &["includes the logs of ws://127.0.0.1:1", "Zeek before 8.0.7", "--all-topics"]);
         let end = Program::run(&format!("{args} --all-topics"), "");

@@ -262,7 +262,11 @@ fn compare(context: &str, ours: &[Vec<u8>], theirs: &[Vec<u8>]) {
                 theirs.truncate(PAYLOAD + 3);
             }
             EnvelopeType::Pong => {
-                assert_eq!(theirs[TTL], [0, 1], "{context}: frame {n}: a pong as of Broker 2.3");
+                assert_eq!(
+                    theirs[TTL],
+                    [0, 1],
+                    "{context}: frame {n}: the recorded pong has the ttl of Broker 2.3"
+                );
                 assert_eq!(ours[TTL], [0, 16], "{context}: frame {n}");
                 ours.drain(TTL);
                 theirs.drain(TTL);
@@ -338,7 +342,7 @@ fn refused(fixture: &Fixture, code: ErrorCode, description: &str) -> CloseReason
     PeeringError::Refused { peer, code, description: description.to_owned() }.into()
 }
 
-/// Both sides are endpoints. The listener sends the same description as Broker.
+/// All bytes of both captured sides are compared. The listener sends the same description as Broker.
 #[test]
 fn a_redundant_connection_is_refused_as_captured() {
     let fixture = Fixture::load("drop-redundant");

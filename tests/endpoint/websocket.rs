@@ -246,7 +246,7 @@ async fn the_scheme_and_the_tls_must_match() {
     assert!(matches!(error, ConnectError::ExposedToken), "{error}");
 }
 
-/// Otherwise, every holder of a certificate of the same CA could receive the client's token.
+/// Without this check, every holder of a certificate of the same CA could receive the client's token.
 #[tokio::test]
 async fn a_client_verifies_the_host_of_its_url() {
     let authority = ephemeral_authority().unwrap();

@@ -58,7 +58,7 @@ fn values() -> Vec<Value> {
     }
 }
 
-/// An endpoint with a server of the WebSocket API that requires a token.
+/// An endpoint that listens for the WebSocket API, optionally with TLS and a token.
 struct Server {
     endpoint: Endpoint,
     listener: Listener,
@@ -105,7 +105,7 @@ impl Server {
     }
 }
 
-/// Exchanges events with values of all types with a client.
+/// Exchanges events with a client. Their arguments have all types.
 async fn exchange(python: &str, package: &str, with_tls: bool) {
     let server = Server::start(with_tls, true).await;
     let mut received = subscribe(&server.endpoint, "/from_client").await;
