@@ -270,7 +270,7 @@ mod tests {
         let (mut encoder, batch) = (Encoder::default(), batch(&Value::String("x".repeat(40_000).into())));
         let [_, second, third] = [(); 3].map(|()| {
             encoder.begin();
-            encoder.frames(&TRIPLING, &batch, &|_| ID).unwrap().allocation()
+            encoder.frames(&TRIPLING, &batch, &|_| ID).0.unwrap().allocation()
         });
         assert_eq!((second.1, third), (LARGE_PIECE, second));
         assert_pieces();
