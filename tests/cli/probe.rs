@@ -114,7 +114,7 @@ async fn a_plain_endpoint_is_identified_for_every_order_of_ids_without_a_peering
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_of_mutual_tls_describes_the_certificate_and_if_it_has_credentials_the_endpoint() {
+async fn a_probe_of_mutual_tls_shows_the_certificate_and_with_credentials_the_endpoint() {
     let authority = ephemeral_authority().unwrap();
     let broker = Broker::start(None, Tls::Mutual(authority.issue("zeek.example").unwrap())).await;
     let ca = "CN=zeek-bridge ephemeral CA";

@@ -155,7 +155,7 @@ fn a_probe_presents_the_certificates_of_a_profile() {
 }
 
 #[test]
-fn a_probe_with_only_a_tls_library_reports_the_certificates_that_it_would_not_use() {
+fn a_probe_with_only_a_tls_library_reports_unused_certificates() {
     let (config, _files) = with_certificates(&format!("[profile.prod]\n{FILES}"));
     let shown = config.file().display().to_string();
     let unused = format!("the TLS options of profile prod in {shown} are not used, because the command line");

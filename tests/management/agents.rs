@@ -226,7 +226,7 @@ async fn only_the_peer_that_sent_the_hello_of_a_node_can_respond_for_it() {
 }
 
 #[tokio::test]
-async fn a_name_moves_to_the_last_peer_of_the_same_host_and_back_when_it_disconnects() {
+async fn a_name_moves_to_the_newest_peer_of_a_host_and_back_when_this_peer_disconnects() {
     let (endpoint, address) = listening().await;
     let agent = Agent::start(endpoint).await;
     let (first, mut first_requests) = manual_peer(&address, Tls::Off).await;

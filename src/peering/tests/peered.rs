@@ -50,7 +50,7 @@ fn send_fails_before_the_peering_is_established_and_after_the_bye() {
 }
 
 #[test]
-fn a_large_payload_is_sent_without_a_copy_and_a_small_one_in_one_piece_with_its_header() {
+fn a_large_payload_is_not_copied_and_a_small_one_is_sent_with_its_header() {
     let now = Instant::now();
     let [mut end, _] = established_pair(now);
     for (length, pieces) in [(output::COPIED, 1), (output::COPIED + 1, 2)] {

@@ -201,7 +201,7 @@ fn a_token_has_a_name_and_one_source() {
 }
 
 #[test]
-fn a_subscription_to_all_topics_of_a_server_is_explicit_and_one_to_its_logs_causes_a_warning() {
+fn all_topics_of_a_server_must_be_explicit_and_its_logs_cause_a_warning() {
     let with_topic = |keys: &str, topic: &str| {
         let rule = format!("[[rule]]\nname = 'all'\nfrom = 'x'\nto = 'nodes'\ntopics = ['a', '{topic}']\n");
         format!("[link.x]\n{keys}\n{NODES}{rule}")

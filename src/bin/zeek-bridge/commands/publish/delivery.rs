@@ -280,7 +280,7 @@ mod tests {
 
     /// `tap --count` leaves after the last message.
     #[tokio::test]
-    async fn a_peer_that_leaves_after_the_last_line_is_evaluated_after_the_line_is_published() {
+    async fn a_peer_that_leaves_is_evaluated_after_the_current_line_is_published() {
         let (publisher, tap) = (Endpoint::new().unwrap(), Endpoint::new().unwrap());
         let address = tap.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr().to_string();
         let progress = Arc::new(Progress::new(Input::Lines));

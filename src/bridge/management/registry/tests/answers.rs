@@ -269,7 +269,7 @@ fn a_node_seen_elsewhere_can_respond_only_in_time() {
 }
 
 #[test]
-fn a_repeated_response_is_reported_as_such_even_if_it_is_late_for_another_request() {
+fn a_repeated_response_is_reported_as_repeated_and_not_as_late() {
     let mut world = World::new().with(&["w"]);
     world.ask_pending(A, "r", &["w"]);
     assert_eq!(world.answer(0, "r", "w"), Ok(peering(A)));

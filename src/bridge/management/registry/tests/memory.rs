@@ -23,7 +23,7 @@ fn the_limits_of_memory_are_those_of_the_documentation() {
 }
 
 #[test]
-fn the_oldest_request_of_an_owner_ends_with_failures_to_make_room_for_a_new_one() {
+fn a_new_request_ends_the_oldest_one_of_its_owner_if_the_share_is_used_up() {
     let mut world = World::new().with(&["a", "b", "c"]);
     let share = share(2, 3);
     assert_eq!(ask(&mut world, B, "b", share, "b"), []);
@@ -126,7 +126,7 @@ fn the_names_of_an_owner_are_bounded_in_bytes() {
 }
 
 #[test]
-fn the_response_of_a_node_unknown_at_the_time_of_the_request_needs_room_in_the_share() {
+fn the_response_of_a_node_that_connects_after_the_request_needs_room_in_the_share() {
     for (share, expected) in [(share(1, 1), Ok(peering(A))), (share(1, 1) - 1, Err(ResponseError::NotAsked))]
     {
         let mut world = World::new();
