@@ -375,7 +375,7 @@ async fn stats_in_the_background_of_a_shell_are_tables() {
     shell.arg(tap.get_program()).args(tap.get_args()).env("TERM", "xterm");
     let mut terminal = OnTerminal::with_keys(shell, 80, 12);
     publish(&endpoint, "/t/x", [event("e", [])]).await;
-    terminal.shows("1 messages in");
+    terminal.shows("1 message in");
     assert!(!terminal.end().contains('\u{1b}'));
 }
 

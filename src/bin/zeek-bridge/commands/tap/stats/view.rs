@@ -144,8 +144,9 @@ impl<'a> View<'a> {
         let (amount, span) = (self.amount(all), self.span());
         let up = Duration::from_secs(self.rates.total_span(self.now).length.as_secs());
         format!(
-            "{} messages in {}, {}/s, {}/s; peers: {}",
+            "{} message{} in {}, {}/s, {}/s; peers: {}",
             all.total.messages,
+            if all.total.messages == 1 { "" } else { "s" },
             humantime::format_duration(up),
             rate(amount.messages, span.length),
             bytes(span, amount),
