@@ -31,8 +31,8 @@ pub use json::{
 pub use notation::{InvalidTimespan, InvalidTimestamp};
 pub use path::{Path, Step};
 pub use port::{InvalidPort, Port, Protocol};
-pub(crate) use terminal::{excerpt, one_line};
 pub use terminal::{escape_json, steers_terminal};
+pub(crate) use terminal::{excerpt, one_line};
 pub use time::{TimeOutOfRange, Timespan, Timestamp};
 pub use topic::{Filter, InvalidTopic, Topic};
 

@@ -16,12 +16,6 @@ pub(crate) fn listen_address(text: &str) -> Result<AddressArg, AddressError> {
     text.parse::<Url>().map(|_| AddressArg(text.to_owned()))
 }
 
-/// Like [`connect_address`], for a command that speaks Broker's protocol only.
-pub(crate) fn broker_address(text: &str) -> Result<AddressArg, String> {
-    let address = connect_address(text).map_err(|error| error.to_string())?;
-    if scheme(text).is_websocket() { Err(BROKER_ONLY.to_owned()) } else { Ok(address) }
-}
-
 /// Why a command refuses an address of the WebSocket API.
 pub(crate) const BROKER_ONLY: &str = "this command speaks Broker's native protocol only, not the WebSocket API; use the HOST:PORT of a Broker endpoint";
 
@@ -39,12 +33,5 @@ mod tests {
         assert!(connect_address("[fe80::1%eth0]:2151").is_ok() && listen_address("[fe80::1%eth0]:0").is_ok());
         assert_eq!(connect_address("localhost:0").unwrap_err(), AddressError::PortZero);
         assert_eq!(listen_address("localhost").unwrap_err(), AddressError::NoPort);
-    }
-
-    #[test]
-    fn some_commands_speak_broker_only() {
-        assert_eq!(broker_address("broker://localhost:1").unwrap().0, "broker://localhost:1");
-        assert_eq!(broker_address("wss://localhost:1").unwrap_err(), BROKER_ONLY);
-        assert!(connect_address("wss://localhost:1").is_ok());
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod tls;
 pub(crate) mod values;
 pub(crate) mod websocket;
 
-pub(crate) use address::{AddressArg, BROKER_ONLY, broker_address, connect_address, listen_address, scheme};
+pub(crate) use address::{AddressArg, BROKER_ONLY, connect_address, listen_address, scheme};
 pub(crate) use format::{Format, FormatArgs};
 pub(crate) use network::{Address, NetworkArgs, OneConnectionArgs, ProfileArg};
 pub(crate) use source::Source;
