@@ -27,7 +27,7 @@ pub use access::{Access, Denied, InvalidToken, Token, Tokens};
 pub use config::{BinaryText, ClientConfig, ServerConfig};
 pub(crate) use dialect::Dialect;
 pub(crate) use encode::encode;
-#[cfg(any(feature = "net", test))]
+#[cfg(feature = "net")]
 pub(crate) use encode::{Changes, LeftOut, first_length};
 pub use logs::receives_logs;
 pub use recorded::Part;

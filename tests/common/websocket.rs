@@ -122,9 +122,8 @@ impl RawServer {
             head.push(stream.read_u8().await.unwrap());
         }
         let head = String::from_utf8(head).unwrap();
-        let headers = head.lines().filter_map(|line| line.split_once(": "));
-        let key =
-            headers.filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Key")).next_back().unwrap().1;
+        let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+        let key = headers.find(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Key")).unwrap().1;
         let accept = BASE64.encode(&Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11")));
         let response = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"

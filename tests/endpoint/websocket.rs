@@ -290,7 +290,9 @@ async fn a_client_verifies_the_host_of_its_url() {
 async fn client_hello(address: &str, listener: &TcpListener, credentials: &Credentials) -> Vec<u8> {
     let port = listener.local_addr().unwrap().port();
     let tls = Tls::from(credentials.load().unwrap());
-    let _connector = endpoint().connect(format!("{address}:{port}"), tls);
+    // The attempt ends with its endpoint.
+    let client = endpoint();
+    let _connector = client.connect(format!("{address}:{port}"), tls);
     let (mut stream, _) = within("a connection", listener.accept()).await.unwrap();
     let mut header = [0; 5];
     within("a TLS record", stream.read_exact(&mut header)).await.unwrap();

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::read::{self, Message};
 use super::*;
 use crate::data::{Value, arbitrary};
+use crate::websocket::encode::{Changes, LeftOut, first_length};
 use crate::wire::{EncodeError, EnvelopeType, Limits};
 use crate::zeek::{Event as ZeekEvent, LogWrite, ZeekMessage};
 

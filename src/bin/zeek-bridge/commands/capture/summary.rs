@@ -44,6 +44,8 @@ struct SideSummary {
     versions: Option<String>,
     filter: Option<Vec<String>>,
     dropped: Option<String>,
+    /// The close code and reason of a WebSocket session, or the status of a refused request.
+    closed: Option<String>,
     frames: u64,
     bytes: u64,
     /// Events by name, and all other messages by kind.
@@ -152,6 +154,7 @@ impl Both {
         row("versions", text_of(&connector.versions), text_of(&listener.versions));
         row("filter", connector.filter_text(), listener.filter_text());
         row("dropped", text_of(&connector.dropped), text_of(&listener.dropped));
+        row("closed", text_of(&connector.closed), text_of(&listener.closed));
         row("frames", connector.frames.to_string(), listener.frames.to_string());
         let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
         row("bytes", size(connector.bytes), size(listener.bytes));
@@ -259,11 +262,12 @@ impl SideSummary {
                 self.add_message(value.and_then(|value| ZeekMessage::from_value(value).ok()).as_ref());
             }
             Part::Response { status, .. } if *status != 101 => {
-                self.dropped = Some(format!("HTTP status {status}"))
+                self.closed = Some(format!("HTTP status {status}"))
             }
             Part::Close { code, reason } => {
                 let code = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
-                self.dropped = Some(format!("{} ({code})", String::from_utf8_lossy(reason)));
+                let reason = String::from_utf8_lossy(reason);
+                self.closed = Some(format!("{code} {reason}").trim_end().to_owned());
             }
             Part::Error(notice) => add(&mut self.others, &format!("error {}", notice.code)),
             Part::Ping(_) => add(&mut self.others, "ping"),
@@ -306,6 +310,7 @@ impl SideSummary {
             "versions": self.versions,
             "filter": self.filter,
             "dropped": self.dropped,
+            "closed": self.closed,
             "frames": self.frames,
             "bytes": self.bytes,
             "events": self.events,
