@@ -227,3 +227,33 @@ async fn open(
         Err(_) => Err(ConnectError::TlsTimeout(config.handshake_timeout)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Endpoint, StatusReceiver};
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    async fn failed_attempt(statuses: &mut StatusReceiver) {
+        let status = statuses.recv().await.unwrap();
+        assert!(matches!(status, Status::PeerUnavailable { retry_in: Some(_), .. }), "{status}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connector_waits_between_attempts_until_it_is_stopped() {
+        let endpoint = Endpoint::new().unwrap();
+        let mut statuses = endpoint.status();
+        let no_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let start = tokio::time::Instant::now();
+        let connector = endpoint.connect_with_retry(no_listener, Tls::Off, Retry { first: HOUR, cap: HOUR });
+        failed_attempt(&mut statuses).await;
+        failed_attempt(&mut statuses).await;
+        assert!(start.elapsed() > HOUR / 2, "{:?}", start.elapsed());
+        let stopped = tokio::time::Instant::now();
+        connector.stop();
+        // The task drops its receiver when it ends.
+        connector.stop.closed().await;
+        assert_eq!(stopped.elapsed(), Duration::ZERO);
+    }
+}

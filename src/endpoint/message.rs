@@ -152,3 +152,17 @@ impl Message {
         &self.envelope
     }
 }
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "a message was delivered unchecked")]
+    fn in_debug_builds_a_message_that_was_not_checked_is_a_panic() {
+        let mut envelope =
+            Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &Value::Boolean(true)).unwrap();
+        envelope.payload = Default::default();
+        let _ = Message { envelope, limits: Limits::DEFAULT, from: None }.value();
+    }
+}

@@ -238,4 +238,41 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn peers_with_one_filter_fill_a_chunk_before_the_next_is_begun() {
+        let mut peers = Peers::default();
+        let lengths = |peers: &Peers| -> Vec<usize> {
+            assert_eq!(peers.0.len(), 1);
+            peers.0[0].chunks.iter().map(|chunk| chunk.len()).collect()
+        };
+        let count = u16::try_from(2 * CHUNK + 1).unwrap();
+        (0..count).for_each(|n| peers.insert(route(n, &TOPICS[..1])));
+        assert_eq!(lengths(&peers), [CHUNK, CHUNK, 1]);
+        peers.remove(id(0)).unwrap();
+        peers.insert(route(count, &TOPICS[..1]));
+        assert_eq!(lengths(&peers), [CHUNK, CHUNK, 1]);
+    }
+
+    #[cfg(feature = "bridge")]
+    #[test]
+    fn two_topics_have_the_same_subscribers_if_each_filter_matches_both_or_neither() {
+        let mut peers = Peers::default();
+        peers.insert(route(1, &[Topic::from_static("/a")]));
+        peers.insert(route(2, &[Topic::from_static("/a/b")]));
+        let routes = Routes { peers, ..Routes::default() };
+        for (one, other, expected) in [
+            ("/a/x", "/a/y", true),
+            ("/a/b", "/a/b/c", true),
+            ("/c", "/d", true),
+            ("/a", "/a/b", false),
+            ("/a", "/c", false),
+            ("<$>/local/x", "/c", false),
+            ("<$>/local/x", "<$>/local/y", true),
+        ] {
+            let (one, other) = (Topic::from(one), Topic::from(other));
+            assert_eq!(routes.have_same_subscribers(&one, &other), expected, "{one} {other}");
+            assert_eq!(routes.have_same_subscribers(&other, &one), expected, "{other} {one}");
+        }
+    }
 }

@@ -132,3 +132,32 @@ impl StatusReceiver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_is_described_with_its_address_and_reason() {
+        let peer = EndpointId::from_bytes([7; 16]);
+        let address: Arc<str> = "192.0.2.1:9999".into();
+        let error = ConnectError::ShuttingDown;
+        let added = Status::PeerAdded { peer, address: address.clone(), identity: None, websocket: None };
+        let text = format!("{peer} at 192.0.2.1:9999");
+        assert_eq!(added.to_string(), format!("peer added: {text}"));
+        let removed = |error| Status::PeerRemoved { peer, address: address.clone(), error };
+        assert_eq!(removed(None).to_string(), format!("peer removed: {text}"));
+        assert_eq!(removed(Some(error.clone())).to_string(), format!("peer removed: {text}: {error}"));
+        let lost = |unsent| Status::PeerLost { peer, address: address.clone(), error: error.clone(), unsent };
+        assert_eq!(lost(0).to_string(), format!("peer lost: {text}: {error}"));
+        assert!(lost(3).to_string().ends_with("; 3 messages for it were not sent"), "{}", lost(3));
+        let unavailable = |retry_in| {
+            let (address, error) = (address.clone(), error.clone());
+            Status::PeerUnavailable { address, error, retry_in }.to_string()
+        };
+        assert_eq!(unavailable(None), format!("peer unavailable: 192.0.2.1:9999: {error}"));
+        assert!(unavailable(Some(Duration::from_millis(1500))).ends_with("; next try in 1.5 s"));
+        let failed = Status::HandshakeFailed { address, error: error.clone() };
+        assert_eq!(failed.to_string(), format!("no peering with 192.0.2.1:9999: {error}"));
+    }
+}

@@ -150,10 +150,12 @@ impl Writer {
         } else {
             self.release();
             // JSON, or a single message with a long topic, may need more than a buffer of the thread.
-            self.buffer = match needed {
-                ..=PIECE => memory::take(),
-                ..=LARGE_PIECE => memory::take_large(),
-                _ => BytesMut::with_capacity(needed),
+            self.buffer = if needed <= PIECE {
+                memory::take()
+            } else if needed <= LARGE_PIECE {
+                memory::take_large()
+            } else {
+                BytesMut::with_capacity(needed)
             };
         }
         self.allocation = (self.buffer.as_ptr().addr(), self.buffer.capacity());

@@ -79,27 +79,35 @@ fn message(random: &mut fastrand::Rng, before: Option<&Envelope>) -> Envelope {
     Envelope { receiver, ..Envelope::data(sender, topic, &value).unwrap() }
 }
 
-/// Sends messages on the topic `/b` in one write. The bridge has received no messages before. Waits until a peer on the
-/// link `far` has received all copies, and returns the number of measured latencies.
-async fn latencies(config: &str, messages: usize, copies: usize) -> u64 {
+/// Sends messages on the topic `/b` in one write. The bridge has received no messages before. Waits until the peers have
+/// received all copies: one on the link `far` and, if `near` is set, one on the link `near`. Returns the number of measured
+/// latencies.
+async fn latencies(config: &str, messages: usize, copies: usize, near: bool) -> u64 {
     let bridge = Bridge::start(BridgeConfig::parse(config, "bridge.toml").unwrap()).await.unwrap();
     let links = bridge.snapshot().links;
     let address = |link: usize| -> SocketAddr { links[link].listening[0].parse().unwrap() };
-    let mut to = Raw::connect(id(2), address(2), &["/b"]).await;
+    let mut to = vec![Raw::connect(id(2), address(2), &["/b"]).await];
+    if near {
+        to.push(Raw::connect(id(3), address(1), &["/b"]).await);
+    }
     let mut from = Raw::connect(id(1), address(0), &[]).await;
     from.settle().await;
-    to.settle().await;
+    for peer in &mut to {
+        peer.settle().await;
+    }
     let mut bytes = BytesMut::new();
     for n in 0..messages {
         let value = Value::Count(u64::try_from(n).unwrap());
         Envelope::data(id(1), Topic::from_static("/b"), &value).unwrap().encode(&mut bytes).unwrap();
     }
     from.bytes(&bytes).await;
-    for _ in 0..copies * messages {
-        to.envelope_of(EnvelopeType::Data).await;
+    for peer in &mut to {
+        for _ in 0..copies * messages {
+            peer.envelope_of(EnvelopeType::Data).await;
+        }
+        // The bridge records the latency before it writes the answer to a later message, so wait for such an answer.
+        peer.settle().await;
     }
-    // The bridge records the latency before it writes the answer to a later message, so wait for such an answer.
-    to.settle().await;
     let latency = bridge.snapshot().latency;
     bridge.shutdown().await;
     latency.counts.iter().sum()
@@ -107,14 +115,15 @@ async fn latencies(config: &str, messages: usize, copies: usize) -> u64 {
 
 #[tokio::test]
 async fn the_latency_of_a_batch_is_measured_on_the_first_link_where_a_peer_receives_it() {
-    assert_eq!(latencies(CONFIG, 1, 1).await, 1);
+    assert_eq!(latencies(CONFIG, 1, 1, false).await, 1);
+    assert_eq!(latencies(CONFIG, 1, 1, true).await, 1);
 }
 
 #[tokio::test]
 async fn the_latency_of_a_batch_is_measured_once_if_messages_are_duplicated() {
     let chaos = CONFIG.replace("[link.far]\n", "[link.far]\nchaos = { duplicate = 1.0 }\n");
     assert_ne!(chaos, CONFIG);
-    assert_eq!(latencies(&chaos, 10, 2).await, 1);
+    assert_eq!(latencies(&chaos, 10, 2, false).await, 1);
 }
 
 /// Receives `count` messages. Returns their topics and payloads.

@@ -198,3 +198,18 @@ async fn long_names_are_truncated_in_the_log() {
         assert!(line.contains(&format!("({LONG} bytes)")), "{line}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_frames_are_logged_once_for_each_peering() {
+    let bridge = BridgeProcess::start(CONFIG);
+    let mut node = connect(&bridge, "nodes", 1).await;
+    for _ in 0..3 {
+        // A frame of one byte is not an envelope.
+        node.bytes(&[0, 0, 0, 1, 77]).await;
+    }
+    node.settle().await;
+    assert_eq!(bridge.link("nodes")["malformed"], 3);
+    bridge.program.signal("TERM");
+    let end = bridge.end();
+    assert_eq!(end.stderr.matches("dropped a malformed message").count(), 1, "{end:?}");
+}

@@ -248,3 +248,20 @@ async fn the_bye_of_a_peer_is_confirmed_after_its_messages_are_delivered() {
     let error = lost(&mut statuses).await;
     assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
 }
+
+#[tokio::test]
+async fn a_peering_that_both_sides_leave_ends_without_an_error() {
+    let endpoint = endpoint();
+    let mut statuses = endpoint.status();
+    let listener = listen(&endpoint).await;
+    let mut raw = Raw::connect(id(1), listener.local_addr(), &[]).await;
+    assert_eq!(added(&mut statuses).await, id(1));
+    assert!(endpoint.unpeer(id(1)).await);
+    // The peer sends its own BYE, and does not confirm the BYE of the endpoint.
+    let token = bytes::Bytes::from_static(b"BYE12345678");
+    raw.send(&Envelope::ping(raw.id, endpoint.id(), token.clone())).await;
+    assert_eq!(within("a pong", raw.envelope_of(EnvelopeType::Pong)).await.payload, token);
+    drop(raw);
+    let error = removed(&mut statuses).await;
+    assert!(error.is_none(), "{error:?}");
+}

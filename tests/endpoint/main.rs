@@ -5,6 +5,7 @@
 #![cfg(feature = "cli")]
 
 mod certificates;
+mod configuration;
 #[path = "../common/raw.rs"]
 mod raw;
 #[path = "../common/websocket.rs"]

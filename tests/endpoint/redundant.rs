@@ -1,6 +1,6 @@
 //! Several connections between two endpoints result in one peering.
 
-use zeek_bridge::data::EndpointId;
+use zeek_bridge::data::{EndpointId, Filter};
 use zeek_bridge::endpoint::{ConnectError, Endpoint, Status, StatusReceiver};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::CloseReason;
@@ -225,4 +225,42 @@ async fn one_peering_is_reestablished_after_each_unpeer() {
         }
         assert_eq!((a.peers().len(), b.peers().len()), (1, 1));
     }
+}
+
+/// Performs a handshake up to its last message. The endpoint must have a higher id than the peer.
+async fn all_but_last_message(peer: &mut Raw) {
+    peer.send_handshake(&peer.hello()).await;
+    loop {
+        match peer.next_handshake().await {
+            Handshake::Probe => {}
+            Handshake::Hello { .. } => {
+                let (sender, version) = (peer.id, PROTOCOL_VERSION);
+                peer.send_handshake(&Handshake::VersionSelect { sender, version }).await;
+                peer.send_handshake(&Handshake::OriginatorSyn(Filter::new())).await;
+            }
+            Handshake::ResponderSynAck(_) => return,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_completed_after_another_one_is_redundant_and_not_a_failure() {
+    let endpoint = endpoint_of(id(9));
+    let mut statuses = endpoint.status();
+    let address = listen(&endpoint).await.local_addr();
+    let mut peers = [Raw::open(id(1), address).await, Raw::open(id(1), address).await];
+    for peer in &mut peers {
+        all_but_last_message(peer).await;
+    }
+    let [first, second] = &mut peers;
+    first.send_handshake(&Handshake::OriginatorAck).await;
+    assert_eq!(added(&mut statuses).await, id(1));
+    second.send_handshake(&Handshake::OriginatorAck).await;
+    // Waits for the end of the connection.
+    second.frame().await;
+    // The next failure is that of a third connection.
+    Raw::open(id(2), address).await.bytes(&[0xff; 64]).await;
+    let error = failed(&mut statuses).await;
+    assert!(matches!(error, ConnectError::Peering(_)), "{error}");
 }

@@ -179,6 +179,7 @@ async fn peers_have_the_identities_in_their_certificates() {
         subscribers(&b, "/t", 1).await;
         b.publish(topic("/t"), &text("who am I?")).await.unwrap();
         let message = within("a message", subscriber.recv()).await.unwrap();
+        assert_eq!(message.identity(), Some(&*identity));
         assert_eq!(a.identity(message.peer()), Some(identity));
         assert_eq!(a.identity(id(9)), None);
         within("the shutdown", b.shutdown()).await;

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::{
-    Admits, ConnectError, Endpoint, Listener, Message, Subscriber, WebSocketConfig, WebSocketPeer,
+    Admits, ConnectError, Endpoint, Listener, Message, Status, Subscriber, WebSocketConfig, WebSocketPeer,
 };
 use zeek_bridge::net::tls::{
     Authentication, Backend, Credentials, EphemeralAuthority, Tls, ephemeral_authority,
@@ -87,6 +87,7 @@ async fn events_pass_in_both_directions_with_and_without_tls() {
             (message.topic().to_string(), message.event::<Event>().unwrap()),
             ("/to/server/x".into(), ping("hello"))
         );
+        assert_eq!(server.websocket(message.peer()).as_deref(), message.websocket());
         let WebSocketPeer { name, token, is_server, .. } = message.websocket().unwrap().clone();
         assert_eq!(
             (name, token),
@@ -407,19 +408,27 @@ async fn a_client_that_does_not_read_is_disconnected_and_does_not_delay_others()
 }
 
 #[tokio::test]
-async fn an_event_before_the_end_of_the_stream_is_received() {
+async fn an_error_and_an_event_before_the_end_of_the_stream_are_received() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = endpoint();
     let mut messages = subscribe(&client, "/t").await;
+    let mut statuses = client.status();
     let _connector = client.connect(format!("ws://{}", listener.local_addr().unwrap()), Tls::Off);
     let (stream, _) = within("a connection", listener.accept()).await.unwrap();
     let mut server = RawServer::upgrade(stream).await;
     let event = r#"{"type":"data-message","topic":"/t","@data-type":"vector","data":[{"@data-type":"count","data":1},{"@data-type":"count","data":1},{"@data-type":"vector","data":[{"@data-type":"string","data":"Demo::ping"},{"@data-type":"vector","data":[]}]}]}"#;
+    let error = r#"{"type":"error","code":"broker_error","context":"the reason"}"#;
     // In one segment, followed by the end of the stream.
-    let texts = [r#"{"type":"ack","endpoint":"e","version":"1"}"#, event];
+    let texts = [r#"{"type":"ack","endpoint":"e","version":"1"}"#, error, event];
     server.send_all(texts.map(|text| (TEXT, text.as_bytes()))).await;
     server.end().await;
     assert_eq!(received(&mut messages).await.event::<Event>().unwrap(), Event::new("Demo::ping", ()));
+    let notice = status(&mut statuses, |status| match status {
+        Status::PeerNotice { notice, .. } => Some(notice.clone()),
+        _ => None,
+    })
+    .await;
+    assert_eq!((&*notice.code, &*notice.context), ("broker_error", "the reason"));
 }
 
 #[tokio::test]

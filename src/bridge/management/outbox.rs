@@ -83,3 +83,57 @@ impl Outbox {
         next
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::data::{Topic, Value};
+    use crate::endpoint::{Endpoint, EndpointConfig, QueueLimits, Subscriber};
+    use crate::net::Batch;
+    use crate::net::tls::Tls;
+    use crate::wire::Envelope;
+
+    const TOPIC: Topic = Topic::from_static("/t");
+
+    /// Queues a message for all peers, or returns it if a queue has no room.
+    fn send(endpoint: &Endpoint, number: u64) -> Vec<Blocked> {
+        let envelope = Envelope::data(endpoint.id(), TOPIC, &Value::Count(number)).unwrap();
+        endpoint.forward_sparingly(&Batch::of(envelope, None), |_| endpoint.id(), |_| true)
+    }
+
+    async fn next(received: &mut Subscriber) -> Value {
+        let next = tokio::time::timeout(Duration::from_secs(60), received.recv());
+        next.await.expect("no message").expect("the endpoint has ended").value()
+    }
+
+    #[tokio::test]
+    async fn messages_up_to_the_limit_are_stored_and_sent_in_order() {
+        let peer_queue = QueueLimits { messages: 8, bytes: 1_000_000 };
+        let sender =
+            Endpoint::with_config(EndpointConfig { peer_queue, ..EndpointConfig::default() }).unwrap();
+        let receiver = Endpoint::new().unwrap();
+        let mut received = receiver.subscribe([TOPIC]).await;
+        let listener = sender.listen("127.0.0.1:0", Tls::Off).await.unwrap();
+        receiver.connect(listener.local_addr(), Tls::Off).await.unwrap();
+        sender.wait_for_subscribers(&TOPIC, 1).await;
+        // There is no `.await`, so no task takes messages out of the queue. Three quarters of it are filled.
+        let blocked: Vec<_> = (0..10).flat_map(|number| send(&sender, number)).collect();
+        assert_eq!(blocked.len(), 4);
+        let length = blocked[0].bytes();
+        assert!(length > TOPIC.as_bytes().len(), "{length}");
+        let outbox = Outbox::default();
+        outbox.store(receiver.id(), blocked, 2 * (length + PENDING_COST) + PENDING_COST);
+        assert!(outbox.has(receiver.id()) && !outbox.has(sender.id()));
+        for number in 0..8 {
+            assert_eq!(next(&mut received).await, Value::Count(number));
+        }
+        while outbox.has(receiver.id()) {
+            tokio::task::yield_now().await;
+        }
+        assert!(send(&sender, 10).is_empty());
+        assert_eq!(next(&mut received).await, Value::Count(10), "the messages above the limit are dropped");
+        assert_eq!(sender.stats().dropped_for_peers, 2);
+    }
+}

@@ -168,3 +168,91 @@ impl Core {
 pub(in crate::bridge) fn peering_key(link: LinkId, peer: &Peer) -> PeeringKey {
     PeeringKey { link, peer: peer.id, peering: peer.peering.number() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bridge::management::registry::Party;
+    use crate::data::EndpointId;
+    use crate::endpoint::Owner;
+    use crate::management::{DispatchRequest, NODE_TOPIC, NotifyNodeHello};
+    use crate::wire::Envelope;
+    use crate::zeek::ZeekMessage;
+
+    /// Longer than all times in the registry.
+    const LONG: Duration = Duration::from_secs(3600);
+
+    const ALL_LINKS: [LinkId; 3] = [LinkId(0), LinkId(1), LinkId(2)];
+
+    fn core(operation: &Operation) -> Core {
+        Core::new(operation, Origin::random().unwrap())
+    }
+
+    /// Returns a peer. Its link has the same number.
+    fn party(number: u8) -> Party {
+        let key = PeeringKey {
+            link: LinkId(number.into()),
+            peer: EndpointId::from_bytes([number; 16]),
+            peering: number.into(),
+        };
+        Party { peering: key, owner: Owner::Target(number.to_string().into()), share: 1_000_000 }
+    }
+
+    fn hello(core: &Core, from: u8, node: &str) {
+        let value = ZeekMessage::Event(NotifyNodeHello { node: node.to_owned() }.into()).into_value();
+        let hello = Envelope::data(EndpointId::NIL, NODE_TOPIC.clone(), &value).unwrap();
+        core.nodes().hello(&party(from), node, &hello, &ALL_LINKS, now()).unwrap();
+    }
+
+    fn request(core: &Core, from: u8, node: &str) {
+        let (reqid, action) = ("r".to_owned(), vec!["x".to_owned()]);
+        let request = DispatchRequest { reqid, action, nodes: [node.to_owned()].into() };
+        let _ = core.nodes().request(&party(from), &request, |_| true, now()).unwrap();
+    }
+
+    /// Returns whether a future is ready now.
+    async fn is_ready(future: impl Future<Output = ()>) -> bool {
+        tokio::time::timeout(Duration::ZERO, future).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timer_fires_for_entries_that_are_added_while_it_runs() {
+        let core = core(&Operation::default());
+        let mut due = std::pin::pin!(core.nodes_due());
+        assert!(!is_ready(&mut due).await, "nothing is due");
+        hello(&core, 0, "gone");
+        core.nodes().gone(party(0).peering, now());
+        assert!(!is_ready(&mut due).await, "the name expires after some minutes");
+        // The failure for a request becomes due earlier than the name expires.
+        hello(&core, 1, "silent");
+        request(&core, 2, "silent");
+        let next = core.nodes().next_due().unwrap();
+        tokio::time::timeout(LONG, due).await.unwrap();
+        let late = now().checked_duration_since(next).unwrap();
+        assert!(late < Duration::from_secs(1), "{late:?}");
+        assert_eq!(core.nodes().due(now()).answers.len(), 1);
+        // The timer is set again for the name.
+        tokio::time::timeout(LONG, core.nodes_due()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_configuration_applies_to_requests_in_flight() {
+        for answers in [true, false] {
+            let operation = |answers| Operation {
+                answer_in_flight: answers,
+                answer_denied: answers,
+                ..Operation::default()
+            };
+            let core = core(&operation(!answers));
+            hello(&core, 0, "silent");
+            request(&core, 1, "silent");
+            core.set_operation(&operation(answers));
+            assert_eq!(core.answers_denied(), answers);
+            // The bridge answers after 4 s, and forgets the request after 5 s.
+            tokio::time::advance(Duration::from_millis(4500)).await;
+            assert_eq!(core.nodes().due(now()).answers.len(), usize::from(answers));
+        }
+    }
+}

@@ -173,3 +173,46 @@ impl Slot {
         self.policies.read().get(&peering).cloned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::Bridge;
+    use crate::bridge::config::BridgeConfig;
+    use crate::bridge::router::core::peering_key;
+    use crate::data::{EndpointId, Topic, Value};
+    use crate::endpoint::Endpoint;
+    use crate::net::tls::Tls;
+
+    const TOPIC: Topic = Topic::from_static("/t");
+
+    #[tokio::test]
+    async fn the_rules_for_a_peering_are_compiled_once_and_stored_until_it_ends() {
+        let links =
+            ["in", "out"].map(|name| format!("[link.{name}]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n"));
+        let rule = "[[rule]]\nname = \"all\"\nfrom = \"in\"\nto = \"out\"\ntopics = [\"/t\"]\n";
+        let config = BridgeConfig::parse(&(links.concat() + rule), "bridge.toml").unwrap();
+        let bridge = Bridge::start(config).await.unwrap();
+        let stored = || bridge.core.links().slot(LinkId(0)).unwrap().policies.read().len();
+        let until = async |count| {
+            while stored() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        let peer = Endpoint::new().unwrap();
+        let address = bridge.snapshot().links[0].listening[0].clone();
+        peer.connect(address, Tls::Off).await.unwrap();
+        peer.wait_for_subscribers(&TOPIC, 1).await;
+        assert_eq!(stored(), 0);
+        peer.publish(TOPIC, &Value::None).await.unwrap();
+        until(1).await;
+        peer.shutdown().await;
+        until(0).await;
+
+        let (links, peer) = (bridge.core.links(), Peer::of_host(EndpointId::NIL, [127, 0, 0, 1], 1));
+        let policies = [(); 2].map(|()| links.policy(LinkId(0), &peer).unwrap());
+        assert!(Arc::ptr_eq(&policies[0], &policies[1]));
+        links.forget_policy(peering_key(LinkId(0), &peer));
+        assert_eq!(stored(), 0);
+    }
+}

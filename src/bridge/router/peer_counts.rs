@@ -27,3 +27,22 @@ impl PeerCounts {
         if is_bridge { &self.bridges } else { &self.others }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bridges_and_other_peers_are_counted_separately() {
+        let counts = PeerCounts::default();
+        assert_eq!(counts.any(), [false, false]);
+        counts.add(true);
+        counts.add(true);
+        assert_eq!(counts.any(), [true, false]);
+        counts.add(false);
+        counts.remove(true);
+        assert_eq!(counts.any(), [true, true]);
+        counts.remove(true);
+        assert_eq!(counts.any(), [false, true]);
+    }
+}

@@ -258,4 +258,23 @@ mod tests {
         assert_eq!(handshakes.state().waiting.total(), MAX_WAITING);
         assert!(Handshakes::new(0).ticket(&host(1)).is_none());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_released_slot_is_granted_to_one_waiting_connection() {
+        let handshakes = Handshakes::new(2);
+        let mut slots = Vec::new();
+        for _ in 0..2 {
+            slots.push(handshakes.ticket(&host(1)).unwrap().slot().await.unwrap());
+        }
+        let waiting: Vec<_> = (2..5).map(|n| handshakes.ticket(&host(n)).unwrap()).collect();
+        let counts = || {
+            let state = handshakes.state();
+            (state.running.total(), state.waiting.total())
+        };
+        assert_eq!(counts(), (2, 3));
+        drop(slots.pop());
+        assert_eq!(counts(), (2, 2));
+        drop((slots, waiting));
+        assert_eq!(counts(), (0, 0));
+    }
 }

@@ -196,4 +196,14 @@ mod tests {
         assert_eq!(limiter.pass("kind", &host(200_000)), Some(None));
         assert_eq!(limiter.state().buckets.len(), 1);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_keeps_its_bucket_while_new_owners_share_one() {
+        let limiter = LogLimiter::default();
+        let owners = u32::try_from(MAX_BUCKETS).unwrap();
+        (0..owners).for_each(|n| _ = limiter.pass("kind", &host(n)).unwrap());
+        let passed = (0..100).filter(|n| limiter.pass("kind", &host(owners + n)).is_some()).count();
+        assert_eq!(passed, usize::try_from(BURST).unwrap(), "the new owners share one bucket");
+        assert_eq!(limiter.pass("kind", &host(0)), Some(None));
+    }
 }

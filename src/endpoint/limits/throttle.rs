@@ -50,4 +50,11 @@ mod tests {
         assert_eq!(after(1500), None);
         assert_eq!(after(9000), Some(NonZeroU64::new(1)));
     }
+
+    #[test]
+    fn messages_in_quick_succession_are_suppressed() {
+        let throttle = Throttle::default();
+        assert_eq!(throttle.pass(), Some(None));
+        assert!((0..1000).any(|_| throttle.pass().is_none()));
+    }
 }

@@ -175,3 +175,19 @@ fn small_messages_do_not_keep_large_buffers() {
     }
     assert_eq!((popped, queue.state().kept), (1000, 0));
 }
+
+#[tokio::test]
+async fn the_consumer_is_notified_of_a_batch_that_is_queued_in_part() {
+    let queue = queue(2, 1000);
+    let mut batch = Batch::default();
+    for text in ["a", "b", "c"] {
+        batch.push(Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &Value::from(text)).unwrap());
+    }
+    let mut frames = frames(batch);
+    let filled = || async { tokio::time::timeout(Duration::ZERO, queue.filled()).await.is_ok() };
+    assert_eq!(queue.try_push_some(&mut frames), Err(Refused::Full));
+    assert_eq!((queue.len(), frames.messages()), (2, 1));
+    assert!(filled().await);
+    assert_eq!(queue.try_push_some(&mut frames), Err(Refused::Full));
+    assert!(!filled().await, "nothing was added");
+}

@@ -16,7 +16,8 @@ async fn messages_are_forwarded_to_subscribed_peers_and_delivered_to_subscribers
         (text(&received).as_str(), received.sender, received.ttl),
         ("for all", right.endpoint.id(), 16)
     );
-    assert_eq!(subscriber.recv().await.unwrap().peer(), id(3));
+    let delivered = subscriber.recv().await.unwrap();
+    assert_eq!((delivered.peer(), delivered.from().map(|peer| peer.id)), (id(3), Some(id(3))));
     // A message with a receiver is sent only to that peer, even if the peer is not subscribed to its topic.
     sender.send(&Envelope { receiver: id(2), ..message("/a", "for one") }).await;
     sender.send(&Envelope { kind: EnvelopeType::Command, ..message("/a", "a command") }).await;
@@ -177,4 +178,41 @@ async fn disconnect_ends_only_the_peering_with_the_slow_peer() {
     let error = within("a status", removed).await.unwrap();
     assert!(matches!(error, ConnectError::Overflow { .. }), "{error}");
     assert_eq!(error.cause(), "overflow");
+}
+
+#[tokio::test]
+async fn peers_with_a_full_queue_count_as_recipients() {
+    let relayed = Relayed::new(config_with_small_queue(WhenFull::Block), None).await;
+    let _peers = [relayed.connect_peer(id(1), &["/a"]).await, relayed.connect_peer(id(2), &["/a"]).await];
+    let batch = Batch::of(message("/a", ""), None);
+    // There is no `.await`, so the messages stay in the queues.
+    for _ in 0..8 {
+        let forwarded = forward(&relayed.endpoint, &batch, |_| true);
+        assert_eq!((forwarded.reached, forwarded.recipients()), (2, 2));
+    }
+    let forwarded = forward(&relayed.endpoint, &batch, |_| true);
+    assert_eq!((forwarded.reached, forwarded.recipients()), (0, 2));
+    assert!(forwarded.blocked.iter().all(|blocked| blocked.messages() == 1));
+}
+
+#[tokio::test]
+async fn the_subscribers_of_a_topic_can_be_watched() {
+    static TOPIC: Topic = Topic::from_static("/a/b");
+    let relayed = Relayed::new(EndpointConfig::default(), None).await;
+    let mut interest = relayed.endpoint.watch_interest(&TOPIC);
+    assert_eq!(interest.now(), []);
+    assert!(!interest.has_changed());
+    let _subscribed = relayed.connect_peer(id(1), &["/a"]).await;
+    let _other = relayed.connect_peer(id(2), &["/c"]).await;
+    assert!(interest.has_changed());
+    assert!(interest.now().into_iter().map(|(_, peer)| peer).eq([id(1)]));
+    assert!(!interest.has_changed());
+}
+
+#[tokio::test]
+async fn all_log_lines_of_an_endpoint_share_one_limit() {
+    let endpoint = Endpoint::new().unwrap();
+    let owner = Owner::Host([192, 0, 2, 1].into());
+    let passed = (0..100).filter(|_| endpoint.log_limiter().pass("kind", &owner).is_some()).count();
+    assert!((1..100).contains(&passed), "{passed}");
 }

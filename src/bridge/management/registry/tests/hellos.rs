@@ -281,3 +281,19 @@ fn each_error_has_its_own_reason() {
     assert_eq!(all[1].1, "the name has 1025 bytes; the maximum is 1024");
     assert!(all[0].1.contains("01010101-0101-0101-0101-010101010101"), "{}", all[0].1);
 }
+
+#[test]
+fn a_repeated_hello_is_sent_neither_to_its_sender_nor_to_the_holder_of_the_name() {
+    let mut world = World::new();
+    for number in [1, 2, A] {
+        assert_eq!(world.nodes.subscribe(peering(number), |_, _| false, world.now), []);
+    }
+    // Rules allow the hellos to reach no link.
+    for from in [1, 2] {
+        let (node, hello) = (party(peering(from), "h"), hello_of("worker-1"));
+        assert_eq!(world.nodes.hello(&node, "worker-1", &hello, &[], world.now), Ok(vec![]));
+    }
+    assert_eq!(world.nodes.holder("worker-1"), Some(peering(2)));
+    // Now rules allow them to reach all links.
+    assert_eq!(world.hello(1, "h", "worker-1").unwrap(), [peering(A)]);
+}
