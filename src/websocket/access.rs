@@ -1,4 +1,4 @@
-//! Who may use the API: bearer tokens, and the origins and host names of requests (`PROTOCOL.md`, section 10).
+//! Access control: bearer tokens, and the origins and host names of requests (`PROTOCOL.md`, section 10).
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,8 +14,8 @@ pub struct Access {
     /// Origins that are allowed although they do not match the `Host` of the request, such as `https://soar.example:8443`.
     pub origins: Vec<String>,
     /// Whether the client connected to a loopback address. If so, the `Host` of a request must be an IP address, `localhost`,
-    /// one of `hosts` or the host of one of `origins`. Otherwise a web page could reach the listener through a name that
-    /// resolves to the loopback address (DNS rebinding).
+    /// one of `hosts` or the host of one of `origins`. This prevents a web page from reaching the listener through a
+    /// name that resolves to the loopback address (DNS rebinding).
     pub loopback: bool,
     /// Names, without a port, that are accepted as `Host` on a loopback address.
     pub hosts: Vec<String>,
@@ -33,7 +33,7 @@ pub enum Denied {
     UnknownToken,
     /// The `Origin` of the request does not match its `Host`, and is not listed.
     #[error(
-        "the Origin does not match the Host and is not listed; it may be that of a web page of a different site"
+        "the Origin does not match the Host and is not listed; the request may come from a web page of a different site"
     )]
     Origin,
     /// The `Host` of a request to a loopback address is the name of a different host.
@@ -42,13 +42,13 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// Returns whether a token would help: the status is then 401, otherwise 403.
+    /// Returns whether the request lacks a valid token. The status of the response is then 401, and otherwise 403.
     pub(super) fn needs_token(self) -> bool {
         matches!(self, Denied::NoToken | Denied::UnknownToken)
     }
 }
 
-/// The headers of a request that decide whether it is accepted.
+/// The properties of a request that determine whether the request is accepted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Credentials<'a> {
     pub(super) host: Option<&'a str>,
@@ -93,8 +93,8 @@ impl Access {
     }
 }
 
-/// Returns whether the host and port of an origin are those of a `Host` header. Both may omit the default port: an origin that
-/// of its own scheme, a `Host` that of the connection.
+/// Returns whether the host and port of an origin are those of a `Host` header. Both may omit the default
+/// port. For an origin, it is the port of the scheme; for a `Host`, the port for a connection with or without TLS.
 fn same_host(origin: &str, host: &str, tls: bool) -> bool {
     let Some((scheme, origin)) = origin.split_once("://") else { return false };
     let default = |secure| if secure { "443" } else { "80" };
@@ -133,7 +133,7 @@ pub struct Token(Arc<str>);
 pub struct InvalidToken;
 
 impl Token {
-    /// The maximum length of a token in bytes. The head of a request, which contains it, is limited, too.
+    /// The maximum length of a token in bytes. The head of a request, which contains the token, has its own limit.
     pub const MAX_LEN: usize = 2048;
 
     /// Returns a token with this text.
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_needed_if_there_are_any() {
+    fn a_request_needs_a_token_if_tokens_are_set() {
         let two = access(&[("soar", "old"), ("other", "third=="), ("soar", "new")]);
         let check = |access: &Access, authorization| {
             access.check(&Credentials { authorization, ..Credentials::default() })

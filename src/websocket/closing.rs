@@ -33,7 +33,8 @@ enum LeavingReason {
 
 #[derive(Clone, Copy, Debug)]
 enum Deadline {
-    /// The waiting time starts at the next call that has the time. The caller must make it at once, because this time is past.
+    /// The timeout starts at the next call with a `now` argument. Until then, the deadline is this time, which has passed, so
+    /// that the caller makes such a call immediately.
     StartsAfter(Instant),
     At(Instant),
 }
@@ -52,13 +53,13 @@ impl Leaving {
         Leaving { reason, deadline, latest: None }
     }
 
-    /// Starts the waiting time.
+    /// Starts the timeout.
     pub(super) fn start(&mut self, now: Instant, timeout: Duration) {
         self.deadline = Deadline::At(after(now, timeout));
         self.latest = Some(after(now, timeout.saturating_mul(MAX_EXTENSION)));
     }
 
-    /// Starts the waiting time again, because the peer has read some of the messages before the close frame.
+    /// Starts the timeout again, because the peer has read some of the messages before the close frame.
     pub(super) fn extend(&mut self, now: Instant, timeout: Duration) {
         if let Some(latest) = self.latest {
             self.deadline = Deadline::At(after(now, timeout).min(latest));
@@ -91,8 +92,9 @@ impl Leaving {
 
 impl WebSocket {
     /// Leaves the peer after all queued messages are sent. In an established session, sends a close frame, and handles input
-    /// until the peer answers with its own, for at most [`Config::leave_timeout`]. If pongs show that the peer is still reading the
-    /// messages before the close frame, this time starts again, and is at most ten times as long. A handshake ends at once.
+    /// until the close frame of the peer arrives, for at most [`Config::leave_timeout`]. If pongs show that the peer is still
+    /// reading the messages before the close frame, this timeout starts again. The total time is at most ten timeouts. A
+    /// handshake ends at once.
     pub fn leave(&mut self, now: Instant) {
         let timeout = self.common().leave_timeout;
         match &mut self.state {
@@ -112,7 +114,7 @@ impl WebSocket {
         }
     }
 
-    /// Sends a close frame with the code that Zeek's server, or a client, sends when it ends.
+    /// Sends the close frame of a side that leaves. A server sends the code and text of Zeek's server; a client sends code 1000.
     fn put_leaving(&mut self) {
         let (code, text) = if self.is_server() { (GOING_AWAY, "Terminating") } else { (NORMAL, "") };
         self.put_close(code, text);
@@ -126,8 +128,8 @@ impl WebSocket {
         self.put_leaving();
     }
 
-    /// Ends the session after [`Event::Introduced`], because the peer is not allowed. Peers have random ids, so no other
-    /// session has the same peer.
+    /// Ends the session after [`Event::Introduced`], because the peer is not allowed. The peer is never redundant,
+    /// because its id is random.
     pub fn refuse_redundant(&mut self) {
         if let State::Introduced { .. } = self.state {
             self.put_close(POLICY, "Not allowed");
@@ -189,13 +191,13 @@ impl WebSocket {
         }
     }
 
-    /// The peer is dead, so this side does not wait for its close frame.
+    /// Ends the session because a ping was not answered in time. Does not wait for the close frame of the peer.
     pub(super) fn ping_timed_out(&mut self) {
         self.put_close(INTERNAL, "Ping timeout");
         self.close(Error::Silent);
     }
 
-    /// Closes because of a frame that violates the protocol. The input after it cannot be split into frames.
+    /// Ends the session because of a frame that violates the protocol. The input after this frame cannot be split into frames.
     pub(super) fn refuse_frame(&mut self, now: Instant, error: FrameError) {
         let (code, text) = error.close();
         self.end(now, code, text, Error::Frame(error).into());
@@ -204,8 +206,8 @@ impl WebSocket {
         }
     }
 
-    /// Sends a close frame, and waits for that of the peer. If the connection were closed at once while the peer sends, the peer
-    /// might not receive what was sent to it before.
+    /// Sends a close frame, and waits for the close frame of the peer. If the connection were closed immediately while the peer
+    /// is sending, the peer might not receive the earlier output.
     pub(super) fn end(&mut self, now: Instant, code: u16, text: &str, reason: CloseReason) {
         match self.state {
             State::Closing { .. } | State::Closed => return,
@@ -224,7 +226,7 @@ impl WebSocket {
             Err(error) => {
                 return match &self.state {
                     State::Closing { reason, .. } => self.close(reason.clone()),
-                    // This side has sent a close frame, too, so nothing is left to wait for.
+                    // Both sides have sent a close frame, so the session has ended.
                     State::Established { leaving: Some(_), .. } => self.close(Error::Frame(error)),
                     _ => self.refuse_frame(now, error),
                 };

@@ -16,7 +16,7 @@ pub struct ClientConfig {
     /// - `tls`, which selects hints in errors;
     /// - `filter`: the topics to subscribe to;
     /// - `limits`: `max_frame` is the maximum length of a message, without the header of its frames;
-    /// - the timeouts. If `idle_timeout` is set, at most [`ClientConfig::PING_INTERVAL`] applies.
+    /// - the timeouts. An `idle_timeout` above [`ClientConfig::PING_INTERVAL`] is reduced to this interval.
     pub common: peering::Config,
     /// The id that this endpoint assigns to the peer, because the protocol has no endpoint ids. Must be random, and different
     /// for each connection.
@@ -31,7 +31,7 @@ pub struct ClientConfig {
 
 impl ClientConfig {
     /// The time after which a client sends a ping to a silent server. If the server stays silent for the same time again, it is
-    /// considered dead. Zeek sends a ping every 5 s, so its silence means more than that of a Broker peer.
+    /// considered dead. Zeek sends a ping every 5 s, so a shorter time is enough than for a Broker peer.
     pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 }
 
@@ -39,7 +39,7 @@ impl ClientConfig {
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// The settings that all protocols have in common; see [`ClientConfig::common`]. The filter is ignored: a client receives
-    /// the topics that it subscribes to, and sends any topic.
+    /// the topics to which it subscribes, and may send messages with any topic.
     pub common: peering::Config,
     /// The id that this endpoint assigns to the peer; see [`ClientConfig::peer_id`].
     pub peer_id: EndpointId,
@@ -52,8 +52,8 @@ pub struct ServerConfig {
     /// How strings that are not UTF-8 are sent to the client.
     pub binary: BinaryText,
     /// The interval of pings to the client. If there is no pong within an interval after a ping was written, the connection is
-    /// closed. A client that has much to read before the ping gets up to twelve intervals, and again so many whenever it is
-    /// seen to read.
+    /// closed. If the client must read many bytes before the ping, it has up to twelve intervals. They are counted again from
+    /// each sign that the client reads.
     pub ping_interval: Duration,
 }
 

@@ -7,9 +7,10 @@ use super::config::BinaryText;
 /// A variant of v1 JSON. Messages are encoded once for all peers with the same variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    /// To a server, in masked frames. It reads strings that are not UTF-8 from binary frames, and numbers that are not JSON.
+    /// Messages to a server, in masked frames. Zeek's server reads strings that are not UTF-8 in binary frames, and numbers that
+    /// are not valid JSON.
     Client,
-    /// To a client.
+    /// Messages to a client.
     Server(BinaryText),
 }
 

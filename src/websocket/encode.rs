@@ -17,8 +17,8 @@ use crate::zeek::MAX_BATCH_DEPTH;
 /// message that a Broker peer may send can become too long.
 const MAX_LENGTH: usize = Limits::DEFAULT.max_frame;
 
-/// Follows each message but the last of a batch, so that `first_length` finds the end of the batch. JSON allows white space
-/// there.
+/// Ends each message of a batch except the last one, so that `first_length` finds the end of the batch. JSON allows white
+/// space after a value.
 const MORE_FOLLOWS: u8 = b' ';
 
 const NOT_AN_EVENT: EncodeError = EncodeError::NotCarried { what: "a log or an identifier update" };
@@ -58,12 +58,12 @@ pub(crate) struct Changes {
 }
 
 /// Appends a message. A batch becomes one message for each of its events. Events that cannot be encoded, and messages that
-/// are not events, are left out of a batch and returned.
+/// are not events, are omitted from a batch and counted in the result.
 ///
 /// # Errors
 /// Fails if v1 has no form for the message: for a data-store command, a log or an identifier update, a value that cannot be
-/// decoded, or, with [`BinaryText::Drop`](super::BinaryText::Drop), a string that is not UTF-8. Fails if the JSON is too long. For a
-/// batch, fails if no event can be encoded. Nothing is appended in these cases.
+/// decoded, or, with [`BinaryText::Drop`](super::BinaryText::Drop), a string that is not UTF-8. Fails if the JSON is too long.
+/// For a batch, fails if no event can be encoded. Nothing is appended in these cases.
 pub(crate) fn encode(envelope: &Envelope, dialect: Dialect, out: &mut BytesMut) -> Result<Changes, LeftOut> {
     if envelope.kind != EnvelopeType::Data {
         return Err(EncodeError::NotCarried { what: "a data-store command" }.into());
@@ -145,7 +145,7 @@ fn find_events<'a>(message: &'a [u8], depth: usize, content: &mut Content<'a>) {
     }
 }
 
-/// Appends the events of a batch. Leaves out those that cannot be encoded, and fails if there are no others.
+/// Appends the events of a batch. Omits the events that cannot be encoded, and fails if no other event remains.
 fn put_events(
     topic: &[u8],
     content: &Content<'_>,
@@ -183,8 +183,8 @@ fn put_events(
     Ok(Changes { left_out, altered_strings })
 }
 
-/// If the value is an event with empty metadata, removes the metadata: Zeek's server does not write it. Returns whether it was
-/// removed. The content of the event then has one element less than its head says.
+/// Removes the metadata of an event if the metadata is empty, because Zeek's server does not write it. Returns whether it was
+/// removed. If so, the head of the event's content contains a count that is too large by one.
 fn trim_metadata(value: &mut &[u8]) -> bool {
     let mut heads = Heads(value);
     if kind(value) != Some(EVENT) || !matches!(heads.nth(3), Some(Head::Container(Container::Vector, 3))) {
@@ -200,7 +200,8 @@ fn trim_metadata(value: &mut &[u8]) -> bool {
     true
 }
 
-/// Appends one message. `start` is where the messages of its batch start. Returns the number of strings that were changed.
+/// Appends one message. `start` is the position in `out` at which its batch starts. Returns the number of strings that were
+/// changed.
 fn put(
     topic: &[u8],
     value: &[u8],
@@ -233,7 +234,7 @@ struct Level {
 }
 
 impl Level {
-    /// Writes what is between the previous value and the next one.
+    /// Writes the text before the next value: a comma, the name in a pair, and the opening brace.
     fn before_value(&mut self, out: &mut BytesMut) {
         let comma: &[u8] = if std::mem::replace(&mut self.is_first, false) { b"" } else { b"," };
         out.put_slice(comma);

@@ -19,19 +19,19 @@ pub(super) enum Error {
     Unfit(&'static str),
     #[error("the server refused the WebSocket connection: HTTP status {status} {reason}{}", status_hint(*status))]
     Status { status: u16, reason: String },
-    #[error("the server's answer is not an upgrade to WebSocket: {0}; it may not be a Zeek")]
+    #[error("the server's answer is not an upgrade to WebSocket: {0}; the server may not be a Zeek")]
     NotAnUpgrade(&'static str),
     #[error("the peer sent an invalid WebSocket frame: {0}")]
     Frame(#[from] FrameError),
     #[error("the peer refused the subscriptions: {}: {}", notice.code, notice.context)]
     Refused { notice: Notice },
-    #[error("the peer sent {received} instead of an ack; it may not be a Zeek")]
+    #[error("the peer sent {received} instead of an ack; the peer may not be a Zeek")]
     NoAck { received: &'static str },
     #[error("refused the subscriptions: {0}")]
     Subscriptions(&'static str),
     #[error("the peer closed the WebSocket connection: {code}{}", colon(reason))]
     Closed { code: u16, reason: String },
-    /// `tls` is `None` after the upgrade: then both sides agree about TLS and the protocol.
+    /// `tls` is whether TLS is established. `None` after the upgrade, because both sides agree about TLS and the protocol.
     #[error("the peer closed the connection before {expected}{}", closed_hint(*tls))]
     ClosedInHandshake { expected: &'static str, tls: Option<bool> },
     /// `tls` as in [`Error::ClosedInHandshake`].
@@ -51,12 +51,14 @@ fn colon(reason: &str) -> String {
 
 const fn status_hint(status: u16) -> &'static str {
     match status {
-        300..400 => "; it redirects to a different address: use that one",
-        400 => "; a proxy before it may not forward the headers of an upgrade to WebSocket",
-        401 => "; it requires a token, or does not know this one",
-        403 => "; it does not accept the Host or the Origin",
+        300..400 => "; the server redirects to a different address: use that address",
+        400 => "; a proxy in front of the server may not forward the headers of an upgrade to WebSocket",
+        401 => "; the server requires a token, or does not know the token of the request",
+        403 => "; the server does not accept the Host or the Origin",
         200..300 | 404 | 405 => "; there may be a different service at this address",
-        500..600 => "; it, or the server behind a proxy at this address, does not work or is overloaded",
+        500..600 => {
+            "; the server, or a server behind the proxy at this address, does not work or is overloaded"
+        }
         _ => "",
     }
 }

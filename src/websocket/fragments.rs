@@ -21,8 +21,8 @@ impl Fragments {
         self.partial.as_ref().map_or(0, |(_, bytes)| bytes.len())
     }
 
-    /// Removes the first frame from `input`, and removes its mask. `None` if it is incomplete. Fails as soon as a message would be
-    /// longer than `limit`, before its payload is received.
+    /// Removes the first frame from `input`, and the mask from its payload. `None` if the frame is incomplete. Fails as
+    /// soon as a message would be longer than `limit`, before its payload is received.
     pub(super) fn cut(
         &self,
         input: &mut BytesMut,

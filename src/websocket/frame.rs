@@ -199,7 +199,7 @@ fn header(opcode: Opcode, length: usize, mask: Option<[u8; 4]>) -> ([u8; MAX_HEA
     (bytes, MAX_HEADER.saturating_sub(unused))
 }
 
-/// Appends a complete message, whose payload `write` appends. `write` also returns the opcode. If it fails, nothing is appended.
+/// Appends a complete message. `write` appends the payload and returns the opcode. If `write` fails, nothing is appended.
 pub(super) fn put_message(
     out: &mut BytesMut,
     mask: Option<[u8; 4]>,
@@ -241,7 +241,7 @@ pub(super) fn put_message(
 /// Appends a control frame. The payload is cut off after [`MAX_CONTROL`] bytes.
 pub(super) fn put_control(out: &mut BytesMut, mask: Option<[u8; 4]>, opcode: Opcode, payload: &[u8]) {
     let payload = payload.get(..MAX_CONTROL).unwrap_or(payload);
-    // Cannot fail: the closure does not.
+    // Cannot fail, because the closure never fails.
     let _ = put_message(out, mask, |out| {
         out.put_slice(payload);
         Ok(opcode)
@@ -253,7 +253,7 @@ pub(super) fn put_close(out: &mut BytesMut, mask: Option<[u8; 4]>, code: u16, te
     put_control(out, mask, Opcode::Close, &[&code.to_be_bytes(), text.as_bytes()].concat());
 }
 
-/// Reads the payload of a close frame: the code, [`NO_CODE`] if there is none, and the text.
+/// Reads the payload of a close frame: the code, or [`NO_CODE`] if there is none, and the text.
 pub(super) fn read_close(payload: &[u8]) -> Result<(u16, &[u8]), FrameError> {
     match payload.split_first_chunk() {
         Some((code, text)) => Ok((u16::from_be_bytes(*code), text)),

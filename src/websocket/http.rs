@@ -22,7 +22,7 @@ const PATH: &str = "/v1/messages/json";
 pub(super) const REQUEST: &str = "request";
 pub(super) const RESPONSE: &str = "response";
 
-/// Is appended to a key before it is hashed (RFC 6455, section 1.3).
+/// The text that is appended to a key before the key is hashed (RFC 6455, section 1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The beginning of a stream, until the end of its HTTP head.
@@ -30,9 +30,9 @@ const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub(super) struct Head(Vec<u8>);
 
 impl Head {
-    /// Moves bytes from `input` until the head is complete, and returns whether it is. Fails at the first byte if it cannot be
-    /// HTTP, so that the peer of a different protocol is not waited for: a request begins with a capital letter, and a response
-    /// with `H`.
+    /// Moves bytes from `input` until the head is complete, and returns whether it is. Fails at the first byte if the input
+    /// cannot be HTTP, so that a peer with a different protocol is recognized without a timeout. A request begins with a capital
+    /// letter, and a response with `H`.
     pub(super) fn take(&mut self, input: &mut BytesMut, what: &'static str) -> Result<bool, Error> {
         if let Some(&first) = self.0.first().or(input.first())
             && (!first.is_ascii_uppercase() || (what == RESPONSE && first != b'H'))
@@ -56,8 +56,8 @@ impl Head {
         Ok(end.is_some())
     }
 
-    /// Returns the status if the bytes are the beginning of a response. Zeek's server does not send a complete head if it
-    /// refuses a request.
+    /// Returns the error for the status of a response that does not open a session. The head may be incomplete, because Zeek's
+    /// server sends no complete head if it refuses a request.
     pub(super) fn status(&self) -> Option<Error> {
         let line = self.0.split(|byte| *byte == b'\n').next()?;
         let line = String::from_utf8_lossy(line);
@@ -97,7 +97,7 @@ impl<'a> Headers<'a, '_> {
         }
     }
 
-    /// Returns whether a list of words contains one.
+    /// Returns whether the list of words in a header contains `word`.
     fn lists(&self, name: &str, word: &str) -> bool {
         self.all(name)
             .flat_map(|value| value.split(|byte| *byte == b','))
@@ -124,7 +124,7 @@ pub(super) enum Refusal<'a> {
     Header(&'static str),
 }
 
-/// Returns text if it is a short number, so that a refusal cannot contain anything else.
+/// Returns `text` if it is a short number, and `?` otherwise, so that a refusal contains no other text of the peer.
 fn number(text: &str) -> &str {
     let is_number = text.len() <= 4 && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number { text } else { "?" }

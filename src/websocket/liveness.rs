@@ -6,8 +6,8 @@ use super::Role;
 use super::config::ClientConfig;
 use crate::peering::after;
 
-/// The interval of pongs to a server while its input is not read. Zeek's server closes a connection without a pong for its ping
-/// interval, which is 5 s by default, and accepts pongs that it did not ask for.
+/// The interval of pongs to a server while its input is not read. Zeek's server closes a connection if it receives no pong
+/// within its ping interval, which is 5 s by default. It accepts pongs without a ping.
 const PAUSED_PONG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A ping is sent after this many bytes of messages, so that the pongs of a slow peer show how much it has read. A peer that
@@ -31,7 +31,7 @@ pub(super) struct Liveness {
     last_ping: u64,
     /// Whether the peer has confirmed more bytes since the last timeout.
     confirming: bool,
-    /// The number of written bytes at the last timeout, if there were others that the connection did not accept.
+    /// The number of written bytes at the last timeout, if the connection had not accepted all queued bytes at that time.
     blocked_at: Option<u64>,
     /// Whether part of a frame has arrived since the last timeout. A pong cannot be sent within a frame.
     receiving: bool,
@@ -42,14 +42,14 @@ pub(super) struct Liveness {
 /// A ping that is not answered.
 #[derive(Clone, Copy, Debug)]
 struct Ping {
-    /// The number of bytes before it.
+    /// The number of bytes before the ping.
     position: u64,
     is_written: bool,
     /// The number of intervals without a sign that the peer reads.
     missed: u64,
 }
 
-/// What to do after a timeout.
+/// The action after a timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     SendPing,
@@ -97,15 +97,15 @@ impl Liveness {
         position.to_be_bytes()
     }
 
-    /// Records a pong. Returns whether the peer has read more than was known. A peer may send a pong that it was not asked for.
-    /// It then shows that it is not dead, but not what it has read.
+    /// Records a pong. Returns whether the pong confirms that the peer has read more bytes. A pong without a ping shows that the
+    /// peer is not dead, but not how much it has read.
     pub(super) fn received_pong(&mut self, payload: &[u8]) -> bool {
         let position = payload.try_into().map_or(0, u64::from_be_bytes);
         let is_answer = (self.confirmed..=self.last_ping).contains(&position) && position > self.confirmed;
         if is_answer {
             (self.confirmed, self.confirming) = (position, true);
         }
-        // A pong for an earlier ping does not answer this one, if it is known which one it is.
+        // A pong that is known to answer an earlier ping does not answer the current ping.
         if self.ping.is_some_and(|ping| !is_answer || ping.position <= position) {
             self.ping = None;
         }
@@ -117,7 +117,7 @@ impl Liveness {
         *self = Liveness { confirmed, last_ping, paused, ..Liveness::new(now) };
     }
 
-    /// Records that the next frame is not incomplete.
+    /// Records that no incomplete frame is buffered.
     pub(super) fn between_frames(&mut self) {
         self.receiving = false;
     }
@@ -144,9 +144,9 @@ impl Liveness {
     /// Called at the time that [`Liveness::deadline`] returns. `queued` and `written` are numbers of bytes since the start of
     /// the output.
     ///
-    /// A slow peer that reads is not dead. These are signs of reading: it confirms bytes, or a connection that accepted no more
-    /// bytes at one timeout has accepted some at the next one. Without them, the peer has an interval for each [`PING_EVERY`]
-    /// bytes that it may have to read before the ping, up to [`MAX_MISSED`].
+    /// A slow peer that reads is not dead. These are signs of life: a pong confirms bytes, part of a frame has arrived, or the
+    /// connection has accepted bytes after a timeout at which it accepted no more. Without a sign, the peer has an interval for
+    /// each [`PING_EVERY`] bytes that it may have to read before the ping, up to [`MAX_MISSED`].
     pub(super) fn handle_timeout(&mut self, now: Instant, role: &Role, queued: u64, written: u64) -> Action {
         self.since = now;
         let blocked_at = std::mem::replace(&mut self.blocked_at, (written < queued).then_some(written));

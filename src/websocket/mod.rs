@@ -95,7 +95,7 @@ enum State {
     Introduced { filter: Filter, deadline: Instant, since: Instant },
     /// Messages are exchanged.
     Established { liveness: Liveness, leaving: Option<Leaving> },
-    /// This side has sent a close frame because of `reason`, and waits for that of the peer. Other input is discarded.
+    /// This side has sent a close frame because of `reason`, and waits for the close frame of the peer. Other input is discarded.
     /// `in_sync`: the input can be split into frames.
     Closing { reason: CloseReason, deadline: Instant, in_sync: bool },
     /// The session has ended.
@@ -387,7 +387,7 @@ impl WebSocket {
         }
     }
 
-    /// Frees the memory of the output queue after everything was written.
+    /// Frees the memory of the output queue if it is empty, except for a small buffer.
     #[cfg(feature = "net")]
     pub(crate) fn shrink_buffers(&mut self) {
         self.out.shrink();
@@ -400,13 +400,13 @@ impl WebSocket {
         self.peer_name.clone()
     }
 
-    /// Returns the name of the token with which the client has authenticated itself, as a server.
+    /// As a server, returns the name of the token with which the client has authenticated itself.
     #[must_use]
     pub fn token(&self) -> Option<Arc<str>> {
         self.token.clone()
     }
 
-    /// Returns the `version` of the `ack`, as a client. It has at most 256 characters and no control characters.
+    /// As a client, returns the `version` of the `ack`. It has at most 256 characters and no control characters.
     #[must_use]
     pub fn peer_version(&self) -> Option<Arc<str>> {
         self.peer_version.clone()
@@ -423,7 +423,7 @@ impl WebSocket {
         if opcode.is_control() {
             put_control(self.out.buffer(), mask, opcode, payload);
         } else {
-            // Cannot fail: the closure does not.
+            // Cannot fail, because the closure never fails.
             let _ = frame::put_message(self.out.buffer(), mask, |out: &mut BytesMut| {
                 out.put_slice(payload);
                 Ok(opcode)

@@ -10,11 +10,12 @@ use crate::zeek::ZeekMessage;
 /// The version of Zeek's messages (`PROTOCOL.md`, section 6).
 const FORMAT_VERSION: u64 = 1;
 
-/// The elements of a Zeek message, and the maximum number of elements in the content of an event. Zeek ignores others.
+/// The number of elements of a Zeek message, and the maximum number of elements in the content of an event. Zeek ignores
+/// additional elements.
 const MESSAGE_ELEMENTS: usize = 3;
 const EVENT_ELEMENTS: usize = 3;
 
-/// The number of JSON values and keys in the JSON of one value. They limit the memory that is needed to read a message.
+/// The number of JSON values and keys that are allowed for each value of a message. It limits the memory for reading a message.
 const NODES_PER_VALUE: usize = 5;
 
 /// The message with which a server answers the subscriptions.
@@ -55,7 +56,7 @@ impl Fault {
         match self {
             Fault::Json(error) => error,
             Fault::NoTopic => {
-                WrongType::new("a message with a topic of at most 65535 bytes", "none there").into()
+                WrongType::new("a message with a topic of at most 65535 bytes", "no such topic").into()
             }
             Fault::NotAnEvent => WrongType::new("a Zeek message that is an event", "something else").into(),
         }
@@ -79,7 +80,7 @@ pub(super) fn message(
     if from_server && let Some(error) = error(root) {
         return Ok(Message::Error(error));
     }
-    // In the order in which Zeek checks, so that the errors are the same.
+    // The checks are in the same order as in Zeek, so that the errors are the same.
     let value = root.to_value().map_err(Fault::Json)?;
     let topic = root.get("topic").and_then(JsonNode::as_bytes).ok_or(Fault::NoTopic)?;
     let topic = Topic::new(topic.into_owned()).map_err(|_| Fault::NoTopic)?;
@@ -87,8 +88,8 @@ pub(super) fn message(
     Envelope::data(sender, topic, &value).map(Message::Data).map_err(|_| Fault::NotAnEvent)
 }
 
-/// Checks that a Zeek message is an event, and returns it in Zeek's form: as Zeek does, ignores the version and additional
-/// elements. Values that are not Zeek messages are unchanged.
+/// Checks that a Zeek message is an event, and returns it in Zeek's form. Ignores the version and additional elements,
+/// as Zeek does. Values that are not Zeek messages are unchanged.
 fn event(value: Value) -> Result<Value, Fault> {
     let Value::Vector(mut elements) = value else { return Ok(value) };
     let [Value::Count(version), Value::Count(_), ..] = elements.as_mut_slice() else {

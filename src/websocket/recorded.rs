@@ -36,7 +36,7 @@ pub enum Part {
     Message(Envelope),
     /// An error of the server.
     Error(Notice),
-    /// A part of a message, except the last one.
+    /// A fragment that is not the last one of its message.
     Fragment,
     /// A ping with its payload.
     Ping(Bytes),
@@ -51,7 +51,7 @@ pub enum Part {
     },
 }
 
-/// What the first bytes of a side are.
+/// The kind of the first bytes of a side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opening {
     /// An incomplete HTTP head.
@@ -62,7 +62,7 @@ pub(crate) enum Opening {
     Other,
 }
 
-/// Returns what the first bytes of a side are.
+/// Returns the kind of the first bytes of a side.
 pub(crate) fn opening(first: &[u8]) -> Opening {
     let begins = |text: &[u8]| text.starts_with(first) || first.starts_with(text);
     let side = match first {
@@ -86,14 +86,14 @@ pub(crate) struct PartReader {
     fragments: Fragments,
 }
 
-/// What the side sends next.
+/// The next part that the side sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Head,
     /// The subscriptions or the answer to them.
     First,
     Messages,
-    /// Nothing of the session: the server has refused the request.
+    /// No part: the server has refused the request.
     Refused,
 }
 

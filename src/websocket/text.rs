@@ -8,10 +8,10 @@ use super::frame::Opcode;
 use crate::data::find_byte;
 use crate::wire::EncodeError;
 
-/// The strings that are not UTF-8 of the message that is being written.
+/// Records the strings that are not UTF-8 while a message is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text {
-    /// Whether one was written as it is. The message is then not UTF-8, and must not be sent in a text frame.
+    /// Whether such a string was written unchanged. In this case, the message is not UTF-8, and must not be sent in a text frame.
     is_binary: bool,
     /// The number of strings that were written in a changed form.
     pub(super) altered: usize,
@@ -110,7 +110,8 @@ fn put_hex(byte: u8, out: &mut BytesMut) {
     out.put_slice(&[digit(byte >> 4), digit(byte & 0x0f)]);
 }
 
-/// Appends a real. A server reads `1e400` as infinity, and `nan`, which is not JSON. A client receives strings instead.
+/// Appends a real. For a server, writes infinity as `1e400`, and NaN as `nan`, which is not valid JSON. For a client, writes
+/// strings instead.
 pub(super) fn put_real(real: f64, dialect: Dialect, out: &mut BytesMut) {
     let text = match (dialect, real) {
         (Dialect::Client, f64::INFINITY) => "1e400",

@@ -87,7 +87,7 @@ fn payload(frame: &Json) -> Vec<u8> {
     }
 }
 
-/// The fixtures do not contain the sign of a zero.
+/// Removes the sign of zeros, because the fixtures do not contain it.
 fn without_sign_of_zero(value: Value) -> Value {
     match value {
         Value::Real(-0.0) => Value::Real(0.0),
@@ -155,7 +155,7 @@ fn a_client_reads_every_frame_of_zeek() {
     assert!(messages > 70, "{messages} messages");
 }
 
-/// Returns what a server sends in answer to a captured client, except pings: the text of messages, and `close CODE TEXT`.
+/// Returns the frames in `output`, without pings and pongs: each message as its text, each close frame as `close CODE TEXT`.
 fn answers(output: &[u8]) -> Vec<String> {
     let describe = |(opcode, payload): (Opcode, Vec<u8>)| match opcode {
         Opcode::Ping | Opcode::Pong => None,
@@ -168,7 +168,7 @@ fn answers(output: &[u8]) -> Vec<String> {
     frames(output).into_iter().filter_map(describe).collect()
 }
 
-/// Returns what Zeek sent in answer, except pings and events.
+/// Returns the messages and close frames of Zeek, without events, in the form of [`answers`].
 fn answers_of_zeek(capture: &Capture) -> Vec<String> {
     let describe = |frame: &Json| match frame["opcode"].as_u64() {
         Some(8) => {
@@ -185,8 +185,8 @@ fn answers_of_zeek(capture: &Capture) -> Vec<String> {
     capture.frames_of("listener").filter_map(describe).collect()
 }
 
-/// These connections depend only on the protocol: no script of Zeek decides whether an event is valid, no client is too slow,
-/// and Zeek does not end.
+/// Compares the answers of this server with those of Zeek. Skips connections whose answers depend on Zeek's script, on a slow
+/// client or on the end of Zeek.
 #[test]
 fn a_server_answers_captured_clients_as_zeek_does() {
     let mut compared = 0;
@@ -217,11 +217,13 @@ fn a_server_answers_captured_clients_as_zeek_does() {
         assert_eq!(head(&output), head(&capture.listener), "{}", capture.name);
         let mut expected = answers_of_zeek(&capture);
         match &*capture.name {
-            // The events of the other peers are not declared there, or the client stops Zeek, or answers no ping.
+            // Skipped: Zeek's script does not declare an event of another peer, the client stops Zeek, or the client answers
+            // no ping.
             "broker 00" | "broker 04" | "broker 05" | "broker 07" | "clients 05" | "errors 00" => continue,
-            // A query is ignored, so the only answer is that to the close frame.
+            // This server ignores the query of the URI, unlike Zeek. So it only answers the client's close frame.
             "errors 07" => expected = vec!["close 1008 ".into()],
-            // The client waits for Zeek. Our server closes at once, and ignores what comes after the bad first message.
+            // After a bad first message, Zeek sends an error and keeps the connection open until the client closes it. This
+            // server closes at once, and ignores the later frames.
             "errors 01" | "errors 02" | "errors 03" | "errors 04" | "errors 05" => {
                 let error: Json = serde_json::from_str(&expected[0]).unwrap();
                 expected[1] = format!("close 1008 {}", error["context"].as_str().unwrap());
@@ -234,7 +236,8 @@ fn a_server_answers_captured_clients_as_zeek_does() {
     assert!(compared > 40, "{compared} connections");
 }
 
-/// The events that the captured client sends on one connection with many errors. Zeek refuses some of them for its types only.
+/// Checks each message that a captured client sends on one connection with many errors. Zeek refuses some of these events only
+/// because its script declares other types.
 #[test]
 fn a_server_reports_the_errors_of_a_captured_client() {
     let capture = captures(&["errors"]).into_iter().find(|capture| capture.name == "errors 00").unwrap();
@@ -279,7 +282,8 @@ fn a_server_reports_the_errors_of_a_captured_client() {
     let no_event = "failed to create Zeek event";
     let no_topic = "no topic in top-level JSON object";
     assert_eq!(other_errors, [no_event, no_event, no_topic, no_topic]);
-    // Broker's reader changes what it does not understand: see `fixtures/json-v1/read.jsonl`.
+    // Broker's reader accepts these four invalid values and changes them, for example port 65536/tcp to 0/tcp
+    // (`fixtures/json-v1/read.jsonl`).
     let texts: Vec<_> = stricter.iter().map(|text| String::from_utf8_lossy(text)).collect();
     assert_eq!(texts.len(), 4, "three ports and a subnet: {texts:#?}");
     assert!(input.is_empty());

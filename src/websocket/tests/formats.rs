@@ -178,7 +178,7 @@ fn an_event_that_cannot_be_encoded_is_left_out_of_its_batch() {
     let not_an_event = EncodeError::NotCarried { what: "a log or an identifier update" };
     for (batch, dialect, expected, messages, error) in [
         (vec![odd(), one(1), odd(), one(2)], drop, vec![1, 2], 2, &not_text),
-        // The last frame of the batch is known only after the rest was left out.
+        // When event 2 is encoded, it is not known that all later events will be omitted.
         (vec![one(1), one(2), odd(), odd()], drop, vec![1, 2], 2, &not_text),
         (vec![one(1), odd()], drop, vec![1], 1, &not_text),
         (vec![log(), one(1), ZeekMessage::Batch(vec![log(), one(2)])], drop, vec![1, 2], 2, &not_an_event),

@@ -23,7 +23,7 @@ fn kind(end: &End) -> ErrorKind {
     end.close_reason().unwrap().kind()
 }
 
-/// Returns a server that has received a request, without its answer.
+/// Returns a server that has received a request. Its response is already removed.
 fn upgraded(change: impl FnOnce(&mut ServerConfig)) -> End {
     let mut server = End::server(change);
     server.receive(&request(""));
@@ -100,7 +100,7 @@ fn subscriptions_are_limited() {
         let error = format!(r#"{{"type":"error","code":"deserialization_failed","context":"{context}"}}"#);
         let close = [&1008u16.to_be_bytes(), context.as_bytes()].concat();
         assert_eq!(frames(&output), [(Opcode::Text, error.into_bytes()), (Opcode::Close, close)], "{text}");
-        // A good message does not help.
+        // A later valid message changes nothing.
         server.receive(&from_client(Opcode::Text, b"[]"));
         assert!(server.take_output().is_empty() && server.take_events().is_empty());
         server.receive(&from_client(Opcode::Close, b""));
@@ -112,7 +112,7 @@ fn subscriptions_are_limited() {
 }
 
 #[test]
-fn a_peer_that_does_not_close_is_not_waited_for() {
+fn the_wait_for_a_close_frame_ends_by_timeout_or_end_of_stream() {
     let mut server = upgraded(|_| {});
     server.receive(&from_client(Opcode::Text, b"?"));
     assert!(server.close_reason().is_none());
@@ -128,9 +128,9 @@ fn a_peer_that_does_not_close_is_not_waited_for() {
 }
 
 #[test]
-fn messages_are_limited_also_in_fragments() {
+fn the_length_of_a_message_is_limited_even_in_fragments() {
     let mut server = small_server();
-    // The header is enough.
+    // The message is refused after its header.
     server.receive(&from_client(Opcode::Text, &[b'x'; 1001])[..8]);
     assert_eq!(frames(&server.take_output()), [(Opcode::Close, b"\x03\xf1Message too big".to_vec())]);
     server.receive(&[b'x'; 5000]);
@@ -156,7 +156,7 @@ fn messages_are_limited_also_in_fragments() {
 }
 
 #[test]
-fn the_depth_of_data_is_limited_and_not_that_of_brackets() {
+fn the_depth_of_values_is_limited_and_not_the_depth_of_brackets() {
     let nested = |depth: usize| {
         let none = r#"{"@data-type":"none","data":{}}"#.to_owned();
         let value =
@@ -225,10 +225,10 @@ fn frames_that_violate_the_protocol_are_refused_as_by_zeek() {
 #[test]
 fn close_codes_that_may_not_be_sent_are_answered_with_1002() {
     let refused = [0, 999, 1004, 1005, 1006, 1015, 5000, 65535].map(|code| (code, false));
-    let mirrored = [1000, 1001, 1003, 1007, 1014, 1016, 3000, 4999].map(|code| (code, true));
-    for (code, is_mirrored) in refused.into_iter().chain(mirrored) {
+    let echoed = [1000, 1001, 1003, 1007, 1014, 1016, 3000, 4999].map(|code| (code, true));
+    for (code, is_echoed) in refused.into_iter().chain(echoed) {
         let payload = [&u16::to_be_bytes(code), &b"why"[..]].concat();
-        let expected = if is_mirrored { payload.clone() } else { b"\x03\xeaProtocol error".to_vec() };
+        let expected = if is_echoed { payload.clone() } else { b"\x03\xeaProtocol error".to_vec() };
         let [mut client, mut server] = established(|_| {}, |_| {});
         client.receive(&from_server(Opcode::Close, &payload));
         server.receive(&from_client(Opcode::Close, &payload));
@@ -237,7 +237,7 @@ fn close_codes_that_may_not_be_sent_are_answered_with_1002() {
             assert!(!end.session.is_established());
         }
     }
-    // It is an end also for a side that has sent its close frame.
+    // Such a code also ends the session if this side has sent its close frame.
     let [_, mut server] = established(|_| {}, |_| {});
     server.session.leave(server.now);
     server.receive(&from_client(Opcode::Close, b"\0\0"));

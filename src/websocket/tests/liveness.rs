@@ -12,7 +12,7 @@ fn a_server_pings_and_closes_without_a_pong() {
         exchange(&mut client, &mut server);
         assert!(server.session.is_established());
     }
-    // Messages are not pongs.
+    // A message does not count as a pong.
     server.time_out();
     server.receive(&from_client(Opcode::Text, b"?"));
     server.take_output();
@@ -35,7 +35,7 @@ fn the_time_for_a_pong_starts_when_the_ping_is_written() {
     server.poll();
     server.time_out();
     let (now, interval) = (server.now, ServerConfig::PING_INTERVAL);
-    // The connection accepts some bytes now and then.
+    // The connection accepts some bytes after every eleven timeouts.
     for unwritten in (1..=20).rev() {
         server.session.handle_written(now, unwritten * 1000);
         assert!(after_many_timeouts(&mut server, 11), "{unwritten}");
@@ -153,7 +153,7 @@ fn a_server_that_still_reads_has_more_time_to_answer_the_close() {
         client.receive(&from_server(Opcode::Pong, position));
         let latest = start + 10 * timeout;
         assert_eq!(client.session.poll_timeout(), Some((client.now + timeout).min(latest)), "{number}");
-        // A pong that was not asked for shows nothing.
+        // A pong that confirms no more bytes does not extend the timeout.
         client.now += 2 * SECOND;
         client.receive(&from_server(Opcode::Pong, b""));
         client.receive(&from_server(Opcode::Pong, position));

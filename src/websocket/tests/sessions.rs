@@ -128,7 +128,7 @@ fn a_client_reports_errors_and_continues() {
 }
 
 #[test]
-fn leaving_ends_when_the_close_is_mirrored() {
+fn leaving_ends_when_the_close_frame_is_echoed() {
     let [mut client, mut server] = established(|_| {}, |_| {});
     let value = Value::Count(1);
     client.session.send(&envelope("/c", &value)).unwrap();
@@ -176,7 +176,11 @@ fn the_reason_of_the_peer_is_reported() {
         server.receive(&from_client(Opcode::Close, payload));
         for end in [&mut client, &mut server] {
             assert_eq!(end.closed_text(), text);
-            assert_eq!(frames(&end.take_output()), [(Opcode::Close, payload.to_vec())], "it is mirrored");
+            assert_eq!(
+                frames(&end.take_output()),
+                [(Opcode::Close, payload.to_vec())],
+                "the close frame is echoed"
+            );
         }
     }
     let [mut client, _] = established(|_| {}, |_| {});
@@ -195,7 +199,7 @@ fn a_changed_filter_needs_a_new_session() {
     }
     client.session.set_filter(filter(&["/a", "/c"]));
     assert!(!client.session.is_established(), "new messages stay in their queue");
-    // The time to wait begins at the next call that has the time.
+    // The timeout starts at the next call with a `now` argument.
     client.now += 1000 * SECOND;
     client.session.handle_timeout(client.now);
     client.poll();
@@ -306,7 +310,7 @@ fn messages_before_the_ack_are_accepted_in_order() {
 }
 
 #[test]
-fn the_end_of_a_handshake_is_explained() {
+fn a_failed_handshake_is_reported_with_its_cause() {
     let answer = |bytes: &[u8]| {
         let mut client = End::client(|_| {});
         client.receive(bytes);
@@ -326,9 +330,12 @@ fn the_end_of_a_handshake_is_explained() {
         (b"HTTP/1.1 200 OK\r\n\r\n", "HTTP status 200 OK; there may be a different service"),
         (
             b"HTTP/1.1 302 Found\r\n\r\n",
-            "HTTP status 302 Found; it redirects to a different address: use that one",
+            "HTTP status 302 Found; the server redirects to a different address: use that address",
         ),
-        (b"HTTP/1.1 503 x\r\n\r\n", "HTTP status 503 x; it, or the server behind a proxy at this address,"),
+        (
+            b"HTTP/1.1 503 x\r\n\r\n",
+            "HTTP status 503 x; the server, or a server behind the proxy at this address,",
+        ),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "the peer does not speak HTTP; it may be an SSH server"),
         (b"HTTP/1.1 101 x\r\n\r\n", "there is no header Upgrade: websocket"),
         (
@@ -399,7 +406,7 @@ fn only_an_ack_establishes_a_client() {
 }
 
 #[test]
-fn only_an_answer_to_the_close_confirms_it() {
+fn only_an_answer_to_the_close_frame_confirms_the_end() {
     for (code, confirmed) in [(Some(1000u16), true), (None, true), (Some(1001), false), (Some(1011), false)] {
         let [mut client, _] = established(|_| {}, |_| {});
         client.session.leave(client.now);
