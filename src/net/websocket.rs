@@ -52,7 +52,7 @@ fn append(
 
 impl sealed::Sealed for WebSocket {}
 
-/// Each method calls the method of [`WebSocket`] with the same name.
+/// Each method except `format` calls the method of [`WebSocket`] with the same name.
 impl Session for WebSocket {
     const COPIED: usize = WebSocket::COPIED;
 
