@@ -109,8 +109,8 @@ impl Endpoint {
     }
 
     /// Like [`Endpoint::forward`], for messages that the bridge generates. There may be more of them at once than a queue
-    /// has room for. Ignores [`EndpointConfig::when_full`], fills at most three quarters of a queue, and returns what must
-    /// be retried.
+    /// has room for. Ignores [`EndpointConfig::when_full`], fills at most three quarters of a queue, and returns the
+    /// messages that must be retried.
     pub(crate) fn forward_sparingly(
         &self,
         batch: &Batch,

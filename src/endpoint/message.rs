@@ -60,14 +60,14 @@ impl Message {
         self.from.as_ref()?.identity.as_deref()
     }
 
-    /// Returns what the peer that sent the message has sent about itself in the WebSocket API. `None` if the peer speaks
-    /// Broker's protocol.
+    /// Returns the name, version and token of the peer that sent the message. `None` if the peer speaks Broker's protocol
+    /// instead of the WebSocket API.
     #[must_use]
     pub fn websocket(&self) -> Option<&WebSocketPeer> {
         self.from.as_ref()?.websocket.as_deref()
     }
 
-    /// Returns the peer that it was received from.
+    /// Returns the peer that sent the message.
     pub(crate) fn from(&self) -> Option<&Peer> {
         self.from.as_ref()
     }

@@ -468,8 +468,8 @@ impl Endpoint {
         routes.peers.get(peer)?.peer.identity.clone()
     }
 
-    /// Returns what a peer has sent about itself in the WebSocket API. `None` if there is no such peer, or if it speaks
-    /// Broker's protocol.
+    /// Returns the name, version and token of a peer that speaks the WebSocket API. `None` if there is no such peer, or if
+    /// the peer speaks Broker's protocol.
     #[must_use]
     pub fn websocket(&self, peer: EndpointId) -> Option<Arc<WebSocketPeer>> {
         let routes = self.0.context.hub.routes.borrow();

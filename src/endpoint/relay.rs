@@ -20,8 +20,8 @@ pub(crate) trait Relay: Send + Sync + fmt::Debug {
     /// The messages share the read buffer. Pass each message that you store through
     /// [`for_keeping`](crate::net::for_keeping). Otherwise, a small message may keep the complete buffer allocated.
     ///
-    /// [`Batch::received`] is set for a sample of the batches. Pass it on with the messages. The connection clears it after
-    /// the call.
+    /// [`Batch::received`] is set for a sample of the batches, to measure latency. Copy it to the batch that forwards the
+    /// messages ([`Batch::set_received`]). The connection clears it after the call.
     ///
     /// Reading from the peer stops until all returned messages are in their queues.
     fn on_messages(&self, from: &Peer, batch: &mut Batch) -> Vec<Blocked>;

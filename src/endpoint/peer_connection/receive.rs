@@ -76,8 +76,8 @@ impl<S: Session> PeerConnection<S> {
         }
     }
 
-    /// Delivers a message to the subscribers of its topic. It is checked first, so that subscribers never receive a message
-    /// that cannot be decoded.
+    /// Checks a message and delivers it to the subscribers of its topic. So subscribers never receive a message that cannot
+    /// be decoded.
     fn deliver(&mut self, routes: &Routes, envelope: &Envelope) {
         let for_us = envelope.receiver.is_nil() || envelope.receiver == self.context.id;
         if envelope.kind != EnvelopeType::Data || !for_us {

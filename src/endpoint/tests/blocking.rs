@@ -10,7 +10,7 @@ async fn blocking_pair() -> (Relayed, Relayed) {
     (left, right)
 }
 
-/// Waits until `left` stops receiving messages from `from`, because that peer is blocked. In the meantime, `sender` sends to
+/// Waits until `left` stops receiving messages from `from`, because `from` is blocked. In the meantime, `sender` sends to
 /// `receiver`. Returns the number of messages that `left` received from `from`.
 async fn until_blocked(
     left: &mut Relayed,
@@ -178,7 +178,7 @@ async fn senders_continue_when_the_receiver_disconnects() {
 
 /// After a connection has ended, all messages that were received over it are either forwarded or counted as dropped.
 #[tokio::test]
-async fn messages_received_after_a_blocked_one_are_counted_when_the_connection_ends_for_any_reason() {
+async fn messages_after_a_blocked_one_are_forwarded_or_counted_when_the_connection_ends() {
     const SENT: usize = 5;
     let right = Relayed::new(config_with_small_queue(WhenFull::Block), None).await;
     let mut left = Relayed::new(config_with_small_queue(WhenFull::Disconnect), Some(&right.endpoint)).await;

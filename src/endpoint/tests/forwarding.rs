@@ -53,7 +53,7 @@ async fn the_filters_of_the_relay_and_of_subscribers_are_announced_together() {
 }
 
 #[tokio::test]
-async fn the_relay_is_called_before_the_first_message_of_a_peer_and_after_the_peering_ends() {
+async fn the_relay_is_notified_before_the_first_message_and_after_the_end_of_a_peering() {
     let mut relayed = Relayed::new(EndpointConfig::default(), None).await;
     let mut peer = relayed.connect_peer(id(1), &["/a"]).await;
     peer.send(&message("/x", "")).await;

@@ -247,7 +247,7 @@ async fn messages_of_the_second_protocol_are_routed_filtered_and_counted() {
     broker.send(&message("/a", "not subscribed")).await;
     broker.send(&message("/b", "subscribed")).await;
     assert_eq!(line.read().await, "/b subscribed");
-    // A message with a receiver reaches that peer without a subscription.
+    // A message with a receiver is sent to that receiver even if it is not subscribed to the topic.
     broker.send(&Envelope { receiver: id(2), ..message("/c", "addressed") }).await;
     assert_eq!(line.read().await, "/c addressed");
 
@@ -295,7 +295,7 @@ async fn a_message_is_encoded_once_for_all_peers_of_a_protocol() {
 }
 
 #[tokio::test]
-async fn a_message_that_the_second_protocol_cannot_encode_is_published_to_the_other_peers() {
+async fn a_message_that_one_protocol_cannot_encode_is_published_to_the_other_peers() {
     let publish = async |relayed: &Relayed| {
         relayed.endpoint.publish(Topic::from_static("/too_long"), &Value::String("text".into())).await
     };
