@@ -432,7 +432,7 @@ async fn an_error_and_an_event_before_the_end_of_the_stream_are_received() {
 }
 
 #[tokio::test]
-async fn a_raw_client_exchanges_events_and_its_close_is_mirrored() {
+async fn a_raw_client_exchanges_events_and_its_close_frame_is_echoed() {
     let server = endpoint();
     let mut messages = subscribe(&server, "/").await;
     let mut statuses = server.status();
