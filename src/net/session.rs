@@ -144,8 +144,8 @@ pub struct Format {
     /// message in a queue, because queues are limited in bytes of topics and payloads.
     pub(crate) overhead: usize,
     /// Appends a message, with the given sender instead of the sender that it contains. A large payload may be returned
-    /// instead of appended. It must then be written after the appended bytes. Adds the messages that the format cannot carry and
-    /// the strings that were changed to the losses. If it fails, the caller adds the messages in the error.
+    /// instead of appended. It must then be written after the appended bytes. Increases the losses if
+    /// messages are omitted or strings are changed. If it fails, the caller adds the messages in the error to the losses.
     pub(crate) encode: EncodeMessage,
     /// Returns the length of the first of several encoded messages. The length includes a payload that was not appended.
     pub(crate) first_length: fn(&[u8]) -> Option<usize>,

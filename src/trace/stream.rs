@@ -131,8 +131,8 @@ impl FrameReader {
         FrameReader { peered: true, websocket, state: State::InSync, ..FrameReader::default() }
     }
 
-    /// Reads all input as the server's side of a WebSocket session, if this side has sent nothing yet. The protocol cannot be
-    /// recognized by the HTTP response of a server that refuses a session.
+    /// Reads all input as the server's side of a WebSocket session, if the protocol of this side is still unknown. The HTTP
+    /// response of a server that refuses a session does not show the protocol.
     pub(super) fn expect_response(&mut self) {
         if let State::First = self.state {
             self.websocket = Some(PartReader::new(Side::Listener));

@@ -29,7 +29,7 @@ fn with_id(envelope: Envelope, number: u8) -> Envelope {
     Envelope { sender: EndpointId::from_bytes(sender), ..envelope }
 }
 
-/// Returns a configuration with one rule for each element, which is a link and the links that its messages may reach.
+/// Returns a configuration with one rule for each element: a link, and the links to which its messages may be forwarded.
 fn config(rules: &[(&str, &[&str])], topic: &str) -> String {
     let names: BTreeSet<_> = rules.iter().flat_map(|(from, to)| to.iter().chain([from])).collect();
     let link = |name| format!("[link.{name}]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n");

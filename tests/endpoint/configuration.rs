@@ -50,7 +50,7 @@ async fn the_configured_limits_apply_to_the_handshake() {
     }
 }
 
-/// The clock is paused. With the default of the timeout, the peer would be fast enough.
+/// The clock is paused. With the default timeout, the peer would send its handshake in time.
 #[tokio::test(start_paused = true)]
 async fn a_handshake_fails_after_the_configured_time() {
     let endpoint = endpoint_with(|config| config.handshake_timeout = Duration::ZERO);
@@ -85,7 +85,7 @@ async fn a_bye_must_be_confirmed_within_the_configured_time() {
             }
         }
     });
-    // With the default of the timeout, the peer would be fast enough.
+    // With the default timeout, the peer would confirm the BYE in time.
     tokio::time::pause();
     assert!(endpoint.unpeer(id(1)).await);
     let error = removed(&mut statuses).await;

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_peerings_of_a_group_that_may_receive_a_message_the_oldest_is_active() {
+    fn the_oldest_of_the_peerings_of_a_group_that_may_receive_a_message_is_active() {
         let (sides, links) = (Sides::default(), Links::with([Some("g"); 3]));
         for (link, filter) in [topics(&["/t"]), topics(&["/u"]), topics(&["/"])].iter().enumerate() {
             assert_eq!(sides.established(links.at(link), &peer(1)), None);

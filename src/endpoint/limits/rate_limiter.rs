@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_second_of_tokens_is_available_at_once_and_more_at_the_rate() {
+    async fn the_tokens_of_one_second_are_available_at_once_and_later_ones_at_the_rate() {
         let bucket = RateLimiter::new(4);
         let start = Instant::now();
         let mut taken = Vec::new();
