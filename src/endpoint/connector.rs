@@ -214,7 +214,7 @@ async fn open(
     let config = &context.config;
     let url = Url::to_connect(target).map_err(DialError::from)?;
     url.check_tls(tls).map_err(DialError::from)?;
-    let name = url.server_name(tls).map_err(DialError::from)?;
+    let name = url.server_host(tls).map_err(DialError::from)?;
     let client = match url.scheme() {
         Scheme::Broker => None,
         scheme => Some(Client::new(context, url.host_port(), scheme == Scheme::SecureWebSocket)?),

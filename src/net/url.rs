@@ -7,7 +7,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::address::HostPort;
 use super::address_error::AddressError;
-use super::tls::{MutualTls, Tls};
+use super::tls::{MutualTls, ServerHost, Tls};
 
 /// The path of Zeek's WebSocket API, version 1.
 pub(crate) const API_PATH: &str = "/v1/messages/json";
@@ -108,19 +108,19 @@ impl Url {
 
     /// Returns the host of a `wss://` URL. It is sent to the server (SNI), and the server's certificate must contain it, unless
     /// `tls` has a name to verify. The server receives a token and events, so a certificate for any other host of the CA is not
-    /// enough. `None` for other protocols.
+    /// enough. Other protocols have no such host.
     ///
     /// # Errors
     /// Fails if no certificate can contain the host, and `tls` has no name to verify.
-    pub(crate) fn server_name(&self, tls: &Tls) -> Result<Option<ServerName<'static>>, AddressError> {
+    pub fn server_host(&self, tls: &Tls) -> Result<ServerHost, AddressError> {
         if self.scheme != Scheme::SecureWebSocket {
-            return Ok(None);
+            return Ok(ServerHost::default());
         }
         let has_name = tls.certificates().is_some_and(MutualTls::verifies_name);
         let host = self.host_port.host();
         match ServerName::try_from(host.clone()) {
-            Ok(name) => Ok(Some(name)),
-            Err(_) if has_name => Ok(None),
+            Ok(name) => Ok(ServerHost(Some(name))),
+            Err(_) if has_name => Ok(ServerHost::default()),
             Err(_) => Err(AddressError::NotInCertificates(host)),
         }
     }

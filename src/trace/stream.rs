@@ -118,6 +118,12 @@ enum State {
 }
 
 impl FrameReader {
+    /// Returns a reader that reads all bytes as Broker's protocol.
+    #[must_use]
+    pub fn broker() -> Self {
+        FrameReader { state: State::InSync, ..FrameReader::default() }
+    }
+
     /// Returns a reader for the bytes of a side, without the first bytes.
     #[must_use]
     pub fn from_the_middle() -> Self {

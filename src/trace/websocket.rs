@@ -319,6 +319,23 @@ mod tests {
         assert!(entry["error"].as_str().unwrap().contains("HTTP"), "{entry}");
     }
 
+    #[test]
+    fn a_close_frame_is_decoded_with_its_code_even_if_it_may_not_be_sent() {
+        let [connector, _] = session();
+        for (frame, code) in [
+            (&b"\x88\x00"[..], Json::Null),
+            (b"\x88\x02\x03\xed", 1005.into()),
+            (b"\x88\x02\x00\x00", 0.into()),
+        ] {
+            let mut conversation = Conversation::default();
+            assert!(conversation.input(Side::Connector, 0, &connector).count() > 2);
+            let [entry] =
+                conversation.input(Side::Connector, 0, frame).collect::<Vec<_>>().try_into().unwrap();
+            let found = json(&entry);
+            assert_eq!((&found["kind"], &found["code"]), (&"close".into(), &code), "{frame:?}");
+        }
+    }
+
     /// A server that refuses a request may answer with any status. Bytes after its response belong to HTTP.
     #[test]
     fn a_refusal_is_a_response() {

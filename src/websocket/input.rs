@@ -23,10 +23,11 @@ impl WebSocket {
     ///
     /// Returns `true` if it stopped early because many events are queued. In that case, poll the events and call it again.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> bool {
+        let written = self.written();
         if let State::Established { liveness, .. } = &mut self.state
             && !input.is_empty()
         {
-            liveness.received(now, &self.role);
+            liveness.received(now, &self.role, written);
         }
         loop {
             if self.events.len() >= MAX_QUEUED_EVENTS {
@@ -74,8 +75,11 @@ impl WebSocket {
             }
             Opcode::Pong => {
                 let timeout = self.common().leave_timeout;
+                // Only `publish` needs more time. A server that leaves must not wait for a slow client.
+                let may_extend = !self.is_server();
                 if let State::Established { liveness, leaving } = &mut self.state
                     && liveness.received_pong(&payload)
+                    && may_extend
                     && let Some(leaving) = leaving
                 {
                     leaving.extend(now, timeout);

@@ -27,6 +27,8 @@ pub(super) struct Liveness {
     ping: Option<Ping>,
     /// The number of bytes of output that the peer has certainly read.
     confirmed: u64,
+    /// As a client, the number of bytes that were written at the last input.
+    heard_at: u64,
     /// The position of the last ping.
     last_ping: u64,
     /// Whether the peer has confirmed more bytes since the last timeout.
@@ -64,6 +66,7 @@ impl Liveness {
             since: now,
             ping: None,
             confirmed: 0,
+            heard_at: 0,
             last_ping: 0,
             confirming: false,
             blocked_at: None,
@@ -72,12 +75,12 @@ impl Liveness {
         }
     }
 
-    /// Records that bytes were received.
-    pub(super) fn received(&mut self, now: Instant, role: &Role) {
+    /// Records that bytes were received when `written` bytes were written.
+    pub(super) fn received(&mut self, now: Instant, role: &Role, written: u64) {
         self.receiving = true;
         // A client checks only that the server is not silent. A server needs a pong.
         if let Role::Client(_) = role {
-            (self.since, self.ping) = (now, None);
+            (self.since, self.ping, self.heard_at) = (now, None, written);
         }
     }
 
@@ -113,8 +116,8 @@ impl Liveness {
     }
 
     pub(super) fn pause(&mut self, now: Instant, paused: bool) {
-        let Liveness { confirmed, last_ping, .. } = *self;
-        *self = Liveness { confirmed, last_ping, paused, ..Liveness::new(now) };
+        let Liveness { confirmed, heard_at, last_ping, .. } = *self;
+        *self = Liveness { confirmed, heard_at, last_ping, paused, ..Liveness::new(now) };
     }
 
     /// Records that no incomplete frame is buffered.
@@ -160,7 +163,7 @@ impl Liveness {
             return Action::SendPing;
         };
         ping.missed = if reads || receiving { 0 } else { ping.missed.saturating_add(1) };
-        let ahead = ping.position.saturating_sub(self.confirmed);
+        let ahead = ping.position.saturating_sub(self.confirmed.max(self.heard_at));
         let allowed = if ping.position < written { ahead / PING_EVERY } else { MAX_MISSED };
         if ping.missed > allowed.min(MAX_MISSED.saturating_sub(1)) { Action::End } else { Action::Wait }
     }

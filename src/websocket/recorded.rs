@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::fragments::Fragments;
-use super::frame::{FrameError, NO_CODE, Opcode, read_close};
+use super::frame::{FrameError, Opcode, read_close};
 use super::http::{MAX_HEAD, end_of_head, is_upgrade, status};
 use super::read::{self, Answer, Message};
 use crate::data::{EndpointId, Filter, JsonError, WrongType};
@@ -225,7 +225,8 @@ fn wrong(expected: &'static str, found: &'static str) -> DecodeError {
 fn close(payload: &Bytes) -> Result<Part, DecodeError> {
     match read_close(payload) {
         Ok((code, reason)) => {
-            Ok(Part::Close { code: (code != NO_CODE).then_some(code), reason: payload.slice_ref(reason) })
+            // An empty payload has no code.
+            Ok(Part::Close { code: (!payload.is_empty()).then_some(code), reason: payload.slice_ref(reason) })
         }
         Err(_) => Err(wrong("a close code of 2 bytes", "1 byte")),
     }

@@ -103,6 +103,10 @@ impl From<MutualTls> for Tls {
     }
 }
 
+/// The host of a server with TLS, or no host. [`Url::server_host`](crate::net::Url::server_host) returns that of a URL.
+#[derive(Clone, Debug, Default)]
+pub struct ServerHost(pub(crate) Option<ServerName<'static>>);
+
 impl Tls {
     /// Returns anonymous TLS, the default of Zeek. It is encrypted, but not authenticated: see [`AnonymousTls`].
     ///
@@ -131,16 +135,15 @@ impl Tls {
     /// # Errors
     /// Fails if the TLS handshake fails.
     pub async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
-        self.connect_to(tcp, None).await
+        self.connect_to(tcp, ServerHost::default()).await
     }
 
     /// Like [`Tls::connect`], but the peer's certificate must contain `host`, unless [`Credentials::verify_name`] is set. A DNS
     /// name is also sent to the peer (SNI), so that a server with several names can choose its certificate. Broker sends none.
-    pub(crate) async fn connect_to(
-        &self,
-        tcp: TcpStream,
-        host: Option<ServerName<'static>>,
-    ) -> Result<Stream, TlsError> {
+    ///
+    /// # Errors
+    /// Fails if the TLS handshake fails.
+    pub async fn connect_to(&self, tcp: TcpStream, ServerHost(host): ServerHost) -> Result<Stream, TlsError> {
         match self {
             Tls::Off => Ok(tcp.into()),
             Tls::Anonymous(anonymous) => Box::pin(anonymous.connect(tcp)).await,

@@ -136,6 +136,42 @@ fn a_client_notices_a_server_that_has_vanished() {
     assert_eq!(client.session.poll_timeout(), None);
 }
 
+/// The answers to the pings of a server are output, too. They must not make a client wait longer.
+#[test]
+fn a_client_that_has_answered_many_pings_notices_a_server_that_has_vanished_as_early() {
+    let [mut client, _] = established(|_| {}, |_| {});
+    for _ in 0..20_000 {
+        client.receive(&from_server(Opcode::Ping, &[b'x'; 100]));
+    }
+    assert!(client.take_output().len() > 12 * 128 * 1024);
+    let start = client.now;
+    client.time_out();
+    assert!(matches!(frames(&client.take_output())[..], [(Opcode::Ping, _)]));
+    client.time_out();
+    assert_eq!(failure(&client), (ErrorKind::TimedOut, "silent"));
+    assert_eq!(client.now - start, 2 * ClientConfig::PING_INTERVAL);
+}
+
+/// A server that is stopped must not wait for clients that confirm a few bytes at a time.
+#[test]
+fn a_slow_client_does_not_extend_the_time_to_answer_the_close_of_a_server() {
+    let [_, mut server] = established(|_| {}, |_| {});
+    for _ in 0..3 {
+        server.session.send(&envelope("/t", &Value::String("x".repeat(140_000).into()))).unwrap();
+    }
+    server.poll();
+    let pings: Vec<_> =
+        frames(&server.take_output()).into_iter().filter(|(opcode, _)| *opcode == Opcode::Ping).collect();
+    let start = server.now;
+    server.session.leave(start);
+    server.poll();
+    let deadline = server.session.poll_timeout();
+    server.now += SECOND;
+    server.receive(&from_client(Opcode::Pong, &pings[0].1));
+    assert!(deadline.is_some());
+    assert_eq!(server.session.poll_timeout(), deadline);
+}
+
 #[test]
 fn a_server_that_still_reads_has_more_time_to_answer_the_close() {
     let [mut client, _] = established(|_| {}, |_| {});

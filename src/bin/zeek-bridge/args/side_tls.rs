@@ -6,9 +6,9 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::net::{Scheme, Url};
 
-use super::address::AddressArg;
+use super::address::{AddressArg, scheme};
 use super::source::Source;
-use super::tls::{Role, TlsArgs, TlsChoice};
+use super::tls::{Role, TlsArgs};
 use crate::output::{Exit, Failure};
 
 /// TLS options for both sides, and for each side.
@@ -25,9 +25,15 @@ pub(crate) struct TwoSidedTlsArgs {
 
 impl TwoSidedTlsArgs {
     /// Returns the TLS of the side that listens, and of the side that connects. If a side has options of its own, the options
-    /// for both sides do not apply to it. The scheme of a WebSocket address selects the TLS mode. The certificate of a `wss://`
-    /// server must contain the host of the URL, unless there is a different name to verify.
+    /// for both sides do not apply to it. The scheme of a WebSocket address selects the TLS mode.
     pub(crate) fn load(&self, listen: &AddressArg, connect: &AddressArg) -> Result<[Tls; 2], Failure> {
+        let has_tls = |address: &AddressArg| scheme(&address.0) != Scheme::WebSocket;
+        if !self.both.is_empty() && !has_tls(listen) && !has_tls(connect) {
+            let (option, address) = (self.both.first_option(), &listen.0);
+            return Err(Failure::usage(format!(
+                "--{option} cannot be used with {address}: ws:// has no TLS; remove it"
+            )));
+        }
         Ok([self.listen.load(&self.both, listen)?, self.connect.load(&self.both, connect)?])
     }
 }
@@ -71,16 +77,7 @@ impl<const LISTEN: bool> OneSide<LISTEN> {
             return Ok(Tls::Off);
         }
         let source = Source::CommandLine { prefix };
-        let role = if LISTEN { Role::Server } else { Role::Client };
-        let mut set = set.clone();
-        if !LISTEN && !set.has_name() {
-            // Cannot fail: the host of a URL is UTF-8.
-            let _ = set.set("verify-name", url.host_port().host().into());
-        }
-        match set.secure(&source, role)? {
-            TlsChoice::Fixed(tls) => Ok(tls),
-            TlsChoice::Auto => Ok(Tls::Off),
-        }
+        set.secure(&source, if LISTEN { Role::Server } else { Role::Client })
     }
 }
 

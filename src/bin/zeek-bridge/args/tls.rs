@@ -190,7 +190,7 @@ impl TlsArgs {
     ///
     /// A client verifies the server's certificate, and may present one of its own. A server presents a certificate, and
     /// requires one of its clients if there are CA certificates.
-    pub(crate) fn secure(&self, source: &Source, role: Role) -> Result<TlsChoice, Failure> {
+    pub(crate) fn secure(&self, source: &Source, role: Role) -> Result<Tls, Failure> {
         let files = &self.certificates;
         let has_ca = files.cafile.is_some() || files.capath.is_some();
         let has_own = files.certificate.is_some() || files.keyfile.is_some();
@@ -201,7 +201,7 @@ impl TlsArgs {
         };
         let requirement = match role {
             _ if authentication == Authentication::Mutual => {
-                return files.mutual(source).map(|tls| TlsChoice::Fixed(tls.into()));
+                return files.mutual(source).map(Tls::from);
             }
             Role::Client if !has_ca => Some(format!(
                 "wss:// requires {} (or {}) to verify the certificate of the server",
@@ -219,8 +219,7 @@ impl TlsArgs {
         if let Some(requirement) = requirement {
             return Err(Failure::usage(source.locate(requirement)));
         }
-        let tls = load(&files.credentials(authentication), source)?;
-        Ok(TlsChoice::Fixed(tls.into()))
+        load(&files.credentials(authentication), source).map(Tls::from)
     }
 
     /// Returns the options for a Broker address that is used together with a `wss://` address. With `--tls off`, the
@@ -230,13 +229,6 @@ impl TlsArgs {
             None | Some(TlsMode::Mutual) => self.clone(),
             mode => TlsArgs { tls: mode, ..TlsArgs::default() },
         }
-    }
-
-    /// Returns the options with a name that the peer's certificate must contain, unless they have one.
-    pub(crate) fn verifying(&self, name: String) -> Self {
-        let mut options = self.clone();
-        options.certificates.verify_name.get_or_insert(name);
-        options
     }
 
     /// Returns the name of the first option that is set.
@@ -282,11 +274,6 @@ impl TlsArgs {
     /// Returns whether a file of certificates or keys, or a name to verify, is set.
     pub(crate) fn has_certificates(&self) -> bool {
         !self.certificates.implying().is_empty()
-    }
-
-    /// Returns whether a name to verify is set.
-    pub(crate) fn has_name(&self) -> bool {
-        self.certificates.verify_name.is_some()
     }
 
     /// Returns whether `--tls` is set.

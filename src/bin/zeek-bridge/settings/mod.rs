@@ -232,7 +232,9 @@ impl TlsSettings {
     pub(crate) fn load(&self) -> Result<TlsChoice, Failure> {
         let chosen = match self.websocket {
             None => self.args.choose(&self.source),
-            Some((Scheme::SecureWebSocket, role)) => self.args.secure(&self.source, role),
+            Some((Scheme::SecureWebSocket, role)) => {
+                self.args.secure(&self.source, role).map(TlsChoice::Fixed)
+            }
             Some(_) => Ok(TlsChoice::Fixed(Tls::Off)),
         };
         chosen.map_err(|failure| match (&self.unused, failure) {

@@ -9,7 +9,7 @@ use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use zeek_bridge::data::Topic;
-use zeek_bridge::net::tls::{Credentials, PemSource, Tls, ephemeral_authority};
+use zeek_bridge::net::tls::{Credentials, PemSource, ServerHost, Tls, ephemeral_authority};
 
 use super::process::Process;
 use super::side::{Protocol, Side};
@@ -96,7 +96,12 @@ impl OwnRelay {
             return Err(failed("it does not listen", &"its own messages are above"));
         };
         let process = child.id().and_then(|pid| Process::of(pid).ok());
-        let sides = [publish_to, subscribe_at].map(|address| Side { address, tls: tls.clone(), token: None });
+        let sides = [publish_to, subscribe_at].map(|address| Side {
+            address,
+            tls: tls.clone(),
+            host: ServerHost::default(),
+            token: None,
+        });
         Ok(OwnRelay { _child: child, _folder: folder, sides, process })
     }
 }

@@ -232,7 +232,9 @@ impl LoadPeer {
 
 async fn open(side: &Side, patience: Duration) -> Result<Stream, ConnectError> {
     let tcp = dial(&side.address, patience).await?;
-    Ok(timeout(patience, side.tls.connect(tcp)).await.map_err(|_| ConnectError::TlsTimeout(patience))??)
+    Ok(timeout(patience, side.tls.connect_to(tcp, side.host.clone()))
+        .await
+        .map_err(|_| ConnectError::TlsTimeout(patience))??)
 }
 
 fn connect_error(error: io::Error) -> ConnectError {

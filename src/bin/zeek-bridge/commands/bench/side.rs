@@ -1,12 +1,12 @@
 //! The two sides of the relay: the publisher's and the subscribers'.
 
 use clap::ValueEnum;
-use zeek_bridge::net::tls::Tls;
-use zeek_bridge::net::{Scheme, Url};
+use zeek_bridge::net::tls::{ServerHost, Tls};
+use zeek_bridge::net::{AddressError, Scheme, Url};
 use zeek_bridge::websocket::Token;
 
 use crate::args::network::Address;
-use crate::args::tls::{Role, TlsArgs, TlsChoice};
+use crate::args::tls::{Role, TlsArgs};
 use crate::args::{Source, WebSocketArgs, scheme};
 use crate::output::Failure;
 
@@ -30,6 +30,8 @@ impl Protocol {
 pub(super) struct Side {
     pub(super) address: String,
     pub(super) tls: Tls,
+    /// The host that the certificate of a server must contain.
+    pub(super) host: ServerHost,
     /// For the WebSocket API only.
     pub(super) token: Option<Token>,
 }
@@ -68,30 +70,16 @@ impl Side {
         let load = |address: &str| {
             let tls = match scheme(address) {
                 Scheme::WebSocket => Tls::Off,
-                Scheme::SecureWebSocket => secure(tls, address)?,
+                Scheme::SecureWebSocket => tls.secure(&Source::COMMAND_LINE, Role::Client)?,
                 _ => for_broker.load()?,
             };
             let connect = Address::Connect(address.to_owned());
             let token = if is_websocket(&address) { websocket.settings(&connect)?.token } else { None };
-            Ok(Side { address: address.to_owned(), tls, token })
+            let url: Url =
+                address.parse().map_err(|error: AddressError| Failure::usage(error.to_string()))?;
+            let host = url.server_host(&tls).map_err(|error| Failure::usage(error.to_string()))?;
+            Ok(Side { address: address.to_owned(), tls, host, token })
         };
         Ok([load(publish_to)?, load(subscribe_at)?])
-    }
-}
-
-/// Loads the TLS of a `wss://` address. The certificate of the server must contain the host of the address, unless the options
-/// set a different name.
-fn secure(tls: &TlsArgs, address: &str) -> Result<Tls, Failure> {
-    let url: Url =
-        address.parse().map_err(|error: zeek_bridge::net::AddressError| Failure::usage(error.to_string()))?;
-    let host = match url.host_port().ip() {
-        Some(ip) => ip.to_string(),
-        None => {
-            url.host_port().to_string().trim_end_matches(|c: char| c != ':').trim_end_matches(':').to_owned()
-        }
-    };
-    match tls.verifying(host).secure(&Source::COMMAND_LINE, Role::Client)? {
-        TlsChoice::Fixed(tls) => Ok(tls),
-        TlsChoice::Auto => Ok(Tls::Off),
     }
 }

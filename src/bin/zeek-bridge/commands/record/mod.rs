@@ -22,8 +22,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use zeek_bridge::net::tls::{Tls, TlsError};
-use zeek_bridge::net::{Scheme, Stream, bind, dial};
+use zeek_bridge::net::tls::{ServerHost, Tls, TlsError};
+use zeek_bridge::net::{AddressError, Scheme, Stream, Url, bind, dial};
 use zeek_bridge::trace::{Description, Side};
 
 use self::forward::{TlsSign, forward};
@@ -117,6 +117,9 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     } else {
         None
     };
+    let [_, connect_tls] = &tls;
+    let url: Url = args.connect.0.parse().map_err(|error: AddressError| Failure::usage(error.to_string()))?;
+    let host = url.server_host(connect_tls).map_err(|error| Failure::usage(error.to_string()))?;
     tls.iter().try_for_each(tls::keep_up)?;
     let address = &args.listen.0;
     for (tls, address) in tls.iter().zip([address, &args.connect.0]) {
@@ -143,6 +146,7 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     let (stop, stopped) = watch::channel(());
     let recorder = Arc::new(Recorder {
         target: args.connect.0,
+        host,
         tls,
         recordings,
         pseudonyms,
@@ -191,7 +195,7 @@ fn check_protocols(args: &RecordArgs) -> Result<(), Failure> {
 
 /// Returns whether the target is the address `local`. Returns `false` for a name that cannot be resolved: this may be temporary.
 async fn is_same_address(target: &str, local: SocketAddr) -> bool {
-    let Ok(target) = target.parse::<zeek_bridge::net::Url>() else { return false };
+    let Ok(target) = target.parse::<Url>() else { return false };
     let Ok(Ok(addresses)) = tokio::task::spawn_blocking(move || target.host_port().resolve()).await else {
         return false;
     };
@@ -228,6 +232,8 @@ async fn accept(recorder: &Arc<Recorder>, listener: &TcpListener, connections: &
 
 struct Recorder {
     target: String,
+    /// The host that the certificate of the target must contain.
+    host: ServerHost,
     /// TLS with the connector and with the listener.
     tls: [Tls; 2],
     recordings: Recordings,
@@ -289,14 +295,16 @@ impl Recorder {
             Side::Connector => (listen_tls, address.to_string(), "--listen-tls"),
             Side::Listener => (connect_tls, self.target.clone(), "--connect-tls"),
         };
+        let is_websocket = scheme(&self.target).is_websocket();
+        let hint = if is_websocket { "use wss://".to_owned() } else { format!("see {option}") };
         match sign {
             _ if !matches!(tls, Tls::Off) => {}
             TlsSign::Tls => tracing::warn!(
-                "{peer} uses TLS, which is disabled here, so no frames can be recorded: see {option}"
+                "{peer} uses TLS, which is disabled here, so no frames can be recorded: {hint}"
             ),
             TlsSign::Silent => {
                 tracing::warn!(
-                    "{peer} closed the connection without sending anything and may expect TLS: see {option}"
+                    "{peer} closed the connection without sending anything and may expect TLS: {hint}"
                 );
             }
         }
@@ -316,7 +324,7 @@ impl Recorder {
         let target = &self.target;
         let connect = async {
             let tcp = dial(target, HANDSHAKE).await.map_err(|error| format!("{target}: {error}"))?;
-            match timeout(HANDSHAKE, connect_tls.connect(tcp)).await {
+            match timeout(HANDSHAKE, connect_tls.connect_to(tcp, self.host.clone())).await {
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => Err(format!("TLS with {target} failed: {error}")),
                 Err(_) => Err(format!("{target}: TLS handshake timed out after {} s", HANDSHAKE.as_secs())),

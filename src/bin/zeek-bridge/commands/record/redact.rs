@@ -207,7 +207,7 @@ pub(super) struct Redactor {
     sides: [Redacted; 2],
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Redacted {
     frames: FrameReader,
     /// True after a framing error: the start of the next frame is unknown.
@@ -216,7 +216,9 @@ struct Redacted {
 
 impl Redactor {
     pub(super) fn new(pseudonyms: Pseudonyms) -> Self {
-        Redactor { pseudonyms, sides: Default::default() }
+        // Of a different protocol, nothing is kept.
+        let sides = Side::BOTH.map(|_| Redacted { frames: FrameReader::broker(), broken: false });
+        Redactor { pseudonyms, sides }
     }
 
     /// Returns the redacted form of bytes that the side `from` sent. Incomplete frames are buffered.
@@ -231,13 +233,6 @@ impl Redactor {
         side.frames.buffer().extend_from_slice(bytes);
         loop {
             match side.frames.next_frame() {
-                // The values of a WebSocket session are not replaced one by one. Nothing of it is kept.
-                Ok(Some(frame)) if matches!(frame.content, Ok(Content::WebSocket(_))) => {
-                    side.broken = true;
-                    let length = usize::try_from(frame.length()).unwrap_or_default();
-                    out.put_bytes(0, length.saturating_add(side.frames.partial_frame().len()));
-                    return out.freeze();
-                }
                 Ok(Some(frame)) => out.unsplit(self.pseudonyms.frame(&frame)),
                 Ok(None) => return out.freeze(),
                 Err(_) => {

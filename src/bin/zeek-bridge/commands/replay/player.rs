@@ -77,7 +77,7 @@ impl Player {
         Player {
             reader,
             writer,
-            input: FrameReader::default(),
+            input: FrameReader::broker(),
             output: BytesMut::new(),
             most_output: MAX_OUTPUT,
             to_flush: false,
