@@ -64,8 +64,8 @@ pub struct EndpointConfig {
     /// TLS), not when it connects.
     ///
     /// When all slots are taken, they are shared between certificates or, for peers without a certificate, hosts.
-    /// Suppose that a different certificate or host has at least two more peers than the certificate or host of the new
-    /// peer. Then the newest peering of that different certificate or host is closed, and the new peer gets its slot.
+    /// Suppose that a different certificate, token or host has at least two more peers than the owner of the new
+    /// peer. Then the newest peering of that different certificate, token or host is closed, and the new peer gets its slot.
     /// Otherwise, the new peer is refused.
     pub max_peers: usize,
     /// The maximum number of connections per second that are accepted on all listeners together. After a second without

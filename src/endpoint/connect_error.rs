@@ -62,9 +62,9 @@ pub enum ConnectError {
         owner: Arc<str>,
     },
     /// The peer's slot was given to a new peer with a different certificate or, without certificates, on a different host.
-    /// That certificate or host had fewer peers.
+    /// That certificate, token or host had fewer peers.
     #[error(
-        "all {0} peer slots were taken, and a new peer got this slot, because this certificate or host had the most peers"
+        "all {0} peer slots were taken, and a new peer got this slot, because this certificate, token or host had the most peers"
     )]
     Evicted(usize),
     /// The peer is not admitted: see [`EndpointConfig::admits`](super::EndpointConfig::admits).

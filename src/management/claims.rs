@@ -30,7 +30,7 @@ pub(super) struct Claims {
 pub(super) enum ClaimError {
     #[error("a hello with a name of {0} bytes; the maximum is {MAX_NODE_NAME}")]
     NameTooLong(usize),
-    #[error("a hello with a name that belongs to a peer with a different certificate or host")]
+    #[error("a hello with a name that belongs to a peer with a different certificate, token or host")]
     Taken,
     #[error("a hello beyond the maximum of {MAX_NODES} nodes")]
     TooMany,

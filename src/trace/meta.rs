@@ -21,7 +21,7 @@ pub struct Meta {
     pub start: Option<String>,
     /// The name of the recording that contains the earlier part of the connection.
     pub continues: Option<String>,
-    /// The protocol, if the recorder knows it. Before version 0.3, it was always Broker's.
+    /// The protocol, if the recorder knows it. Before version 0.2, it was always Broker's.
     pub protocol: Option<Protocol>,
     /// Whether the recorder has finished the recording.
     pub complete: Option<bool>,

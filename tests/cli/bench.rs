@@ -243,7 +243,7 @@ fn refusing_server() -> String {
 
 #[test]
 fn an_event_that_a_zeek_does_not_declare_is_reported() {
-    let end = bench(&format!("--publish-to {} --count 10 --wait 1", refusing_server()));
+    let end = bench(&format!("--publish-to {} --count 10 --wait 10", refusing_server()));
     end.fails(
         5,
         &["the peer reports deserialization_failed: failed to create Zeek event", "1 of 1 subscribers"],
