@@ -12,7 +12,6 @@ use super::link::Link;
 use super::management::AnsweredFor;
 use super::router::core::now;
 use crate::endpoint::PeerState;
-use crate::net::tls::Tls;
 
 /// The state of a bridge at one moment. Counters count from the start of the bridge, unless stated otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -215,10 +214,10 @@ impl Link {
                 LinkTls::Server(_) => "server",
             }
             .to_owned(),
-            certificate_expires: match &self.tls {
-                Tls::Mutual(mutual) => mutual.valid_until().and_then(seconds_since_1970),
-                _ => None,
-            },
+            certificate_expires: self
+                .tls
+                .certificates()
+                .and_then(|own| own.valid_until().and_then(seconds_since_1970)),
             peers: peers.iter().map(PeerSnapshot::from).collect(),
             messages_in: stats.received,
             messages_out: stats.sent,

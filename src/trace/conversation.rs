@@ -57,6 +57,17 @@ impl Conversation {
         Conversation { connector, listener, index: 0 }
     }
 
+    /// Returns the state of a new connection. If the protocol is unknown, it is recognized by the first bytes.
+    #[must_use]
+    pub fn of(protocol: Option<Protocol>) -> Self {
+        let mut conversation = Conversation::default();
+        if protocol == Some(Protocol::WebSocket) {
+            conversation.connector.expect_websocket(Side::Connector);
+            conversation.listener.expect_websocket(Side::Listener);
+        }
+        conversation
+    }
+
     /// Returns the protocol of the connection. It is unknown until the connector has sent its first bytes.
     #[must_use]
     pub fn protocol(&self) -> Option<Protocol> {
@@ -115,19 +126,19 @@ impl Conversation {
     pub(super) fn next_entry(&mut self, from: Side, t_us: u64) -> Option<Entry> {
         let frame = self.side(from).next_frame().transpose()?;
         if from == Side::Connector && self.protocol() == Some(Protocol::WebSocket) {
-            self.listener.expect_response();
+            self.listener.expect_websocket(Side::Listener);
         }
         Some(self.entry(from, t_us, frame))
     }
 
-    /// Ends the input. Returns an error for each side whose last frame is incomplete.
+    /// Ends the input. Returns an error for each side whose last frame is incomplete, see [`FrameReader::end`].
     pub fn end(&mut self, t_us: u64) -> impl Iterator<Item = Entry> {
         Side::BOTH.into_iter().filter_map(move |from| self.end_side(from, t_us))
     }
 
     pub(super) fn end_side(&mut self, from: Side, t_us: u64) -> Option<Entry> {
-        let error = self.side(from).end()?;
-        Some(self.entry(from, t_us, Err(error)))
+        let end = self.side(from).end()?;
+        Some(self.entry(from, t_us, end))
     }
 
     fn side(&mut self, side: Side) -> &mut FrameReader {
@@ -241,7 +252,7 @@ mod tests {
         assert_eq!(
             ends,
             [serde_json::json!({"index": 3, "from": "connector", "t_us": 8, "offset": 9,
-                                "error": "the stream ends inside a frame, after 2 bytes of it"})]
+                                "error": "the stream ends inside a frame or a message, after 2 bytes of it"})]
         );
     }
 }

@@ -62,6 +62,8 @@ pub struct Description {
     pub start: String,
     /// The addresses of the connector and the listener, unless they are confidential.
     pub addresses: Option<[String; 2]>,
+    /// The protocol. `None` if it is recognized by the first bytes.
+    pub protocol: Option<Protocol>,
     /// The kind of TLS on the connection with the connector, and on the connection with the listener.
     pub tls: [&'static str; 2],
     /// Whether the recorded bytes contain pseudonyms instead of the original content.

@@ -108,7 +108,7 @@ impl<R: Read> Reader<R> {
             conversation: if meta.continues.is_some() {
                 Conversation::continued(meta.protocol.unwrap_or(Protocol::Broker))
             } else {
-                Conversation::default()
+                Conversation::of(meta.protocol)
             },
             reports_truncation: meta.complete != Some(false),
             state: State::Indexed { from: Side::Connector, end: 0, is_frame: false },

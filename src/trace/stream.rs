@@ -66,7 +66,7 @@ pub enum StreamFault {
         line: String,
     },
     /// The input ends inside a frame.
-    #[error("the stream ends inside a frame, after {count} bytes of it")]
+    #[error("the stream ends inside a frame or a message, after {count} bytes of it")]
     Truncated {
         /// The number of bytes of the incomplete frame.
         count: usize,
@@ -137,11 +137,11 @@ impl FrameReader {
         FrameReader { peered: true, websocket, state: State::InSync, ..FrameReader::default() }
     }
 
-    /// Reads all input as the server's side of a WebSocket session, if the protocol of this side is still unknown. The HTTP
-    /// response of a server that refuses a session does not show the protocol.
-    pub(super) fn expect_response(&mut self) {
+    /// Reads all input as this side of a WebSocket session, if the protocol of this side is still unknown. The HTTP response of
+    /// a server that refuses a session does not show the protocol.
+    pub(super) fn expect_websocket(&mut self, side: Side) {
         if let State::First = self.state {
-            self.websocket = Some(PartReader::new(Side::Listener));
+            self.websocket = Some(PartReader::new(side));
             self.state = State::InSync;
         }
     }
@@ -240,12 +240,17 @@ impl FrameReader {
         Some(StreamError { offset, fault })
     }
 
-    /// Returns the error of an incomplete frame at the end of the input.
-    #[must_use]
-    pub fn end(&self) -> Option<StreamError> {
-        let is_inside = matches!(self.state, State::First | State::InSync) && !self.buffer.is_empty();
-        let count = self.buffer.len();
-        let fault = if opening(&self.buffer) == Opening::Incomplete && self.is_in_head() {
+    /// Ends the input. Returns the error of an incomplete frame, or the HTTP response of a server that has refused a WebSocket
+    /// session without the end of its head, as Zeek does.
+    pub fn end(&mut self) -> Option<Result<Frame, StreamError>> {
+        let count = self.buffered();
+        if count == 0 || !matches!(self.state, State::First | State::InSync) {
+            return None;
+        }
+        if let Some(cut) = self.websocket.as_mut().and_then(|parts| parts.refusal(&mut self.buffer)) {
+            return Some(Ok(self.part(cut)));
+        }
+        let fault = if self.is_in_head() {
             let text = String::from_utf8_lossy(&self.buffer);
             StreamFault::TruncatedHead {
                 count,
@@ -254,11 +259,14 @@ impl FrameReader {
         } else {
             StreamFault::Truncated { count }
         };
-        is_inside.then_some(StreamError { offset: self.offset, fault })
+        Some(Err(StreamError { offset: self.offset, fault }))
     }
 
     fn is_in_head(&self) -> bool {
-        self.websocket.as_ref().is_none_or(PartReader::is_in_head)
+        match &self.websocket {
+            Some(parts) => parts.is_in_head(),
+            None => opening(&self.buffer) == Opening::Incomplete,
+        }
     }
 
     /// Returns a part of a WebSocket session as a frame.

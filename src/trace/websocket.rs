@@ -298,7 +298,7 @@ mod tests {
             ),
             ("HTTP/1.1 101 ", "an HTTP head, after 13 bytes of it; its first line: HTTP/1.1 101 "),
             ("GE", "an HTTP head, after 2 bytes of it; its first line: GE"),
-            ("\0\0\0", "a frame, after 3 bytes of it"),
+            ("\0\0\0", "a frame or a message, after 3 bytes of it"),
         ] {
             let mut conversation = Conversation::default();
             assert_eq!(conversation.input(Side::Connector, 0, text.as_bytes()).count(), 0);
@@ -334,6 +334,37 @@ mod tests {
             let found = json(&entry);
             assert_eq!((&found["kind"], &found["code"]), (&"close".into(), &code), "{frame:?}");
         }
+    }
+
+    /// Zeek's server sends no empty line after the head of a refusal.
+    #[test]
+    fn an_incomplete_refusal_is_decoded_at_the_end_of_the_stream() {
+        let mut conversation = Conversation::of(Some(Protocol::WebSocket));
+        let request = b"POST /v1/messages/json HTTP/1.1\r\nHost: a\r\n\r\n";
+        let [entry] = conversation.input(Side::Connector, 0, request).collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!(json(&entry)["kind"], "http-request");
+        let refusal = b"HTTP/1.1 400 Invalid HTTP method, need GET, got POST\r\nServer: x\r\n";
+        assert_eq!(conversation.input(Side::Listener, 1, refusal).count(), 0);
+        let [entry] = conversation.end(2).collect::<Vec<_>>().try_into().unwrap();
+        let found = json(&entry);
+        assert_eq!((&found["kind"], &found["status"]), (&"http-response".into(), &400.into()));
+        assert_eq!(found["text"].as_str().unwrap().as_bytes(), refusal);
+        assert_eq!(conversation.end(2).count(), 0);
+    }
+
+    #[test]
+    fn an_unfinished_message_is_reported_at_the_end() {
+        let [connector, _] = session();
+        let mut conversation = Conversation::default();
+        conversation.input(Side::Connector, 0, &connector).for_each(drop);
+        let [entry] = conversation
+            .input(Side::Connector, 0, b"\x01\x81\0\0\0\0[")
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap();
+        assert_eq!(json(&entry)["kind"], "fragment");
+        let [end] = conversation.end(0).map(|entry| json(&entry)).collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!(end["error"], "the stream ends inside a frame or a message, after 1 bytes of it");
     }
 
     /// A server that refuses a request may answer with any status. Bytes after its response belong to HTTP.

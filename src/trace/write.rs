@@ -138,7 +138,7 @@ impl Writer {
         let index = Index { file: File::create(path.join(INDEX))?, pending: Vec::new(), size: 0, count: 0 };
         let (continues, conversation) = match continues {
             Some((name, protocol)) => (Some(name), Conversation::continued(protocol)),
-            None => (None, Conversation::default()),
+            None => (None, Conversation::of(description.protocol)),
         };
         let writer =
             Writer { path, description, continues, connector, listener, index, t_us: 0, conversation };

@@ -14,8 +14,12 @@ const PAUSED_PONG_INTERVAL: Duration = Duration::from_secs(1);
 /// reads fewer bytes for each interval of pings may be considered dead.
 pub(super) const PING_EVERY: u64 = 128 * 1024;
 
-/// The maximum number of intervals to wait for a pong of a peer that shows no sign of reading.
+/// The maximum number of intervals in which the connection accepts no bytes.
 const MAX_MISSED: u64 = 12;
+
+/// The maximum number of intervals to wait for a pong to a ping that is written. It is for large messages, which the operating
+/// system buffers, and before whose end no ping can be sent.
+const MAX_MISSED_AHEAD: u64 = 60;
 
 /// The state of the pings. A position is a number of bytes since the start of the output.
 #[derive(Clone, Copy, Debug)]
@@ -149,7 +153,8 @@ impl Liveness {
     ///
     /// A slow peer that reads is not dead. These are signs of life: a pong confirms bytes, part of a frame has arrived, or the
     /// connection has accepted bytes after a timeout at which it accepted no more. Without a sign, the peer has an interval for
-    /// each [`PING_EVERY`] bytes that it may have to read before the ping, up to [`MAX_MISSED`].
+    /// each [`PING_EVERY`] bytes that it may have to read before the ping, up to [`MAX_MISSED_AHEAD`]; while the ping is not written,
+    /// up to [`MAX_MISSED`].
     pub(super) fn handle_timeout(&mut self, now: Instant, role: &Role, queued: u64, written: u64) -> Action {
         self.since = now;
         let blocked_at = std::mem::replace(&mut self.blocked_at, (written < queued).then_some(written));
@@ -164,7 +169,11 @@ impl Liveness {
         };
         ping.missed = if reads || receiving { 0 } else { ping.missed.saturating_add(1) };
         let ahead = ping.position.saturating_sub(self.confirmed.max(self.heard_at));
-        let allowed = if ping.position < written { ahead / PING_EVERY } else { MAX_MISSED };
-        if ping.missed > allowed.min(MAX_MISSED.saturating_sub(1)) { Action::End } else { Action::Wait }
+        let allowed = if ping.position < written {
+            (ahead / PING_EVERY).min(MAX_MISSED_AHEAD)
+        } else {
+            MAX_MISSED.saturating_sub(1)
+        };
+        if ping.missed > allowed { Action::End } else { Action::Wait }
     }
 }

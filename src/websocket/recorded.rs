@@ -145,6 +145,20 @@ impl PartReader {
         self.stage == Stage::Head
     }
 
+    /// Removes the response of a server that has refused a request and closed the connection: Zeek's server does not send the end
+    /// of such a head. `None` if the input is not such a response.
+    pub(crate) fn refusal(&mut self, input: &mut BytesMut) -> Option<Cut> {
+        let line = <[u8]>::split(input, |byte| *byte == b'\n').next()?;
+        let code = std::str::from_utf8(line).ok()?.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
+        if self.from != Side::Listener || self.stage != Stage::Head || code == 101 {
+            return None;
+        }
+        self.stage = Stage::Refused;
+        let body = std::mem::take(input).freeze();
+        let part = Part::Response { status: code, text: without_credentials(&body) };
+        Some(Cut { header: 0, body, peered: false, part: Ok(part) })
+    }
+
     /// Returns the number of bytes of an incomplete message that were removed from the input.
     pub(crate) fn buffered(&self) -> usize {
         self.fragments.len()

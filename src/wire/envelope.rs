@@ -224,6 +224,7 @@ impl Envelope {
         let length =
             FIXED_HEADER.saturating_add(self.topic.as_bytes().len()).saturating_add(self.payload.len());
         let length = frame_length(length)?;
+        topic_length(&self.topic)?;
         out.reserve(LENGTH_FIELD.saturating_add(FIXED_HEADER).saturating_add(self.topic.as_bytes().len()));
         out.put_u32(length);
         self.put_header(sender, out)
@@ -359,6 +360,13 @@ mod tests {
         let (length, max) = (Topic::MAX_LEN + 1, Topic::MAX_LEN);
         let too_long = Envelope::data(EndpointId::NIL, "x".repeat(length).into(), &Value::None);
         assert_eq!(too_long, Err(EncodeError::TooLong { what: "topic", length, max }));
+        // Nothing is left in the output by an envelope that cannot be encoded.
+        let topic = Topic::from("x".repeat(length));
+        let envelope = Envelope { topic, ..Envelope::decode(&frame_of(1, &[0])).unwrap() };
+        let mut out = BytesMut::from(&b"before"[..]);
+        assert!(envelope.encode(&mut out).is_err());
+        assert!(envelope.encode_header_as(EndpointId::NIL, &mut out).is_err());
+        assert_eq!(out, &b"before"[..]);
     }
 
     #[cfg(feature = "net")]

@@ -110,7 +110,7 @@ fn hex(line: &[u8]) -> Result<Vec<u8>, Fault> {
 fn stream(mut input: Input, output: &mut Output) -> Result<(), Failure> {
     let mut frames = FrameReader::default();
     let (mut index, mut bad) = (0u64, 0u64);
-    let error = loop {
+    let end = loop {
         let head = Object::new().with("index", index);
         match frames.next_frame() {
             Ok(Some(frame)) => {
@@ -124,10 +124,15 @@ fn stream(mut input: Input, output: &mut Output) -> Result<(), Failure> {
                     break frames.end();
                 }
             }
-            Err(error) => break Some(error),
+            Err(error) => break Some(Err(error)),
         }
     };
-    if let Some(error) = error {
+    if let Some(Ok(frame)) = &end {
+        let object = Object::new().with("index", index).with_members(|to| frame.write_members(to));
+        output.line(&object.into_line())?;
+        index = index.saturating_add(1);
+    }
+    if let Some(Err(error)) = end {
         let object = Object::new().with("index", index).with_members(|to| error.write_members(to));
         output.line(&object.into_line())?;
         output.flush()?;

@@ -17,7 +17,7 @@ use delivery::{Delivery, Input, Progress};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use zeek_bridge::data::{Topic, Value};
-use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
+use zeek_bridge::endpoint::{ConnectError, Endpoint, EndpointConfig, Status};
 
 use crate::args::{DurationArg, NetworkArgs, TopicArg, WebSocketArgs};
 use crate::deadline;
@@ -85,7 +85,12 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let event = event.transpose().map_err(Failure::usage)?;
     let mut signals = Signals::new()?;
     let network = Network::new(args.network, &args.websocket)?;
-    let endpoint = network::endpoint()?;
+    // Nothing else waits for this endpoint, so a peer that reads slowly gets more time than with the default settings.
+    let endpoint = network::endpoint_with(EndpointConfig {
+        patience: SLOW_PEER,
+        drain_timeout: SLOW_PEER,
+        ..EndpointConfig::default()
+    })?;
     let input = if event.is_some() { Input::Event } else { Input::Lines };
     let progress = Arc::new(Progress::new(input));
     let delivery = Delivery::watch(&endpoint, progress.clone());
@@ -125,7 +130,20 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
         0 => Ok(()),
         invalid => Err(Failure::failed(format!("skipped invalid lines: {invalid}"))),
     });
-    network::leave(&endpoint, &mut signals).await;
+    // After a failure, a signal or the time limit, the peers get no additional time.
+    let latest = if result.is_ok() { timeout_at } else { Some(deadline::after(Duration::ZERO)) };
+    let too_late = async {
+        deadline::until(latest).await;
+        tokio::time::sleep(LAST_CHANCE).await;
+    };
+    tokio::select! {
+        _ = network::leave(&endpoint, &mut signals) => {}
+        () = too_late => {
+            result = result.and_then(|()| {
+                Err(Failure::timeout("timeout: a peer did not confirm the end of the connection, so the delivery is unconfirmed"))
+            });
+        }
+    }
     for problem in delivery.problems().await {
         result = Err(match result {
             Err(Failure::Error(_, message)) => Failure::failed(format!("{message}; {problem}")),
@@ -134,6 +152,12 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     }
     result
 }
+
+/// How long a peer may not read before its messages are dropped.
+const SLOW_PEER: Duration = Duration::from_secs(10);
+
+/// The time to leave the peers after a failure, a signal or the time limit.
+const LAST_CHANCE: Duration = Duration::from_secs(3);
 
 /// Describes the last line that was published.
 fn reached(progress: &Progress) -> String {

@@ -47,14 +47,18 @@ pub(super) async fn forward(
         first = &mut forth => (first, back, false),
         first = &mut back => (first, forth, true),
     };
-    let by_listener = by_listener || matches!(first, Err((Side::Listener, _)));
-    if by_listener && connector_sent.load(Ordering::Relaxed) && !listener_sent.load(Ordering::Relaxed) {
+    let is_silent = || connector_sent.load(Ordering::Relaxed) && !listener_sent.load(Ordering::Relaxed);
+    if by_listener && is_silent() {
         on_tls_sign(Side::Listener, TlsSign::Silent);
     }
     match first {
         Ok(()) => other.await,
         Err(error) => {
             let _ = tokio::time::timeout(LINGER, other).await;
+            // The answer of a listener that closes early may have arrived only now.
+            if !by_listener && error.0 == Side::Listener && is_silent() {
+                on_tls_sign(Side::Listener, TlsSign::Silent);
+            }
             Err(error)
         }
     }

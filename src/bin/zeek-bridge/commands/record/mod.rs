@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeek_bridge::net::tls::{ServerHost, Tls, TlsError};
 use zeek_bridge::net::{AddressError, Scheme, Stream, Url, bind, dial};
-use zeek_bridge::trace::{Description, Side};
+use zeek_bridge::trace::{Description, Protocol, Side};
 
 use self::forward::{TlsSign, forward};
 use self::recordings::Recordings;
@@ -264,6 +264,7 @@ impl Recorder {
         let description = Description {
             start: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
             addresses: self.pseudonyms.is_none().then(|| [address.to_string(), self.target.clone()]),
+            protocol: scheme(&self.target).is_websocket().then_some(Protocol::WebSocket),
             tls: self.tls.each_ref().map(TlsArgs::name),
             redacted: self.pseudonyms.is_some(),
         };

@@ -87,6 +87,12 @@ enum Speed {
 pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     let side = side(&args)?;
     check(&args.folder)?;
+    let address = &args.network.address;
+    if let Some(AddressArg(address)) = address.connect.as_ref().or(address.listen.as_ref())
+        && scheme(address).is_websocket()
+    {
+        return Err(Failure::usage(format!("{address}: {BROKER_ONLY}")));
+    }
     let tls = args.network.tls.load()?;
     let recorded = endpoints(&args.folder, side).await?;
     let id =
@@ -102,9 +108,6 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     let settings = Settings { side, id, timeout: args.wait.0, recorded_speed: args.speed == Speed::Recorded };
     let address = &args.network.address;
     if let Some(AddressArg(address)) = address.connect.as_ref().or(address.listen.as_ref()) {
-        if scheme(address).is_websocket() {
-            return Err(Failure::usage(format!("{address}: {BROKER_ONLY}")));
-        }
         network::warn_of_exposure(&tls, address);
     }
     let stream = match (&address.connect, &address.listen) {
