@@ -259,7 +259,7 @@ pub struct RuleConfig {
     pub passthrough: bool,
 }
 
-/// Patterns for the arguments of a command: one alternative of [`RuleConfig::actions`].
+/// Patterns for the arguments of an action: one alternative of [`RuleConfig::actions`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arguments {
     /// A pattern for each argument, by position. If a request has fewer arguments, each missing one counts as empty
