@@ -234,8 +234,8 @@ impl Hub {
         });
     }
 
-    /// Sends a status to all status receivers. Also logs it. If the peer's owner causes too many such
-    /// lines, the level is debug.
+    /// Sends a status to all status receivers. Also logs it. If the peer's owner causes too many such lines,
+    /// the level is debug.
     fn report(&self, status: Status, owner: &Owner) {
         let is_ordinary = match &status {
             Status::PeerAdded { .. } | Status::PeerRemoved { error: None, .. } => true,
