@@ -23,7 +23,7 @@ pub(super) trait Outlet: Send + Sync + fmt::Debug {
 #[derive(Debug, Default)]
 pub(super) struct Route {
     pub(super) routes: Arc<Routes>,
-    /// The first element is true if some of the peers are bridges, the second if some of the peers are not bridges.
+    /// Whether to send to peers that are bridges, and to peers that are not. May be true without such a peer.
     pub(super) has_peers: [bool; 2],
     /// One encoder for other bridges and one for all other peers, because the two kinds receive messages with different
     /// senders.
@@ -69,7 +69,7 @@ impl Outlet for EndpointOutlet {
 }
 
 impl EndpointOutlet {
-    #[allow(clippy::too_many_arguments, reason = "one call for each kind of peer")]
+    #[allow(clippy::too_many_arguments, reason = "called once with each encoder and sender")]
     fn send_to(
         &self,
         bridges: bool,

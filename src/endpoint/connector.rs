@@ -22,8 +22,8 @@ use crate::peering::{Peering, Side};
 
 /// A connection that this endpoint maintains.
 ///
-/// Awaiting it is the same as awaiting [`Connector::first_attempt`]. Dropping it has no effect: the endpoint continues to
-/// connect until [`Connector::stop`] is called or the endpoint is shut down.
+/// Awaiting it is the same as awaiting [`Connector::first_attempt`]. Dropping it does not stop the attempts. To stop
+/// them, call [`Connector::stop`] or shut down the endpoint.
 #[derive(Debug)]
 pub struct Connector {
     first: oneshot::Receiver<Result<EndpointId, ConnectError>>,
@@ -112,7 +112,7 @@ impl Task {
         *self.stopped.borrow() || *phase.borrow() != Phase::Running || phase.has_changed().is_err()
     }
 
-    /// Waits until the next attempt. Returns at once if there will be no next attempt.
+    /// Waits for `wait` before the next attempt. Returns early if the connector or the endpoint is stopped.
     async fn pause(&mut self, wait: Duration) {
         let mut phase = self.context.phase.clone();
         tokio::select! {
@@ -155,8 +155,8 @@ impl Task {
         }
     }
 
-    /// Waits for the end of the peering that made a connection redundant. Returns `false` if the peer refused the
-    /// connection as redundant although there is no such peering.
+    /// Waits for the end of the peering that made a connection redundant, or until the connector must stop. Returns `false`
+    /// if the peer refused the connection as redundant although there is no such peering.
     async fn until_gone(&mut self, peer: EndpointId) -> bool {
         let (answer, gone) = oneshot::channel();
         self.context.hub.send(Command::WhenGone { peer, answer }).await;
@@ -183,7 +183,8 @@ impl Task {
         let suppressed = self.context.limiter.pass(error.log_cause(), &Owner::Target(self.target.clone()));
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
         match suppressed {
-            // The error of the only attempt is not logged as a warning if the caller of `first_attempt` receives it.
+            // If there is no next attempt and the `Connector` still exists, the error is logged at debug level, because
+            // `first_attempt` returns it.
             Some(suppressed) if !reported || retry_in.is_some() => tracing::warn!(suppressed, "{status}"),
             _ => tracing::debug!("{status}"),
         }

@@ -35,7 +35,7 @@ pub(crate) struct Forwarded {
 }
 
 impl Forwarded {
-    /// Returns the number of peers that receive messages: now, or once there is room.
+    /// Returns the number of peers whose queue has the messages, or will have them once there is room.
     pub(crate) fn recipients(&self) -> usize {
         self.reached.saturating_add(self.blocked.len())
     }
@@ -177,7 +177,8 @@ fn recipients<'a>(
 }
 
 impl PeerRoute {
-    /// Returns the encoded form of a batch for this peer, and counts what it lacks. See [`Encoder::frames`].
+    /// Returns the encoded form of a batch for this peer. Counts the messages that cannot be carried and the strings that were
+    /// altered. See [`Encoder::frames`].
     pub(super) fn encode<'e>(
         &self,
         encoder: &'e mut Encoder,

@@ -20,7 +20,7 @@ use crate::data::Filter;
 use crate::net::sleep_until;
 use crate::peering::CloseReason;
 
-/// The kind of log lines about peers that were added, removed or lost.
+/// The kind of log lines about the status of peers: added, removed or lost, and notices from them.
 const PEER_STATUS: &str = "peer status";
 
 struct Hub {
@@ -221,7 +221,8 @@ impl Hub {
         self.announce_filter();
     }
 
-    /// Announces the filter of all subscribers and the relay to the peers, if it has changed.
+    /// Announces the combined filter to the peers if it has changed. It contains the topics of all subscribers and of the
+    /// relay.
     fn announce_filter(&self) {
         let subscribers = self.table.subscribers.iter().map(|route| &*route.filter);
         let filters = subscribers.chain([&self.announced]);
@@ -233,7 +234,8 @@ impl Hub {
         });
     }
 
-    /// Sends a status to all status receivers. Also logs it, unless the peer's owner causes too many such lines.
+    /// Sends a status to all status receivers. Also logs it. If the peer's owner causes too many such lines,
+    /// the level is debug.
     fn report(&self, status: Status, owner: &Owner) {
         let is_ordinary = match &status {
             Status::PeerAdded { .. } | Status::PeerRemoved { error: None, .. } => true,
@@ -252,7 +254,8 @@ impl Hub {
         let _ = self.status.send(status);
     }
 
-    /// Logs the number of suppressed lines that no later line will report.
+    /// Logs how many lines of each kind were suppressed. If the lines of an owner are still too frequent, the next line
+    /// of that kind and owner contains their number. If this is the `last` call, all numbers are logged.
     fn report_suppressed(&self, last: bool) {
         for (kind, suppressed) in self.limiter.report(last) {
             if kind == PEER_STATUS {

@@ -23,7 +23,7 @@ use crate::peering::{Peering, Side};
 /// descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// A port that this endpoint listens on. Dropping it has no effect; see [`Listener::stop`].
+/// An address that this endpoint listens on. Dropping this value does not stop listening; see [`Listener::stop`].
 #[derive(Debug)]
 pub struct Listener {
     scheme: Scheme,
@@ -200,8 +200,8 @@ impl Accepted {
         }
     }
 
-    /// Counts and reports that the connection did not become a peering. Logs it, unless its host causes too many such
-    /// lines.
+    /// Counts and reports that the connection did not become a peering. Also logs it. If the host causes too many such lines,
+    /// the level is debug.
     fn fail(&self, error: ConnectError) {
         let context = &self.context;
         context.stats.failed(&error);

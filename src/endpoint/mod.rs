@@ -307,15 +307,16 @@ impl Endpoint {
         connector::start(self.task_context(), &address.to_address(), tls, Some(retry))
     }
 
-    /// Leaves the peering with `peer` after all messages that were published so far are sent. Returns `false` if there is
-    /// no such peering. A connector with a retry connects to the peer again.
+    /// Leaves the peering with `peer`. Before that, the messages that were published so far are sent, for at most
+    /// [`EndpointConfig::drain_timeout`]. Does not wait for this. Returns `false` if there is no such peering.
+    /// A connector with a retry connects to the peer again.
     pub async fn unpeer(&self, peer: EndpointId) -> bool {
         let (answer, existed) = oneshot::channel();
         self.0.context.hub.send(Command::Unpeer { peer, answer }).await;
         existed.await.unwrap_or(false)
     }
 
-    /// Subscribes to all topics that one of these prefixes matches, and announces the subscription to the peers. When this
+    /// Subscribes to all topics that begin with one of these prefixes, and announces the subscription to the peers. When this
     /// returns, received messages are delivered to the subscriber, but peers may not have received the announcement yet.
     ///
     /// `topics` is one topic or several topics: see [`IntoTopics`]. The prefix `""` matches all topics.
@@ -327,8 +328,8 @@ impl Endpoint {
     }
 
     /// Publishes an event, or other content (see [`IntoPayload`]), to all peers that subscribe to the topic. Returns the
-    /// number of these peers. When this returns, the message is in their queues; [`Endpoint::shutdown`] waits until it is
-    /// sent. As in Zeek, the message is not delivered to this endpoint's own subscribers.
+    /// number of peers that have the message in their queue. [`Endpoint::shutdown`] waits until it is sent, but at most
+    /// [`EndpointConfig::drain_timeout`]. As in Zeek, the message is not delivered to this endpoint's own subscribers.
     ///
     /// A peer whose queue is full for longer than [`EndpointConfig::patience`] is disconnected. If the call is cancelled, some
     /// peers may have the message in their queues.

@@ -22,7 +22,7 @@ pub(super) trait Item: Clone {
     /// Returns the number of messages.
     fn messages(&self) -> usize;
 
-    /// Returns how much of [`QueueLimits::bytes`] they use.
+    /// Returns how much of [`QueueLimits::bytes`] the messages use.
     fn bytes(&self) -> usize;
 
     /// Returns the start and the length of the memory that the item keeps allocated. The item may share this memory with
@@ -153,7 +153,8 @@ impl State<Frames> {
         Err(Refused::Full)
     }
 
-    /// Moves as many messages into the queue as there is room for. Returns whether any are left.
+    /// Moves as many messages into the queue as there is room for; if the queue is empty, at least one. Returns whether
+    /// messages are left in `frames`.
     fn push_some(&mut self, frames: &mut Frames, limits: &QueueLimits) -> bool {
         let (messages, bytes) = self.room(limits);
         if let Some(some) = frames.cut(messages, bytes) {
@@ -221,9 +222,9 @@ pub(super) struct Fill {
     pub(super) messages: usize,
     /// As in [`QueueLimits::bytes`].
     pub(super) bytes: usize,
-    /// Because the queue was full.
+    /// The number of messages that were dropped because the queue was full.
     pub(super) dropped: u64,
-    /// Because the peer's protocol cannot carry the message.
+    /// The number of messages that were dropped because the peer's protocol cannot carry them.
     pub(super) not_carried: u64,
 }
 

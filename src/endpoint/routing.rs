@@ -39,7 +39,7 @@ pub(super) struct SubscriberRoute {
 
 impl Routes {
     /// Returns the peers to which a message is sent. If the message has a receiver, only the receiver is returned.
-    /// Otherwise, all peers that subscribe to the topic are returned.
+    /// Otherwise, all peers that subscribe to the topic are returned. A message with a local topic is sent to no peer.
     pub(super) fn peers<'a>(
         &'a self,
         receiver: EndpointId,

@@ -11,8 +11,8 @@ use super::message::Message;
 use super::queue::{Queue, QueueLimits};
 use crate::data::{Filter, Topic};
 
-/// Receives each data message from a peer if one of the subscriber's prefixes matches the topic of the message. Dropping it
-/// unsubscribes.
+/// Receives the data messages of all peers whose topic begins with one of the subscriber's prefixes. If its queue is full,
+/// further messages are dropped and counted. Dropping the subscriber unsubscribes it.
 ///
 /// With the feature `stream`, it is a `futures_core::Stream` of messages.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Subscriber {
     pub(super) wait: Option<Wait>,
 }
 
-/// A wait for the next message, which [`super::stream`] has begun.
+/// The pending `pop` of the `Stream` implementation ([`super::stream`]).
 #[cfg(feature = "stream")]
 pub(super) struct Wait(pub(super) std::pin::Pin<Box<dyn Future<Output = Option<Message>> + Send + Sync>>);
 
@@ -84,8 +84,9 @@ impl Subscriber {
         }
     }
 
-    /// Unsubscribes from a prefix, and announces the change to the peers. Messages that one of the remaining prefixes
-    /// matches are still received. Only a prefix that was subscribed can be removed; a part of it cannot be excluded.
+    /// Unsubscribes from a prefix, and announces the change to the peers. Messages that match one of the
+    /// remaining prefixes are still received. Only a subscribed prefix can be removed: if `/a` is subscribed,
+    /// `unsubscribe("/a/b")` has no effect.
     pub async fn unsubscribe(&mut self, topic: impl Into<Topic>) {
         let mut topics = self.topics.clone();
         if topics.remove(&topic.into()) {

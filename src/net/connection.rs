@@ -21,8 +21,8 @@ use crate::wire::{EncodeError, Envelope};
 const BACKLOG: usize = 256 * 1024;
 
 /// A peer that sends pings without reading the pongs causes unwritten bytes after the last message. This is their maximum
-/// number, in addition to one frame of the maximum length. The bytes before do not count, because this side has caused
-/// them: a message of any length, and less than [`BACKLOG`] bytes before it.
+/// number, in addition to one frame of the maximum length. The bytes up to the end of the last message do not
+/// count. [`Connection::is_backlogged`] limits them.
 const MAX_UNREAD_ANSWERS: usize = 1024 * 1024;
 
 /// The maximum time to write the last bytes before a connection is closed.
@@ -106,7 +106,8 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    /// Moves bytes until the session reports an event, or until a backlog or all bytes are written.
+    /// Moves bytes until the session reports an event, the connection is no longer backlogged, or all bytes are written.
+    /// After `Event::Closed`, never returns.
     ///
     /// Cancel-safe: if the future is dropped and this is called again, nothing is lost.
     pub async fn progress(&mut self) -> Progress {
@@ -143,8 +144,8 @@ impl<S: Session> Connection<S> {
             }
             let deadline = self.session.poll_timeout().map(tokio::time::Instant::from_std);
             let writing = !self.is_written();
-            // A session that waits for admission consumes no input. During that time, the connection buffers the bytes of
-            // one read at most. It still reads, so that it notices the end of the stream.
+            // A session that waits for admission consumes no input. During that time, the connection buffers less than
+            // `2 * LARGEST_READ` bytes. It still reads, so that it notices the end of the stream.
             let reading = !paused
                 && !self.eof_pending
                 && (self.session.takes_input() || self.input.len() < LARGEST_READ);
@@ -253,8 +254,8 @@ impl<S: Session> Connection<S> {
         self.session.pending_events()
     }
 
-    /// Returns whether any message is unwritten, including messages that can no longer be written. Bytes that are not part
-    /// of a message, such as the answer to a BYE, do not count.
+    /// Returns whether a message may be unwritten. Always `true` after an error of the stream, because it is then unknown.
+    /// Bytes that are not part of a message, such as the answer to a BYE, do not count.
     pub async fn owes_messages(&mut self) -> bool {
         let owes = self.output.owes_messages(&mut self.writer).await;
         owes || self.write_failure.is_some() || self.fault.is_some()

@@ -79,7 +79,7 @@ pub(super) enum FrameError {
     Opcode(u8),
     #[error("a control frame is fragmented or longer than {MAX_CONTROL} bytes")]
     Control,
-    #[error("a fragment does not continue a message")]
+    #[error("a continuation frame without a preceding fragment")]
     NotStarted,
     #[error("a message starts before the previous one is complete")]
     NotFinished,
@@ -177,7 +177,7 @@ pub(super) fn apply_mask(mask: [u8; 4], payload: &mut [u8]) {
     }
 }
 
-/// Returns the header of a complete message, and its length.
+/// Returns the header for an unfragmented message in a buffer, and the length of the header.
 fn header(opcode: Opcode, length: usize, mask: Option<[u8; 4]>) -> ([u8; MAX_HEADER], usize) {
     let mut bytes = [0; MAX_HEADER];
     let mut room = bytes.as_mut_slice();

@@ -84,8 +84,8 @@ impl fmt::Display for EnvelopeType {
     }
 }
 
-/// One message between peers. Only the header is decoded. The payload keeps the bytes that were received. So the payload of
-/// a forwarded message is never decoded and encoded again.
+/// One message between peers. Only the header is decoded. The payload keeps the bytes that were received. To forward
+/// a message, the payload is sent unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The endpoint that sent the message over the last hop.
@@ -205,7 +205,7 @@ impl Envelope {
     /// Appends the envelope to `out` as a complete frame, including the length field.
     ///
     /// # Errors
-    /// Fails if the frame is too long. `out` is unchanged in that case.
+    /// Fails if the topic or the frame is too long. `out` is then unchanged.
     pub fn encode(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
         put_frame(out, |out| {
             self.put_header(self.sender, out)?;
@@ -219,7 +219,7 @@ impl Envelope {
     /// it.
     ///
     /// # Errors
-    /// Fails if the frame is too long. `out` is unchanged in that case.
+    /// Fails if the topic or the frame is too long. `out` is then unchanged.
     pub fn encode_header_as(&self, sender: EndpointId, out: &mut BytesMut) -> Result<(), EncodeError> {
         let length =
             FIXED_HEADER.saturating_add(self.topic.as_bytes().len()).saturating_add(self.payload.len());
@@ -244,7 +244,8 @@ impl Envelope {
     /// Decodes the value of a data message.
     ///
     /// # Errors
-    /// Fails if the payload is not exactly one value. Offsets count from the start of the frame.
+    /// Fails if the payload is not exactly one value. Offsets count from the start of the frame body,
+    /// after the length field.
     pub fn value(&self, limits: &Limits) -> Result<Value, DecodeError> {
         decode_value(&self.payload, limits).map_err(|e| e.shifted(self.payload_offset()))
     }
@@ -252,7 +253,8 @@ impl Envelope {
     /// Decodes the filter of a routing update.
     ///
     /// # Errors
-    /// Fails if the payload is not exactly one filter. Offsets count from the start of the frame.
+    /// Fails if the payload is not exactly one filter. Offsets count from the start of the frame body,
+    /// after the length field.
     pub fn filter(&self, limits: &Limits) -> Result<Filter, DecodeError> {
         finish(&self.payload, filter(&self.payload, limits)).map_err(|e| e.shifted(self.payload_offset()))
     }
@@ -260,7 +262,8 @@ impl Envelope {
     /// Decodes the command of a command message.
     ///
     /// # Errors
-    /// Fails if the payload is not exactly one command. Offsets count from the start of the frame.
+    /// Fails if the payload is not exactly one command. Offsets count from the start of the frame body,
+    /// after the length field.
     pub fn command(&self, limits: &Limits) -> Result<Command, DecodeError> {
         Command::decode(&self.payload, limits).map_err(|e| e.shifted(self.payload_offset()))
     }
@@ -268,7 +271,8 @@ impl Envelope {
     /// Checks that the payload is valid for the type in [`Envelope::kind`], without building a value.
     ///
     /// # Errors
-    /// Fails if the payload is not valid. Offsets count from the start of the frame.
+    /// Fails if the payload is not valid. Offsets count from the start of the frame body,
+    /// after the length field.
     pub fn check(&self, limits: &Limits) -> Result<(), DecodeError> {
         match self.kind {
             EnvelopeType::Data => {
@@ -286,9 +290,8 @@ impl Envelope {
         LENGTH_FIELD.saturating_add(self.payload_offset()).saturating_add(self.payload.len())
     }
 
-    /// Copies the message out of the receive buffer, if the buffer is much larger than the message. Call this before you
-    /// store a message. All frames of one read share one buffer, which stays allocated as long as any of these frames
-    /// exists.
+    /// Returns a copy that does not share memory with the receive buffer. Call this before you store a message.
+    /// All frames of one read share one buffer, which stays allocated as long as any of these frames exists.
     #[must_use]
     pub fn detached(&self) -> Self {
         let topic = self.topic.as_bytes();
@@ -330,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn payload_errors_have_offsets_from_the_start_of_the_frame() {
+    fn payload_errors_have_offsets_from_the_start_of_the_frame_body() {
         let limits = &Limits::DEFAULT;
         let data = Envelope::decode(&frame_of(1, &[14, 1, 15])).unwrap();
         let error = data.value(limits).unwrap_err();

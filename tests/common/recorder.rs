@@ -110,7 +110,7 @@ pub fn events(frames: &[Json]) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// Writes a capture of the same connection in the format of tcpdump, with one packet for each frame.
+/// Writes the recording in `folder` as a pcap file, with one packet for each frame in `lines`.
 pub fn capture(folder: &Path, lines: &[Json]) -> tempfile::NamedTempFile {
     let [connector, listener, ..] = files(folder);
     let mut seq = [1000u32, 2000];

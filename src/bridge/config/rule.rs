@@ -14,7 +14,7 @@ pub(super) struct RuleDraft<'r> {
     pub(super) config: RuleConfig,
     pub(super) table: Table<'r>,
     pub(super) name: Option<Entry<'r>>,
-    /// The names of links, each with its entry; `None` if the list is invalid.
+    /// The names of links, each with its entry; `None` if the list is missing or invalid.
     pub(super) from: Option<Vec<(&'r str, Entry<'r>)>>,
     pub(super) to: Option<Vec<(&'r str, Entry<'r>)>>,
     pub(super) topics: Option<Entry<'r>>,
@@ -146,12 +146,12 @@ fn read_topics(entry: &Entry<'_>) -> Option<Vec<Topic>> {
     })
 }
 
-/// The syntax of one alternative for the arguments of a command.
+/// The syntax of one alternative for the arguments of an action.
 const ARGUMENTS: &str = "a pattern for the only argument, such as \"Site::*\" or \"*\", or a list with a pattern for each \
                          argument, such as [\"Site::*\", \"...\"], where \"...\" allows any further ones";
 
 fn read_actions(entry: &Entry<'_>) -> Option<BTreeMap<String, Vec<Arguments>>> {
-    let hint = "write the commands with the alternatives for the arguments of each, such as \
+    let hint = "write each action with a list of its allowed arguments, such as \
                 { get_id_value = [\"Site::*\"] }";
     let commands = entry.table(hint)?.take_all();
     if commands.is_empty() {

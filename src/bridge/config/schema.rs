@@ -248,8 +248,8 @@ pub struct RuleConfig {
     /// For events of the node API, patterns for the names of the nodes in the event: its sender, or the nodes that it
     /// is addressed to. Empty: every name. If not empty, requests addressed to all nodes do not match.
     pub nodes: Vec<Glob>,
-    /// For dispatch requests, the allowed commands. Each command has a list of alternatives for its arguments; a
-    /// command whose list is empty does not match. `None`: every action.
+    /// For dispatch requests, the allowed actions. Each action has a list of alternatives for its arguments; an action
+    /// whose list is empty does not match. `None`: every action.
     pub actions: Option<BTreeMap<String, Vec<Arguments>>>,
     /// The certificate identities of peers that may send the message; empty: every peer.
     pub identities: Vec<IdentityPattern>,
@@ -259,7 +259,7 @@ pub struct RuleConfig {
     pub passthrough: bool,
 }
 
-/// Patterns for the arguments of a command: one alternative of [`RuleConfig::actions`].
+/// Patterns for the arguments of an action: one alternative of [`RuleConfig::actions`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arguments {
     /// A pattern for each argument, by position. If a request has fewer arguments, each missing one counts as empty

@@ -23,13 +23,13 @@ pub(crate) enum Reason {
     CommandNotAllowed,
     /// The message is data, and the rules for its topic allow only data-store commands.
     DataNotAllowed,
-    /// The rules apply only to senders with different certificates.
+    /// The rules apply only to senders with other certificates or tokens.
     IdentityNotAllowed,
     /// The rules do not allow events with the name of this event.
     EventNotAllowed,
     /// The payload is invalid for the kind of the message.
     Malformed,
-    /// The rules do not allow events that name these nodes.
+    /// The rules do not allow the nodes that the event names, or do not allow requests to all nodes.
     NodeNotAllowed,
     /// The rules do not allow the action of the request, or the arguments of the action.
     ActionNotAllowed,
@@ -94,7 +94,7 @@ impl Reason {
             }
             Reason::EventNotAllowed => "the rules allow only other events",
             Reason::Malformed => "the payload is invalid",
-            Reason::NodeNotAllowed => "the rules allow only other nodes",
+            Reason::NodeNotAllowed => "the rules do not allow these nodes, or requests to all nodes",
             Reason::ActionNotAllowed => "the rules do not allow the action or its arguments",
             Reason::BatchedNodeApi => "the message is a batch that contains an event of the node API",
             Reason::InvalidNodeApi => "the message is an invalid event of the node API",
@@ -222,7 +222,7 @@ pub(in super::super) fn shown(bytes: &[u8]) -> String {
 /// Writes text with control characters escaped, up to a maximum length.
 struct Escaping<'a> {
     to: &'a mut String,
-    /// The bytes that remain until the maximum.
+    /// The number of bytes of unescaped text that may still be written.
     left: usize,
 }
 

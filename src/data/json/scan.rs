@@ -1,4 +1,4 @@
-//! Splits JSON text into nodes, without recursion and with at most one allocation for all nodes.
+//! Splits JSON text into nodes, without recursion. All nodes are in one vector.
 //!
 //! Accepts JSON (RFC 8259), and what Broker and Zeek write although it is not JSON:
 //!
@@ -21,7 +21,7 @@ pub(super) struct Node {
     pub(super) next: u32,
 }
 
-/// The initial capacity for nodes, and for open brackets. Most events need fewer, so that nothing is reallocated.
+/// The maximum initial capacity for nodes, and the initial capacity for open brackets.
 const NODES: usize = 256;
 const BRACKETS: usize = 16;
 
@@ -184,7 +184,7 @@ impl Scanner<'_> {
     }
 }
 
-/// Returns a position in the text, whose length is less than 4 GiB.
+/// Converts a position in the text or the index of a node to `u32`. It fits, because the text is shorter than 4 GiB.
 fn position(at: usize) -> u32 {
     at.try_into().unwrap_or(u32::MAX)
 }

@@ -76,9 +76,8 @@ impl LogLimiter {
         }
     }
 
-    /// Returns the number of suppressed lines of each kind that no later line will report. While lines of a kind are still
-    /// too frequent, their number is not returned here, because the next logged line of that kind will report it. If this
-    /// is the `last` call, all are returned.
+    /// Returns how many lines of each kind were suppressed. Lines that are still too frequent are left out, because the next
+    /// logged line of that kind and owner will contain their number. If this is the `last` call, all are returned.
     pub(crate) fn report(&self, last: bool) -> Vec<(&'static str, u64)> {
         let now = Instant::now();
         let mut state = self.state();

@@ -110,7 +110,8 @@ impl<S: Session> PeerConnection<S> {
         }
     }
 
-    /// Counts a malformed message. Logs the first one of each peering, unless the peer's owner causes too many such lines.
+    /// Counts a malformed message, and logs it. The level is debug for all but the first one of a peering, and if the peer's
+    /// owner causes too many such lines.
     pub(super) fn malformed(&mut self, error: &DecodeError) {
         self.context.stats.malformed.one();
         self.malformed = self.malformed.saturating_add(1);

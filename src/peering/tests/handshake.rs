@@ -242,7 +242,7 @@ fn the_frame_limit_is_larger_after_the_handshake() {
 }
 
 #[test]
-fn a_redundant_connection_is_refused_with_the_code_of_the_role() {
+fn the_code_in_a_redundant_refusal_depends_on_the_role() {
     let now = Instant::now();
     let mut originator = End::new(peering(SMALL, Side::Listener, now));
     originator.frames();

@@ -85,7 +85,7 @@ impl Display for Expiry {
     }
 }
 
-/// Writes `nanos / unit` as a decimal number, rounded to six digits.
+/// Returns `nanos / unit` as a decimal number, rounded to at most six decimal places.
 fn quotient(nanos: i64, unit: i64) -> String {
     const MILLION: i128 = 1_000_000;
     let unit = i128::from(unit);

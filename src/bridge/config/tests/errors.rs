@@ -246,7 +246,7 @@ fn errors_in_rules_are_reported() {
         ("events = [\"a b\"]", "events", "white space in \"a b\""),
         ("nodes = 3", "nodes", "expected the name of a node"),
         ("nodes = \"a\"\nevents = \"other\"", "nodes", "only the events of Management::Node::API name nodes"),
-        ("actions = [\"get_id_value\"]", "actions", "write the commands with the alternatives"),
+        ("actions = [\"get_id_value\"]", "actions", "write each action with a list"),
         ("actions = {}", "actions", "the table is empty"),
         ("actions = { get_id_value = [] }", "actions.get_id_value", "the list is empty"),
         ("actions = { x = [\"a\", \"a\"] }", "actions.x", "duplicate element"),

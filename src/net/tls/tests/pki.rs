@@ -18,7 +18,7 @@ use super::Credentials;
 /// A root CA or an intermediate CA.
 pub(super) struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// The certificates from this CA to the root CA as PEM. Empty for the root CA.
+    /// The PEM certificates of this CA and of the CAs above it, without the root CA. Empty for the root CA.
     path: String,
     root: String,
 }

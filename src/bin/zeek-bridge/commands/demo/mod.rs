@@ -29,8 +29,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 ///
 /// First, the captured Management agent of Zeek 8.0.9 sends requests to a node of this program, frame by frame over
 /// mutual TLS. Then an agent of this program sends the same requests to two of its nodes. Prints every event with its
-/// direction, and whether each answer equals the answer of the real Zeek node. The nodes of this program know the values
-/// of the captured nodes, but not their other answers.
+/// direction, and whether each answer equals the answer of the real Zeek node. The nodes of this program are given
+/// only the values of the captured nodes, and produce the answers themselves.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// The format; auto is text on a terminal and json otherwise
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_value_where_zeek_has_none_is_found() {
+    async fn a_value_that_zeek_does_not_have_is_reported() {
         let mut scenario = Scenario::captured().unwrap();
         scenario.worker_values.insert("no_such_thing", JsonText::new("1").unwrap());
         scenario.manager_values.insert_without_value("no_such_thing");

@@ -1,4 +1,4 @@
-//! The capture of the Management agent of Zeek 8.0.9 and one of its nodes.
+//! The captured connections of two nodes to the Management agent of Zeek 8.0.9.
 
 use bytes::Bytes;
 use zeek_bridge::data::EndpointId;
@@ -9,7 +9,7 @@ use zeek_bridge::trace::{self, Meta, Reader, Side};
 use zeek_bridge::wire::{EnvelopeType, Handshake, Limits};
 use zeek_bridge::zeek::{Event, ZeekMessage};
 
-/// The three files of a fixture.
+/// Reads a recording from the files of a fixture, which are part of the program.
 macro_rules! fixture {
     ($name:literal) => {
         Recording::new(
@@ -45,7 +45,7 @@ pub(super) struct Frame {
 #[derive(Debug)]
 pub(super) enum Content {
     Handshake(Handshake),
-    /// An event of the node API.
+    /// An event, and its content if it is an event of the node API.
     Event(Event, Option<NodeMessage>),
     Pong(Bytes),
     /// Logs, filters, and a ping.
