@@ -155,27 +155,33 @@ pub(super) async fn run<S: Session>(
         room: Arc::default(),
     };
     let end = running.drive(filter, evicted, established).await;
-    // Messages for which there is still no room are lost. They must be counted before the end is reported.
-    running.hand_on_rest();
-    let PeerConnection { context, mut connection, address, owner, queue, leaving, .. } = running;
-    let unwritten = connection.owes_messages().await;
-    let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
-    if let Some(queue) = queue {
-        // Wakes publishers that wait for room.
-        queue.close();
-    }
-    Box::pin(connection.finish()).await;
-    let status = end.peer.map(|peer| match &end.error {
-        Some(error) if !leaving && !is_ours(error) => {
-            Status::PeerLost { peer, address, error: error.clone(), unsent }
-        }
-        error => Status::PeerRemoved { peer, address, error: error.clone() },
-    });
-    context.hub.send(Command::Closed { connection: id, owner, status }).await;
-    end
+    // In a box, so that an idle peer does not reserve the memory for the end of its connection.
+    Box::pin(running.finish(end)).await
 }
 
 impl<S: Session> PeerConnection<S> {
+    /// Closes the connection, and reports the end to the hub.
+    async fn finish(mut self, end: ConnectionOutcome) -> ConnectionOutcome {
+        // Messages for which there is still no room are lost. They must be counted before the end is reported.
+        self.hand_on_rest();
+        let PeerConnection { context, id, mut connection, address, owner, queue, leaving, .. } = self;
+        let unwritten = connection.owes_messages().await;
+        let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
+        if let Some(queue) = queue {
+            // Wakes publishers that wait for room.
+            queue.close();
+        }
+        connection.finish().await;
+        let status = end.peer.map(|peer| match &end.error {
+            Some(error) if !leaving && !is_ours(error) => {
+                Status::PeerLost { peer, address, error: error.clone(), unsent }
+            }
+            error => Status::PeerRemoved { peer, address, error: error.clone() },
+        });
+        context.hub.send(Command::Closed { connection: id, owner, status }).await;
+        end
+    }
+
     async fn drive(
         &mut self,
         mut filter: watch::Receiver<Filter>,
