@@ -262,12 +262,12 @@ mod tests {
     #[test]
     fn tokens_and_cookies_are_hidden() {
         let request = "GET /v1/messages/json HTTP/1.1\r\nHost: a\r\nauthorization: Bearer secret\r\nUpgrade: \
-                       websocket\r\nCookie: id=secret\r\n\r\n";
+                       websocket\r\nCookie: id=secret\r\nX-Api-Key: secret\r\n\r\n";
         let [entry] = entries(request.as_bytes(), Side::Connector).try_into().unwrap();
         assert_eq!(
             entry["text"],
             "GET /v1/messages/json HTTP/1.1\r\nHost: a\r\nauthorization: (hidden)\r\nUpgrade: websocket\r\nCookie: \
-             (hidden)\r\n\r\n"
+             (hidden)\r\nX-Api-Key: (hidden)\r\n\r\n"
         );
     }
 

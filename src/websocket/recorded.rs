@@ -249,10 +249,8 @@ fn close(payload: &Bytes) -> Result<Part, DecodeError> {
 /// Returns the text of an HTTP head. Replaces the values of headers that contain passwords, tokens or cookies.
 fn without_credentials(head: &[u8]) -> String {
     let is_secret = |line: &str| {
-        let name = line.split(':').next().unwrap_or_default().trim();
-        ["authorization", "proxy-authorization", "cookie", "set-cookie"]
-            .iter()
-            .any(|secret| name.eq_ignore_ascii_case(secret))
+        let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        ["auth", "cookie", "token", "secret", "api-key"].iter().any(|part| name.contains(part))
     };
     let text = String::from_utf8_lossy(head);
     let mut shown = String::with_capacity(text.len());
