@@ -120,6 +120,20 @@ fn both_sides_of_a_recorder_can_use_tls_and_tokens() {
 }
 
 #[test]
+fn a_server_without_tls_is_recorded_with_ws() {
+    let files = Files::issue(&ephemeral_authority().unwrap(), "127.0.0.1");
+    let mut tap = Program::start("tap --topic /demo --listen ws://127.0.0.1:0");
+    let target = tap.address().replace("ws://", "wss://");
+    let cafile = files.folder.path().join("cafile");
+    let mut recorder =
+        recorder(&target, &format!("--listen ws://127.0.0.1:0 --connect-cafile {}", cafile.display()));
+    let publish = format!("publish --topic /demo --connect {} --timeout 5s Demo::ping", recorder.address);
+    assert_ne!(Program::run(&publish, "").code, Some(0));
+    recorder.program.says("use ws:// for a server without TLS");
+    assert_eq!(recorder.stop().code, Some(0));
+}
+
+#[test]
 fn options_that_the_websocket_api_does_not_have_are_refused() {
     let run = |options: &str| Program::run(&format!("record --out /nonexistent/zeek-bridge {options}"), "");
     run("--listen ws://127.0.0.1:0 --connect 127.0.0.1:1 --tls off")

@@ -33,6 +33,7 @@ use self::writer::{Notice, Receiver, queue};
 use crate::args::side_tls::TwoSidedTlsArgs;
 use crate::args::tls::{self, TlsArgs};
 use crate::args::{AddressArg, connect_address, listen_address, scheme};
+use crate::hints;
 use crate::network;
 use crate::output::{BackgroundOutput, Exit, Failure, Object, stderr};
 use crate::signals::Signals;
@@ -327,7 +328,10 @@ impl Recorder {
             let tcp = dial(target, HANDSHAKE).await.map_err(|error| format!("{target}: {error}"))?;
             match timeout(HANDSHAKE, connect_tls.connect_to(tcp, self.host.clone())).await {
                 Ok(Ok(stream)) => Ok(stream),
-                Ok(Err(error)) => Err(format!("TLS with {target} failed: {error}")),
+                Ok(Err(error)) => {
+                    let hint = hints::for_link(target, &error.clone().into());
+                    Err(format!("TLS with {target} failed: {error}{hint}"))
+                }
                 Err(_) => Err(format!("{target}: TLS handshake timed out after {} s", HANDSHAKE.as_secs())),
             }
         };
