@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use super::batch::Batch;
 use super::frames::Frames;
-use super::memory::{self, LARGE_PIECE, PIECE, SHARED_BUFFER};
+use super::memory::{self, PIECE, SHARED_BUFFER};
 use super::session::{Format, Losses};
 use crate::data::EndpointId;
 use crate::websocket::LeftOut;
@@ -12,10 +12,6 @@ use crate::wire::{EncodeError, Envelope};
 
 /// The maximum length in bytes of a buffer that is used for the next batch too.
 const MAX_KEPT: usize = 2 * PIECE;
-
-/// The maximum ratio of the lengths in a format and as Broker frames. It is larger only if there is a payload that Broker
-/// frames do not copy.
-const MAX_GROWTH: usize = 32;
 
 /// Encodes batches, one at a time. Consecutive batches share buffers.
 #[derive(Debug, Default)]
@@ -83,8 +79,6 @@ struct Writer {
     buffer: BytesMut,
     /// The start and the length of the buffer's memory.
     allocation: (usize, usize),
-    /// The lengths in bytes of an earlier batch as Broker frames and in the format.
-    lengths: Option<(usize, usize)>,
 }
 
 impl Writer {
@@ -122,12 +116,12 @@ impl Writer {
             // does not show this, because a message that cannot be encoded is removed again.
             self.allocation = (self.buffer.as_ptr().addr(), self.buffer.capacity());
         }
-        self.lengths = Some((batch.copied(), self.buffer.len()));
         frames.bytes = self.buffer.split().freeze();
         frames.allocation = self.allocation;
         if self.allocation.1 > MAX_KEPT {
             // The unused rest may be many megabytes, and the encoder of an idle peer would keep it.
-            self.release();
+            self.buffer = BytesMut::new();
+            self.allocation = (0, 0);
         }
         let frames = match failure {
             Some(error) if frames.messages == 0 => Err(error),
@@ -139,7 +133,7 @@ impl Writer {
     /// Reserves capacity for a batch and, if possible, for the messages after it. If the capacity is [`SHARED_BUFFER`]
     /// or more, uses a buffer of the thread.
     fn make_room(&mut self, batch: &Batch) {
-        let needed = self.expected_length(batch);
+        let needed = batch.copied();
         if self.buffer.capacity().saturating_sub(self.buffer.len()) >= needed {
             return;
         }
@@ -149,36 +143,18 @@ impl Writer {
             self.buffer.reserve(expected.max(needed));
         } else {
             self.release();
-            // JSON, or a single message with a long topic, may need more than a buffer of the thread.
-            self.buffer = if needed <= PIECE {
-                memory::take()
-            } else if needed <= LARGE_PIECE {
-                memory::take_large()
-            } else {
-                BytesMut::with_capacity(needed)
-            };
+            // A single message with a long topic may need more than a buffer of the thread.
+            self.buffer = if needed > PIECE { BytesMut::with_capacity(needed) } else { memory::take() };
         }
         self.allocation = (self.buffer.as_ptr().addr(), self.buffer.capacity());
-    }
-
-    /// Returns the expected length of a batch in the format. This is the length as Broker frames, multiplied by the
-    /// ratio of the two lengths of an earlier batch, plus an eighth, because messages differ.
-    fn expected_length(&self, batch: &Batch) -> usize {
-        let copied = batch.copied();
-        let is_growth = |(before, after): &(usize, usize)| after > before && after / MAX_GROWTH <= *before;
-        let Some((before, after)) = self.lengths.filter(is_growth) else { return copied };
-        let expected = copied.saturating_mul(after).checked_div(before).unwrap_or(copied);
-        expected.saturating_add(expected / 8)
     }
 
     /// Returns the buffer to the thread, unless its size is not that of the buffers of the thread. It is reused after
     /// everything that was encoded in it has been written.
     fn release(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
-        match std::mem::take(&mut self.allocation) {
-            (_, PIECE) => memory::give_back(buffer),
-            (_, LARGE_PIECE) => memory::give_back_large(buffer),
-            _ => {}
+        if self.allocation.1 == PIECE {
+            memory::give_back(buffer);
         }
     }
 }
@@ -209,16 +185,6 @@ mod tests {
             if envelope.payload.ends_with(b"!") {
                 return Err(EncodeError::NotCarried { what: "nothing" }.into());
             }
-            Ok(None)
-        },
-        first_length: |frames| Some(frames.len()),
-    };
-
-    /// Needs three times as many bytes as the payload.
-    static TRIPLING: Format = Format {
-        overhead: 0,
-        encode: |envelope, _, out, _| {
-            (0..3).for_each(|_| out.extend_from_slice(&envelope.payload));
             Ok(None)
         },
         first_length: |frames| Some(frames.len()),
@@ -265,17 +231,6 @@ mod tests {
         let frames = encoder.frames(&GROWING, &text, &|_| ID).0.unwrap();
         assert!(frames.allocation().1 > MAX_KEPT);
         assert_eq!(encoder.first.as_ref().unwrap().writer.buffer.capacity(), 0);
-    }
-
-    #[test]
-    fn a_large_buffer_is_used_again_if_the_format_needs_more_bytes() {
-        let (mut encoder, batch) = (Encoder::default(), batch(&Value::String("x".repeat(40_000).into())));
-        let [_, second, third] = [(); 3].map(|()| {
-            encoder.begin();
-            encoder.frames(&TRIPLING, &batch, &|_| ID).0.unwrap().allocation()
-        });
-        assert_eq!((second.1, third), (LARGE_PIECE, second));
-        assert_pieces();
     }
 
     #[test]

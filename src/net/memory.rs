@@ -5,7 +5,6 @@
 //! next one.
 
 use std::cell::RefCell;
-use std::thread::LocalKey;
 
 use bytes::BytesMut;
 
@@ -13,9 +12,6 @@ use crate::wire::Envelope;
 
 /// The size of one buffer in bytes.
 pub(super) const PIECE: usize = 64 * 1024;
-
-/// The size of a large buffer in bytes. The JSON of the messages of one read is two to three times as long as the read.
-pub(super) const LARGE_PIECE: usize = 3 * PIECE;
 
 /// The maximum length in bytes of a frame that is copied, and of frames that share one buffer. It is the maximum length of
 /// one read.
@@ -28,51 +24,27 @@ pub(super) const SHARED_BUFFER: usize = PIECE;
 /// are full of small messages.
 const MAX_KEPT: usize = 12;
 
-/// Like [`MAX_KEPT`], for large buffers.
-const MAX_LARGE_KEPT: usize = 6;
-
-type Pool = RefCell<Vec<BytesMut>>;
-
 thread_local! {
-    static KEPT: Pool = const { RefCell::new(Vec::new()) };
-    static LARGE_KEPT: Pool = const { RefCell::new(Vec::new()) };
+    static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Returns an empty buffer of [`PIECE`] bytes: a used buffer to which there are no more references, or a new buffer.
 pub(super) fn take() -> BytesMut {
-    take_from(&KEPT, PIECE)
-}
-
-/// Like [`take`], with [`LARGE_PIECE`] bytes.
-pub(super) fn take_large() -> BytesMut {
-    take_from(&LARGE_KEPT, LARGE_PIECE)
-}
-
-fn take_from(pool: &'static LocalKey<Pool>, size: usize) -> BytesMut {
     // Fails while the thread ends.
-    let kept = pool.try_with(|kept| {
+    let kept = KEPT.try_with(|kept| {
         let mut kept = kept.borrow_mut();
-        kept.iter_mut().rposition(|buffer| buffer.try_reclaim(size)).map(|at| kept.swap_remove(at))
+        kept.iter_mut().rposition(|buffer| buffer.try_reclaim(PIECE)).map(|at| kept.swap_remove(at))
     });
-    kept.ok().flatten().unwrap_or_else(|| BytesMut::with_capacity(size))
+    kept.ok().flatten().unwrap_or_else(|| BytesMut::with_capacity(PIECE))
 }
 
 /// Makes a buffer available to [`take`] as soon as there is no reference to its content. Pass only buffers whose memory is
 /// [`PIECE`] bytes long: the thread keeps this memory, and a larger one would be usable while there are references to it.
-pub(super) fn give_back(buffer: BytesMut) {
-    give_back_to(&KEPT, buffer, MAX_KEPT);
-}
-
-/// Like [`give_back`], for [`take_large`] and buffers whose memory is [`LARGE_PIECE`] bytes long.
-pub(super) fn give_back_large(buffer: BytesMut) {
-    give_back_to(&LARGE_KEPT, buffer, MAX_LARGE_KEPT);
-}
-
-fn give_back_to(pool: &'static LocalKey<Pool>, mut buffer: BytesMut, max_kept: usize) {
+pub(super) fn give_back(mut buffer: BytesMut) {
     buffer.clear();
-    let _ = pool.try_with(|kept| {
+    let _ = KEPT.try_with(|kept| {
         let mut kept = kept.borrow_mut();
-        if kept.len() < max_kept {
+        if kept.len() < MAX_KEPT {
             kept.push(buffer);
         }
     });
