@@ -57,15 +57,15 @@ impl Conversation {
         Conversation { connector, listener, index: 0 }
     }
 
-    /// Returns the state of a new connection. If the protocol is unknown, it is recognized by the first bytes.
+    /// Returns the state of a new connection. If `protocol` is `None`, the protocol is recognized by the first bytes.
     #[must_use]
     pub fn of(protocol: Option<Protocol>) -> Self {
-        let mut conversation = Conversation::default();
-        if protocol == Some(Protocol::WebSocket) {
-            conversation.connector.expect_websocket(Side::Connector);
-            conversation.listener.expect_websocket(Side::Listener);
-        }
-        conversation
+        let [connector, listener] = Side::BOTH.map(|side| match protocol {
+            None => FrameReader::default(),
+            Some(Protocol::Broker) => FrameReader::broker(),
+            Some(Protocol::WebSocket) => FrameReader::websocket(side),
+        });
+        Conversation { connector, listener, index: 0 }
     }
 
     /// Returns the protocol of the connection. It is unknown until the connector has sent its first bytes.

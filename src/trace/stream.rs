@@ -65,10 +65,10 @@ pub enum StreamFault {
         /// The first line, of at most 128 characters.
         line: String,
     },
-    /// The input ends inside a frame.
+    /// The input ends inside a frame or a message.
     #[error("the stream ends inside a frame or a message, after {count} bytes of it")]
     Truncated {
-        /// The number of bytes of the incomplete frame.
+        /// The number of bytes of the incomplete frame or message.
         count: usize,
     },
     /// A reason that the caller found.
@@ -89,7 +89,7 @@ impl StreamError {
 ///
 /// The reader buffers the input that was appended and not yet returned in a frame. After each input, call
 /// [`next_frame`](Self::next_frame) until it returns `None`. Then the buffer never exceeds one frame of the maximum
-/// size plus the last input.
+/// size plus the last input. In a WebSocket session, the reader also buffers the fragments of one message, up to the same size.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     buffer: BytesMut,
@@ -124,6 +124,13 @@ impl FrameReader {
         FrameReader { state: State::InSync, ..FrameReader::default() }
     }
 
+    /// Returns a reader that reads all bytes as this side of a WebSocket session.
+    #[must_use]
+    pub fn websocket(side: Side) -> Self {
+        let websocket = Some(PartReader::new(side));
+        FrameReader { websocket, state: State::InSync, ..FrameReader::default() }
+    }
+
     /// Returns a reader for the bytes of a side, without the first bytes.
     #[must_use]
     pub fn from_the_middle() -> Self {
@@ -141,8 +148,8 @@ impl FrameReader {
     /// a server that refuses a session does not show the protocol.
     pub(super) fn expect_websocket(&mut self, side: Side) {
         if let State::First = self.state {
-            self.websocket = Some(PartReader::new(side));
-            self.state = State::InSync;
+            let buffer = std::mem::take(&mut self.buffer);
+            *self = FrameReader { buffer, ..FrameReader::websocket(side) };
         }
     }
 
@@ -185,10 +192,7 @@ impl FrameReader {
         match self.state {
             State::First => match opening(&self.buffer) {
                 Opening::Incomplete => return Ok(None),
-                Opening::Session(side) => {
-                    self.websocket = Some(PartReader::new(side));
-                    self.state = State::InSync;
-                }
+                Opening::Session(side) => self.expect_websocket(side),
                 Opening::Other => self.state = State::InSync,
             },
             State::Searching { .. } => self.search()?,
@@ -230,7 +234,8 @@ impl FrameReader {
             return None;
         }
         let cause = cause.into();
-        let fault = if self.websocket.is_some() {
+        let fault = if let Some(parts) = &mut self.websocket {
+            parts.stop();
             self.state = State::Failed;
             StreamFault::MissingInSession { count, cause }
         } else {
@@ -311,6 +316,9 @@ impl FrameReader {
     }
 
     fn fail(&mut self, fault: StreamFault) -> StreamError {
+        if let Some(parts) = &mut self.websocket {
+            parts.stop();
+        }
         self.state = State::Failed;
         StreamError { offset: self.offset, fault }
     }

@@ -13,7 +13,7 @@ use super::read::{self, Answer};
 use super::text::{Text, put_string};
 use super::{Role, State, WebSocket};
 use crate::data::{Filter, Topic, one_line};
-use crate::peering::{Event, Role as PeeringRole};
+use crate::peering::{Event, Role as PeeringRole, Side};
 
 /// The code of Zeek's errors for messages that it cannot read.
 pub(super) const DESERIALIZATION_FAILED: &str = "deserialization_failed";
@@ -30,8 +30,8 @@ impl WebSocket {
 
     /// Handles the head of the peer's request or response. Returns whether it is complete.
     pub(super) fn handle_head(&mut self, now: Instant, input: &mut BytesMut) -> bool {
-        let what = if self.is_server() { http::REQUEST } else { http::RESPONSE };
-        match self.head.take(input, what) {
+        let from = if self.is_server() { Side::Connector } else { Side::Listener };
+        match self.head.take(input, from) {
             Ok(true) => {}
             Ok(false) => return false,
             Err(error) => {

@@ -8,6 +8,7 @@ use super::access::Credentials;
 use super::config::ClientConfig;
 use super::error::Error;
 use crate::data::one_line;
+use crate::peering::Side;
 
 /// The maximum length of the head of a request or response in bytes. Heads of real clients and of Zeek are shorter than 1 KiB.
 pub(super) const MAX_HEAD: usize = 16 * 1024;
@@ -17,10 +18,6 @@ const MAX_HEADERS: usize = 64;
 
 /// The path of version 1 with JSON.
 const PATH: &str = "/v1/messages/json";
-
-/// The names of the two heads.
-pub(super) const REQUEST: &str = "request";
-pub(super) const RESPONSE: &str = "response";
 
 /// The text that is appended to a key before the key is hashed (RFC 6455, section 1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -33,9 +30,9 @@ impl Head {
     /// Moves bytes from `input` until the head is complete, and returns whether it is. Fails at the first byte if the input
     /// cannot be HTTP, so that a peer with a different protocol is recognized without a timeout. A request begins with a capital
     /// letter, and a response with `H`.
-    pub(super) fn take(&mut self, input: &mut BytesMut, what: &'static str) -> Result<bool, Error> {
+    pub(super) fn take(&mut self, input: &mut BytesMut, from: Side) -> Result<bool, Error> {
         if let Some(&first) = self.0.first().or(input.first())
-            && (!first.is_ascii_uppercase() || (what == RESPONSE && first != b'H'))
+            && (!first.is_ascii_uppercase() || (from == Side::Listener && first != b'H'))
         {
             return Err(Error::NotHttp { first });
         }
@@ -51,6 +48,7 @@ impl Head {
         let consumed = self.0.len().saturating_sub(before);
         let _ = input.split_to(consumed.min(input.len()));
         if end.is_none() && self.0.len() >= MAX_HEAD {
+            let what = if from == Side::Listener { "response" } else { "request" };
             return Err(Error::HeadTooLarge { what, limit: MAX_HEAD });
         }
         Ok(end.is_some())
@@ -59,11 +57,8 @@ impl Head {
     /// Returns the error for the status of a response that does not open a session. The head may be incomplete, because Zeek's
     /// server sends no complete head if it refuses a request.
     pub(super) fn status(&self) -> Option<Error> {
-        let line = self.0.split(|byte| *byte == b'\n').next()?;
-        let line = String::from_utf8_lossy(line);
-        let (status, reason) = line.trim_end().strip_prefix("HTTP/1.")?.get(2..)?.split_at_checked(3)?;
-        let status = status.parse().ok()?;
-        (status != 101).then(|| Error::Status { status, reason: one_line(reason.trim_start()) })
+        let (status, reason) = status(&self.0)?;
+        (status != 101).then(|| Error::Status { status, reason: one_line(&reason) })
     }
 }
 
@@ -255,12 +250,11 @@ pub(super) fn is_upgrade(head: &[u8]) -> bool {
     is_valid && Headers(request.headers).lists("Upgrade", "websocket")
 }
 
-/// Returns the status of a complete response.
-pub(super) fn status(head: &[u8]) -> Option<u16> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut headers);
-    let _ = response.parse(head);
-    response.code
+/// Returns the status of a response and its reason. The head may be incomplete.
+pub(super) fn status(head: &[u8]) -> Option<(u16, String)> {
+    let line = String::from_utf8_lossy(head.split(|byte| *byte == b'\n').next()?);
+    let (status, reason) = line.trim_end().strip_prefix("HTTP/1.")?.get(2..)?.split_at_checked(3)?;
+    Some((status.parse().ok()?, reason.trim_start().to_owned()))
 }
 
 /// Returns the `Sec-WebSocket-Accept` for a key.

@@ -93,8 +93,8 @@ enum Stage {
     /// The subscriptions or the answer to them.
     First,
     Messages,
-    /// No part: the server has refused the request.
-    Refused,
+    /// No part: the server has refused the request, or the next part cannot be found.
+    Ended,
 }
 
 /// A part and its bytes.
@@ -148,15 +148,20 @@ impl PartReader {
     /// Removes the response of a server that has refused a request and closed the connection: Zeek's server does not send the end
     /// of such a head. `None` if the input is not such a response.
     pub(crate) fn refusal(&mut self, input: &mut BytesMut) -> Option<Cut> {
-        let line = <[u8]>::split(input, |byte| *byte == b'\n').next()?;
-        let code = std::str::from_utf8(line).ok()?.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
-        if self.from != Side::Listener || self.stage != Stage::Head || code == 101 {
+        let (status, _) = status(input)?;
+        if self.from != Side::Listener || self.stage != Stage::Head || status == 101 {
             return None;
         }
-        self.stage = Stage::Refused;
+        self.stage = Stage::Ended;
         let body = std::mem::take(input).freeze();
-        let part = Part::Response { status: code, text: without_credentials(&body) };
+        let part = Part::Response { status, text: without_credentials(&body) };
         Some(Cut { header: 0, body, peered: false, part: Ok(part) })
+    }
+
+    /// Frees the memory of an incomplete message. Nothing more is read.
+    pub(crate) fn stop(&mut self) {
+        self.stage = Stage::Ended;
+        self.fragments = Fragments::default();
     }
 
     /// Returns the number of bytes of an incomplete message that were removed from the input.
@@ -169,7 +174,7 @@ impl PartReader {
         match self.stage {
             Stage::Head => self.head(input),
             Stage::First | Stage::Messages => self.frame(input, limits),
-            Stage::Refused => {
+            Stage::Ended => {
                 input.clear();
                 Ok(None)
             }
@@ -185,10 +190,13 @@ impl PartReader {
         let text = without_credentials(&body);
         let part = match self.from {
             Side::Connector => Part::Request(text),
-            Side::Listener => Part::Response { status: status(&body).unwrap_or_default(), text },
+            Side::Listener => {
+                let status = status(&body).map(|(status, _)| status).unwrap_or_default();
+                Part::Response { status, text }
+            }
         };
         let is_refused = matches!(part, Part::Response { status, .. } if status != 101);
-        self.stage = if is_refused { Stage::Refused } else { Stage::First };
+        self.stage = if is_refused { Stage::Ended } else { Stage::First };
         Ok(Some(Cut { header: 0, body, peered: false, part: Ok(part) }))
     }
 
@@ -246,25 +254,31 @@ fn close(payload: &Bytes) -> Result<Part, DecodeError> {
     }
 }
 
-/// Returns the text of an HTTP head. Replaces the values of headers that contain passwords, tokens or cookies.
+/// Returns the text of an HTTP head. Replaces the values of headers that contain passwords, tokens or cookies, and the query of a
+/// request that contains a token.
 fn without_credentials(head: &[u8]) -> String {
-    let is_secret = |line: &str| {
-        let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    let is_secret = |name: &str| {
+        let name = name.to_ascii_lowercase();
         ["auth", "cookie", "token", "secret", "api-key"].iter().any(|part| name.contains(part))
     };
     let text = String::from_utf8_lossy(head);
-    let mut shown = String::with_capacity(text.len());
+    let (first, headers) = text.split_at(text.find('\n').map_or(text.len(), |end| end.saturating_add(1)));
+    let mut shown = match first.split_once('?') {
+        Some((path, query)) if is_secret(query) => format!("{path}?(hidden)\r\n"),
+        _ => first.to_owned(),
+    };
     let mut hides = false;
-    for line in text.split_inclusive('\n') {
-        // A line that begins with a space continues the header.
-        let continues = line.starts_with([' ', '\t']);
-        if hides && continues {
+    for line in headers.split_inclusive('\n') {
+        // A line that begins with a space continues the header before it.
+        if hides && line.starts_with([' ', '\t']) {
             continue;
         }
-        hides = is_secret(line);
-        match line.split_once(':') {
-            Some((name, _)) if hides => shown.push_str(&format!("{name}: (hidden)\r\n")),
-            _ => shown.push_str(line),
+        let (name, has_value) = line.split_once(':').map_or((line, false), |(name, _)| (name, true));
+        hides = has_value && is_secret(name);
+        if hides {
+            shown.push_str(&format!("{name}: (hidden)\r\n"));
+        } else {
+            shown.push_str(line);
         }
     }
     shown
