@@ -28,11 +28,11 @@ impl TwoSidedTlsArgs {
     /// for both sides do not apply to it. The scheme of a WebSocket address selects the TLS mode.
     pub(crate) fn load(&self, listen: &AddressArg, connect: &AddressArg) -> Result<[Tls; 2], Failure> {
         let has_tls = |address: &AddressArg| scheme(&address.0) != Scheme::WebSocket;
-        if !self.both.is_empty() && !has_tls(listen) && !has_tls(connect) {
-            let (option, address) = (self.both.first_option(), &listen.0);
-            return Err(Failure::usage(format!(
-                "--{option} cannot be used with {address}: ws:// has no TLS; remove it"
-            )));
+        if !has_tls(listen)
+            && !has_tls(connect)
+            && let Some(reason) = self.both.conflict_with(Scheme::WebSocket)
+        {
+            return Err(conflict("", &self.both, &listen.0, reason));
         }
         Ok([self.listen.load(&self.both, listen)?, self.connect.load(&self.both, connect)?])
     }
@@ -66,19 +66,23 @@ impl<const LISTEN: bool> OneSide<LISTEN> {
 
     fn websocket(set: &TlsArgs, prefix: &'static str, url: &Url) -> Result<Tls, Failure> {
         let is_secure = url.scheme() == Scheme::SecureWebSocket;
-        if set.has_mode() || !is_secure && !prefix.is_empty() {
-            let reason = if is_secure { "wss:// selects TLS with certificates" } else { "ws:// has no TLS" };
-            let option = set.first_option();
-            return Err(Failure::usage(format!(
-                "--{prefix}{option} cannot be used with {url}: {reason}; remove it"
-            )));
+        if let Some(reason) = set.conflict_with(url.scheme())
+            && (is_secure || set.has_mode() || !prefix.is_empty())
+        {
+            return Err(conflict(prefix, set, &url.to_string(), reason));
         }
         if !is_secure {
+            // Options for both sides may be those of the other side.
             return Ok(Tls::Off);
         }
         let source = Source::CommandLine { prefix };
         set.secure(&source, if LISTEN { Role::Server } else { Role::Client })
     }
+}
+
+fn conflict(prefix: &str, set: &TlsArgs, address: &str, reason: &str) -> Failure {
+    let option = set.first_option();
+    Failure::usage(format!("--{prefix}{option} cannot be used with {address}: {reason}; remove the option"))
 }
 
 impl<const LISTEN: bool> Args for OneSide<LISTEN> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
+use zeek_bridge::net::Scheme;
 use zeek_bridge::net::tls::{
     AnonymousUnavailable, Authentication, Backend, CredentialFault, Credentials, MutualTls, Passphrase,
     PemSource, Tls,
@@ -228,6 +229,17 @@ impl TlsArgs {
         match self.tls {
             None | Some(TlsMode::Mutual) => self.clone(),
             mode => TlsArgs { tls: mode, ..TlsArgs::default() },
+        }
+    }
+
+    /// Returns why these options cannot be used with an address of this scheme, or `None` if they can.
+    pub(crate) fn conflict_with(&self, scheme: Scheme) -> Option<&'static str> {
+        match scheme {
+            Scheme::WebSocket if !self.is_empty() => Some("ws:// has no TLS; for TLS, use wss://"),
+            Scheme::SecureWebSocket if self.has_mode() => {
+                Some("wss:// already selects TLS with certificates")
+            }
+            _ => None,
         }
     }
 

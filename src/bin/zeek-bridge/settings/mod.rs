@@ -180,17 +180,10 @@ impl Layers {
         };
         let scheme = scheme(text);
         let set = self.tls(own);
-        let is_explicit = |set: &TlsSettings| set.source == Source::COMMAND_LINE || set.source == *source;
-        let conflict = match (&set, scheme) {
-            (Some(set), Scheme::WebSocket) if is_explicit(set) => {
-                Some((set, "ws:// has no TLS; for TLS, use wss://"))
-            }
-            (Some(set), _) if is_explicit(set) && set.args.has_mode() => {
-                Some((set, "wss:// already selects TLS with certificates"))
-            }
-            _ => None,
-        };
-        if let Some((set, reason)) = conflict {
+        let is_explicit = |set: &&TlsSettings| set.source == Source::COMMAND_LINE || set.source == *source;
+        if let Some(set) = set.as_ref().filter(is_explicit)
+            && let Some(reason) = set.args.conflict_with(scheme)
+        {
             let option = set.args.first_option();
             return Err(Failure::usage(set.source.locate(format!(
                 "{} cannot be used with {text}: {reason}; remove the option",

@@ -70,21 +70,19 @@ struct RelayArgs {
     /// The protocol of the publisher, if a bridge is started; websocket is ws://, or wss:// with --tls mutual
     #[arg(
         long,
-        value_name = "broker|websocket",
+        value_name = "PROTOCOL",
         value_enum,
         default_value = "broker",
-        conflicts_with = "publish_to",
-        hide_possible_values = true
+        conflicts_with = "publish_to"
     )]
     publish_as: Protocol,
     /// Like --publish-as, for the subscribers
     #[arg(
         long,
-        value_name = "broker|websocket",
+        value_name = "PROTOCOL",
         value_enum,
         default_value = "broker",
-        conflicts_with = "publish_to",
-        hide_possible_values = true
+        conflicts_with = "publish_to"
     )]
     subscribe_as: Protocol,
     /// The process id of the relay, to report its CPU time and memory

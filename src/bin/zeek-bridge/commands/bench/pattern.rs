@@ -5,7 +5,7 @@ use zeek_bridge::data::{EndpointId, Topic, Value};
 use zeek_bridge::wire::{EncodeError, Envelope, LENGTH_FIELD, TOPIC_OFFSET};
 use zeek_bridge::zeek::{Event, ZeekMessage};
 
-use super::session::DATA_MESSAGE;
+use super::session::{DATA_MESSAGE, LAST, LENGTH_16, LENGTH_64, MASKED, TEXT};
 use super::side::Protocol;
 
 /// The name of the event. Its arguments are the id of the run, the number, and a string that fills the requested size.
@@ -29,13 +29,6 @@ const NUMBER: usize = 8;
 
 /// The offset of the topic in a Broker frame. A relay may change the fields before it.
 const BEFORE_TOPIC: usize = LENGTH_FIELD + TOPIC_OFFSET;
-
-/// The header of a frame of the WebSocket API (RFC 6455, section 5.2): the final fragment of a text message, and the form of the
-/// length.
-const FINAL_TEXT: u8 = 0x81;
-const MASKED: u8 = 0x80;
-const LENGTH_16: u8 = 126;
-const LENGTH_64: u8 = 127;
 
 /// The mask of published frames. A mask of zeros is valid and leaves the text as it is, so that numbers can be written into it.
 /// The relay must apply it as any other mask.
@@ -218,7 +211,7 @@ fn header(length: usize) -> Vec<u8> {
         (_, Ok(medium)) => [&[MASKED | LENGTH_16], &medium.to_be_bytes()[..]].concat(),
         _ => [&[MASKED | LENGTH_64], &u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes()[..]].concat(),
     };
-    [&[FINAL_TEXT], &length[..], &MASK].concat()
+    [&[LAST | TEXT], &length[..], &MASK].concat()
 }
 
 fn write_digits(mut value: u64, digits: &mut [u8; DIGITS]) {

@@ -21,14 +21,14 @@ const TYPE_AT: usize = LENGTH_FIELD + TYPE_OFFSET;
 pub(super) const DATA_MESSAGE: &[u8] = br#"{"type":"data-message","topic":"#;
 
 /// The fields of the first two bytes of a WebSocket frame (RFC 6455, section 5.2).
-const LAST: u8 = 0x80;
+pub(super) const LAST: u8 = 0x80;
 const OPCODE: u8 = 0x0f;
 const CONTINUATION: u8 = 0;
-const TEXT: u8 = 1;
+pub(super) const TEXT: u8 = 1;
 const BINARY: u8 = 2;
-const MASKED: u8 = 0x80;
-const LENGTH_16: u8 = 126;
-const LENGTH_64: u8 = 127;
+pub(super) const MASKED: u8 = 0x80;
+pub(super) const LENGTH_16: u8 = 126;
+pub(super) const LENGTH_64: u8 = 127;
 
 /// The session of a peer.
 #[derive(Debug)]

@@ -50,9 +50,9 @@ impl Side {
         let [publish_to, subscribe_at] = addresses;
         let has = |wanted| addresses.into_iter().any(|address| scheme(address) == wanted);
         let unused = match (has(Scheme::Broker), has(Scheme::SecureWebSocket)) {
-            (false, false) if !tls.is_empty() => Some("ws:// has no TLS; for TLS, use wss://"),
-            (false, true) if tls.has_mode() => Some("wss:// already selects TLS with certificates"),
-            _ => None,
+            (false, false) => tls.conflict_with(Scheme::WebSocket),
+            (false, true) => tls.conflict_with(Scheme::SecureWebSocket),
+            (true, _) => None,
         };
         if let Some(reason) = unused {
             return Err(Failure::usage(format!(
