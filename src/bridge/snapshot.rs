@@ -124,7 +124,7 @@ pub struct RuleSnapshot {
     /// The number of messages that matched the rule and were denied because they are invalid.
     pub invalid: u64,
     /// The number of messages that were denied, by reason. It includes invalid messages. A message is counted for the
-    /// rule that it came closest to matching. If the topic of a message matches no rule, the message is counted in
+    /// rule of which it matched the most conditions. If the topic of a message matches no rule, the message is counted in
     /// [`Snapshot::refused`] only.
     pub refused: BTreeMap<String, u64>,
 }
@@ -273,5 +273,43 @@ impl Latency {
             *count = count.saturating_add(*more);
         }
         self.sum += more.sum;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::bridge::Bridge;
+    use crate::bridge::config::BridgeConfig;
+    use crate::net::tls::{PemSource, ephemeral_authority};
+
+    /// The alert for certificates that expire needs the time for each kind of TLS with certificates.
+    #[tokio::test]
+    async fn the_end_of_the_own_certificate_is_reported_with_and_without_certificates_of_clients() {
+        let folder = tempfile::tempdir().unwrap();
+        let issued = ephemeral_authority().unwrap().credentials("bridge").unwrap();
+        let file = |name: &str, source: Option<PemSource>| {
+            let Some(PemSource::Memory(pem)) = source else { panic!("{name} is not in memory") };
+            let path = folder.path().join(name);
+            fs::write(&path, pem).unwrap();
+            format!("{name} = {path:?}\n")
+        };
+        let cafile = file("cafile", issued.cafile);
+        let own = [file("certificate", issued.certificate), file("keyfile", issued.keyfile)].concat();
+        let link = |name, settings: &str| format!("[link.{name}]\n{settings}\n{own}");
+        let config = [
+            link("mutual", &format!("listen = \"127.0.0.1:0\"\n{cafile}")),
+            link("server", "listen = \"wss://127.0.0.1:0\""),
+            "[link.plain]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n".to_owned(),
+            "[[rule]]\nname = \"all\"\nfrom = \"plain\"\nto = \"mutual\"\ntopics = \"/t\"\n".to_owned(),
+        ];
+        let config = BridgeConfig::parse(&config.concat(), "bridge.toml").unwrap();
+        let bridge = Bridge::start(config).await.unwrap();
+        let found: Vec<_> = (bridge.snapshot().links.iter())
+            .map(|link| (link.name.clone(), link.tls.clone(), link.certificate_expires.is_some()))
+            .collect();
+        let expected = [("mutual", "mutual", true), ("server", "server", true), ("plain", "off", false)];
+        assert_eq!(found, expected.map(|(name, tls, expires)| (name.to_owned(), tls.to_owned(), expires)));
     }
 }

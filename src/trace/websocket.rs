@@ -272,6 +272,52 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_the_query_of_a_request_is_hidden() {
+        for (target, shown) in [
+            ("/v1/messages/json?access_token=secret", "/v1/messages/json?(hidden)\r\n"),
+            ("/auth?page=1", "/auth?page=1 HTTP/1.1\r\n"),
+        ] {
+            let request = format!("GET {target} HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
+            let [entry] = entries(request.as_bytes(), Side::Connector).try_into().unwrap();
+            assert_eq!(entry["text"], format!("GET {shown}Upgrade: websocket\r\n\r\n"));
+        }
+    }
+
+    /// The fragments of a message may need as much memory as a frame. It is free again after an error.
+    #[test]
+    fn an_incomplete_message_is_not_kept_after_an_error() {
+        let [connector, _] = session();
+        for is_lost in [true, false] {
+            let mut conversation = Conversation::of(Some(Protocol::WebSocket));
+            conversation.input(Side::Connector, 0, &connector).for_each(drop);
+            assert_eq!(conversation.input(Side::Connector, 0, b"\x01\x82\0\0\0\0[[").count(), 1);
+            assert_eq!(conversation.buffered(), 2);
+            if is_lost {
+                conversation.lose(Side::Connector, 0, 1, "lost").unwrap();
+            } else {
+                let [entry] = conversation
+                    .input(Side::Connector, 0, b"\x81\x80\0\0\0\0")
+                    .collect::<Vec<_>>()
+                    .try_into()
+                    .unwrap();
+                assert!(entry.frame.is_err());
+            }
+            assert_eq!(conversation.input(Side::Connector, 0, b"more").count(), 0);
+            assert_eq!((conversation.buffered(), conversation.end(0).count()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_known_protocol_is_not_recognized_by_the_first_bytes() {
+        let [connector, _] = session();
+        let mut conversation = Conversation::of(Some(Protocol::Broker));
+        assert_eq!(conversation.protocol(), Some(Protocol::Broker));
+        let [entry] =
+            conversation.input(Side::Connector, 0, &connector).collect::<Vec<_>>().try_into().unwrap();
+        assert!(json(&entry)["error"].as_str().unwrap().contains("HTTP"));
+    }
+
+    #[test]
     fn after_missing_bytes_a_side_is_not_decoded_any_more() {
         let [connector, listener] = session();
         let mut conversation = Conversation::default();

@@ -92,9 +92,10 @@ impl Leaving {
 
 impl WebSocket {
     /// Leaves the peer after all queued messages are sent. In an established session, sends a close frame, and handles input
-    /// until the close frame of the peer arrives, for at most [`Config::leave_timeout`]. If pongs show that the peer is still
-    /// reading the messages before the close frame, this timeout starts again. The total time is at most ten timeouts. A
-    /// handshake ends at once.
+    /// until the close frame of the peer arrives, for at most [`Config::leave_timeout`]. A handshake ends at once.
+    ///
+    /// As a client, this timeout starts again each time that a pong shows that the server is still reading the messages before
+    /// the close frame. The total time is at most ten timeouts.
     pub fn leave(&mut self, now: Instant) {
         let timeout = self.common().leave_timeout;
         match &mut self.state {

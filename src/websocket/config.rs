@@ -31,7 +31,8 @@ pub struct ClientConfig {
 
 impl ClientConfig {
     /// The time after which a client sends a ping to a silent server. If the server stays silent for the same time again, it is
-    /// considered dead. Zeek sends a ping every 5 s, so a shorter time is enough than for a Broker peer.
+    /// considered dead. After much output that the server may not have read, it has more time, as in
+    /// [`ServerConfig::ping_interval`]. Zeek sends a ping every 5 s, so a shorter time is enough than for a Broker peer.
     pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 }
 
@@ -52,8 +53,8 @@ pub struct ServerConfig {
     /// How strings that are not UTF-8 are sent to the client.
     pub binary: BinaryText,
     /// The interval of pings to the client. If there is no pong within an interval after a ping was written, the connection is
-    /// closed. If the client must read many bytes before the ping, it has up to twelve intervals. They are counted again from
-    /// each sign that the client reads.
+    /// closed. If the client must read many bytes before the ping, it has another interval for each 128 KiB, up to 60. They are
+    /// counted again from each sign that the client reads. A connection that accepts no bytes for twelve intervals is closed.
     pub ping_interval: Duration,
 }
 

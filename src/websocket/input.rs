@@ -75,7 +75,7 @@ impl WebSocket {
             }
             Opcode::Pong => {
                 let timeout = self.common().leave_timeout;
-                // Only `publish` needs more time. A server that leaves must not wait for a slow client.
+                // A client may wait until a slow server has read everything. A server that ends does not wait for slow clients.
                 let may_extend = !self.is_server();
                 if let State::Established { liveness, leaving } = &mut self.state
                     && liveness.received_pong(&payload)

@@ -68,6 +68,8 @@ fn a_session_is_recorded_and_a_capture_of_it_has_the_same_frames() {
     }
     let replay = Program::run(&format!("replay {} --connect 127.0.0.1:1 --tls off", folder.display()), "");
     replay.fails(1, &["is a recording of the WebSocket API", "zeek-bridge publish"]);
+    let replay = Program::run(&format!("replay {} --connect ws://127.0.0.1:1", folder.display()), "");
+    replay.fails(2, &["Broker's native protocol only"]);
     assert_eq!(recorder.stop().code, Some(0));
 }
 

@@ -82,6 +82,21 @@ fn a_client_has_more_time_for_a_pong_if_it_has_more_to_read() {
     assert_eq!(failure(&server), (ErrorKind::TimedOut, "silent"));
 }
 
+/// No ping can be sent within a message, so a pong cannot show that the client reads it.
+#[test]
+fn a_client_may_need_minutes_for_one_message() {
+    let text = envelope("/t/x", &Value::String("x".repeat(20_000_000).into()));
+    let [_, mut server] = established(|_| {}, |_| {});
+    server.session.send(&text).unwrap();
+    server.poll();
+    let start = server.now;
+    while server.session.is_established() {
+        server.time_out();
+    }
+    // The ping at the first timeout, and 60 more intervals without a pong.
+    assert_eq!(server.now - start, 62 * ServerConfig::PING_INTERVAL);
+}
+
 #[test]
 fn a_pong_may_be_late_if_a_long_message_is_received_or_reading_is_paused() {
     let [_, mut server] = established(|_| {}, |_| {});
