@@ -35,7 +35,7 @@ pub(super) enum Command {
     Closed { connection: ConnectionId, owner: Owner, status: Option<Status> },
     /// A status to report that changes no route.
     Notice { owner: Owner, status: Status },
-    /// The answer is a receiver that resolves at the end of the peering with `peer`, or `None` if there is no such peering.
+    /// The answer is a receiver that resolves at the end of the peering with `peer`, or `None` if no such peering exists.
     WhenGone { peer: EndpointId, answer: oneshot::Sender<Option<oneshot::Receiver<()>>> },
     /// Adds a subscriber. Answered when the routes are changed.
     Subscribe { id: SubscriberId, filter: Filter, queue: Arc<Queue<Message>>, answer: oneshot::Sender<()> },

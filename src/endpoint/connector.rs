@@ -156,7 +156,7 @@ impl Task {
     }
 
     /// Waits for the end of the peering that made a connection redundant, or until the connector must stop. Returns `false`
-    /// if the peer refused the connection as redundant although there is no such peering.
+    /// if the peer refused the connection as redundant, and no peering with it exists.
     async fn until_gone(&mut self, peer: EndpointId) -> bool {
         let (answer, gone) = oneshot::channel();
         self.context.hub.send(Command::WhenGone { peer, answer }).await;
@@ -183,8 +183,8 @@ impl Task {
         let suppressed = self.context.limiter.pass(error.log_cause(), &Owner::Target(self.target.clone()));
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
         match suppressed {
-            // If there is no next attempt and the `Connector` still exists, the error is logged at debug level, because
-            // `first_attempt` returns it.
+            // After the only attempt, `first_attempt` returns the error. The level is then debug, unless the `Connector` was
+            // dropped.
             Some(suppressed) if !reported || retry_in.is_some() => tracing::warn!(suppressed, "{status}"),
             _ => tracing::debug!("{status}"),
         }

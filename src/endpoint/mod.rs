@@ -308,7 +308,7 @@ impl Endpoint {
     }
 
     /// Leaves the peering with `peer`. Before that, the messages that were published so far are sent, for at most
-    /// [`EndpointConfig::drain_timeout`]. Does not wait for this. Returns `false` if there is no such peering.
+    /// [`EndpointConfig::drain_timeout`]. Does not wait for this. Returns `false` if no peering with `peer` exists.
     /// A connector with a retry connects to the peer again.
     pub async fn unpeer(&self, peer: EndpointId) -> bool {
         let (answer, existed) = oneshot::channel();
@@ -459,7 +459,7 @@ impl Endpoint {
         routes.peers.iter().map(|route| (route.peer.id, (*route.filter).clone())).collect()
     }
 
-    /// Returns the identity in a peer's certificate. `None` if there is no such peer, without TLS, and in anonymous TLS.
+    /// Returns the identity in a peer's certificate. `None` if the peer does not exist, without TLS, and in anonymous TLS.
     ///
     /// To identify the sender of a message, use [`Message::identity`]: the peer may have reconnected since the message was
     /// received.
@@ -469,7 +469,7 @@ impl Endpoint {
         routes.peers.get(peer)?.peer.identity.clone()
     }
 
-    /// Returns the name, version and token of a peer that speaks the WebSocket API. `None` if there is no such peer, or if
+    /// Returns the name, version and token of a peer that uses the WebSocket API. `None` if the peer does not exist, or if
     /// the peer speaks Broker's protocol.
     #[must_use]
     pub fn websocket(&self, peer: EndpointId) -> Option<Arc<WebSocketPeer>> {
@@ -484,7 +484,8 @@ impl Endpoint {
     }
 
     /// Stops listening and connecting, sends all queued messages, and leaves all peers with BYE. Returns when all
-    /// connections are closed. Takes at most [`EndpointConfig::drain_timeout`] and [`EndpointConfig::leave_timeout`].
+    /// connections are closed. Takes at most [`EndpointConfig::drain_timeout`] and [`EndpointConfig::leave_timeout`]; for a
+    /// server of the WebSocket API that is still reading, at most ten times `leave_timeout`.
     pub async fn shutdown(&self) {
         self.shutdown_within(self.0.context.config.drain_timeout).await;
     }

@@ -11,7 +11,7 @@ use crate::args::scheme;
 /// Returns the options that implement the advice in the text of this error about a connection with `address`.
 pub(crate) fn for_link(address: &str, error: &ConnectError) -> &'static str {
     match error {
-        // The scheme of the address selects TLS, so there are no options for it.
+        // The scheme of the address selects TLS, not an option.
         ConnectError::Tls(TlsError::NotTls) | ConnectError::TlsTimeout(_)
             if scheme(address).is_websocket() =>
         {

@@ -201,8 +201,8 @@ fn check_subscriptions<'d, 'r: 'd>(
     if let Some(name) = refused {
         topics.error(
             format!(
-                "the topic \"\" subscribes to all topics of {name}, where Zeek before 8.0.7, and Zeek 8.1, ends at the first log \
-                 if its cluster back end is Broker"
+                "the topic \"\" subscribes to all topics of {name}, where Zeek before 8.0.7, and Zeek 8.1, terminates \
+                 when it writes a log, if its cluster back end is Broker"
             ),
             format!("use prefixes of topics, or set all_topics = true in [link.{name}] if it is a different Zeek"),
         );

@@ -201,8 +201,8 @@ impl ConfigFile {
         });
         if let Some(LinkConfig { name, .. }) = server {
             let message = format!(
-                "the topic {:?} includes the logs of {name}, where Zeek before 8.0.7, and Zeek 8.1, ends at the first log if its \
-                 cluster back end is Broker",
+                "the topic {:?} includes the logs of {name}, where Zeek before 8.0.7, and Zeek 8.1, terminates when \
+                 it writes a log, if its cluster back end is Broker",
                 topic.to_str_lossy()
             );
             let hint = format!(

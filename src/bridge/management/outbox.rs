@@ -118,7 +118,7 @@ mod tests {
         let listener = sender.listen("127.0.0.1:0", Tls::Off).await.unwrap();
         receiver.connect(listener.local_addr(), Tls::Off).await.unwrap();
         sender.wait_for_subscribers(&TOPIC, 1).await;
-        // There is no `.await`, so no task takes messages out of the queue. Three quarters of it are filled.
+        // Without an `.await`, no other task runs, so that nothing is sent. Three quarters of the queue are filled.
         let blocked: Vec<_> = (0..10).flat_map(|number| send(&sender, number)).collect();
         assert_eq!(blocked.len(), 4);
         let length = blocked[0].bytes();

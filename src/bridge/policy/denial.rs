@@ -105,7 +105,7 @@ impl Reason {
 /// The denial of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Denial {
-    /// The reason of the rule that came closest to allowing the message.
+    /// The reason. If several rules deny the message, that of the rule that matched the most conditions.
     pub(crate) reason: Reason,
     /// The rule; `None` for reasons that do not depend on a rule.
     pub(crate) rule: Option<RuleId>,
@@ -139,7 +139,7 @@ impl fmt::Display for Fault {
 pub(crate) struct Refusal {
     /// The cause.
     pub(crate) text: String,
-    /// The rule that came closest to allowing the message.
+    /// The name of the rule in the denial.
     pub(crate) rule: Option<String>,
     pub(crate) topic: Option<String>,
     pub(crate) event: Option<String>,

@@ -116,8 +116,8 @@ impl PeerPolicy {
         denied.flat_map(|(to, denial)| to.iter().map(move |to| (*to, denial))).collect()
     }
 
-    /// Returns the first rule of a route that allows a message, or the denial of the rule that came closest to allowing
-    /// it.
+    /// Returns the first rule of a route that allows a message, or the denial of the rule that matched the
+    /// most conditions.
     fn evaluate_route(&self, route: &Route, message: &Inspected<'_>) -> Result<RuleId, Option<Denial>> {
         let mut closest = None;
         for &id in &route.rules {
@@ -157,8 +157,7 @@ impl PeerPolicy {
     }
 }
 
-/// Returns the denial of the rule that came closer to allowing the message. If both came equally close, returns the first
-/// denial.
+/// Returns the denial of the rule that matched more conditions. If both matched equally many, returns the first denial.
 fn closer(one: Option<Denial>, other: Option<Denial>) -> Option<Denial> {
     let rank = |denial: &Denial| (denial.invalid, denial.reason);
     match (one, other) {

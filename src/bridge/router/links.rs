@@ -147,7 +147,7 @@ impl LinkSet {
         }
     }
 
-    /// Counts a denied message for the rule that came closest to allowing the message.
+    /// Counts a denied message for the rule in its denial.
     pub(in crate::bridge) fn count_denied(&self, rule: RuleId, denial: &Denial) {
         let Some((_, count)) = self.counts.get(rule.0) else { return };
         if denial.invalid {

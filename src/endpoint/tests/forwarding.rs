@@ -185,7 +185,7 @@ async fn peers_with_a_full_queue_count_as_recipients() {
     let relayed = Relayed::new(config_with_small_queue(WhenFull::Block), None).await;
     let _peers = [relayed.connect_peer(id(1), &["/a"]).await, relayed.connect_peer(id(2), &["/a"]).await];
     let batch = Batch::of(message("/a", ""), None);
-    // There is no `.await`, so the messages stay in the queues.
+    // Without an `.await`, no other task runs and sends messages from the queues.
     for _ in 0..8 {
         let forwarded = forward(&relayed.endpoint, &batch, |_| true);
         assert_eq!((forwarded.reached, forwarded.recipients()), (2, 2));

@@ -11,7 +11,7 @@ use crate::management::MAX_NODE_NAME;
 pub(in crate::bridge) enum HelloError {
     /// The name is live on a peering of a different [`Owner`](crate::endpoint::Owner).
     #[error(
-        "the name is held by peer {}, which has a different certificate, token or host; give each node a name of its own",
+        "the name is held by peer {}, which has a different certificate, token or host; give each node a different name",
         holder.peer
     )]
     NameTaken { holder: PeeringKey },
@@ -29,13 +29,13 @@ pub(in crate::bridge) enum HelloError {
     TooManyOfPeering,
     /// The [`Owner`](crate::endpoint::Owner) has [`MAX_NAMES_PER_OWNER`] live names.
     #[error(
-        "more than {} names of one certificate, token or host; give nodes certificates of their own",
+        "more than {} names of one certificate, token or host; give each node its own certificate",
         MAX_NAMES_PER_OWNER
     )]
     TooManyOfOwner,
     /// The names and hellos of the [`Owner`](crate::endpoint::Owner) exceed its [`Party::share`](super::types::Party::share) of memory.
     #[error(
-        "the names of one certificate, token or host exceed {share} bytes; give nodes certificates of their own, or allow larger \
+        "the names of one certificate, token or host exceed {share} bytes; give each node its own certificate, or allow larger \
          queues on this link"
     )]
     TooManyBytesOfOwner { share: usize },

@@ -85,7 +85,7 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let event = event.transpose().map_err(Failure::usage)?;
     let mut signals = Signals::new()?;
     let network = Network::new(args.network, &args.websocket)?;
-    // Nothing else waits for this endpoint, so a peer that reads slowly gets more time than with the default settings.
+    // Nothing else uses this endpoint, so a slow peer can have more time than with the default settings.
     let endpoint = network::endpoint_with(EndpointConfig {
         patience: SLOW_PEER,
         drain_timeout: SLOW_PEER,
@@ -153,7 +153,7 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     result
 }
 
-/// How long a peer may not read before its messages are dropped.
+/// The time to wait for room in a full queue before the peer is disconnected, and for the queues to be sent at the end.
 const SLOW_PEER: Duration = Duration::from_secs(10);
 
 /// The time to leave the peers after a failure, a signal or the time limit.

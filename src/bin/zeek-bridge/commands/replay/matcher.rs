@@ -329,7 +329,7 @@ fn summary(frame: &Frame) -> Seen {
             Ok(value) if envelope.kind == EnvelopeType::Data => Seen::Value(value),
             _ => Seen::Words(words(envelope)),
         },
-        // A recording of the WebSocket API is refused before, so the live side has sent it.
+        // Cannot occur: such a recording is refused before, and the bytes of the live side are read as Broker's protocol.
         Ok(Content::WebSocket(_)) => Seen::Words(format!("{} bytes of the WebSocket API", frame.body.len())),
         Err(error) => Seen::Words(format!("{} bytes: {error}", frame.body.len())),
     }

@@ -63,14 +63,14 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     {
         if topic.as_bytes().is_empty() {
             return Err(Failure::usage(format!(
-                "without a topic, tap subscribes to all topics of {target}. Zeek before 8.0.7, and Zeek 8.1, ends at the first log \
-                 if its cluster back end is Broker; use --topic PREFIX, or --all-topics if it is a different Zeek"
+                "without a topic, tap subscribes to all topics of {target}. Zeek before 8.0.7, and Zeek 8.1, terminates \
+                 when it writes a log, if its cluster back end is Broker; use --topic PREFIX, or --all-topics if it is a different Zeek"
             )));
         }
         tracing::warn!(
             topic = &*topic.to_str_lossy(),
-            "the topic includes the logs of {target}. Zeek before 8.0.7, and Zeek 8.1, ends at the first log if its cluster back \
-             end is Broker; --all-topics disables this warning"
+            "the topic includes the logs of {target}. Zeek before 8.0.7, and Zeek 8.1, terminates when it \
+             writes a log, if its cluster back end is Broker; --all-topics disables this warning"
         );
     }
     let mut messages = endpoint.subscribe(topics).await;

@@ -28,8 +28,8 @@ pub(crate) struct TapArgs {
     /// The topics to subscribe to, by prefix; the default is all that the peer publishes or forwards
     #[arg(short, long = "topic", value_name = "PREFIX", num_args = 1.., default_value = "", hide_default_value = true)]
     pub(super) topics: Vec<TopicArg>,
-    /// Subscribe to all topics of a ws:// or wss:// address. Zeek before 8.0.7, and Zeek 8.1, ends at the first log if its cluster
-    /// back end is Broker
+    /// Subscribe to all topics of a ws:// or wss:// address. Zeek before 8.0.7, and Zeek 8.1, terminates when
+    /// it writes a log, if its cluster back end is Broker
     #[arg(long)]
     pub(super) all_topics: bool,
     /// Print only events with this name; * matches any text, ? one character. May be repeated
