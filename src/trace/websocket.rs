@@ -419,14 +419,16 @@ mod tests {
         let [connector, _] = session();
         let mut conversation = Conversation::default();
         assert!(conversation.input(Side::Connector, 0, &connector).all(|entry| entry.frame.is_ok()));
-        let refusal = b"HTTP/1.1 401 Unauthorized\r\nSet-Cookie: secret\r\n more-secret\r\nContent-Length: 4\r\n\r\nbody";
-        let [entry] = conversation.input(Side::Listener, 0, refusal).collect::<Vec<_>>().try_into().unwrap();
+        let refusal = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nSet-Cookie: secret\r\n more-secret\r\nContent-Length: \
+                       4\r\n\r\nbody";
+        let [entry] =
+            conversation.input(Side::Listener, 0, refusal.as_bytes()).collect::<Vec<_>>().try_into().unwrap();
         assert!(matches!(&entry.frame.as_ref().unwrap().content, Ok(Content::WebSocket(_))));
         let found = json(&entry);
         assert_eq!((&found["status"], &found["kind"]), (&401.into(), &"http-response".into()));
         assert_eq!(
             found["text"],
-            "HTTP/1.1 401 Unauthorized\r\nSet-Cookie: (hidden)\r\nContent-Length: 4\r\n\r\n"
+            "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nSet-Cookie: (hidden)\r\nContent-Length: 4\r\n\r\n"
         );
         assert_eq!(conversation.end(0).count(), 0);
     }

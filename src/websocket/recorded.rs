@@ -222,7 +222,7 @@ impl PartReader {
         match (stage, self.from) {
             (Stage::First, Side::Connector) => read::subscriptions(text, limits)
                 .map(Part::Subscriptions)
-                .map_err(|fault| wrong("subscriptions", fault)),
+                .map_err(|fault| wrong("valid subscriptions", fault)),
             (Stage::First, Side::Listener) => match read::answer(text, limits) {
                 Answer::Ack { endpoint, version } => Ok(Part::Ack { endpoint, version }),
                 Answer::Error(notice) => Ok(Part::Error(notice)),
@@ -259,7 +259,9 @@ fn close(payload: &Bytes) -> Result<Part, DecodeError> {
 fn without_credentials(head: &[u8]) -> String {
     let is_secret = |name: &str| {
         let name = name.to_ascii_lowercase();
-        ["auth", "cookie", "token", "secret", "api-key"].iter().any(|part| name.contains(part))
+        // `WWW-Authenticate` names the kind of credentials that a server requires.
+        let has = |part| name.contains(part) && !name.contains("authenticate");
+        ["auth", "cookie", "token", "secret", "api-key"].into_iter().any(has)
     };
     let text = String::from_utf8_lossy(head);
     let (first, headers) = text.split_at(text.find('\n').map_or(text.len(), |end| end.saturating_add(1)));

@@ -30,7 +30,7 @@ mod chain;
 mod credential_error;
 mod credentials;
 mod diagnose;
-#[cfg(feature = "cli")]
+#[cfg(any(test, feature = "cli"))]
 mod ephemeral;
 mod error;
 mod files;
@@ -62,7 +62,7 @@ pub use anonymous::AnonymousTls;
 pub use certificate_fault::{CertificateFault, RefusedCertificate};
 pub use credential_error::{CredentialError, CredentialFault, CredentialKind, Remedy};
 pub use credentials::{Authentication, Backend, Credentials, PemSource};
-#[cfg(feature = "cli")]
+#[cfg(any(test, feature = "cli"))]
 #[doc(hidden)]
 pub use ephemeral::{EphemeralAuthority, EphemeralError, ephemeral_authority};
 pub use error::{AnonymousUnavailable, TlsError, TlsFault};
