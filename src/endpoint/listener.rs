@@ -54,7 +54,7 @@ impl Listener {
 /// Starts listening on `address`, which is `host:port` or a URL.
 pub(super) async fn start(context: Context, address: &str, tls: Tls) -> io::Result<Listener> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-    let url: Url = address.parse().map_err(invalid)?;
+    let url = Url::to_listen(address).map_err(invalid)?;
     url.check_tls(&tls).map_err(invalid)?;
     let scheme = url.scheme();
     let listener = bind(address).await?;

@@ -63,6 +63,11 @@ impl HostPort {
         self.port
     }
 
+    /// Returns a different port of the same host.
+    pub(super) fn with_port(&self, port: u16) -> Self {
+        HostPort { host: self.host.clone(), port }
+    }
+
     /// Returns the IP address, if the host is not a name.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {

@@ -16,7 +16,7 @@ pub enum AddressError {
     #[error("the address starts with a scheme, {0:?}; give HOST:PORT without it")]
     Scheme(String),
     /// `tcp://host:9999`, where a URL is allowed.
-    #[error("unknown scheme {0:?}; use HOST:PORT for Broker, or ws:// or wss:// for the WebSocket API")]
+    #[error("unknown scheme {0:?}; use HOST:PORT for Broker, ws:// or wss:// for the WebSocket API, or zeromq:// for ZeroMQ")]
     UnknownScheme(String),
     /// `user@host:9999`
     #[error("the address contains a user name; give HOST:PORT without it")]
@@ -74,6 +74,25 @@ pub enum AddressError {
     /// A `ws://` URL with TLS.
     #[error("ws:// is without TLS, but TLS is configured; use wss:// for TLS")]
     PlainUrl,
+    /// `zeromq://host:65535`
+    #[error(
+        "port 65535 has no next port for the XSUB of the proxy; give both ports, such as zeromq://HOST:65535,5556"
+    )]
+    NoSecondPort,
+    /// `zeromq://host:5555,x`
+    #[error(
+        "{0:?} is not the port of the proxy's XSUB; give zeromq://HOST:XPUB,XSUB with two numbers from 0 to 65535"
+    )]
+    SecondPort(String),
+    /// `zeromq://host:5555,5555`
+    #[error("the XPUB and the XSUB of the proxy cannot have the same port, {0}; give the port of each")]
+    SamePort(u16),
+    /// A `zeromq://` URL to listen on.
+    #[error("cannot listen on zeromq://; connect to the proxy of the cluster instead")]
+    ListenZeroMq,
+    /// A `zeromq://` URL with TLS.
+    #[error("zeromq:// is without TLS, because Zeek's ZeroMQ back end does not use it; turn TLS off")]
+    TlsOfZeroMq,
     /// A `wss://` URL without TLS, or with anonymous TLS.
     #[error("wss:// is with TLS, but no certificates are configured; use ws:// without TLS")]
     SecureUrl,

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::address::ResolveError;
+use super::address::{HostPort, ResolveError};
 use super::address_error::AddressError;
 use super::timer::after;
 use super::url::Url;
@@ -51,7 +51,7 @@ pub enum DialError {
     Connect {
         /// Every address that was tried, and why it failed.
         attempts: Vec<FailedAttempt>,
-        /// Whether the target was a name, so that the message must contain the addresses.
+        /// Whether the message must contain the addresses, because the target was a name or has several ports.
         by_name: bool,
     },
 }
@@ -174,12 +174,20 @@ pub(crate) async fn dial_with_address(
 ) -> Result<(SocketAddr, TcpStream), DialError> {
     let url = Url::to_connect(target)?;
     let target = url.host_port();
+    dial_host(target, timeout, target.ip().is_none()).await
+}
+
+/// Like [`dial_with_address`]. If `names_addresses`, the text of an error contains the addresses that were tried.
+pub(crate) async fn dial_host(
+    target: &HostPort,
+    timeout: Duration,
+    names_addresses: bool,
+) -> Result<(SocketAddr, TcpStream), DialError> {
     let deadline = after(timeout);
     let resolving = timeout_at(deadline, target.resolve_in_background());
     let addresses = resolving.await.map_err(|_| DialError::ResolveTimeout(timeout))??;
-    let by_name = target.ip().is_none();
     let raced = race(interleave(addresses), timeout, deadline, TcpStream::connect).await;
-    let (address, tcp) = raced.map_err(|attempts| DialError::Connect { attempts, by_name })?;
+    let (address, tcp) = raced.map_err(|attempts| DialError::Connect { attempts, by_name: names_addresses })?;
     let _ = tcp.set_nodelay(true);
     Ok((address, tcp))
 }
@@ -188,10 +196,10 @@ pub(crate) async fn dial_with_address(
 /// a name, uses its first address that can be listened on.
 ///
 /// # Errors
-/// Fails if `address` is not an address, cannot be resolved or cannot be listened on.
+/// Fails if `address` is a `zeromq://` URL. Fails if `address` is not an address, cannot be resolved or cannot be listened on.
 pub async fn bind(address: &str) -> io::Result<TcpListener> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-    let url: Url = address.parse().map_err(invalid)?;
+    let url = Url::to_listen(address).map_err(invalid)?;
     let not_found = |error| io::Error::new(io::ErrorKind::NotFound, error);
     let mut first_error = None;
     for address in url.host_port().resolve_in_background().await.map_err(not_found)? {

@@ -35,7 +35,7 @@ pub(crate) use batch::Batch;
 pub(crate) use broker::BROKER;
 pub use connection::{Connection, Progress};
 pub use connection_fault::ConnectionFault;
-pub(crate) use dial::dial_with_address;
+pub(crate) use dial::{dial_host, dial_with_address};
 pub use dial::{AttemptError, DialError, FailedAttempt, bind, dial};
 pub(crate) use encoder::Encoder;
 pub use exposure::Exposure;

@@ -22,10 +22,12 @@ pub enum Scheme {
     WebSocket,
     /// `wss://`: Zeek's WebSocket API over TLS.
     SecureWebSocket,
+    /// `zeromq://`: the proxy of a cluster with Zeek's ZeroMQ back end.
+    ZeroMq,
 }
 
 impl Scheme {
-    const ALL: [Scheme; 3] = [Scheme::Broker, Scheme::WebSocket, Scheme::SecureWebSocket];
+    const ALL: [Scheme; 4] = [Scheme::Broker, Scheme::WebSocket, Scheme::SecureWebSocket, Scheme::ZeroMq];
 
     /// Returns the name of the scheme, without `://`.
     #[must_use]
@@ -34,6 +36,7 @@ impl Scheme {
             Scheme::Broker => "broker",
             Scheme::WebSocket => "ws",
             Scheme::SecureWebSocket => "wss",
+            Scheme::ZeroMq => "zeromq",
         }
     }
 
@@ -54,12 +57,16 @@ impl Scheme {
 }
 
 /// The address of an endpoint: `HOST:PORT` or `broker://HOST:PORT` for Broker, `ws://HOST:PORT` or `wss://HOST:PORT` for
-/// the WebSocket API. Host and port are written as in [`HostPort`].
+/// the WebSocket API, `zeromq://HOST:PORT` for the proxy of a ZeroMQ cluster. Host and port are written as in [`HostPort`].
+///
+/// A proxy has two sockets. `PORT` is the port of its XPUB, and `PORT` + 1 that of its XSUB, as Zeek and `zeekctl` configure
+/// them. If they are elsewhere, both ports are given: `zeromq://HOST:XPUB,XSUB`.
 ///
 /// A WebSocket URL may end with the path of the API, `/v1/messages/json`, which is also the default. A different path, a
 /// query, a fragment, and a user name or password are errors.
 ///
-/// Parsing checks the syntax only. `Display` writes the shortest form, without `broker://` and without a path.
+/// Parsing checks the syntax only. `Display` writes the shortest form, without `broker://`, without a path, and without the
+/// second port if it follows the first one.
 ///
 /// ```
 /// use zeek_bridge::net::{Scheme, Url};
@@ -74,6 +81,8 @@ impl Scheme {
 pub struct Url {
     scheme: Scheme,
     host_port: HostPort,
+    /// The port of the XSUB of a ZeroMQ proxy.
+    xsub_port: Option<u16>,
 }
 
 impl Url {
@@ -83,23 +92,36 @@ impl Url {
     /// Returns the first error in the text.
     pub fn to_connect(text: &str) -> Result<Self, AddressError> {
         let url: Url = text.parse()?;
-        if url.host_port.port() == 0 { Err(AddressError::PortZero) } else { Ok(url) }
+        let is_zero = url.host_port.port() == 0 || url.xsub_port == Some(0);
+        if is_zero { Err(AddressError::PortZero) } else { Ok(url) }
     }
 
+    /// Parses an address to listen on: like [`str::parse`], but `zeromq://` is an error, because this crate does not provide the
+    /// proxy of a cluster.
+    ///
+    /// # Errors
+    /// Returns the first error in the text.
+    pub fn to_listen(text: &str) -> Result<Self, AddressError> {
+        let url: Url = text.parse()?;
+        if url.scheme == Scheme::ZeroMq { Err(AddressError::ListenZeroMq) } else { Ok(url) }
+    }
+
+    /// Returns the address of a listener, whose scheme is not [`Scheme::ZeroMq`].
     pub(crate) fn new(scheme: Scheme, host_port: impl Into<HostPort>) -> Self {
-        Url { scheme, host_port: host_port.into() }
+        Url { scheme, host_port: host_port.into(), xsub_port: None }
     }
 
     /// Checks that `tls` is possible with this scheme. The scheme decides whether the WebSocket API uses TLS. Anonymous TLS
     /// exists for Broker only.
     ///
     /// # Errors
-    /// Fails if TLS is configured for `ws://`, if certificates are not configured for `wss://`, or if only one side has a
-    /// certificate for Broker.
+    /// Fails if TLS is configured for `ws://` or `zeromq://`, if certificates are not configured for `wss://`, or if only one side
+    /// has a certificate for Broker.
     pub fn check_tls(&self, tls: &Tls) -> Result<(), AddressError> {
         match (self.scheme, tls) {
             (Scheme::Broker, Tls::Server(_)) => Err(AddressError::OneSided),
-            (Scheme::Broker, _) | (Scheme::WebSocket, Tls::Off) => Ok(()),
+            (Scheme::Broker, _) | (Scheme::WebSocket | Scheme::ZeroMq, Tls::Off) => Ok(()),
+            (Scheme::ZeroMq, _) => Err(AddressError::TlsOfZeroMq),
             (Scheme::WebSocket, _) => Err(AddressError::PlainUrl),
             (Scheme::SecureWebSocket, Tls::Off | Tls::Anonymous(_)) => Err(AddressError::SecureUrl),
             (Scheme::SecureWebSocket, Tls::Mutual(_) | Tls::Server(_)) => Ok(()),
@@ -131,10 +153,22 @@ impl Url {
         self.scheme
     }
 
-    /// Returns the host and the port.
+    /// Returns the host and the port. For a `zeromq://` URL, this is the address of the proxy's XPUB.
     #[must_use]
     pub fn host_port(&self) -> &HostPort {
         &self.host_port
+    }
+
+    /// Returns the address of the XPUB of a ZeroMQ proxy, where events are received. `None` for other schemes.
+    #[must_use]
+    pub fn xpub(&self) -> Option<HostPort> {
+        self.xsub_port.map(|_| self.host_port.clone())
+    }
+
+    /// Returns the address of the XSUB of a ZeroMQ proxy, where events are published. `None` for other schemes.
+    #[must_use]
+    pub fn xsub(&self) -> Option<HostPort> {
+        self.xsub_port.map(|port| self.host_port.with_port(port))
     }
 }
 
@@ -143,7 +177,7 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let Some((name, rest)) = text.split_once("://") else {
-            return Ok(Url { scheme: Scheme::Broker, host_port: text.parse()? });
+            return Ok(Url::new(Scheme::Broker, text.parse::<HostPort>()?));
         };
         // This is checked first, so that no other error contains a part of a password.
         if rest.contains('@') {
@@ -168,9 +202,33 @@ impl FromStr for Url {
                 AddressError::Path(path)
             });
         }
-        let host_port = rest.strip_suffix(path).unwrap_or(rest).parse()?;
-        Ok(Url { scheme, host_port })
+        let address = rest.strip_suffix(path).unwrap_or(rest);
+        match scheme {
+            Scheme::ZeroMq => zeromq(address),
+            scheme => Ok(Url::new(scheme, address.parse::<HostPort>()?)),
+        }
     }
+}
+
+/// Parses `HOST:XPUB` or `HOST:XPUB,XSUB`.
+fn zeromq(address: &str) -> Result<Url, AddressError> {
+    let (host_port, xsub) = match address.split_once(',') {
+        Some((host_port, xsub)) => (host_port, Some(xsub)),
+        None => (address, None),
+    };
+    let host_port: HostPort = host_port.parse()?;
+    let xpub_port = host_port.port();
+    let xsub_port = match xsub {
+        None => xpub_port.checked_add(1).ok_or(AddressError::NoSecondPort)?,
+        Some(text) => {
+            let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| AddressError::SecondPort(text.to_owned()))?
+        }
+    };
+    if xsub_port == xpub_port {
+        return Err(AddressError::SamePort(xsub_port));
+    }
+    Ok(Url { scheme: Scheme::ZeroMq, host_port, xsub_port: Some(xsub_port) })
 }
 
 impl fmt::Display for Url {
@@ -178,6 +236,10 @@ impl fmt::Display for Url {
         match self.scheme {
             Scheme::Broker => self.host_port.fmt(f),
             scheme => write!(f, "{}://{}", scheme.name(), self.host_port),
+        }?;
+        match self.xsub_port {
+            Some(port) if self.host_port.port().checked_add(1) != Some(port) => write!(f, ",{port}"),
+            _ => Ok(()),
         }
     }
 }
@@ -195,6 +257,10 @@ mod tests {
             ("ws://127.0.0.1:27759", Scheme::WebSocket, "ws://127.0.0.1:27759"),
             ("ws://localhost:0/", Scheme::WebSocket, "ws://localhost:0"),
             ("Wss://[fe80::1%eth0]:1/v1/messages/json", Scheme::SecureWebSocket, "wss://[fe80::1%eth0]:1"),
+            ("ZeroMQ://127.0.0.1:5555", Scheme::ZeroMq, "zeromq://127.0.0.1:5555"),
+            ("zeromq://[::1]:5555,5556/", Scheme::ZeroMq, "zeromq://[::1]:5555"),
+            ("zeromq://zeek.example:5556,5555", Scheme::ZeroMq, "zeromq://zeek.example:5556,5555"),
+            ("zeromq://zeek.example:65535,1", Scheme::ZeroMq, "zeromq://zeek.example:65535,1"),
         ] {
             let url: Url = text.parse().unwrap();
             assert_eq!((url.scheme(), url.to_string().as_str()), (scheme, shown), "{text}");
@@ -222,10 +288,44 @@ mod tests {
             ("ws://local host:9", E::WhiteSpace),
             ("ws:///", E::Empty),
             ("localhost:9/tcp", E::Path(text("/tcp"))),
+            ("zeromq://localhost", E::NoPort),
+            ("zeromq://localhost:65535", E::NoSecondPort),
+            ("zeromq://localhost:5555,", E::SecondPort(text(""))),
+            ("zeromq://localhost:5555,+5556", E::SecondPort(text("+5556"))),
+            ("zeromq://localhost:5555,65536", E::SecondPort(text("65536"))),
+            ("zeromq://localhost:5555,5556,5557", E::SecondPort(text("5556,5557"))),
+            ("zeromq://localhost:5555,localhost:5556", E::SecondPort(text("localhost:5556"))),
+            ("zeromq://localhost:5555,5555", E::SamePort(5555)),
+            ("zeromq://localhost:5555/x", E::Path(text("/x"))),
+            ("ws://localhost:5555,5556", E::List),
         ] {
             assert_eq!(url.parse::<Url>(), Err(error), "{url}");
         }
-        assert_eq!(Url::to_connect("ws://localhost:0"), Err(E::PortZero));
+        for zero in ["ws://localhost:0", "zeromq://localhost:0", "zeromq://localhost:1,0"] {
+            assert_eq!(Url::to_connect(zero), Err(E::PortZero), "{zero}");
+        }
+        assert_eq!(Url::to_listen("zeromq://localhost:5555"), Err(E::ListenZeroMq));
+        assert!(Url::to_listen("ws://localhost:0").is_ok());
+    }
+
+    #[test]
+    fn a_zeromq_url_contains_the_addresses_of_both_sockets_of_the_proxy() {
+        let sockets = |url: &str| {
+            let url: Url = url.parse().unwrap();
+            [url.xpub(), url.xsub()].map(|address| address.map(|address| address.to_string()))
+        };
+        let both = |xpub: &str, xsub: &str| [Some(xpub.to_owned()), Some(xsub.to_owned())];
+        assert_eq!(sockets("zeromq://[::1]:5555"), both("[::1]:5555", "[::1]:5556"));
+        assert_eq!(sockets("zeromq://zeek.example:2,1"), both("zeek.example:2", "zeek.example:1"));
+        assert_eq!(sockets("ws://localhost:5555"), [None, None]);
+    }
+
+    #[test]
+    fn zeromq_has_no_tls() {
+        let url: Url = "zeromq://localhost:5555".parse().unwrap();
+        assert_eq!(url.check_tls(&Tls::Off), Ok(()));
+        #[cfg(feature = "openssl")]
+        assert_eq!(url.check_tls(&Tls::anonymous().unwrap()), Err(AddressError::TlsOfZeroMq));
     }
 
     #[test]
