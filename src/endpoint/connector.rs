@@ -12,13 +12,16 @@ use super::command::Command;
 use super::connect_error::ConnectError;
 use super::limits::Owner;
 use super::peer_connection::{self, ConnectionOutcome, NewConnection};
+use super::protocol::Protocol;
 use super::status::Status;
 use super::websocket::Client;
+use super::zeromq::{self, FirstAttempts};
 use super::{Context, Phase, Retry};
-use crate::data::EndpointId;
+use crate::data::{EndpointId, Filter};
 use crate::net::tls::Tls;
-use crate::net::{DialError, Scheme, Stream, Url, dial_with_address, std_after};
+use crate::net::{DialError, HostPort, Scheme, Stream, Url, dial_host, dial_with_address, std_after};
 use crate::peering::{Peering, Side};
+use crate::zeromq::SocketType;
 
 /// A connection that this endpoint maintains.
 ///
@@ -36,8 +39,12 @@ impl Connector {
     /// Waits for the outcome of the first attempt, and returns the peer's id. With a retry, the endpoint continues to
     /// connect after an error. Cancel-safe.
     ///
+    /// For a `zeromq://` address, this waits for both connections, and returns the id of the proxy's XSUB, to which this endpoint
+    /// publishes.
+    ///
     /// # Errors
-    /// Fails if the first attempt failed.
+    /// Fails if the first attempt failed. For a `zeromq://` address, returns the first error of the two connections; without a
+    /// retry, the other connection ends.
     pub async fn first_attempt(&mut self) -> Result<EndpointId, ConnectError> {
         let outcome = match self.outcome.take() {
             Some(outcome) => outcome,
@@ -62,20 +69,61 @@ impl IntoFuture for Connector {
     }
 }
 
+/// How often a connector connects.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Attempts {
+    One,
+    /// Again whenever an attempt fails or the peering ends.
+    Retried(Retry),
+    /// As [`Attempts::Retried`], but only if the first attempt succeeds.
+    AfterFirst(Retry),
+}
+
+/// One socket of the proxy of a ZeroMQ cluster.
+struct ProxySocket {
+    /// The socket of this side.
+    own: SocketType,
+    peer: HostPort,
+}
+
 /// Starts connecting to `target`, which is `host:port` or a URL.
-pub(super) fn start(context: Context, target: &str, tls: Tls, retry: Option<Retry>) -> Connector {
+pub(super) fn start(context: Context, target: &str, tls: Tls, attempts: Attempts) -> Connector {
     let (first_sender, first) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
-    let task = Task { context, target: target.into(), tls, retry, stopped, first: Some(first_sender) };
-    tokio::spawn(task.run());
+    let connect = |target: Arc<str>, socket, first| {
+        let (context, tls, stopped) = (context.clone(), tls.clone(), stopped.clone());
+        tokio::spawn(Task { context, target, socket, tls, attempts, stopped, first: Some(first) }.run());
+    };
+    // An invalid address is the error of the first attempt.
+    let sockets = Url::to_connect(target).ok().filter(|url| url.check_tls(&tls).is_ok());
+    match sockets.and_then(|url| url.xpub().zip(url.xsub())) {
+        None => connect(target.into(), None, first_sender),
+        Some((xpub, xsub)) => {
+            let connect = |own, peer: HostPort| {
+                let (first, outcome) = oneshot::channel();
+                connect(format!("tcp://{peer}").into(), Some(ProxySocket { own, peer }), first);
+                outcome
+            };
+            let firsts = FirstAttempts {
+                receiving: connect(SocketType::XSub, xpub),
+                publishing: connect(SocketType::XPub, xsub),
+                stop: stop.clone(),
+                is_only_attempt: !matches!(attempts, Attempts::Retried(_)),
+            };
+            tokio::spawn(firsts.join(context, first_sender));
+        }
+    }
     Connector { first, outcome: None, stop }
 }
 
 struct Task {
     context: Context,
+    /// The address for logs. ZeroMQ has its own notation: `tcp://host:port`.
     target: Arc<str>,
+    /// The socket to connect to, if the protocol is ZeroMQ.
+    socket: Option<ProxySocket>,
     tls: Tls,
-    retry: Option<Retry>,
+    attempts: Attempts,
     stopped: watch::Receiver<bool>,
     first: Option<oneshot::Sender<Result<EndpointId, ConnectError>>>,
 }
@@ -83,9 +131,13 @@ struct Task {
 impl Task {
     async fn run(mut self) {
         let mut failures = 0u32;
+        let filter = match &self.socket {
+            Some(ProxySocket { own: SocketType::XSub, .. }) => zeromq::announced(&self.context),
+            _ => self.context.hub.filter.clone(),
+        };
         while !self.has_ended() {
             let span = peer_connection::span(&self.context, &self.target);
-            let end = self.attempt().instrument(span.clone()).await;
+            let end = self.attempt(filter.clone()).instrument(span.clone()).await;
             match (end.peer, end.redundant) {
                 // The end of the peering has been reported.
                 (Some(_), _) => {
@@ -94,8 +146,8 @@ impl Task {
                 (None, Some(peer)) if self.until_gone(peer).await => failures = 0,
                 (None, _) => failures = failures.saturating_add(1),
             }
-            let wait =
-                self.retry.filter(|_| !self.has_ended()).map(|retry| retry.delay(failures.max(1), random()));
+            let retry = self.retry().filter(|_| !self.has_ended());
+            let wait = retry.map(|retry| retry.delay(failures.max(1), random()));
             if failures > 0
                 && let Some(error) = end.error
             {
@@ -103,6 +155,16 @@ impl Task {
             }
             let Some(wait) = wait else { return };
             self.pause(wait).await;
+        }
+    }
+
+    /// Returns the delays before the next attempt, if there is one.
+    fn retry(&self) -> Option<Retry> {
+        match self.attempts {
+            Attempts::One => None,
+            Attempts::Retried(retry) => Some(retry),
+            // The outcome of the first attempt is sent when it succeeds.
+            Attempts::AfterFirst(retry) => Some(retry).filter(|_| self.first.is_none()),
         }
     }
 
@@ -122,13 +184,13 @@ impl Task {
         }
     }
 
-    async fn attempt(&mut self) -> ConnectionOutcome {
+    async fn attempt(&mut self, filter: watch::Receiver<Filter>) -> ConnectionOutcome {
         let mut phase = self.context.phase.clone();
         let opened = tokio::select! {
-            opened = open(&self.context, &self.target, &self.tls) => opened,
+            opened = self.open() => opened,
             _ = phase.wait_for(|phase| *phase != Phase::Running) => Err(ConnectError::ShuttingDown),
         };
-        let (stream, deadline, websocket) = match opened {
+        let (stream, deadline, client) = match opened {
             Ok(opened) => opened,
             Err(error) => return ConnectionOutcome { peer: None, error: Some(error), redundant: None },
         };
@@ -136,7 +198,12 @@ impl Task {
         let new = NewConnection {
             stream,
             side: Side::Connector,
-            is_websocket: websocket.is_some(),
+            protocol: match &client {
+                NewSession::Broker => Protocol::Broker,
+                NewSession::WebSocket(_) => Protocol::WebSocket,
+                NewSession::ZeroMq(_, own) => Protocol::ZeroMq(*own),
+            },
+            filter,
             address: target,
             deadline,
             evicted: None,
@@ -146,9 +213,13 @@ impl Task {
                 let _ = first.send(Ok(peer));
             }
         };
-        match websocket {
-            None => peer_connection::run(context, new, Peering::new, established).await,
-            Some(client) => {
+        match client {
+            NewSession::Broker => peer_connection::run(context, new, Peering::new, established).await,
+            NewSession::WebSocket(client) => {
+                let session = |common, now| client.session(common, now);
+                Box::pin(peer_connection::run(context, new, session, established)).await
+            }
+            NewSession::ZeroMq(client, _) => {
                 let session = |common, now| client.session(common, now);
                 Box::pin(peer_connection::run(context, new, session, established)).await
             }
@@ -205,27 +276,42 @@ fn random() -> u8 {
     getrandom::u32().map_or(128, |random| random.to_ne_bytes()[0])
 }
 
-/// Opens the stream. Returns it with the deadline for the rest of the handshake, and with the configuration of the WebSocket
-/// API if the target uses it.
-async fn open(
-    context: &Context,
-    target: &str,
-    tls: &Tls,
-) -> Result<(Stream, Instant, Option<Client>), ConnectError> {
-    let config = &context.config;
-    let url = Url::to_connect(target).map_err(DialError::from)?;
-    url.check_tls(tls).map_err(DialError::from)?;
-    let name = url.server_host(tls).map_err(DialError::from)?;
-    let client = match url.scheme() {
-        Scheme::Broker => None,
-        scheme => Some(Client::new(context, url.host_port(), scheme == Scheme::SecureWebSocket)?),
-    };
-    let (address, tcp) = dial_with_address(target, config.connect_timeout).await?;
-    client.as_ref().map_or(Ok(()), |client| client.check_address(address.ip()))?;
-    let deadline = std_after(config.handshake_timeout);
-    match tokio::time::timeout_at(deadline.into(), tls.connect_to(tcp, name)).await {
-        Ok(stream) => Ok((stream?, deadline, client)),
-        Err(_) => Err(ConnectError::TlsTimeout(config.handshake_timeout)),
+/// The configuration of the session on a stream.
+enum NewSession {
+    Broker,
+    WebSocket(Client),
+    /// With the socket of this side.
+    ZeroMq(zeromq::Client, SocketType),
+}
+
+impl Task {
+    /// Opens the stream. Returns it with the deadline for the rest of the handshake, and the configuration of the session.
+    async fn open(&self) -> Result<(Stream, Instant, NewSession), ConnectError> {
+        let config = &self.context.config;
+        if let Some(ProxySocket { own, peer }) = &self.socket {
+            let client = zeromq::Client::new(&self.context, *own)?;
+            // The error names the address, because the user's address has two ports.
+            let (_, tcp) = dial_host(peer, config.connect_timeout, true).await?;
+            let deadline = std_after(config.handshake_timeout);
+            return Ok((tcp.into(), deadline, NewSession::ZeroMq(client, *own)));
+        }
+        let url = Url::to_connect(&self.target).map_err(DialError::from)?;
+        url.check_tls(&self.tls).map_err(DialError::from)?;
+        let name = url.server_host(&self.tls).map_err(DialError::from)?;
+        let client = if url.scheme().is_websocket() {
+            let is_tls = url.scheme() == Scheme::SecureWebSocket;
+            Some(Client::new(&self.context, url.host_port(), is_tls)?)
+        } else {
+            None
+        };
+        let (address, tcp) = dial_with_address(&self.target, config.connect_timeout).await?;
+        client.as_ref().map_or(Ok(()), |client| client.check_address(address.ip()))?;
+        let deadline = std_after(config.handshake_timeout);
+        let session = client.map_or(NewSession::Broker, NewSession::WebSocket);
+        match tokio::time::timeout_at(deadline.into(), self.tls.connect_to(tcp, name)).await {
+            Ok(stream) => Ok((stream?, deadline, session)),
+            Err(_) => Err(ConnectError::TlsTimeout(config.handshake_timeout)),
+        }
     }
 }
 

@@ -149,7 +149,7 @@ impl Endpoint {
                 id: peer.id,
                 address: peer.address,
                 identity: peer.identity,
-                websocket: peer.websocket,
+                websocket: peer.protocol.websocket().cloned(),
                 filter: route.filter.clone(),
                 queued: fill.messages,
                 queued_bytes: fill.bytes,

@@ -110,10 +110,10 @@ impl Hub {
                 if self.shutting_down {
                     queue.close();
                 }
-                let Peer { id, address, identity, websocket, owner, .. } = peer.clone();
+                let Peer { id, address, identity, protocol, owner, .. } = peer.clone();
                 self.established(PeerRoute { peer, filter: Arc::new(filter), format, queue: queue.clone() });
                 let _ = answer.send(Ok(queue));
-                self.report(Status::PeerAdded { peer: id, address, identity, websocket }, &owner);
+                self.report(Status::PeerAdded { peer: id, address, identity, protocol }, &owner);
             }
             Command::FilterChanged { connection, filter, answer } => {
                 if let Some(peer) = self.ids.established(connection)

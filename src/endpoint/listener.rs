@@ -12,6 +12,7 @@ use tracing::Instrument as _;
 use super::connect_error::ConnectError;
 use super::limits::{Owner, Ticket};
 use super::peer_connection::{self, NewConnection};
+use super::protocol::Protocol;
 use super::status::Status;
 use super::websocket::Server;
 use super::{Context, Phase};
@@ -172,7 +173,8 @@ impl Accepted {
         let new = NewConnection {
             stream,
             side: Side::Listener,
-            is_websocket: self.scheme.is_websocket(),
+            protocol: if self.scheme.is_websocket() { Protocol::WebSocket } else { Protocol::Broker },
+            filter: context.hub.filter.clone(),
             address: self.address.clone(),
             deadline,
             evicted: Some(evicted),

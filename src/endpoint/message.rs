@@ -1,6 +1,7 @@
 //! A message as subscribers receive it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::peer::Peer;
 use super::queue::Item;
@@ -20,6 +21,8 @@ pub struct Message {
     pub(super) limits: Limits,
     /// The peer from which it was received.
     pub(super) from: Option<Peer>,
+    /// The sender that the message contains, in a protocol in which a peer passes on the messages of others.
+    pub(super) sender: Option<Arc<str>>,
 }
 
 impl Item for Message {
@@ -53,6 +56,13 @@ impl Message {
         self.envelope.sender
     }
 
+    /// Returns the sender of a message from the proxy of a ZeroMQ cluster, such as `zeromq_worker-1_host_5311_N`. `None` in other
+    /// protocols. The text has at most 256 characters and no control characters. It is not an identity: nothing proves it.
+    #[must_use]
+    pub fn sender_name(&self) -> Option<&str> {
+        self.sender.as_deref()
+    }
+
     /// Returns the identity in the certificate of the peer that sent the message. `None` without TLS and in anonymous
     /// TLS.
     #[must_use]
@@ -61,10 +71,10 @@ impl Message {
     }
 
     /// Returns the name, version and token of the peer that sent the message. `None` if the peer speaks Broker's protocol
-    /// instead of the WebSocket API.
+    /// or ZeroMQ instead of the WebSocket API.
     #[must_use]
     pub fn websocket(&self) -> Option<&WebSocketPeer> {
-        self.from.as_ref()?.websocket.as_deref()
+        self.from.as_ref()?.protocol.websocket().map(|peer| &**peer)
     }
 
     /// Returns the peer that sent the message.
@@ -163,6 +173,6 @@ mod tests {
         let mut envelope =
             Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &Value::Boolean(true)).unwrap();
         envelope.payload = Default::default();
-        let _ = Message { envelope, limits: Limits::DEFAULT, from: None }.value();
+        let _ = Message { envelope, limits: Limits::DEFAULT, from: None, sender: None }.value();
     }
 }

@@ -62,6 +62,7 @@ mod listener;
 mod message;
 mod peer;
 mod peer_connection;
+mod protocol;
 mod queue;
 #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only the bridge relays"))]
 mod relay;
@@ -77,6 +78,7 @@ mod tests;
 mod token_file;
 mod topics;
 mod websocket;
+mod zeromq;
 
 pub use config::{Admits, EndpointConfig, Retry, WhenFull};
 pub use connect_error::ConnectError;
@@ -88,6 +90,7 @@ pub(crate) use limits::Throttle;
 pub use listener::Listener;
 pub use message::Message;
 pub(crate) use peer::Peer;
+pub use protocol::PeerProtocol;
 pub use queue::QueueLimits;
 pub(crate) use relay::Relay;
 pub use status::{Status, StatusReceiver};
@@ -95,6 +98,7 @@ pub use subscriber::Subscriber;
 pub use token_file::TokenFileError;
 pub use topics::IntoTopics;
 pub use websocket::{WebSocketConfig, WebSocketPeer};
+pub use zeromq::ZeroMqPeer;
 #[cfg(feature = "bridge")]
 pub(crate) use {
     blocked::Blocked,
@@ -118,12 +122,14 @@ use crate::net::{self, Batch, Encoder, ToAddress};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use crate::zeek::IntoPayload;
 use command::{Command, HubHandle};
+use connector::Attempts;
 use counters::Counters;
 use id::SubscriberId;
 pub use limits::Owner;
 use limits::{Handshakes, LogLimiter, PeerSlots, RateLimiter};
 use queue::Refused;
 use routing::PeerRoute;
+use zeromq::Probes;
 
 /// One Broker endpoint. Cheap to clone; all clones are the same endpoint.
 ///
@@ -158,6 +164,8 @@ struct Context {
     relay: Option<Arc<dyn Relay>>,
     /// The current settings of the WebSocket API.
     websocket: Arc<RwLock<WebSocketConfig>>,
+    /// The subscriptions with which this endpoint waits for those of ZeroMQ clusters.
+    probes: Arc<Probes>,
     /// Limits how many connections are accepted per second.
     connects: Option<Arc<RateLimiter>>,
     /// Held by every task that a shutdown waits for.
@@ -233,6 +241,7 @@ impl Endpoint {
             peer_slots: PeerSlots::new(config.max_peers),
             relay,
             websocket: Arc::new(RwLock::new(config.websocket.clone())),
+            probes: Arc::default(),
             connects: config.connects_per_second.map(|count| Arc::new(RateLimiter::new(count))),
             config: Arc::new(config),
             _task: None,
@@ -276,7 +285,7 @@ impl Endpoint {
     /// [`EndpointConfig::websocket`] has the settings. `ws://` requires [`Tls::Off`], and `wss://` certificates.
     ///
     /// # Errors
-    /// Fails if the address cannot be resolved or bound, or if `tls` does not match its scheme.
+    /// Fails if the address cannot be resolved or bound, if `tls` does not match its scheme, or for a `zeromq://` address.
     pub async fn listen(&self, address: impl ToAddress, tls: Tls) -> io::Result<Listener> {
         listener::start(self.task_context(), &address.to_address(), tls).await
     }
@@ -290,6 +299,13 @@ impl Endpoint {
     /// subscribes cannot be changed during such a connection: if they change, the connection ends, and a connector with a
     /// retry connects again.
     ///
+    /// A `zeromq://` address is that of the proxy of a cluster with Zeek's ZeroMQ back end, and requires [`Tls::Off`]. This endpoint
+    /// opens two connections, each of which is a peer with an id of its own: its XSUB receives events from the proxy's XPUB, and
+    /// its XPUB publishes to the proxy's XSUB. The result is the id of the latter, for
+    /// [`Endpoint::until_subscriptions_known`]. The sender in messages is the text of [`Endpoint::id`]. With a retry, each of the
+    /// two connects again by itself. Topics that begin with `zeek.cluster.nodeid.` are not subscribed to, with a warning in the
+    /// log: the nodes of the cluster would treat this endpoint as a node.
+    ///
     /// ```no_run
     /// # async fn example(endpoint: zeek_bridge::endpoint::Endpoint) -> Result<(), Box<dyn std::error::Error>> {
     /// # use zeek_bridge::net::tls::Tls;
@@ -299,12 +315,17 @@ impl Endpoint {
     /// # }
     /// ```
     pub fn connect(&self, address: impl ToAddress, tls: Tls) -> Connector {
-        connector::start(self.task_context(), &address.to_address(), tls, None)
+        connector::start(self.task_context(), &address.to_address(), tls, Attempts::One)
     }
 
     /// Like [`Endpoint::connect`], but connects again whenever an attempt fails or the peering ends.
     pub fn connect_with_retry(&self, address: impl ToAddress, tls: Tls, retry: Retry) -> Connector {
-        connector::start(self.task_context(), &address.to_address(), tls, Some(retry))
+        connector::start(self.task_context(), &address.to_address(), tls, Attempts::Retried(retry))
+    }
+
+    /// Like [`Endpoint::connect`], but connects again whenever the peering ends. If the first attempt fails, there are no more.
+    pub fn connect_and_reconnect(&self, address: impl ToAddress, tls: Tls, retry: Retry) -> Connector {
+        connector::start(self.task_context(), &address.to_address(), tls, Attempts::AfterFirst(retry))
     }
 
     /// Leaves the peering with `peer`. Before that, the messages that were published so far are sent, for at most
@@ -470,11 +491,11 @@ impl Endpoint {
     }
 
     /// Returns the name, version and token of a peer that uses the WebSocket API. `None` if the peer does not exist, or if
-    /// the peer speaks Broker's protocol.
+    /// the peer speaks another protocol.
     #[must_use]
     pub fn websocket(&self, peer: EndpointId) -> Option<Arc<WebSocketPeer>> {
         let routes = self.0.context.hub.routes.borrow();
-        routes.peers.get(peer)?.peer.websocket.clone()
+        routes.peers.get(peer)?.peer.protocol.websocket().cloned()
     }
 
     /// Returns a receiver of all changes of the status of peers from now on.

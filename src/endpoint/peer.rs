@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::id::ConnectionId;
 use super::id::PeeringId;
 use super::limits::Owner;
-use super::websocket::WebSocketPeer;
+use super::protocol::PeerProtocol;
 use crate::data::EndpointId;
 use crate::net::tls::PeerIdentity;
 
@@ -18,8 +18,8 @@ pub(crate) struct Peer {
     pub(crate) address: Arc<str>,
     /// The identity in the peer's certificate, if it presented one.
     pub(crate) identity: Option<Arc<PeerIdentity>>,
-    /// What the peer has sent about itself, if it speaks the WebSocket API.
-    pub(crate) websocket: Option<Arc<WebSocketPeer>>,
+    /// The protocol, and what the peer has sent about itself.
+    pub(crate) protocol: PeerProtocol,
     /// The party to which the peering is accounted.
     pub(crate) owner: Owner,
     pub(crate) peering: PeeringId,
@@ -29,7 +29,7 @@ impl Peer {
     /// Returns the name of the token with which the peer has authenticated itself.
     #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only rules use it"))]
     pub(crate) fn token(&self) -> Option<&str> {
-        self.websocket.as_ref()?.token.as_deref()
+        self.protocol.websocket()?.token.as_deref()
     }
 }
 
@@ -42,7 +42,7 @@ impl Peer {
             id,
             address: "peer:1".into(),
             identity: None,
-            websocket: None,
+            protocol: PeerProtocol::Broker,
             owner: Owner::Host(host.into()),
             peering,
         }

@@ -14,14 +14,15 @@ use super::id::{ConnectionId, PeeringId};
 use super::id_registry::{Admission, Answers, Party};
 use super::limits::{Owner, PeerSlot};
 use super::peer::Peer;
+use super::protocol::Protocol;
 use super::queue::{End, Popped, Queue};
 use super::status::Status;
-use super::websocket::WebSocketPeer;
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
 use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, Stream, after, sleep_until};
 use crate::peering::{self, CloseReason, Event, Notice, Role, Side};
+use crate::zeromq::SocketType;
 
 /// How a connection ended.
 pub(super) struct ConnectionOutcome {
@@ -37,7 +38,9 @@ pub(super) struct ConnectionOutcome {
 pub(super) struct NewConnection {
     pub(super) stream: Stream,
     pub(super) side: Side,
-    pub(super) is_websocket: bool,
+    pub(super) protocol: Protocol,
+    /// The topics to which this side subscribes.
+    pub(super) filter: watch::Receiver<Filter>,
     /// The peer's address: `host:port` or a URL.
     pub(super) address: Arc<str>,
     /// The deadline of the handshake.
@@ -50,7 +53,7 @@ struct PeerConnection<S> {
     context: Context,
     id: ConnectionId,
     side: Side,
-    is_websocket: bool,
+    protocol: Protocol,
     /// The peer slot of this connection, if the peer connected to this side.
     slot: Option<PeerSlot>,
     connection: Connection<S>,
@@ -101,9 +104,8 @@ pub(super) async fn run<S: Session>(
     session: impl FnOnce(peering::Config, Instant) -> S,
     established: impl FnOnce(EndpointId),
 ) -> ConnectionOutcome {
-    let NewConnection { stream, side, is_websocket, address, deadline, evicted } = new;
+    let NewConnection { stream, side, protocol, mut filter, address, deadline, evicted } = new;
     let id = ConnectionId(context.next_id());
-    let mut filter = context.hub.filter.clone();
     let config = &context.config;
     let now = Instant::now();
     let session = session(
@@ -126,7 +128,7 @@ pub(super) async fn run<S: Session>(
     };
     let connection = Connection::new(stream, session, config.limits.max_frame);
     // The token of a WebSocket client is not known yet.
-    let is_client = is_websocket && side == Side::Listener;
+    let is_client = protocol == Protocol::WebSocket && side == Side::Listener;
     if !is_client && config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref(), None)) {
         Box::pin(connection.refuse()).await;
         let error = Some(ConnectError::NotAllowed(identity));
@@ -136,7 +138,7 @@ pub(super) async fn run<S: Session>(
         context,
         id,
         side,
-        is_websocket,
+        protocol,
         slot: None,
         connection,
         address,
@@ -161,17 +163,25 @@ pub(super) async fn run<S: Session>(
 
 impl<S: Session> PeerConnection<S> {
     /// Closes the connection, and reports the end to the hub.
-    async fn finish(mut self, end: ConnectionOutcome) -> ConnectionOutcome {
+    async fn finish(mut self, mut end: ConnectionOutcome) -> ConnectionOutcome {
         // Messages for which there is still no room are lost. They must be counted before the end is reported.
         self.hand_on_rest();
-        let PeerConnection { context, id, mut connection, address, owner, queue, leaving, .. } = self;
+        let PeerConnection { context, id, protocol, mut connection, address, owner, queue, leaving, .. } =
+            self;
         let unwritten = connection.owes_messages().await;
         let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
         if let Some(queue) = queue {
             // Wakes publishers that wait for room.
             queue.close();
         }
-        connection.finish().await;
+        // The protocol has no message for the end. A proxy that closes its side has received everything.
+        if protocol == Protocol::ZeroMq(SocketType::XPub) && end.peer.is_some() && end.error.is_none() {
+            if !connection.finish_reading(context.config.leave_timeout).await {
+                end.error = Some(ConnectError::Closed(CloseReason::LeftUnconfirmed));
+            }
+        } else {
+            connection.finish().await;
+        }
         let status = end.peer.map(|peer| match &end.error {
             Some(error) if !leaving && !is_ours(error) => {
                 Status::PeerLost { peer, address, error: error.clone(), unsent }
@@ -318,7 +328,7 @@ impl<S: Session> PeerConnection<S> {
 
     /// Returns whether a WebSocket client is allowed. All other peers are checked before their handshake.
     fn is_allowed(&self) -> bool {
-        if !self.is_websocket || self.side == Side::Connector {
+        if self.protocol != Protocol::WebSocket || self.side == Side::Connector {
             return true;
         }
         let token = self.connection.session().token();
@@ -352,10 +362,8 @@ impl<S: Session> PeerConnection<S> {
     /// Reports the peering to the hub, and takes the peer's queue. Fails if a different connection has the id by now.
     async fn established(&mut self, id: EndpointId, filter: Filter) -> Result<(), ConnectionOutcome> {
         let (address, identity, owner) = (self.address.clone(), self.identity.clone(), self.owner.clone());
-        let is_server = self.side == Side::Connector;
-        let websocket =
-            self.is_websocket.then(|| Arc::new(WebSocketPeer::of(self.connection.session(), is_server)));
-        let peer = Peer { id, address, identity, websocket, owner, peering: PeeringId(self.id) };
+        let protocol = self.protocol.peer(self.connection.session(), self.side);
+        let peer = Peer { id, address, identity, protocol, owner, peering: PeeringId(self.id) };
         let (answer, queue) = oneshot::channel();
         let format = self.connection.format();
         self.context.hub.send(Command::Established { peer: peer.clone(), filter, format, answer }).await;
@@ -395,6 +403,9 @@ impl<S: Session> PeerConnection<S> {
                 let (answer, done) = oneshot::channel();
                 self.context.hub.send(Command::FilterChanged { connection: self.id, filter, answer }).await;
                 let _ = done.await;
+                if let (Protocol::ZeroMq(_), Some(peer)) = (self.protocol, &self.peer) {
+                    self.context.probes.note(peer.id, self.connection.session());
+                }
             }
             Event::Malformed(error) => self.malformed(&error),
             Event::Notice(notice) => self.notice(notice).await,
@@ -421,7 +432,7 @@ impl<S: Session> PeerConnection<S> {
             (Some(fault), _) => Some(ConnectError::Stream(fault.clone())),
             (None, CloseReason::Left) => None,
             // Both sides left at the same time. A Broker peer reads everything before it leaves. A WebSocket peer may not.
-            (None, CloseReason::PeerLeft) if self.leaving && !self.is_websocket => None,
+            (None, CloseReason::PeerLeft) if self.leaving && self.protocol != Protocol::WebSocket => None,
             (None, CloseReason::Failed(error)) => Some(ConnectError::Peering(error)),
             (None, CloseReason::Redundant { .. }) if self.conflict.is_some() => self.conflict.take(),
             (None, CloseReason::Redundant { peer }) => {

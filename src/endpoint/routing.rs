@@ -176,7 +176,7 @@ mod tests {
             id: id(n),
             address: "127.0.0.1:1".into(),
             identity: None,
-            websocket: None,
+            protocol: Default::default(),
             owner: owner(),
             peering,
         };

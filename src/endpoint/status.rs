@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::connect_error::ConnectError;
-use super::websocket::WebSocketPeer;
+use super::protocol::PeerProtocol;
 use crate::data::EndpointId;
 use crate::net::tls::PeerIdentity;
 use crate::peering::Notice;
@@ -24,8 +24,8 @@ pub enum Status {
         address: Arc<str>,
         /// The identity in the peer's certificate. `None` without TLS and in anonymous TLS.
         identity: Option<Arc<PeerIdentity>>,
-        /// What the peer has sent about itself, if it speaks the WebSocket API.
-        websocket: Option<Arc<WebSocketPeer>>,
+        /// The protocol, and what the peer has sent about itself.
+        protocol: PeerProtocol,
     },
     /// A peer reports that it could not handle a message. Only servers of the WebSocket API do so.
     PeerNotice {
@@ -79,10 +79,10 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Status::PeerNotice { address, notice, .. } => write!(f, "{address}: {notice}"),
-            Status::PeerAdded { peer, address, identity, websocket } => {
+            Status::PeerAdded { peer, address, identity, protocol } => {
                 write!(f, "peer added: {peer} at {address}")?;
-                if let Some(websocket) = websocket {
-                    write!(f, ", {websocket}")?;
+                if *protocol != PeerProtocol::Broker {
+                    write!(f, ", {protocol}")?;
                 }
                 match identity {
                     Some(identity) => write!(f, ", {identity}"),
@@ -142,7 +142,12 @@ mod tests {
         let peer = EndpointId::from_bytes([7; 16]);
         let address: Arc<str> = "192.0.2.1:9999".into();
         let error = ConnectError::ShuttingDown;
-        let added = Status::PeerAdded { peer, address: address.clone(), identity: None, websocket: None };
+        let added = Status::PeerAdded {
+            peer,
+            address: address.clone(),
+            identity: None,
+            protocol: PeerProtocol::Broker,
+        };
         let text = format!("{peer} at 192.0.2.1:9999");
         assert_eq!(added.to_string(), format!("peer added: {text}"));
         let removed = |error| Status::PeerRemoved { peer, address: address.clone(), error };

@@ -16,7 +16,9 @@ pub enum AddressError {
     #[error("the address starts with a scheme, {0:?}; give HOST:PORT without it")]
     Scheme(String),
     /// `tcp://host:9999`, where a URL is allowed.
-    #[error("unknown scheme {0:?}; use HOST:PORT for Broker, ws:// or wss:// for the WebSocket API, or zeromq:// for ZeroMQ")]
+    #[error(
+        "unknown scheme {0:?}; use HOST:PORT for Broker, ws:// or wss:// for the WebSocket API, or zeromq:// for ZeroMQ"
+    )]
     UnknownScheme(String),
     /// `user@host:9999`
     #[error("the address contains a user name; give HOST:PORT without it")]

@@ -341,16 +341,30 @@ impl<S: Session> Connection<S> {
         self.session.refuse();
         let _ = tokio::time::timeout(FINISH_TIMEOUT, async {
             self.write_and_shut_down().await?;
-            // If a socket is closed while it has unread input, it sends a reset, and the peer may not receive the refusal.
-            // So read the input to its end before the socket is closed.
-            loop {
-                self.input.clear();
-                if self.input.read(&mut self.reader).await? == 0 {
-                    return Ok::<_, io::Error>(());
-                }
-            }
+            self.discard_input().await
         })
         .await;
+    }
+
+    /// Like [`Connection::finish`], but then waits until the peer closes its side, too. Takes at most `timeout`. Returns whether
+    /// the peer has closed its side: it has then received everything.
+    pub(crate) async fn finish_reading(mut self, timeout: Duration) -> bool {
+        let finished = tokio::time::timeout(timeout, async {
+            self.write_and_shut_down().await?;
+            self.discard_input().await
+        });
+        matches!(finished.await, Ok(Ok(())))
+    }
+
+    /// Reads to the end of the peer's stream. If a socket is closed while it has unread input, it sends a reset, and the peer may
+    /// not receive the last bytes of this side.
+    async fn discard_input(&mut self) -> io::Result<()> {
+        loop {
+            self.input.clear();
+            if self.input.read(&mut self.reader).await? == 0 {
+                return Ok(());
+            }
+        }
     }
 }
 

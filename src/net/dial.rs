@@ -187,7 +187,8 @@ pub(crate) async fn dial_host(
     let resolving = timeout_at(deadline, target.resolve_in_background());
     let addresses = resolving.await.map_err(|_| DialError::ResolveTimeout(timeout))??;
     let raced = race(interleave(addresses), timeout, deadline, TcpStream::connect).await;
-    let (address, tcp) = raced.map_err(|attempts| DialError::Connect { attempts, by_name: names_addresses })?;
+    let (address, tcp) =
+        raced.map_err(|attempts| DialError::Connect { attempts, by_name: names_addresses })?;
     let _ = tcp.set_nodelay(true);
     Ok((address, tcp))
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::data::{EndpointId, Filter};
+use crate::data::{EndpointId, Filter, Topic};
 use crate::peering::{Event, SendError};
 use crate::wire::{EncodeError, Envelope};
 use crate::zeek::events::LeftOut;
@@ -121,6 +121,23 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// Returns the name of the token with which the peer has authenticated itself, if there is one.
     fn token(&self) -> Option<Arc<str>> {
         None
+    }
+
+    /// Returns the type of the peer's socket, such as `XPUB`, if the protocol is ZeroMQ.
+    fn peer_socket(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Returns the text of the sender of recent messages, if the protocol has such texts. It is safe to log, and is not an
+    /// identity: nothing proves it.
+    fn sender_name(&self, _sender: EndpointId) -> Option<Arc<str>> {
+        None
+    }
+
+    /// Returns whether the peer subscribes to exactly this prefix, if the protocol is ZeroMQ. The filter of the peer does not tell
+    /// this, because it does not contain a prefix that a shorter prefix covers.
+    fn is_subscribed(&self, _prefix: &Topic) -> bool {
+        false
     }
 
     /// Returns the version of the peer's software, if the peer has sent it. It is safe to log.

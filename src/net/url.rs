@@ -222,7 +222,9 @@ fn zeromq(address: &str) -> Result<Url, AddressError> {
         None => xpub_port.checked_add(1).ok_or(AddressError::NoSecondPort)?,
         Some(text) => {
             let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-            digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| AddressError::SecondPort(text.to_owned()))?
+            digits
+                .and_then(|digits| digits.parse().ok())
+                .ok_or_else(|| AddressError::SecondPort(text.to_owned()))?
         }
     };
     if xsub_port == xpub_port {

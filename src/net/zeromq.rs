@@ -1,12 +1,13 @@
 //! Zeek's ZeroMQ back end as a session.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
 use super::memory::SHARED_BUFFER;
 use super::session::{Format, Losses, Session, sealed};
-use crate::data::{EndpointId, Filter};
+use crate::data::{EndpointId, Filter, Topic};
 use crate::peering::{Event, SendError};
 use crate::wire::{EncodeError, Envelope};
 use crate::zeek::events::{Changes, LeftOut};
@@ -137,5 +138,17 @@ impl Session for ZeroMq {
 
     fn shrink_buffers(&mut self) {
         ZeroMq::shrink_buffers(self);
+    }
+
+    fn peer_socket(&self) -> Option<&'static str> {
+        ZeroMq::peer_socket(self)
+    }
+
+    fn sender_name(&self, sender: EndpointId) -> Option<Arc<str>> {
+        ZeroMq::sender_name(self, sender)
+    }
+
+    fn is_subscribed(&self, prefix: &Topic) -> bool {
+        ZeroMq::is_subscribed(self, prefix)
     }
 }

@@ -62,8 +62,9 @@ impl fmt::Display for ForeignProtocol {
             ForeignProtocol::Http => "this is HTTP, not Broker; check the port, or use ws:// if it is the WebSocket API",
             ForeignProtocol::Ssh => "this is SSH, not Broker; check the port",
             ForeignProtocol::ZeroMq => {
-                "this is ZeroMQ, likely the cluster back end of Zeek 8.1 or later, not Broker; set ClusterBackend = Broker \
-                 in zeekctl.cfg, or connect to a port that a script opens with Broker::listen, or use Zeek's WebSocket API"
+                "this is ZeroMQ, likely the cluster back end of Zeek 8.1 or later, not Broker; use zeromq:// with the port of \
+                 the proxy's XPUB, set ClusterBackend = Broker in zeekctl.cfg, connect to a port that a script opens with \
+                 Broker::listen, or use Zeek's WebSocket API"
             }
         })
     }

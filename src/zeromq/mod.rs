@@ -292,6 +292,13 @@ impl ZeroMq {
         self.reader.senders.name(sender)
     }
 
+    /// Returns whether the peer of an XPUB subscribes to exactly this prefix. The filter in [`Event::FilterChanged`] does not tell
+    /// this, because it does not contain a prefix that a shorter prefix covers.
+    #[must_use]
+    pub fn is_subscribed(&self, prefix: &Topic) -> bool {
+        self.subscriptions.contains(prefix.as_bytes())
+    }
+
     /// Returns the type of the peer's socket, such as `SUB`, once the peer has sent it.
     #[must_use]
     pub fn peer_socket(&self) -> Option<&'static str> {

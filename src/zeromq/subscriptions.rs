@@ -91,6 +91,11 @@ impl Subscriptions {
         }
     }
 
+    /// Returns whether this prefix itself is subscribed to.
+    pub(super) fn contains(&self, prefix: &[u8]) -> bool {
+        self.counts.contains_key(prefix)
+    }
+
     fn note(&mut self, prefix: Bytes) {
         if !self.changed.remove(&prefix) {
             self.changed.insert(prefix);

@@ -14,6 +14,8 @@ mod raw_websocket;
 mod recorder;
 #[path = "../common/terminal.rs"]
 mod terminal;
+#[path = "../common/zeromq.rs"]
+mod zeromq_proxy;
 
 mod bench;
 mod certs;
@@ -38,3 +40,4 @@ mod tap;
 mod tap_end;
 mod tls;
 mod websocket;
+mod zeromq;

@@ -407,12 +407,15 @@ fn zeromq_is_identified_and_hints_are_printed() {
     let summary = "no Broker: ZeroMQ, likely the cluster back end of Zeek 8.1 or later";
     assert_eq!((&json["found"], &json["summary"]), (&json!("other"), &json!(summary)));
     let notes = json["notes"].to_string();
-    for word in ["ClusterBackend = Broker", "Broker::listen", "WebSocket"] {
+    for word in ["probe zeromq://HOST:PORT", "ClusterBackend = Broker", "Broker::listen", "WebSocket"] {
         assert!(notes.contains(word), "{notes}");
     }
     for command in ["tap --topic /t", "publish --topic /t", "dispatch get_id_value x"] {
         let end = Program::run(&format!("{command} --tls off --connect {}", zeromq()), "");
-        end.fails(6, &["this is ZeroMQ", "ClusterBackend = Broker", "Broker::listen", "WebSocket"]);
+        end.fails(
+            6,
+            &["this is ZeroMQ", "use zeromq://", "ClusterBackend = Broker", "Broker::listen", "WebSocket"],
+        );
         assert!(!end.stderr.contains("4278190080"), "{end:?}");
     }
 }

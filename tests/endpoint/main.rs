@@ -11,6 +11,8 @@ mod raw;
 #[path = "../common/websocket.rs"]
 mod raw_websocket;
 mod support;
+#[path = "../common/zeromq.rs"]
+mod zeromq_proxy;
 
 mod forms;
 mod greedy;
@@ -26,3 +28,4 @@ mod tls;
 mod tls_crowd;
 mod tls_kinds;
 mod websocket;
+mod zeromq;

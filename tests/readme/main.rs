@@ -49,6 +49,7 @@ const RUST: [&str; 2] = ["rust", "rust,no_run"];
 const NOT_RUN: &[(&str, &str)] = &[
     ("cargo install --path . --features openssl", "it installs the program"),
     ("zeek examples/zeek/ping.zeek &", "it requires Zeek and OpenSSL"),
+    ("zeek-bridge probe zeromq://127.0.0.1:27760", "it requires a cluster over ZeroMQ"),
     ("zeek examples/zeek/websocket.zeek &", "it requires Zeek"),
 ];
 

@@ -1,5 +1,6 @@
 //! Tests against other implementations: endpoints of Broker's C++ implementation (libbroker), Zeek's WebSocket API (`zeek`),
-//! and Python clients of the WebSocket API (`websocket_clients`).
+//! Python clients of the WebSocket API
+//! (`websocket_clients`), and ZeroMQ clusters on libzmq and Zeek (`zeromq`).
 //!
 //! For libbroker, the environment variable `ZEEK_BRIDGE_REFERENCE` names a program that runs a Broker endpoint. The program is not
 //! part of this repository. If the variable is not set, these tests are skipped with a notice. The program has this
@@ -40,3 +41,4 @@ mod record;
 mod tls;
 mod websocket_clients;
 mod zeek;
+mod zeromq;

@@ -1,11 +1,12 @@
 //! The endpoint of a network command, with its address and TLS mode.
 
-use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status, StatusReceiver, WebSocketConfig};
+use zeek_bridge::data::EndpointId;
+use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, WebSocketConfig};
 use zeek_bridge::net::tls::Tls;
-use zeek_bridge::net::{Exposure, Url};
+use zeek_bridge::net::{Exposure, Scheme, Url};
 
 use crate::args::tls::{self, TlsChoice};
-use crate::args::{Address, BROKER_ONLY, NetworkArgs, WebSocketArgs, scheme};
+use crate::args::{Address, NetworkArgs, WebSocketArgs, is_for_broker_only, scheme};
 use crate::output::{Exit, Failure, stderr};
 use crate::settings::{self, Settings};
 use crate::signals::Signals;
@@ -37,17 +38,23 @@ impl Network {
     }
 
     /// Like [`Network::new`], with the address that `agent` returns if the command line has none, and for Broker's protocol
-    /// only.
+    /// only: Zeek's Management framework uses no other protocol.
     pub(crate) fn with_agent(
         args: NetworkArgs,
         agent: impl FnOnce() -> Result<Option<Address>, Failure>,
     ) -> Result<Self, Failure> {
         let settings = settings::choose(args, agent)?;
         let (Address::Connect(address) | Address::Listen(address)) = &settings.address;
-        if scheme(address).is_websocket() {
-            return Err(Failure::usage(format!("{address}: {BROKER_ONLY}")));
+        match scheme(address) {
+            Scheme::Broker => Self::load(settings, WebSocketConfig::default()),
+            Scheme::ZeroMq => Err(Failure::usage(format!(
+                "{address}: Zeek's Management framework uses Broker's native protocol, also if the cluster uses ZeroMQ; use \
+                 the HOST:PORT of a Broker endpoint"
+            ))),
+            _ => {
+                Err(Failure::usage(format!("{address}: {}", is_for_broker_only(address).unwrap_or_default())))
+            }
         }
-        Self::load(settings, WebSocketConfig::default())
     }
 
     fn load(settings: Settings, websocket: WebSocketConfig) -> Result<Self, Failure> {
@@ -90,8 +97,14 @@ impl Network {
 
     /// Connects or listens. Create subscriptions before this call, so that they are part of the first handshake.
     ///
+    /// Returns the id of the peer, if the first attempt must succeed.
+    ///
     /// With `--tls auto`, waits until a probe has found the TLS mode of the peer. The mode is never changed after that.
-    pub(crate) async fn start(&self, endpoint: &Endpoint, persistence: Persistence) -> Result<(), Failure> {
+    pub(crate) async fn start(
+        &self,
+        endpoint: &Endpoint,
+        persistence: Persistence,
+    ) -> Result<Option<EndpointId>, Failure> {
         let (Address::Connect(address) | Address::Listen(address)) = &self.address;
         let tls = match &self.tls {
             TlsChoice::Fixed(tls) => tls.clone(),
@@ -119,13 +132,11 @@ impl Network {
                 endpoint.connect_with_retry(target, tls.clone(), self.retry);
             }
             Address::Connect(target) => {
-                let status = endpoint.status();
-                let connector = endpoint.connect(target, tls.clone());
-                connector.await.map_err(|error| Failure::connect(target, &error))?;
-                tokio::spawn(reconnect(endpoint.clone(), status, target.clone(), tls, self.retry));
+                let connector = endpoint.connect_and_reconnect(target, tls, self.retry);
+                return connector.await.map(Some).map_err(|error| Failure::connect(target, &error));
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -133,26 +144,12 @@ impl Network {
 /// address of a command. For the links of a bridge, the check of the configuration reports the same warning.
 pub(crate) fn warn_of_exposure(tls: &Tls, address: &str) {
     if let Some(exposure) = Exposure::of(tls, address) {
-        if scheme(address).is_websocket() {
-            tracing::warn!("{exposure}; use wss:// across a network");
-        } else {
-            tracing::warn!(
-                "{exposure}; use certificates across a network (--cafile, --certificate and --keyfile)"
-            );
-        }
-    }
-}
-
-/// Waits for the end of the first peering, then reconnects persistently.
-async fn reconnect(endpoint: Endpoint, mut status: StatusReceiver, target: String, tls: Tls, retry: Retry) {
-    while let Some(status) = status.recv().await {
-        if matches!(status, Status::PeerLost { .. } | Status::PeerRemoved { .. }) {
-            // Wait for the usual delay before reconnecting. Otherwise the peer is probably not available yet, and this
-            // command may be about to end.
-            tokio::time::sleep(retry.first).await;
-            endpoint.connect_with_retry(&target, tls, retry);
-            return;
-        }
+        let hint = match scheme(address) {
+            Scheme::Broker => "use certificates across a network (--cafile, --certificate and --keyfile)",
+            Scheme::ZeroMq => "allow only trusted hosts to reach the port, or use a VPN or an SSH tunnel",
+            _ => "use wss:// across a network",
+        };
+        tracing::warn!("{exposure}; {hint}");
     }
 }
 

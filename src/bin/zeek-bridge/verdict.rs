@@ -123,9 +123,11 @@ fn notes(other: &OtherProtocol) -> &'static [&'static str] {
                   port is a different one (Broker::default_port, 9999/tcp)",
         ],
         OtherProtocol::ZeroMq => &[
+            "for the proxy of the cluster, use zeromq://HOST:PORT with the port of its XPUB (5555, or ZeekPort of zeekctl): try \
+             `zeek-bridge probe zeromq://HOST:PORT`",
             "zeekctl uses ZeroMQ by default since Zeek 8.1; for native peering, set ClusterBackend = Broker in zeekctl.cfg",
             "a Zeek with another cluster back end peers on a port that a script opens with Broker::listen",
-            "without native peering, events can be exchanged over Zeek's WebSocket API",
+            "events can also be exchanged over Zeek's WebSocket API",
         ],
         OtherProtocol::Echo => {
             &["its answer has the id of this probe, which no other endpoint has; check the port"]

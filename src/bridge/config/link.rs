@@ -10,7 +10,7 @@ use super::websocket::{self, Kind};
 use super::{link_tls, values};
 use crate::data::MAX_DEPTH;
 use crate::endpoint::{EndpointConfig, QueueLimits, Retry, WhenFull};
-use crate::net::{AddressError, Url};
+use crate::net::{AddressError, Scheme, Url};
 use crate::wire::{INITIAL_TTL, Limits};
 
 /// A link, with the parts that could be read.
@@ -146,6 +146,13 @@ fn addresses(
     entry.list(expected, |entry| {
         let text = entry.text(expected)?;
         match parse(text) {
+            Ok(url) if url.scheme() == Scheme::ZeroMq => {
+                entry.error(
+                    format!("{text:?}: links do not support zeromq:// addresses"),
+                    "use a ws:// address of Zeek's WebSocket API, which every node of a ZeroMQ cluster can provide",
+                );
+                None
+            }
             Ok(url) if url.scheme() != scheme => {
                 let name = url.scheme().name();
                 entry.error(

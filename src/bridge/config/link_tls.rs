@@ -52,6 +52,10 @@ pub(super) fn read(table: &mut Table<'_>, kind: Option<Kind>) -> Option<LinkTls>
         }
         return if is_secure { keys.secure(table, listens, backend) } else { keys.plain() };
     }
+    if kind.is_some_and(|kind| kind.scheme == Scheme::ZeroMq) {
+        // The address itself is an error, so the missing TLS causes no second one.
+        return None;
+    }
     let Some(mode) = mode else {
         if keys.implying().is_empty() {
             table.missing(

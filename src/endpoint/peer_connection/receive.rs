@@ -92,10 +92,11 @@ impl<S: Session> PeerConnection<S> {
             return;
         }
         // The sender is the peer of this connection, whatever the envelope contains.
+        let name = self.connection.session().sender_name(envelope.sender);
         let sender = self.peer.as_ref().map_or(envelope.sender, |peer| peer.id);
         let envelope = Envelope { sender, ..for_keeping(envelope.clone()) };
         let limits = self.context.config.limits;
-        let message = Message { envelope, limits, from: self.peer.clone() };
+        let message = Message { envelope, limits, from: self.peer.clone(), sender: name };
         let stats = &self.context.stats;
         for subscriber in subscribers {
             match subscriber.try_push(&message) {

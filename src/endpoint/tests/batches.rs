@@ -22,7 +22,7 @@ impl SmallRoute {
             id: id(1),
             address: "here".into(),
             identity: None,
-            websocket: None,
+            protocol: PeerProtocol::Broker,
             owner,
             peering: PeeringId(ConnectionId(1)),
         };

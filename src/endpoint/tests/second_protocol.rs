@@ -8,6 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::peer_connection::{self, NewConnection};
+use super::protocol::Protocol;
 use super::*;
 use crate::net::{Format, Losses, Session, sealed};
 use crate::peering::{CloseReason, Role, SendError};
@@ -201,7 +202,8 @@ impl LinePeer {
         let peer = socket.connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, address) = listener.accept().await.unwrap();
         let new = NewConnection {
-            is_websocket: false,
+            protocol: Protocol::Broker,
+            filter: relayed.endpoint.0.context.hub.filter.clone(),
             stream: stream.into(),
             side: Side::Listener,
             address: address.to_string().into(),

@@ -11,7 +11,9 @@ pub(crate) mod tls;
 pub(crate) mod values;
 pub(crate) mod websocket;
 
-pub(crate) use address::{AddressArg, BROKER_ONLY, connect_address, listen_address, scheme};
+pub(crate) use address::{
+    AddressArg, connect_address, connect_address_without_zeromq, is_for_broker_only, listen_address, scheme,
+};
 pub(crate) use format::{Format, FormatArgs};
 pub(crate) use network::{Address, NetworkArgs, OneConnectionArgs, ProfileArg};
 pub(crate) use source::Source;

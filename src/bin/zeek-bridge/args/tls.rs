@@ -236,6 +236,7 @@ impl TlsArgs {
     pub(crate) fn conflict_with(&self, scheme: Scheme) -> Option<&'static str> {
         match scheme {
             Scheme::WebSocket if !self.is_empty() => Some("ws:// has no TLS; for TLS, use wss://"),
+            Scheme::ZeroMq if !self.is_empty() => Some("ZeroMQ has no TLS"),
             Scheme::SecureWebSocket if self.has_mode() => {
                 Some("wss:// already selects TLS with certificates")
             }

@@ -34,7 +34,7 @@ impl WebSocketArgs {
             return match &self.token_file {
                 None => Ok(WebSocketConfig::default()),
                 Some(_) => Err(Failure::usage(format!(
-                    "--token-file is for ws:// and wss:// addresses, and {text} is an address of Broker's protocol; remove it"
+                    "--token-file is for ws:// and wss:// addresses, and {text} is not one; remove it"
                 ))),
             };
         }

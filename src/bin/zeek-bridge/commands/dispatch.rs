@@ -61,7 +61,7 @@ pub(crate) async fn run(args: DispatchArgs) -> Result<(), Failure> {
     let ask = async {
         let start = network.start(&endpoint, Persistence::FirstMustSucceed);
         match timeout_at(request.deadline, start).await {
-            Ok(started) => started?,
+            Ok(started) => started.map(drop)?,
             Err(_) => return Err(Failure::timeout("timeout: no peering yet")),
         }
         request.ask(&agent).await

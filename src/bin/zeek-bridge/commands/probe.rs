@@ -1,9 +1,11 @@
 //! `probe`: identifies the service at an address, and shows how to connect to it.
 
 mod websocket;
+mod zeromq;
 
 use clap::Args;
 use serde_json::{Value as Json, json};
+use zeek_bridge::net::Scheme;
 use zeek_bridge::net::probe::{Answer, BrokerInfo, Found, ProbeReport, probe};
 use zeek_bridge::net::tls::{PeerIdentity, Tls};
 
@@ -25,7 +27,8 @@ use crate::verdict::{Reach, Verdict};
 ///
 /// The last line is the command that prints the events of this endpoint.
 ///
-/// At a ws:// or wss:// address, reports the server of the WebSocket API: the version of Zeek and the endpoint.
+/// At a ws:// or wss:// address, reports the server of the WebSocket API: the version of Zeek and the endpoint. At a zeromq://
+/// address, reports the security mechanism and the sockets of the proxy of a ZeroMQ cluster.
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
     /// The address to probe; the default is ZEEK_BRIDGE_CONNECT, or the address of a profile
@@ -56,6 +59,17 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let (AddressArg(target), tls) =
         settings::choose_for_probe(args.target.or(args.connect), args.profile.profile, own)?;
     let target = &target;
+    let not_in_time =
+        || Failure::timeout(format!("timeout: {target} is not identified yet; use a longer --timeout"));
+    if scheme(target) == Scheme::ZeroMq {
+        // Refuses a token, and options for TLS.
+        args.websocket.settings(&Address::Connect(target.clone()))?;
+        let proxy = tokio::select! {
+            proxy = zeromq::probe(target, args.wait.0) => proxy?,
+            () = deadline::until(timeout_at) => return Err(not_in_time()),
+        };
+        return proxy.print(target, args.format.is_json());
+    }
     if scheme(target).is_websocket() {
         let settings = args.websocket.settings(&Address::Connect(target.clone()))?;
         let tls_options = tls;
@@ -70,9 +84,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
         let probe = websocket::probe(target, tls, settings, args.wait.0);
         let server = tokio::select! {
             server = probe => server?,
-            () = deadline::until(timeout_at) => {
-                return Err(Failure::timeout(format!("timeout: {target} is not identified yet; use a longer --timeout")));
-            }
+            () = deadline::until(timeout_at) => return Err(not_in_time()),
         };
         return server.print(target, &options, args.format.is_json());
     }
@@ -85,9 +97,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let report = tokio::select! {
         report = probe(target, ours.as_ref(), args.wait.0) => report
             .map_err(|error| Failure::failed(format!("no random number for an endpoint id: {error}")))?,
-        () = deadline::until(timeout_at) => {
-            return Err(Failure::timeout(format!("timeout: {target} is not identified yet; use a longer --timeout")));
-        }
+        () = deadline::until(timeout_at) => return Err(not_in_time()),
     };
     let given = tls.map(|tls| tls.args.certificates.as_options()).unwrap_or_default();
     let verdict = Verdict::of(&report, &given);

@@ -120,6 +120,7 @@ fn exit_of(error: &ConnectError) -> Exit {
                 ..
             }) => Exit::Refused,
             PeeringError::FilterTooLarge => Exit::Failed,
+            PeeringError::Session(error) if error.cause == "mechanism" => Exit::Refused,
             PeeringError::Session(error) => match error.kind {
                 ErrorKind::Refused | ErrorKind::Denied | ErrorKind::Closed => Exit::Refused,
                 ErrorKind::TimedOut => Exit::Timeout,

@@ -36,8 +36,8 @@ pub(crate) struct TlsSettings {
     source: Source,
     /// The next source that also sets TLS options. Its TLS options are not used.
     unused: Option<Source>,
-    /// The scheme and the role of this program, for an address of the WebSocket API.
-    websocket: Option<(Scheme, Role)>,
+    /// The scheme and the role of this program, for an address whose scheme selects TLS.
+    scheme: Option<(Scheme, Role)>,
 }
 
 /// The settings of a source other than the command line.
@@ -68,8 +68,8 @@ pub(crate) fn choose(
         return Err(no_address("use --connect HOST:PORT or --listen ADDR:PORT"));
     };
     let (Address::Connect(text) | Address::Listen(text)) = &address;
-    if scheme(text).is_websocket() {
-        let tls = layers.websocket_tls(tls, &address, &source)?;
+    if scheme(text) != Scheme::Broker {
+        let tls = layers.tls_of_scheme(tls, &address, &source)?;
         return Ok(Settings { address, retry: retry.0, tls });
     }
     let tls = layers.tls(tls).ok_or_else(|| {
@@ -103,9 +103,9 @@ pub(crate) fn choose_for_probe(
             _ => return Err(no_address("name one as HOST:PORT")),
         },
     };
-    if scheme(&target.0).is_websocket() {
+    if scheme(&target.0) != Scheme::Broker {
         let address = Address::Connect(target.0.clone());
-        let tls = layers.websocket_tls(certificates, &address, &source)?;
+        let tls = layers.tls_of_scheme(certificates, &address, &source)?;
         return Ok((target, Some(tls)));
     }
     let tls = layers.tls(certificates);
@@ -171,9 +171,9 @@ impl Layers {
         first.map(|(AddressArg(target), source)| (Address::Connect(target), source))
     }
 
-    /// Returns the TLS options for an address of the WebSocket API. Its scheme selects the TLS mode, so a mode in a different
+    /// Returns the TLS options for an address of the WebSocket API or of ZeroMQ. Its scheme selects the TLS mode, so a mode in a different
     /// source than that of the address, which is probably meant for Broker, is ignored.
-    fn websocket_tls(self, own: TlsArgs, address: &Address, source: &Source) -> Result<TlsSettings, Failure> {
+    fn tls_of_scheme(self, own: TlsArgs, address: &Address, source: &Source) -> Result<TlsSettings, Failure> {
         let (text, role) = match address {
             Address::Connect(text) => (text, Role::Client),
             Address::Listen(text) => (text, Role::Server),
@@ -194,10 +194,10 @@ impl Layers {
             args: TlsArgs::default(),
             source: Source::COMMAND_LINE,
             unused: None,
-            websocket: None,
+            scheme: None,
         };
         let set = set.filter(|set| scheme == Scheme::SecureWebSocket && !set.args.has_mode());
-        Ok(TlsSettings { websocket: Some((scheme, role)), ..set.unwrap_or_else(empty) })
+        Ok(TlsSettings { scheme: Some((scheme, role)), ..set.unwrap_or_else(empty) })
     }
 
     /// Returns the TLS options of the first source that sets any.
@@ -216,14 +216,14 @@ impl Layers {
             );
         }
         let unused = next.map(|layer| layer.source);
-        Some(TlsSettings { args: first.tls, source: first.source, unused, websocket: None })
+        Some(TlsSettings { args: first.tls, source: first.source, unused, scheme: None })
     }
 }
 
 impl TlsSettings {
     /// Reads the certificates, if there are any.
     pub(crate) fn load(&self) -> Result<TlsChoice, Failure> {
-        let chosen = match self.websocket {
+        let chosen = match self.scheme {
             None => self.args.choose(&self.source),
             Some((Scheme::SecureWebSocket, role)) => {
                 self.args.secure(&self.source, role).map(TlsChoice::Fixed)

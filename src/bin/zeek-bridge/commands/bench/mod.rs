@@ -26,7 +26,9 @@ use side::{Protocol, Side};
 use zeek_bridge::data::EndpointId;
 
 use crate::args::tls::TlsArgs;
-use crate::args::{AddressArg, DurationArg, FormatArgs, TopicArg, WebSocketArgs, connect_address, count};
+use crate::args::{
+    AddressArg, DurationArg, FormatArgs, TopicArg, WebSocketArgs, connect_address_without_zeromq, count,
+};
 use crate::network;
 use crate::output::{Failure, Output};
 use crate::runtime;
@@ -62,10 +64,10 @@ enum What {
 #[derive(Debug, Args)]
 struct RelayArgs {
     /// The address of the relay: HOST:PORT, or a ws:// or wss:// address; without this option, a bridge is started and measured
-    #[arg(long, value_name = "ADDRESS", value_parser = connect_address)]
+    #[arg(long, value_name = "ADDRESS", value_parser = connect_address_without_zeromq)]
     publish_to: Option<AddressArg>,
     /// The address for subscribers, if it differs from --publish-to
-    #[arg(long, value_name = "ADDRESS", requires = "publish_to", value_parser = connect_address)]
+    #[arg(long, value_name = "ADDRESS", requires = "publish_to", value_parser = connect_address_without_zeromq)]
     subscribe_at: Option<AddressArg>,
     /// The protocol of the publisher, if a bridge is started; websocket is ws://, or wss:// with --tls mutual
     #[arg(

@@ -124,7 +124,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
     tokio::spawn(log(node.events()));
     let events = node.events();
     let mut result = tokio::select! {
-        started = network.start(&endpoint, Persistence::Persistent) => started,
+        started = network.start(&endpoint, Persistence::Persistent) => started.map(drop),
         // With --tls auto, this waits until a peer is available.
         () = signals.next() => {
             node.stop().await;

@@ -36,7 +36,7 @@ pub(super) async fn probe(
     connected.map_err(|error| Failure::connect(target, &error))?;
     let peer = loop {
         match status.recv().await {
-            Some(Status::PeerAdded { websocket, .. }) => break websocket,
+            Some(Status::PeerAdded { protocol, .. }) => break protocol.websocket().cloned(),
             Some(_) => {}
             None => break None,
         }

@@ -3,7 +3,8 @@
 //! Broker has no acknowledgements. A peer has certainly received everything only if the peering ended with BYE, from either side,
 //! after everything was sent. If the peering ended in a different way, all lines that were sent to this peer may be lost. A server of
 //! the WebSocket API has certainly received everything only if it answered the close frame of this side: a server that closes may
-//! read nothing more. Only a server of this crate reads everything before it leaves, like a Broker peer.
+//! read nothing more. Only a server of this crate reads everything before it leaves, like a Broker peer. The proxy of a ZeroMQ
+//! cluster has certainly received everything only if it closed the connection after this side did.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -138,10 +139,10 @@ impl Ends {
 
     fn update(&mut self, status: &Status, attempted: u64, published: u64) {
         match status {
-            Status::PeerAdded { peer, websocket, .. } => {
+            Status::PeerAdded { peer, protocol, .. } => {
                 self.established = self.established.saturating_add(1);
-                if websocket
-                    .as_ref()
+                if protocol
+                    .websocket()
                     .is_some_and(|peer| may_leave_unread(peer.is_server, peer.version.as_deref()))
                 {
                     self.servers.insert(*peer);
@@ -207,12 +208,18 @@ fn may_leave_unread(is_server: bool, version: Option<&str>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use zeek_bridge::endpoint::PeerProtocol;
     use zeek_bridge::net::tls::Tls;
 
     use super::*;
 
     fn added() -> Status {
-        Status::PeerAdded { peer: EndpointId::NIL, address: "a:1".into(), identity: None, websocket: None }
+        Status::PeerAdded {
+            peer: EndpointId::NIL,
+            address: "a:1".into(),
+            identity: None,
+            protocol: PeerProtocol::Broker,
+        }
     }
 
     fn lost(reason: CloseReason) -> Status {

@@ -16,7 +16,7 @@ use clap::builder::NonEmptyStringValueParser;
 use delivery::{Delivery, Input, Progress};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use zeek_bridge::data::{Topic, Value};
+use zeek_bridge::data::{EndpointId, Topic, Value};
 use zeek_bridge::endpoint::{ConnectError, Endpoint, EndpointConfig, Status};
 
 use crate::args::{DurationArg, NetworkArgs, TopicArg, WebSocketArgs};
@@ -53,6 +53,9 @@ const UNREPORTED_WAIT: Duration = Duration::from_secs(2);
 /// If a peering is lost, stderr reports which lines may be lost, and the exit code is 1.
 ///
 /// A server of the WebSocket API (ws:// or wss://) receives all topics. If it reports an error, the exit code is 1.
+///
+/// The proxy of a ZeroMQ cluster (zeromq://) sends the subscriptions of its nodes. It does not confirm that a node has received
+/// an event.
 ///
 /// With --connect, the first attempt must succeed. A peering that is lost later is retried for 30 seconds, or for --wait
 /// if that is longer. If all attempts fail, the exit code is 1 if lines may be lost, and otherwise that of the last attempt.
@@ -103,12 +106,16 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
         progress: &progress,
         lost: &lost,
         reported_wait: Cell::new(false),
+        waits: Cell::new(false),
     };
     let publish = async {
         let start = network.start(&endpoint, Persistence::FirstMustSucceed);
-        within(publisher.wait, start)
+        let peer = within(publisher.wait, start)
             .await
             .unwrap_or_else(|| Err(Failure::timeout("timeout: no peering yet; nothing was published")))?;
+        if let Some(peer) = peer {
+            publisher.wait_for_subscriptions(peer).await;
+        }
         if let Some(event) = &event {
             return publisher.message(1, event).await?.map_err(Failure::failed).map(|()| 0);
         }
@@ -234,9 +241,24 @@ struct Publisher<'a> {
     lost: &'a RefCell<Option<Lost>>,
     /// Whether a wait for a subscriber was reported. It is reported once.
     reported_wait: Cell<bool>,
+    /// Whether a message waits for a subscriber now.
+    waits: Cell<bool>,
 }
 
 impl Publisher<'_> {
+    /// Waits until the subscriptions of a peer are known, or until a subscriber to the topic is known. The proxy of a ZeroMQ
+    /// cluster sends them after the connection is established.
+    async fn wait_for_subscriptions(&self, peer: EndpointId) {
+        let known = async {
+            tokio::select! {
+                _ = self.endpoint.until_subscriptions_known(peer) => {}
+                _ = self.endpoint.wait_for_subscribers(&self.topic, 1) => {}
+            }
+        };
+        // After the time limit, the wait for a subscriber of the first message reports it.
+        let _ = within(Some(UNREPORTED_WAIT), known).await;
+    }
+
     /// Waits for a peer that subscribes to the topic. The first long wait is reported.
     async fn wait_for_subscriber(&self) -> Result<(), Failure> {
         let wait = async {
@@ -256,7 +278,10 @@ impl Publisher<'_> {
             }
             subscribed.await;
         };
-        if within(self.wait, wait).await.is_some() {
+        self.waits.set(true);
+        let waited = within(self.wait, wait).await;
+        self.waits.set(false);
+        if waited.is_some() {
             return Ok(());
         }
         // If the peering is lost, report this as the cause instead of a missing subscription.
@@ -277,6 +302,13 @@ impl Publisher<'_> {
             (Some(_), Some(Lost { since, error })) => self.peering_lost(error, since.elapsed()),
             _ if self.endpoint.peers().is_empty() => {
                 Failure::timeout(format!("timeout: no peering yet; {}", reached(self.progress)))
+            }
+            _ if self.waits.get() => {
+                let topic = &self.topic;
+                Failure::timeout(format!(
+                    "timeout: {}; no subscriber for the topic {topic}",
+                    reached(self.progress)
+                ))
             }
             _ => Failure::timeout(format!("timeout: {}", reached(self.progress))),
         }
@@ -344,12 +376,18 @@ impl Publisher<'_> {
 #[cfg(test)]
 mod tests {
     use zeek_bridge::data::EndpointId;
+    use zeek_bridge::endpoint::PeerProtocol;
     use zeek_bridge::peering::CloseReason;
 
     use super::*;
 
     fn added() -> Status {
-        Status::PeerAdded { peer: EndpointId::NIL, address: "a:1".into(), identity: None, websocket: None }
+        Status::PeerAdded {
+            peer: EndpointId::NIL,
+            address: "a:1".into(),
+            identity: None,
+            protocol: PeerProtocol::Broker,
+        }
     }
 
     fn peer_lost() -> Status {

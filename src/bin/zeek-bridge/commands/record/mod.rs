@@ -32,7 +32,7 @@ use self::redact::{Pseudonyms, Redactor};
 use self::writer::{Notice, Receiver, queue};
 use crate::args::side_tls::TwoSidedTlsArgs;
 use crate::args::tls::{self, TlsArgs};
-use crate::args::{AddressArg, connect_address, listen_address, scheme};
+use crate::args::{AddressArg, connect_address_without_zeromq, listen_address, scheme};
 use crate::hints;
 use crate::network;
 use crate::output::{BackgroundOutput, Exit, Failure, Object, stderr};
@@ -70,7 +70,7 @@ pub(crate) struct RecordArgs {
     #[arg(short, long, value_name = "ADDR:PORT", value_parser = listen_address)]
     listen: AddressArg,
     /// The address of the endpoint that listens
-    #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address)]
+    #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address_without_zeromq)]
     connect: AddressArg,
     /// The directory for the recordings, each in a folder TIME-RUN-NUMBER; created if it does not exist
     #[arg(long, value_name = "DIR")]

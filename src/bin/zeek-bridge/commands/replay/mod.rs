@@ -25,7 +25,7 @@ use self::matcher::{Matcher, Scope, sender};
 use self::names::Names;
 use self::player::{End, Player, Settings};
 use self::report::Report;
-use crate::args::{AddressArg, BROKER_ONLY, DurationArg, FormatArgs, OneConnectionArgs, TopicArg, scheme};
+use crate::args::{AddressArg, DurationArg, FormatArgs, OneConnectionArgs, TopicArg, is_for_broker_only};
 use crate::network;
 use crate::output::{Exit, Failure, stderr};
 use zeek_bridge::trace::{Content, Entry, Meta, ReadError, Reader, Side, is_recording, recordings_in};
@@ -89,9 +89,9 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     check(&args.folder)?;
     let address = &args.network.address;
     if let Some(AddressArg(address)) = address.connect.as_ref().or(address.listen.as_ref())
-        && scheme(address).is_websocket()
+        && let Some(reason) = is_for_broker_only(address)
     {
-        return Err(Failure::usage(format!("{address}: {BROKER_ONLY}")));
+        return Err(Failure::usage(format!("{address}: {reason}")));
     }
     let tls = args.network.tls.load()?;
     let recorded = endpoints(&args.folder, side).await?;

@@ -12,9 +12,12 @@ pub(super) enum Content {
     Value(Value),
 }
 
-/// Returns the name of the peer of a message: the endpoint that a server of the WebSocket API has sent, otherwise the endpoint
-/// id.
+/// Returns the name of the peer of a message: the sender in a message of a ZeroMQ cluster, the endpoint that a server of the
+/// WebSocket API has sent, otherwise the endpoint id.
 pub(super) fn peer(message: &Message) -> String {
+    if let Some(sender) = message.sender_name() {
+        return sender.to_owned();
+    }
     let server = message.websocket().filter(|peer| peer.is_server);
     match server.and_then(|server| server.name.as_deref()) {
         Some(name) => name.to_owned(),

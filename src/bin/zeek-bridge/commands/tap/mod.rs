@@ -53,7 +53,7 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let topics: Vec<Topic> = args.topics.into_iter().map(|topic| topic.0).collect();
     if args.all_topics && !network.is_websocket() {
         return Err(Failure::usage(
-            "--all-topics is for ws:// and wss:// addresses, and this is an address of Broker's protocol; remove it".to_owned(),
+            "--all-topics is for ws:// and wss:// addresses, and this is not one; remove it".to_owned(),
         ));
     }
     if let Some(target) = network.target()

@@ -1,0 +1,76 @@
+//! The protocol of a connection, and what a peer has sent about itself.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::websocket::WebSocketPeer;
+use super::zeromq::ZeroMqPeer;
+use crate::net::Session;
+use crate::peering::Side;
+use crate::zeromq::SocketType;
+
+/// The protocol of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Broker,
+    WebSocket,
+    /// ZeroMQ, with this socket on this side.
+    ZeroMq(SocketType),
+}
+
+impl Protocol {
+    /// Describes the peer of an established session.
+    pub(super) fn peer(self, session: &impl Session, side: Side) -> PeerProtocol {
+        match self {
+            Protocol::Broker => PeerProtocol::Broker,
+            Protocol::WebSocket => {
+                PeerProtocol::WebSocket(Arc::new(WebSocketPeer::of(session, side == Side::Connector)))
+            }
+            Protocol::ZeroMq(_) => PeerProtocol::ZeroMq(ZeroMqPeer::of(session)),
+        }
+    }
+}
+
+/// The protocol of a peer, and what the peer has sent about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerProtocol {
+    /// Broker's native protocol.
+    #[default]
+    Broker,
+    /// Zeek's WebSocket API.
+    WebSocket(Arc<WebSocketPeer>),
+    /// Zeek's ZeroMQ back end. The peer is one socket of the proxy.
+    ZeroMq(ZeroMqPeer),
+}
+
+impl PeerProtocol {
+    /// Returns what a peer that speaks the WebSocket API has sent about itself. `None` for other protocols.
+    #[must_use]
+    pub fn websocket(&self) -> Option<&Arc<WebSocketPeer>> {
+        match self {
+            PeerProtocol::WebSocket(peer) => Some(peer),
+            PeerProtocol::Broker | PeerProtocol::ZeroMq(_) => None,
+        }
+    }
+
+    /// Returns the socket of a peer that speaks ZeroMQ. `None` for other protocols.
+    #[must_use]
+    pub fn zeromq(&self) -> Option<&ZeroMqPeer> {
+        match self {
+            PeerProtocol::ZeroMq(peer) => Some(peer),
+            PeerProtocol::Broker | PeerProtocol::WebSocket(_) => None,
+        }
+    }
+}
+
+/// Writes the protocol, and what the peer has sent about itself.
+impl fmt::Display for PeerProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerProtocol::Broker => f.write_str("Broker"),
+            PeerProtocol::WebSocket(peer) => peer.fmt(f),
+            PeerProtocol::ZeroMq(peer) => peer.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The two connections to the proxy of a cluster with Zeek's ZeroMQ back end.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{oneshot, watch};
+
+use super::command::Command;
+use super::connect_error::ConnectError;
+use super::routing::PeerRoute;
+use super::{Context, Endpoint};
+use crate::data::{EndpointId, Filter, Topic};
+use crate::net::{ConnectionFault, Session};
+use crate::peering;
+use crate::zeromq::{Config, EventFormat, SocketType, ZeroMq};
+
+/// The prefix of the topics to which only one node listens (`PROTOCOL.md`, section 11). Every node sends a hello to a
+/// subscriber of such a topic, and expects one from it.
+const NODE_IDS: &[u8] = b"zeek.cluster.nodeid.";
+
+/// The prefix of the topics with which a publisher finds out that it has received all subscriptions. Zeek uses the same one.
+const INTERNAL_TOPIC: &str = "zeek.zeromq.internal.";
+
+/// The topics with which publishers of this endpoint wait until they have received all subscriptions, each with the publishing
+/// connections that have received it.
+#[derive(Debug, Default)]
+pub(super) struct Probes(watch::Sender<BTreeMap<Topic, HashSet<EndpointId>>>);
+
+impl Probes {
+    /// Records the probes to which a peer subscribes, after its filter has changed.
+    pub(super) fn note(&self, peer: EndpointId, session: &impl Session) {
+        self.0.send_if_modified(|probes| {
+            let seen = |(topic, seen): (&Topic, &mut HashSet<EndpointId>)| {
+                session.is_subscribed(topic) && seen.insert(peer)
+            };
+            // Each probe is updated, so this must not stop at the first one.
+            probes.iter_mut().map(seen).filter(|is_new| *is_new).count() > 0
+        });
+    }
+
+    fn remove(&self, topic: &Topic) {
+        self.0.send_if_modified(|probes| probes.remove(topic).is_some());
+    }
+}
+
+/// Cancels the subscription to a probe when it is dropped.
+struct Probe<'a>(&'a Probes, &'a Topic);
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        self.0.remove(self.1);
+    }
+}
+
+/// A peer that speaks ZeroMQ: one socket of the proxy of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ZeroMqPeer {
+    /// The type of the peer's socket, such as `XPUB`. This endpoint receives events from an XPUB or PUB, and publishes to an XSUB
+    /// or SUB.
+    pub socket: &'static str,
+}
+
+impl ZeroMqPeer {
+    pub(super) fn of(session: &impl Session) -> Self {
+        ZeroMqPeer { socket: session.peer_socket().unwrap_or("unknown socket") }
+    }
+
+    /// Returns whether this endpoint publishes to the peer.
+    #[must_use]
+    pub fn is_subscriber(&self) -> bool {
+        matches!(self.socket, "XSUB" | "SUB")
+    }
+}
+
+/// Writes the protocol and the socket: `ZeroMQ XPUB of the proxy`.
+impl fmt::Display for ZeroMqPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ZeroMQ {} of the proxy", self.socket)
+    }
+}
+
+/// The parts of a session's configuration that are known before the session.
+pub(super) struct Client {
+    socket: SocketType,
+    own_id: EndpointId,
+    peer_id: EndpointId,
+}
+
+impl Client {
+    /// Returns the configuration for a connection with this socket on this side.
+    ///
+    /// # Errors
+    /// Fails if there are no random bytes.
+    pub(super) fn new(context: &Context, socket: SocketType) -> Result<Self, ConnectError> {
+        // The protocol has no endpoint ids.
+        let peer_id = EndpointId::random()
+            .map_err(|error| ConnectError::Stream(ConnectionFault::Io(Arc::new(error))))?;
+        Ok(Client { socket, own_id: context.id, peer_id })
+    }
+
+    pub(super) fn session(self, common: peering::Config, now: Instant) -> ZeroMq {
+        let Client { socket, own_id, peer_id } = self;
+        ZeroMq::new(Config { common, socket, own_id, peer_id, format: EventFormat::default() }, now)
+    }
+}
+
+/// Returns the filter that this endpoint sends to the XPUB of a proxy. A task keeps it up to date until the receiver is dropped
+/// or the endpoint ends. It is the filter of the endpoint with the probes, and without the topics of single nodes.
+pub(super) fn announced(context: &Context) -> watch::Receiver<Filter> {
+    let (mut endpoint, probes) = (context.hub.filter.clone(), context.probes.clone());
+    let mut changes = probes.0.subscribe();
+    let mut left_out = Vec::new();
+    let mut combine = move |endpoint: &Filter, probes: &BTreeMap<Topic, HashSet<EndpointId>>| -> Filter {
+        let (of_nodes, allowed): (Vec<_>, Vec<_>) =
+            endpoint.topics().iter().cloned().partition(|topic| topic.as_bytes().starts_with(NODE_IDS));
+        for topic in of_nodes.iter().filter(|topic| !left_out.contains(*topic)) {
+            tracing::warn!(
+                topic = crate::data::excerpt(&topic.to_str_lossy()),
+                "not subscribed to the topic at the ZeroMQ proxy, because each node of the cluster would treat this endpoint as a \
+                 node; subscribe to a shorter prefix, such as zeek.cluster.node"
+            );
+        }
+        left_out = of_nodes;
+        allowed.into_iter().chain(probes.keys().cloned()).collect()
+    };
+    let first = combine(&endpoint.borrow_and_update(), &changes.borrow_and_update());
+    let (announced, receiver) = watch::channel(first);
+    tokio::spawn(async move {
+        loop {
+            let changed = tokio::select! {
+                changed = endpoint.changed() => changed,
+                changed = changes.changed() => changed,
+                () = announced.closed() => return,
+            };
+            if changed.is_err() {
+                return;
+            }
+            let filter = combine(&endpoint.borrow_and_update(), &changes.borrow_and_update());
+            announced.send_if_modified(|current| {
+                let is_new = *current != filter;
+                *current = filter;
+                is_new
+            });
+        }
+    });
+    receiver
+}
+
+type Attempt = Result<EndpointId, ConnectError>;
+
+/// The first attempts of the two connections to a proxy.
+pub(super) struct FirstAttempts {
+    pub(super) receiving: oneshot::Receiver<Attempt>,
+    pub(super) publishing: oneshot::Receiver<Attempt>,
+    /// Stops both connectors.
+    pub(super) stop: watch::Sender<bool>,
+    /// Whether there are no more attempts after the first one has failed.
+    pub(super) is_only_attempt: bool,
+}
+
+impl FirstAttempts {
+    /// Waits until both connections are established, or one attempt has failed. If there are no more attempts, also ends the
+    /// other connection.
+    pub(super) async fn join(self, context: Context, first: oneshot::Sender<Attempt>) {
+        let FirstAttempts { mut receiving, mut publishing, stop, is_only_attempt } = self;
+        let outcome = {
+            let both = async {
+                let (_, publisher) = tokio::try_join!(outcome(&mut receiving), outcome(&mut publishing))?;
+                Ok(publisher)
+            };
+            both.await
+        };
+        let has_failed = outcome.is_err();
+        let _ = first.send(outcome);
+        if has_failed && is_only_attempt {
+            stop.send_replace(true);
+            for other in [receiving, publishing] {
+                if let Ok(Ok(peer)) = other.await {
+                    let (answer, _) = oneshot::channel();
+                    context.hub.send(Command::Unpeer { peer, answer }).await;
+                }
+            }
+        }
+    }
+}
+
+async fn outcome(attempt: &mut oneshot::Receiver<Attempt>) -> Attempt {
+    attempt.await.unwrap_or(Err(ConnectError::ShuttingDown))
+}
+
+impl Endpoint {
+    /// Waits until this endpoint has received all subscriptions that a peer has made so far. Returns `false` if the peering ends
+    /// before, or does not exist. Cancel-safe.
+    ///
+    /// `peer` is the result of a connection, such as that of [`Connector::first_attempt`](super::Connector::first_attempt). A
+    /// Broker peer, and a peer of the WebSocket API, sends its subscriptions before the peering is established, so this returns
+    /// at once. The proxy of a ZeroMQ cluster sends the subscriptions of the nodes afterwards, and a message to which nobody
+    /// subscribes yet is sent to nobody. As Zeek does, this endpoint then subscribes to a topic that is used only once, waits until
+    /// the proxy passes this subscription on, and cancels it: all older subscriptions have arrived before it. There is no time
+    /// limit: a proxy that does not pass on subscriptions never answers.
+    ///
+    /// If this endpoint itself subscribes to a prefix of this topic, such as all topics, this method waits for that
+    /// subscription instead.
+    pub async fn until_subscriptions_known(&self, peer: EndpointId) -> bool {
+        let context = &self.0.context;
+        let topic = Topic::from(format!("{INTERNAL_TOPIC}{}.{}.", context.id, context.next_id()));
+        let mut routes = context.hub.routes.clone();
+        let mut seen = context.probes.0.subscribe();
+        let mut probe = None;
+        loop {
+            let now = routes.borrow_and_update().clone();
+            let Some(PeerRoute { peer: found, filter, .. }) = now.peers.get(peer) else { return false };
+            if found.protocol.zeromq().is_none() {
+                return true;
+            }
+            let is_covered = context.hub.filter.borrow().matches(&topic) && filter.matches(&topic);
+            let is_seen = |seen: &HashSet<EndpointId>| seen.contains(&peer);
+            if is_covered || seen.borrow_and_update().get(&topic).is_some_and(is_seen) {
+                return true;
+            }
+            if probe.is_none() {
+                context.probes.0.send_modify(|probes| _ = probes.insert(topic.clone(), HashSet::new()));
+                probe = Some(Probe(&context.probes, &topic));
+            }
+            let changed = tokio::select! {
+                changed = routes.changed() => changed,
+                changed = seen.changed() => changed,
+            };
+            if changed.is_err() {
+                return false;
+            }
+        }
+    }
+}
