@@ -16,10 +16,12 @@ use super::protocol::Protocol;
 use super::status::Status;
 use super::websocket::Client;
 use super::zeromq::{self, FirstAttempts};
-use super::{Context, Phase, Retry};
+use super::{Context, Endpoint, Phase, Retry};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::Tls;
-use crate::net::{DialError, HostPort, Scheme, Stream, Url, dial_host, dial_with_address, std_after};
+use crate::net::{
+    DialError, HostPort, Scheme, Stream, ToAddress, Url, dial_host, dial_with_address, std_after,
+};
 use crate::peering::{Peering, Side};
 use crate::zeromq::SocketType;
 
@@ -66,6 +68,46 @@ impl IntoFuture for Connector {
 
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move { self.first_attempt().await })
+    }
+}
+
+impl Endpoint {
+    /// Connects to a peer at `address` (see [`net::dial`](crate::net::dial())) once. The connection is opened in the
+    /// background. To wait until the peering is established or has failed, await the result.
+    ///
+    /// The scheme selects the protocol: the peer at a `ws://` or `wss://` address is a server of Zeek's WebSocket API. `ws://`
+    /// requires [`Tls::Off`], and `wss://` certificates: the server's certificate must contain the host of the URL, or
+    /// [`Credentials::verify_name`](crate::net::tls::Credentials::verify_name) if it is set. The topics to which this endpoint
+    /// subscribes cannot be changed during such a connection: if they change, the connection ends, and a connector with a
+    /// retry connects again.
+    ///
+    /// A `zeromq://` address is that of the proxy of a cluster with Zeek's ZeroMQ back end, and requires [`Tls::Off`]. This endpoint
+    /// opens two connections, each of which is a peer with an id of its own: its XSUB receives events from the proxy's XPUB, and
+    /// its XPUB publishes to the proxy's XSUB. The result is the id of the latter, for
+    /// [`Endpoint::until_subscriptions_known`]. The sender in messages is the text of [`Endpoint::id`]. With a retry, each of the
+    /// two connects again by itself. Topics that begin with `zeek.cluster.nodeid.` are not subscribed to, with a warning in the
+    /// log: the nodes of the cluster would treat this endpoint as a node.
+    ///
+    /// ```no_run
+    /// # async fn example(endpoint: zeek_bridge::endpoint::Endpoint) -> Result<(), Box<dyn std::error::Error>> {
+    /// # use zeek_bridge::net::tls::Tls;
+    /// let peer = endpoint.connect("127.0.0.1:9999", Tls::Off).await?;
+    /// println!("connected to {peer}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect(&self, address: impl ToAddress, tls: Tls) -> Connector {
+        start(self.task_context(), &address.to_address(), tls, Attempts::One)
+    }
+
+    /// Like [`Endpoint::connect`], but connects again whenever an attempt fails or the peering ends.
+    pub fn connect_with_retry(&self, address: impl ToAddress, tls: Tls, retry: Retry) -> Connector {
+        start(self.task_context(), &address.to_address(), tls, Attempts::Retried(retry))
+    }
+
+    /// Like [`Endpoint::connect`], but connects again whenever the peering ends. If the first attempt fails, there are no more.
+    pub fn connect_and_reconnect(&self, address: impl ToAddress, tls: Tls, retry: Retry) -> Connector {
+        start(self.task_context(), &address.to_address(), tls, Attempts::AfterFirst(retry))
     }
 }
 
@@ -317,7 +359,7 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Endpoint, StatusReceiver};
+    use super::super::StatusReceiver;
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);

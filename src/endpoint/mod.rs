@@ -90,7 +90,7 @@ pub(crate) use limits::Throttle;
 pub use listener::Listener;
 pub use message::Message;
 pub(crate) use peer::Peer;
-pub use protocol::PeerProtocol;
+pub use protocol::{PeerProtocol, ZeroMqPeer};
 pub use queue::QueueLimits;
 pub(crate) use relay::Relay;
 pub use status::{Status, StatusReceiver};
@@ -98,7 +98,6 @@ pub use subscriber::Subscriber;
 pub use token_file::TokenFileError;
 pub use topics::IntoTopics;
 pub use websocket::{WebSocketConfig, WebSocketPeer};
-pub use zeromq::ZeroMqPeer;
 #[cfg(feature = "bridge")]
 pub(crate) use {
     blocked::Blocked,
@@ -122,7 +121,6 @@ use crate::net::{self, Batch, Encoder, ToAddress};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use crate::zeek::IntoPayload;
 use command::{Command, HubHandle};
-use connector::Attempts;
 use counters::Counters;
 use id::SubscriberId;
 pub use limits::Owner;
@@ -288,44 +286,6 @@ impl Endpoint {
     /// Fails if the address cannot be resolved or bound, if `tls` does not match its scheme, or for a `zeromq://` address.
     pub async fn listen(&self, address: impl ToAddress, tls: Tls) -> io::Result<Listener> {
         listener::start(self.task_context(), &address.to_address(), tls).await
-    }
-
-    /// Connects to a peer at `address` (see [`net::dial`](crate::net::dial())) once. The connection is opened in the
-    /// background. To wait until the peering is established or has failed, await the result.
-    ///
-    /// The scheme selects the protocol: the peer at a `ws://` or `wss://` address is a server of Zeek's WebSocket API. `ws://`
-    /// requires [`Tls::Off`], and `wss://` certificates: the server's certificate must contain the host of the URL, or
-    /// [`Credentials::verify_name`](crate::net::tls::Credentials::verify_name) if it is set. The topics to which this endpoint
-    /// subscribes cannot be changed during such a connection: if they change, the connection ends, and a connector with a
-    /// retry connects again.
-    ///
-    /// A `zeromq://` address is that of the proxy of a cluster with Zeek's ZeroMQ back end, and requires [`Tls::Off`]. This endpoint
-    /// opens two connections, each of which is a peer with an id of its own: its XSUB receives events from the proxy's XPUB, and
-    /// its XPUB publishes to the proxy's XSUB. The result is the id of the latter, for
-    /// [`Endpoint::until_subscriptions_known`]. The sender in messages is the text of [`Endpoint::id`]. With a retry, each of the
-    /// two connects again by itself. Topics that begin with `zeek.cluster.nodeid.` are not subscribed to, with a warning in the
-    /// log: the nodes of the cluster would treat this endpoint as a node.
-    ///
-    /// ```no_run
-    /// # async fn example(endpoint: zeek_bridge::endpoint::Endpoint) -> Result<(), Box<dyn std::error::Error>> {
-    /// # use zeek_bridge::net::tls::Tls;
-    /// let peer = endpoint.connect("127.0.0.1:9999", Tls::Off).await?;
-    /// println!("connected to {peer}");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn connect(&self, address: impl ToAddress, tls: Tls) -> Connector {
-        connector::start(self.task_context(), &address.to_address(), tls, Attempts::One)
-    }
-
-    /// Like [`Endpoint::connect`], but connects again whenever an attempt fails or the peering ends.
-    pub fn connect_with_retry(&self, address: impl ToAddress, tls: Tls, retry: Retry) -> Connector {
-        connector::start(self.task_context(), &address.to_address(), tls, Attempts::Retried(retry))
-    }
-
-    /// Like [`Endpoint::connect`], but connects again whenever the peering ends. If the first attempt fails, there are no more.
-    pub fn connect_and_reconnect(&self, address: impl ToAddress, tls: Tls, retry: Retry) -> Connector {
-        connector::start(self.task_context(), &address.to_address(), tls, Attempts::AfterFirst(retry))
     }
 
     /// Leaves the peering with `peer`. Before that, the messages that were published so far are sent, for at most

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::websocket::WebSocketPeer;
-use super::zeromq::ZeroMqPeer;
 use crate::net::Session;
 use crate::peering::Side;
 use crate::zeromq::SocketType;
@@ -61,6 +60,34 @@ impl PeerProtocol {
             PeerProtocol::ZeroMq(peer) => Some(peer),
             PeerProtocol::Broker | PeerProtocol::WebSocket(_) => None,
         }
+    }
+}
+
+/// A peer that speaks ZeroMQ: one socket of the proxy of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ZeroMqPeer {
+    /// The type of the peer's socket, such as `XPUB`. This endpoint receives events from an XPUB or PUB, and publishes to an XSUB
+    /// or SUB.
+    pub socket: &'static str,
+}
+
+impl ZeroMqPeer {
+    fn of(session: &impl Session) -> Self {
+        ZeroMqPeer { socket: session.peer_socket().unwrap_or("unknown socket") }
+    }
+
+    /// Returns whether this endpoint publishes to the peer.
+    #[must_use]
+    pub fn is_subscriber(&self) -> bool {
+        matches!(self.socket, "XSUB" | "SUB")
+    }
+}
+
+/// Writes the protocol and the socket: `ZeroMQ XPUB of the proxy`.
+impl fmt::Display for ZeroMqPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ZeroMQ {} of the proxy", self.socket)
     }
 }
 

@@ -1,7 +1,6 @@
 //! The two connections to the proxy of a cluster with Zeek's ZeroMQ back end.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -51,34 +50,6 @@ struct Probe<'a>(&'a Probes, &'a Topic);
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
         self.0.remove(self.1);
-    }
-}
-
-/// A peer that speaks ZeroMQ: one socket of the proxy of a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ZeroMqPeer {
-    /// The type of the peer's socket, such as `XPUB`. This endpoint receives events from an XPUB or PUB, and publishes to an XSUB
-    /// or SUB.
-    pub socket: &'static str,
-}
-
-impl ZeroMqPeer {
-    pub(super) fn of(session: &impl Session) -> Self {
-        ZeroMqPeer { socket: session.peer_socket().unwrap_or("unknown socket") }
-    }
-
-    /// Returns whether this endpoint publishes to the peer.
-    #[must_use]
-    pub fn is_subscriber(&self) -> bool {
-        matches!(self.socket, "XSUB" | "SUB")
-    }
-}
-
-/// Writes the protocol and the socket: `ZeroMQ XPUB of the proxy`.
-impl fmt::Display for ZeroMqPeer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ZeroMQ {} of the proxy", self.socket)
     }
 }
 

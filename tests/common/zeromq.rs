@@ -1,4 +1,4 @@
-//! A minimal proxy of a ZeroMQ cluster on plain sockets. It forwards frames as they are, and does not use this crate.
+//! A minimal proxy of a ZeroMQ cluster on plain sockets. It forwards frames as they are, and does not use the session of this crate.
 
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 
@@ -9,11 +9,21 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use zeek_bridge::wire::encode_value;
+use zeek_bridge::zeek::{Event, IntoPayload as _};
+
 /// The time limit for each wait.
 const LONG: Duration = Duration::from_secs(60);
 
 /// The topics with which publishers find out that they have received all subscriptions.
 pub const INTERNAL: &str = "zeek.zeromq.internal.";
+
+/// Returns the last part of a message with an event.
+pub fn payload(event: Event) -> Vec<u8> {
+    let mut payload = Vec::new();
+    encode_value(&event.into_payload(), &mut payload).unwrap();
+    payload
+}
 
 pub struct Proxy {
     /// The address of both sockets.
@@ -154,9 +164,15 @@ fn subscriber(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
     }
 }
 
-/// Serves a connection of the XSUB.
+/// Serves a connection of the XSUB, and closes it at its end.
 fn publisher(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
-    handshake(&mut stream, "XSUB", "NULL")?;
+    let ended = receive(&mut stream, &state);
+    let _ = stream.shutdown(Shutdown::Both);
+    ended
+}
+
+fn receive(stream: &mut TcpStream, state: &Mutex<State>) -> Option<()> {
+    handshake(stream, "XSUB", "NULL")?;
     {
         let mut state = state.lock().unwrap();
         let of_clients = state.subscribers.iter().flat_map(|subscriber| subscriber.topics.clone());
@@ -169,7 +185,7 @@ fn publisher(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
     loop {
         let mut frames = Vec::new();
         loop {
-            let (flags, body) = frame(&mut stream)?;
+            let (flags, body) = frame(stream)?;
             put_frame(flags, &body, &mut frames);
             if flags & 1 == 0 {
                 break;

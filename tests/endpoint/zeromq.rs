@@ -1,16 +1,17 @@
-//! Endpoints that are connected to the proxy of a ZeroMQ cluster.
+//! Endpoints that are connected to the proxy of a ZeroMQ cluster. The tests block while they wait for the proxy, so the endpoints have
+//! a second thread.
 
 use std::future::IntoFuture as _;
 use std::net::TcpListener;
 
+use zeek_bridge::data::EndpointId;
 use zeek_bridge::endpoint::{ConnectError, Endpoint, QueueLimits, Status, Subscriber};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::{CloseReason, ErrorKind, PeeringError};
 use zeek_bridge::zeek::Event;
 
 use crate::support::*;
-use crate::zeromq_proxy::{INTERNAL, Proxy, handshake};
-use zeek_bridge::data::{EndpointId, Value};
+use crate::zeromq_proxy::{INTERNAL, Proxy, handshake, payload};
 
 const SENDER: &[u8] = b"zeromq_worker-1_host_5311_N";
 
@@ -20,7 +21,7 @@ fn ping(number: u64) -> Event {
 
 /// A node of the cluster publishes an event.
 fn publish(proxy: &Proxy, sender: &[u8], topic: &str, number: u64) {
-    let payload = Value::from(ping(number)).encode().unwrap();
+    let payload = payload(ping(number));
     proxy.publish(&[topic.as_bytes(), sender, b"broker-bin-v1", &payload]);
 }
 
@@ -33,7 +34,7 @@ async fn next(subscriber: &mut Subscriber) -> (Option<String>, Event) {
     (message.sender_name().map(str::to_owned), message.event().unwrap())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_are_received_with_their_sender_and_published_with_the_own_id() {
     let proxy = Proxy::with_subscriptions(&["/u"], false);
     let endpoint = endpoint();
@@ -45,14 +46,14 @@ async fn events_are_received_with_their_sender_and_published_with_the_own_id() {
     assert_eq!(within("a subscriber", endpoint.wait_for_subscribers("/u/x", 1)).await, [publisher]);
     assert_eq!(endpoint.publish("/u/x", ping(2)).await.unwrap(), 1);
     assert_eq!(endpoint.publish("/other", ping(2)).await.unwrap(), 0, "nobody subscribes");
-    let [topic, sender, format, payload] = &proxy.next_published()[..] else { panic!() };
+    let [topic, sender, format, event] = &proxy.next_published()[..] else { panic!() };
     assert_eq!((&topic[..], &format[..]), (&b"/u/x"[..], &b"broker-bin-v1"[..]));
     assert_eq!(String::from_utf8_lossy(sender), endpoint.id().to_string());
-    assert_eq!(*payload, Value::from(ping(2)).encode().unwrap());
+    assert_eq!(*event, payload(ping(2)));
     endpoint.shutdown().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn own_messages_are_not_received() {
     let proxy = Proxy::start();
     let endpoint = endpoint();
@@ -66,7 +67,7 @@ async fn own_messages_are_not_received() {
 }
 
 /// The subscription to `zeek.` covers the internal topic, and arrives long before the one to `/late`.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publisher_waits_until_all_older_subscriptions_are_known() {
     let proxy = Proxy::with_subscriptions(&["zeek.", "/late"], true);
     let endpoint = endpoint();
@@ -82,7 +83,7 @@ async fn a_publisher_waits_until_all_older_subscriptions_are_known() {
 }
 
 /// Each node of the cluster would send a hello to such a subscriber, and expect one.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_of_single_nodes_are_not_subscribed_to() {
     let proxy = Proxy::start();
     let endpoint = endpoint();
@@ -95,7 +96,7 @@ async fn topics_of_single_nodes_are_not_subscribed_to() {
     assert_eq!(proxy.next_change(), b"\x01zeek.cluster.node");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_retry_both_connections_end_if_one_cannot_be_established() {
     let proxy = Proxy::start();
     let xpub = proxy.url.strip_suffix(|c| c != ',').map(|_| proxy.url.split(',').next().unwrap()).unwrap();
@@ -121,7 +122,7 @@ async fn without_a_retry_both_connections_end_if_one_cannot_be_established() {
     assert_eq!(established, 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_connections_reconnect_and_subscribe_again() {
     let proxy = Proxy::with_subscriptions(&["/u"], false);
     let endpoint = endpoint();
@@ -147,7 +148,7 @@ async fn both_connections_reconnect_and_subscribe_again() {
 }
 
 /// A proxy that cannot send to one subscriber stops sending to all.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_that_does_not_read_does_not_stop_the_connection() {
     let proxy = Proxy::start();
     let endpoint =
@@ -165,7 +166,7 @@ async fn a_subscriber_that_does_not_read_does_not_stop_the_connection() {
 }
 
 /// A publisher does not know whether a proxy that does not close its side has received everything.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_is_confirmed_by_a_proxy_that_closes_its_side() {
     for closes in [true, false] {
         let (xpub, xsub) =
@@ -204,7 +205,7 @@ async fn the_end_is_confirmed_by_a_proxy_that_closes_its_side() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_mechanism_is_named_in_the_error() {
     let [xpub, xsub] = [(); 2].map(|()| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -222,7 +223,7 @@ async fn another_mechanism_is_named_in_the_error() {
     assert_eq!((session.kind, error.cause()), (ErrorKind::Incompatible, "mechanism"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_is_no_listener_and_no_tls() {
     let endpoint = endpoint();
     let error = endpoint.listen("zeromq://127.0.0.1:0", Tls::Off).await.unwrap_err();

@@ -1,6 +1,5 @@
-//! Tests against other implementations: endpoints of Broker's C++ implementation (libbroker), Zeek's WebSocket API (`zeek`),
-//! Python clients of the WebSocket API
-//! (`websocket_clients`), and ZeroMQ clusters on libzmq and Zeek (`zeromq`).
+//! Tests against other implementations: endpoints of Broker's C++ implementation (libbroker), Zeek's WebSocket API and ZeroMQ back
+//! end (`zeek`), Python clients of the WebSocket API (`websocket_clients`), and ZeroMQ clusters on libzmq (`zeromq`).
 //!
 //! For libbroker, the environment variable `ZEEK_BRIDGE_REFERENCE` names a program that runs a Broker endpoint. The program is not
 //! part of this repository. If the variable is not set, these tests are skipped with a notice. The program has this
@@ -32,6 +31,8 @@ mod program;
 mod recorder;
 #[path = "../endpoint/support.rs"]
 mod support;
+#[path = "../common/zeromq.rs"]
+mod zeromq_proxy;
 
 mod bridge;
 mod links;

@@ -1,8 +1,9 @@
-//! The WebSocket API of a real Zeek, with both cluster back ends.
+//! The WebSocket API of a real Zeek, with both cluster back ends, and its ZeroMQ back end.
 //!
 //! The environment variable `ZEEK_BRIDGE_ZEEK` names the program `zeek` (8.1 to 9.x). If it is not set, the test is skipped with
 //! a notice.
 
+use std::future::IntoFuture as _;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::Path;
@@ -78,21 +79,55 @@ fn arguments(text: &[u8]) -> Vec<Value> {
     values
 }
 
+/// Returns the options of a Zeek for the ZeroMQ back end with its own proxy, and the URL of the proxy.
+fn zeromq() -> ([String; 4], String) {
+    let ports = [(); 2].map(|()| free_port());
+    let [xpub, xsub] = ports.map(|port| format!("tcp://127.0.0.1:{port}"));
+    let option = |name: &str, value: &str| format!("Cluster::Backend::ZeroMQ::{name}={value}");
+    // The XPUB socket of a node connects to the XSUB socket of the proxy, and its XSUB socket to the XPUB socket.
+    let options = [
+        option("listen_xpub_endpoint", &xpub),
+        option("connect_xsub_endpoint", &xpub),
+        option("listen_xsub_endpoint", &xsub),
+        option("connect_xpub_endpoint", &xsub),
+    ];
+    (options, format!("zeromq://127.0.0.1:{},{}", ports[0], ports[1]))
+}
+
+/// The strings that are sent to Zeek and back.
+const TEXTS: [&[u8]; 4] = [b"plain", "caf\u{e9} \u{b}\u{1}\"\\/".as_bytes(), b"\xff\x00\xfe", b""];
+
+#[tokio::test]
+async fn zeek_answers_values_of_all_types_over_zeromq() {
+    let Some(zeek) = std::env::var_os("ZEEK_BRIDGE_ZEEK") else {
+        skip("ZEEK_BRIDGE_ZEEK is not set: the ZeroMQ back end of a real Zeek is not tested");
+        return;
+    };
+    let (options, url) = zeromq();
+    let _zeek = Zeek::start(Path::new(&zeek), &options);
+    let client = endpoint();
+    let mut echoes = subscribe(&client, "/from_zeek").await;
+    let publisher = within("both connections", client.connect(url, Tls::Off).into_future()).await.unwrap();
+    assert!(within("the subscriptions", client.until_subscriptions_known(publisher)).await);
+    for text in TEXTS {
+        let values = arguments(text);
+        let event = Event::new("values", values.clone());
+        assert_eq!(client.publish("/to_zeek", event).await.unwrap(), 1, "Zeek subscribes to the topic");
+        let message = within("an echo", echoes.recv()).await.unwrap();
+        assert!(message.sender_name().unwrap().starts_with("zeromq_"), "{:?}", message.sender_name());
+        let events = message.events();
+        assert_eq!((events[0].name.clone(), &events[0].args), ("echo".into(), &values));
+    }
+    client.shutdown().await;
+}
+
 #[tokio::test]
 async fn zeek_answers_values_of_all_types_over_websocket() {
     let Some(zeek) = std::env::var_os("ZEEK_BRIDGE_ZEEK") else {
         skip("ZEEK_BRIDGE_ZEEK is not set: the WebSocket API of a real Zeek is not tested");
         return;
     };
-    let [xpub, xsub] = [(); 2].map(|()| format!("tcp://127.0.0.1:{}", free_port()));
-    let option = |name: &str, value: &str| format!("Cluster::Backend::ZeroMQ::{name}={value}");
-    // The XPUB socket of a node connects to the XSUB socket of the proxy, and its XSUB socket to the XPUB socket.
-    let zeromq = [
-        option("listen_xpub_endpoint", &xpub),
-        option("connect_xsub_endpoint", &xpub),
-        option("listen_xsub_endpoint", &xsub),
-        option("connect_xpub_endpoint", &xsub),
-    ];
+    let (zeromq, _) = zeromq();
     for back_end in [&["policy/frameworks/cluster/backend/broker".to_owned()][..], &zeromq] {
         let zeek = Zeek::start(Path::new(&zeek), back_end);
         let client = endpoint();
@@ -101,7 +136,7 @@ async fn zeek_answers_values_of_all_types_over_websocket() {
         while connector.first_attempt().await.is_err() {
             connector = client.connect_with_retry(&*zeek.url, Tls::Off, SOON);
         }
-        for text in [&b"plain"[..], "caf\u{e9} \u{b}\u{1}\"\\/".as_bytes(), b"\xff\x00\xfe", b""] {
+        for text in TEXTS {
             let values = arguments(text);
             client.publish("/to_zeek", Event::new("values", values.clone())).await.unwrap();
             let message = within("an echo", echoes.recv()).await.unwrap();

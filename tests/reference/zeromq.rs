@@ -1,19 +1,16 @@
-//! A ZeroMQ cluster on libzmq, in Python, and one of Zeek.
+//! A ZeroMQ cluster on libzmq, in Python.
 //!
-//! The environment variable `ZEEK_BRIDGE_PYTHON` names a Python interpreter that has the package `pyzmq`, and `ZEEK_BRIDGE_ZEEK` a
-//! Zeek of version 8.1 or later. Tests whose variable is not set are skipped with a notice.
-
-use std::path::Path;
-use std::process::Stdio;
+//! The environment variable `ZEEK_BRIDGE_PYTHON` names a Python interpreter that has the package `pyzmq`. If it is not set, the
+//! tests are skipped with a notice.
 
 use data_encoding::HEXLOWER;
-use zeek_bridge::data::Value;
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::zeek::Event;
 
-use crate::program::child::{Running, skip};
+use crate::program::child::skip;
 use crate::program::{Program, command_of};
 use crate::support::*;
+use crate::zeromq_proxy::payload;
 
 const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/zeromq_cluster.py");
 const SENDER: &str = "zeromq_worker-1_host_1_N";
@@ -38,7 +35,7 @@ impl Cluster {
 
     /// The node publishes an event when it knows a subscriber.
     fn publish(&mut self, topic: &str, event: Event) {
-        let payload = Value::from(event).encode().unwrap();
+        let payload = payload(event);
         self.program.give(&format!("{topic} {SENDER} {}", HEXLOWER.encode(&payload)));
     }
 
@@ -70,7 +67,7 @@ async fn events_cross_a_proxy_of_libzmq_in_order() {
         for number in 0..EVENTS {
             let parts = cluster.received();
             assert_eq!(&parts[0], b"/to_node/x");
-            assert_eq!(parts[3], Value::from(count(number)).encode().unwrap(), "{number}");
+            assert_eq!(parts[3], payload(count(number)), "{number}");
         }
         cluster
     })
@@ -107,6 +104,6 @@ fn the_program_publishes_and_receives_at_a_proxy_of_libzmq() {
     publish("/nobody", "--wait 1s").fails(5, &["no subscriber for the topic /nobody"]);
     let end = publish("/to_node", "");
     assert_eq!(end.code, Some(0), "{end:?}");
-    let payload = Value::from(Event::new("Demo::count", (7u64,))).encode().unwrap();
+    let payload = payload(Event::new("Demo::count", (7u64,)));
     assert_eq!(cluster.received()[3], payload);
 }

@@ -86,13 +86,13 @@ enum Speed {
 
 pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     let side = side(&args)?;
-    check(&args.folder)?;
     let address = &args.network.address;
     if let Some(AddressArg(address)) = address.connect.as_ref().or(address.listen.as_ref())
         && let Some(reason) = is_for_broker_only(address)
     {
         return Err(Failure::usage(format!("{address}: {reason}")));
     }
+    check(&args.folder)?;
     let tls = args.network.tls.load()?;
     let recorded = endpoints(&args.folder, side).await?;
     let id =
