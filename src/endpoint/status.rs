@@ -12,7 +12,7 @@ use crate::data::EndpointId;
 use crate::net::tls::PeerIdentity;
 use crate::peering::Notice;
 
-/// A change of a peer's status. The names are Broker's.
+/// A change of a peer's status. The names are Broker's. The address of a ZeroMQ socket is written `tcp://host:port`, as in Zeek.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Status {

@@ -136,29 +136,40 @@ impl FirstAttempts {
     /// Waits until both connections are established, or one attempt has failed. If there are no more attempts, also ends the
     /// other connection.
     pub(super) async fn join(self, context: Context, first: oneshot::Sender<Attempt>) {
-        let FirstAttempts { mut receiving, mut publishing, stop, is_only_attempt } = self;
-        let outcome = {
-            let both = async {
-                let (_, publisher) = tokio::try_join!(outcome(&mut receiving), outcome(&mut publishing))?;
-                Ok(publisher)
-            };
-            both.await
+        let mut receiving = Box::pin(outcome(self.receiving));
+        let mut publishing = Box::pin(outcome(self.publishing));
+        let (earlier, later, is_publisher_later) = tokio::select! {
+            earlier = &mut receiving => (earlier, publishing, true),
+            earlier = &mut publishing => (earlier, receiving, false),
         };
-        let has_failed = outcome.is_err();
+        let (outcome, other) = match earlier {
+            Ok(earlier) => match later.await {
+                Ok(later) => (Ok(if is_publisher_later { later } else { earlier }), None),
+                Err(error) => (Err(error), Some(Connection::Established(earlier))),
+            },
+            Err(error) => (Err(error), Some(Connection::Pending(later))),
+        };
         let _ = first.send(outcome);
-        if has_failed && is_only_attempt {
-            stop.send_replace(true);
-            for other in [receiving, publishing] {
-                if let Ok(Ok(peer)) = other.await {
-                    let (answer, _) = oneshot::channel();
-                    context.hub.send(Command::Unpeer { peer, answer }).await;
-                }
-            }
+        let Some(other) = other.filter(|_| self.is_only_attempt) else { return };
+        self.stop.send_replace(true);
+        let established = match other {
+            Connection::Established(peer) => Ok(peer),
+            Connection::Pending(later) => later.await,
+        };
+        if let Ok(peer) = established {
+            let (answer, _) = oneshot::channel();
+            context.hub.send(Command::Unpeer { peer, answer }).await;
         }
     }
 }
 
-async fn outcome(attempt: &mut oneshot::Receiver<Attempt>) -> Attempt {
+/// The connection beside one that has failed.
+enum Connection<F> {
+    Established(EndpointId),
+    Pending(F),
+}
+
+async fn outcome(attempt: oneshot::Receiver<Attempt>) -> Attempt {
     attempt.await.unwrap_or(Err(ConnectError::ShuttingDown))
 }
 

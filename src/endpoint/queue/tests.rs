@@ -42,7 +42,7 @@ fn a_queue_of_received_messages_is_bounded_in_messages_and_bytes() {
     let message = || {
         let envelope =
             Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &Value::from("abc")).unwrap();
-        Message { envelope, limits: Limits::DEFAULT, from: None }
+        Message { envelope, limits: Limits::DEFAULT, from: None, sender: None }
     };
     let queue = |messages, bytes| Queue::<Message>::new(QueueLimits { messages, bytes });
     // The topic has two bytes. The payload has five: a tag, a length and the text.
