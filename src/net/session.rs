@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::data::{EndpointId, Filter};
 use crate::peering::{Event, SendError};
-use crate::websocket::LeftOut;
 use crate::wire::{EncodeError, Envelope};
+use crate::zeek::events::LeftOut;
 
 /// The protocol on one connection, without I/O and without a clock. Its inputs are bytes and the time; its outputs are
 /// bytes and events.
