@@ -60,6 +60,7 @@
 //!  net           sockets: TCP, TLS, and the loop that moves bytes between a stream and a peering
 //! ------------------------------------------------- below: no tokio, no sockets, no clock
 //!  trace         recordings of connections: a reader and a writer
+//!  zeromq        one connection of Zeek's ZeroMQ cluster back end; bytes and time in, bytes and events out
 //!  websocket     one session of Zeek's WebSocket API; bytes and time in, bytes and events out
 //!  peering       one peering: handshake and established state; bytes and time in, bytes and events out
 //!  zeek          Zeek's messages: events, log records, batches
@@ -76,7 +77,7 @@
 //!
 //! | Feature | What it adds |
 //! | --- | --- |
-//! | (none) | [`data`], [`wire`], [`zeek`], [`peering`], [`websocket`], [`trace`], and the events and records of [`management`] |
+//! | (none) | [`data`], [`wire`], [`zeek`], [`peering`], [`websocket`], [`zeromq`], [`trace`], and the events and records of [`management`] |
 //! | `net` | [`net`][net], [`endpoint`][endpoint], and the roles of [`management`]; tokio and rustls |
 //! | `openssl` | OpenSSL in addition to rustls, for Zeek's default of anonymous TLS and for certificates that rustls rejects; includes `net`. Needs OpenSSL's headers |
 //! | `openssl-vendored` | `openssl`, with an OpenSSL that is built from source; needs a C compiler, make and perl |
@@ -144,3 +145,4 @@ pub mod trace;
 pub mod websocket;
 pub mod wire;
 pub mod zeek;
+pub mod zeromq;

@@ -16,12 +16,14 @@ mod peering;
 #[cfg(feature = "bridge")]
 mod rules;
 mod websocket;
+mod zeromq;
 
 pub use json::json;
 pub use peering::peering;
 #[cfg(feature = "bridge")]
 pub use rules::rules;
 pub use websocket::websocket;
+pub use zeromq::zeromq;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -283,9 +285,23 @@ mod tests {
         run_over_seeds("websocket", super::websocket);
     }
 
-    /// A small replacement for the fuzzer, which runs with all other tests.
+    #[test]
+    fn every_seed_of_zeromq_passes() {
+        run_over_seeds("zeromq", super::zeromq);
+    }
+
     #[test]
     fn seeds_of_a_websocket_with_random_changes_pass() {
+        run_over_changed_seeds("websocket", super::websocket);
+    }
+
+    #[test]
+    fn seeds_of_zeromq_with_random_changes_pass() {
+        run_over_changed_seeds("zeromq", super::zeromq);
+    }
+
+    /// A small replacement for the fuzzer, which runs with all other tests.
+    fn run_over_changed_seeds(target: &str, body: impl Fn(&[u8])) {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = move || {
             state ^= state << 13;
@@ -293,7 +309,7 @@ mod tests {
             state ^= state << 17;
             usize::try_from(state >> 16).unwrap()
         };
-        run_over_seeds("websocket", |seed| {
+        run_over_seeds(target, |seed| {
             for _ in 0..50 {
                 let mut changed = seed.to_vec();
                 for _ in 0..1 + random() % 4 {
@@ -305,7 +321,7 @@ mod tests {
                         _ => changed.extend_from_within(at..),
                     }
                 }
-                super::websocket(&changed);
+                body(&changed);
             }
         });
     }

@@ -54,6 +54,9 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     for (name, seed) in web_sockets() {
         seeds.insert(("websocket", name), seed);
     }
+    for (name, seed) in zeromq_sessions() {
+        seeds.insert(("zeromq", name), seed);
+    }
     seeds.retain(|_, seed| seed.len() <= MAX_SEED);
     seeds
 }
@@ -175,6 +178,39 @@ fn peerings() -> Vec<(String, Vec<u8>)> {
     let mut large = vec![TIGHT, PUT_IN, 154, 0, 0, 0, 200];
     large.extend([0; 150]);
     seeds.push(("large-handshake".to_owned(), large));
+    seeds
+}
+
+/// Returns the captured streams of ZeroMQ connections, and parts of them for an established session.
+fn zeromq_sessions() -> Vec<(String, Vec<u8>)> {
+    /// The settings, as `src/fuzzing/zeromq.rs` reads them: the socket of this side, and flags.
+    const SOCKETS: [(&[u8], u8); 4] = [(b"XSUB", 0), (b"XPUB", 1), (b"PULL", 2), (b"PUSH", 3)];
+    const TIGHT: u8 = 4;
+    const ESTABLISHED: u8 = 8;
+    /// The length of a greeting with a READY.
+    const OPENING: usize = 92;
+    let mut seeds = Vec::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/zeromq");
+    for kind in ["cluster", "json", "reconnect"] {
+        for entry in fs::read_dir(folder.join(kind)).unwrap() {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            let Some((number, side)) = stem.split_once('-') else { continue };
+            let stream = fs::read(&path).unwrap();
+            let Some(opening) = stream.get(..OPENING) else { continue };
+            let Some((_, socket)) = SOCKETS.iter().find(|(name, _)| opening.ends_with(name)) else {
+                continue;
+            };
+            let mut add = |what: &str, settings: u8, stream: &[u8]| {
+                let stream = stream.get(..MAX_SEED - 6).unwrap_or(stream);
+                let name = format!("{kind}-{number}-{side}{what}");
+                seeds.push((name, [&[settings | socket, 3, 1, 30, 7][..], stream].concat()));
+            };
+            add("", 0, &stream);
+            add("-established", ESTABLISHED, &stream[OPENING..]);
+            add("-tight", ESTABLISHED | TIGHT, &stream[OPENING..]);
+        }
+    }
     seeds
 }
 
