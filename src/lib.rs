@@ -144,3 +144,4 @@ pub mod trace;
 pub mod websocket;
 pub mod wire;
 pub mod zeek;
+pub mod zeromq;
