@@ -12,12 +12,14 @@
 )]
 
 mod json;
+mod log_batch;
 mod peering;
 #[cfg(feature = "bridge")]
 mod rules;
 mod websocket;
 
 pub use json::json;
+pub use log_batch::log_batch;
 pub use peering::peering;
 #[cfg(feature = "bridge")]
 pub use rules::rules;
@@ -250,6 +252,32 @@ mod tests {
         }
     }
 
+    /// Runs a target with random changes of its seeds: a small replacement for the fuzzer, which runs with all other tests.
+    fn run_over_changed_seeds(name: &str, target: fn(&[u8])) {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 16).unwrap()
+        };
+        run_over_seeds(name, |seed| {
+            for _ in 0..50 {
+                let mut changed = seed.to_vec();
+                for _ in 0..1 + random() % 4 {
+                    let at = random() % changed.len();
+                    match random() % 4 {
+                        0 => changed[at] ^= 1 << (random() % 8),
+                        1 => changed[at] = u8::try_from(random() % 256).unwrap(),
+                        2 => changed.truncate(at.max(1)),
+                        _ => changed.extend_from_within(at..),
+                    }
+                }
+                target(&changed);
+            }
+        });
+    }
+
     #[test]
     fn every_seed_of_a_peering_passes() {
         run_over_seeds("peering", super::peering);
@@ -283,31 +311,19 @@ mod tests {
         run_over_seeds("websocket", super::websocket);
     }
 
-    /// A small replacement for the fuzzer, which runs with all other tests.
     #[test]
     fn seeds_of_a_websocket_with_random_changes_pass() {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state >> 16).unwrap()
-        };
-        run_over_seeds("websocket", |seed| {
-            for _ in 0..50 {
-                let mut changed = seed.to_vec();
-                for _ in 0..1 + random() % 4 {
-                    let at = random() % changed.len();
-                    match random() % 4 {
-                        0 => changed[at] ^= 1 << (random() % 8),
-                        1 => changed[at] = u8::try_from(random() % 256).unwrap(),
-                        2 => changed.truncate(at.max(1)),
-                        _ => changed.extend_from_within(at..),
-                    }
-                }
-                super::websocket(&changed);
-            }
-        });
+        run_over_changed_seeds("websocket", super::websocket);
+    }
+
+    #[test]
+    fn every_seed_of_a_log_batch_passes() {
+        run_over_seeds("log_batch", super::log_batch);
+    }
+
+    #[test]
+    fn seeds_of_a_log_batch_with_random_changes_pass() {
+        run_over_changed_seeds("log_batch", super::log_batch);
     }
 
     #[test]
