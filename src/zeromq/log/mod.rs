@@ -64,7 +64,7 @@ impl<'a> LogBatch<'a> {
     }
 }
 
-/// What precedes the rows of a batch. The names are text in Zeek, but any bytes are accepted.
+/// The names of a batch and the fields of its rows. The names are text in Zeek, but any bytes are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogHeader<'a> {
     /// The log stream, an enum label: `Conn::LOG`.
