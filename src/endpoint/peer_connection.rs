@@ -398,6 +398,10 @@ impl<S: Session> PeerConnection<S> {
             }
             Event::Malformed(error) => self.malformed(&error),
             Event::Notice(notice) => self.notice(notice).await,
+            // An endpoint has no session that receives logs.
+            Event::Logs { sender, batch } => {
+                tracing::debug!(%sender, bytes = batch.len(), "ignored a log batch");
+            }
             Event::PeerLeaving => tracing::debug!("received BYE"),
             Event::Introduced { .. } | Event::Established { .. } | Event::Closed(_) => {}
         }

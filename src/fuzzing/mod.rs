@@ -17,6 +17,7 @@ mod peering;
 #[cfg(feature = "bridge")]
 mod rules;
 mod websocket;
+mod zeromq;
 
 pub use json::json;
 pub use log_batch::log_batch;
@@ -24,6 +25,7 @@ pub use peering::peering;
 #[cfg(feature = "bridge")]
 pub use rules::rules;
 pub use websocket::websocket;
+pub use zeromq::zeromq;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -312,8 +314,18 @@ mod tests {
     }
 
     #[test]
+    fn every_seed_of_zeromq_passes() {
+        run_over_seeds("zeromq", super::zeromq);
+    }
+
+    #[test]
     fn seeds_of_a_websocket_with_random_changes_pass() {
         run_over_changed_seeds("websocket", super::websocket);
+    }
+
+    #[test]
+    fn seeds_of_zeromq_with_random_changes_pass() {
+        run_over_changed_seeds("zeromq", super::zeromq);
     }
 
     #[test]

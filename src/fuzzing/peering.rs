@@ -366,7 +366,9 @@ impl End {
                 self.peer_leaving = true;
             }
             Event::Closed(reason) => self.closed = Some(reason),
-            Event::Notice(_) => unreachable!("Broker's protocol has no notices"),
+            Event::Notice(_) | Event::Logs { .. } => {
+                unreachable!("Broker's protocol has no notices and no separate log batches")
+            }
         }
     }
 

@@ -8,8 +8,8 @@ use super::memory::SHARED_BUFFER;
 use super::session::{Format, Losses, Session, sealed};
 use crate::data::{EndpointId, Filter};
 use crate::peering::{COPIED, Event, Peering, SendError};
-use crate::websocket::LeftOut;
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
+use crate::zeek::events::LeftOut;
 
 /// Broker's frames (`PROTOCOL.md`, sections 1 and 4).
 pub(crate) static BROKER: Format = Format { overhead: Envelope::BARE_FRAME, encode, first_length };

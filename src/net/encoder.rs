@@ -7,8 +7,8 @@ use super::frames::Frames;
 use super::memory::{self, PIECE, SHARED_BUFFER};
 use super::session::{Format, Losses};
 use crate::data::EndpointId;
-use crate::websocket::LeftOut;
 use crate::wire::{EncodeError, Envelope};
+use crate::zeek::events::LeftOut;
 
 /// The maximum length in bytes of a buffer that is used for the next batch too.
 const MAX_KEPT: usize = 2 * PIECE;

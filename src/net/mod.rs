@@ -27,6 +27,7 @@ pub mod tls;
 mod to_address;
 mod url;
 mod websocket;
+mod zeromq;
 
 pub use address::{HostPort, ResolveError};
 pub use address_error::AddressError;

@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::data::{EndpointId, Filter};
 use crate::peering::{Event, SendError};
-use crate::websocket::LeftOut;
 use crate::wire::{EncodeError, Envelope};
+use crate::zeek::events::LeftOut;
 
 /// The protocol on one connection, without I/O and without a clock. Its inputs are bytes and the time; its outputs are
 /// bytes and events.
@@ -28,8 +28,8 @@ use crate::wire::{EncodeError, Envelope};
 /// - [`Event::Closed`], last.
 ///
 /// The trait is sealed, because the encoding, queueing and splitting of messages is internal to this crate and may change.
-/// [`Peering`](crate::peering::Peering) and [`WebSocket`](crate::websocket::WebSocket) implement it. The trait is public
-/// because it is the bound of [`Connection`](super::Connection).
+/// [`Peering`](crate::peering::Peering), [`WebSocket`](crate::websocket::WebSocket) and [`ZeroMq`](crate::zeromq::ZeroMq)
+/// implement it. The trait is public because it is the bound of [`Connection`](super::Connection).
 ///
 /// If the protocol cannot carry a message, the [`Format`] of the session returns an encoding error. The message is then not
 /// sent, the error is logged at debug level, and the message is counted for each peer.

@@ -8,8 +8,9 @@ use bytes::{Bytes, BytesMut};
 use super::session::{Format, Losses, Session, sealed};
 use crate::data::Filter;
 use crate::peering::{Event, SendError};
-use crate::websocket::{BinaryText, Changes, Dialect, LeftOut, WebSocket, encode, first_length};
+use crate::websocket::{BinaryText, Dialect, WebSocket, encode, first_length};
 use crate::wire::{EncodeError, Envelope};
+use crate::zeek::events::{Changes, LeftOut};
 
 /// Messages to a server, with masked frames (`PROTOCOL.md`, section 10).
 static CLIENT: Format = Format {

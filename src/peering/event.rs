@@ -1,5 +1,7 @@
 //! The events that a peering reports to its caller.
 
+use bytes::Bytes;
+
 #[cfg(doc)]
 use super::Peering;
 use super::error::CloseReason;
@@ -31,6 +33,14 @@ pub enum Event {
     },
     /// A data or command message was received. Its payload has not been checked.
     Message(Envelope),
+    /// A log batch of Zeek's ZeroMQ back end was received. Only a [`ZeroMq`](crate::zeromq::ZeroMq) session as a PULL socket
+    /// reports this.
+    Logs {
+        /// The id of the node that sent the batch; see [`ZeroMq::sender_name`](crate::zeromq::ZeroMq::sender_name).
+        sender: EndpointId,
+        /// The undecoded batch (`PROTOCOL.md`, section 12).
+        batch: Bytes,
+    },
     /// The peer has replaced its filter.
     FilterChanged(Filter),
     /// A malformed envelope was dropped. The peering continues, as in Broker's C++ implementation.

@@ -25,9 +25,7 @@ pub use config::Config;
 pub use error::{CloseReason, ErrorKind, PeeringError, SessionError};
 pub use event::{Event, SendError};
 pub use notice::Notice;
-#[cfg(feature = "net")]
-pub(crate) use output::COPIED;
-pub(crate) use output::Output;
+pub(crate) use output::{COPIED, Output};
 #[cfg(feature = "net")]
 pub(crate) use probe::{FIRST_BYTES, is_incomplete_line};
 pub use side::{Role, Side};

@@ -45,7 +45,6 @@ impl Output {
     }
 
     /// Queues complete, encoded frames.
-    #[cfg(feature = "net")]
     pub(crate) fn push_encoded(&mut self, frames: Bytes) {
         if frames.len() <= COPIED {
             self.buffer.put_slice(&frames);

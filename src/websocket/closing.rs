@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::dialect::mask;
 use super::error::Error;
 use super::frame::{self, FrameError, GOING_AWAY, INTERNAL, NO_CODE, NORMAL, POLICY, put_close};
 use super::{Role, State, WebSocket, http};
@@ -256,7 +257,7 @@ impl WebSocket {
     }
 
     fn put_close(&mut self, code: u16, text: &str) {
-        let mask = self.dialect().mask();
+        let mask = mask(self.dialect());
         put_close(self.out.buffer(), mask, code, text);
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::access::{Access, Token};
 use crate::data::EndpointId;
 use crate::peering;
+use crate::zeek::v1::BinaryText;
 
 /// The configuration of a [session](super::WebSocket) as a client.
 #[derive(Clone, Debug)]
@@ -61,17 +62,4 @@ pub struct ServerConfig {
 impl ServerConfig {
     /// The default of [`ServerConfig::ping_interval`], which is also that of Zeek.
     pub const PING_INTERVAL: Duration = Duration::from_secs(5);
-}
-
-/// How strings that are not UTF-8 are sent to clients. Zeek sends them as they are, in a text frame, and clients that conform
-/// to RFC 6455 then close the connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum BinaryText {
-    /// Each invalid byte is replaced by `\xNN`, as Zeek prints it. Everything else is unchanged, including backslashes.
-    #[default]
-    Escape,
-    /// Each invalid sequence is replaced by U+FFFD.
-    Replace,
-    /// A message with such a string is not sent.
-    Drop,
 }

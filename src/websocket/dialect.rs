@@ -1,25 +1,19 @@
-//! The variants of v1 JSON.
+//! What the variants of v1 JSON mean for frames.
 
 use std::hash::{BuildHasher, RandomState};
 
-use super::config::BinaryText;
+use super::frame::Opcode;
+use crate::zeek::v1::{Dialect, Text};
 
-/// A variant of v1 JSON. Messages are encoded once for all peers with the same variant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// Messages to a server, in masked frames. Zeek's server reads strings that are not UTF-8 in binary frames, and numbers that
-    /// are not valid JSON.
-    Client,
-    /// Messages to a client.
-    Server(BinaryText),
+/// Returns a random mask for a frame to a server, or `None` for a client. The generator is seeded by the operating system.
+pub(super) fn mask(dialect: Dialect) -> Option<[u8; 4]> {
+    (dialect == Dialect::Client).then(|| {
+        let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_ne_bytes();
+        [a, b, c, d]
+    })
 }
 
-impl Dialect {
-    /// Returns a random mask for a frame to a server. The generator is seeded by the operating system.
-    pub(super) fn mask(self) -> Option<[u8; 4]> {
-        (self == Dialect::Client).then(|| {
-            let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_ne_bytes();
-            [a, b, c, d]
-        })
-    }
+/// Returns the opcode of a frame with a text. Strings that are not UTF-8 must not be sent in a text frame.
+pub(super) fn opcode(text: Text) -> Opcode {
+    if text.is_binary { Opcode::Binary } else { Opcode::Text }
 }

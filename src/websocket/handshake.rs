@@ -5,15 +5,16 @@ use std::time::Instant;
 use bytes::{BufMut, BytesMut};
 use serde_json::Value as Json;
 
+use super::dialect::{mask, opcode};
 use super::error::Error;
 use super::frame::{NORMAL, Opcode, POLICY, PROTOCOL, put_message};
 use super::http::{self, Head, Refusal};
 use super::liveness::Liveness;
 use super::read::{self, Answer};
-use super::text::{Text, put_string};
 use super::{Role, State, WebSocket};
 use crate::data::{Filter, Topic, one_line};
 use crate::peering::{Event, Role as PeeringRole, Side};
+use crate::zeek::v1::{Text, put_string};
 
 /// The code of Zeek's errors for messages that it cannot read.
 pub(super) const DESERIALIZATION_FAILED: &str = "deserialization_failed";
@@ -96,7 +97,7 @@ impl WebSocket {
         self.announced = config.common.filter.clone();
         let dialect = self.dialect();
         // Cannot fail: a server accepts all strings, and the length of a filter is not limited.
-        let _ = put_message(self.out.buffer(), dialect.mask(), |out| {
+        let _ = put_message(self.out.buffer(), mask(dialect), |out| {
             let mut text = Text::default();
             out.put_u8(b'[');
             for (index, topic) in self.announced.topics().iter().enumerate() {
@@ -106,7 +107,7 @@ impl WebSocket {
                 put_string(topic.as_bytes(), usize::MAX, dialect, out, &mut text)?;
             }
             out.put_u8(b']');
-            Ok(text.opcode())
+            Ok(opcode(text))
         });
         self.begin_messages();
     }

@@ -21,14 +21,12 @@ mod recorded;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
-mod text;
 
 pub use access::{Access, Denied, InvalidToken, Token, Tokens};
-pub use config::{BinaryText, ClientConfig, ServerConfig};
-pub(crate) use dialect::Dialect;
+pub use config::{ClientConfig, ServerConfig};
 pub(crate) use encode::encode;
 #[cfg(feature = "net")]
-pub(crate) use encode::{Changes, LeftOut, first_length};
+pub(crate) use encode::first_length;
 pub use logs::receives_logs;
 pub use recorded::Part;
 pub(crate) use recorded::{Cut, Opening, PartReader, opening};
@@ -42,7 +40,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::data::{EndpointId, Filter};
 use crate::peering::{self, CloseReason, Event, Output, SendError, after};
 use crate::wire::Envelope;
+pub use crate::zeek::v1::BinaryText;
+pub(crate) use crate::zeek::v1::Dialect;
 use closing::Leaving;
+use dialect::mask;
 use error::Error;
 use fragments::Fragments;
 use frame::{Opcode, put_control};
@@ -419,7 +420,7 @@ impl WebSocket {
 
     /// Queues a frame with a short payload.
     fn put_frame(&mut self, opcode: Opcode, payload: &[u8]) {
-        let mask = self.dialect().mask();
+        let mask = mask(self.dialect());
         if opcode.is_control() {
             put_control(self.out.buffer(), mask, opcode, payload);
         } else {

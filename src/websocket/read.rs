@@ -1,22 +1,11 @@
 //! Reading of v1 JSON (`PROTOCOL.md`, section 10).
 
 use crate::data::{
-    EndpointId, Filter, JsonDocument, JsonError, JsonLimits, JsonNode, Topic, Value, WrongType, one_line,
+    EndpointId, Filter, JsonDocument, JsonError, JsonLimits, JsonNode, Topic, WrongType, one_line,
 };
 use crate::peering::Notice;
 use crate::wire::{Envelope, Limits};
-use crate::zeek::ZeekMessage;
-
-/// The version of Zeek's messages (`PROTOCOL.md`, section 6).
-const FORMAT_VERSION: u64 = 1;
-
-/// The number of elements of a Zeek message, and the maximum number of elements in the content of an event. Zeek ignores
-/// additional elements.
-const MESSAGE_ELEMENTS: usize = 3;
-const EVENT_ELEMENTS: usize = 3;
-
-/// The number of JSON values and keys that are allowed for each value of a message. It limits the memory for reading a message.
-const NODES_PER_VALUE: usize = 5;
+use crate::zeek::v1::{NotAnEvent, checked_event, json_limits};
 
 /// The message with which a server answers the subscriptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,11 +52,6 @@ impl Fault {
     }
 }
 
-fn limits(limits: &Limits) -> JsonLimits {
-    let max_nodes = limits.max_elements.saturating_mul(NODES_PER_VALUE).min(JsonLimits::DEFAULT.max_nodes);
-    JsonLimits { max_depth: limits.max_depth, max_nodes }
-}
-
 /// Reads a message of an established session. Only a server sends errors.
 pub(super) fn message(
     text: &[u8],
@@ -75,7 +59,7 @@ pub(super) fn message(
     from_server: bool,
     limits: &Limits,
 ) -> Result<Message, Fault> {
-    let document = JsonDocument::parse(text, &self::limits(limits)).map_err(Fault::Json)?;
+    let document = JsonDocument::parse(text, &json_limits(limits)).map_err(Fault::Json)?;
     let root = document.root();
     if from_server && let Some(error) = error(root) {
         return Ok(Message::Error(error));
@@ -84,25 +68,8 @@ pub(super) fn message(
     let value = root.to_value().map_err(Fault::Json)?;
     let topic = root.get("topic").and_then(JsonNode::as_bytes).ok_or(Fault::NoTopic)?;
     let topic = Topic::new(topic.into_owned()).map_err(|_| Fault::NoTopic)?;
-    let value = event(value)?;
+    let value = checked_event(value).map_err(|NotAnEvent| Fault::NotAnEvent)?;
     Envelope::data(sender, topic, &value).map(Message::Data).map_err(|_| Fault::NotAnEvent)
-}
-
-/// Checks that a Zeek message is an event, and returns it in Zeek's form. Ignores the version and additional elements,
-/// as Zeek does. Values that are not Zeek messages are unchanged.
-fn event(value: Value) -> Result<Value, Fault> {
-    let Value::Vector(mut elements) = value else { return Ok(value) };
-    let [Value::Count(version), Value::Count(_), ..] = elements.as_mut_slice() else {
-        return Ok(Value::Vector(elements));
-    };
-    *version = FORMAT_VERSION;
-    elements.truncate(MESSAGE_ELEMENTS);
-    if let Some(Value::Vector(content)) = elements.last_mut() {
-        content.truncate(EVENT_ELEMENTS);
-    }
-    let message = ZeekMessage::from_value(Value::Vector(elements)).map_err(|_| Fault::NotAnEvent)?;
-    let event = message.into_event().map_err(|_| Fault::NotAnEvent)?;
-    Ok(ZeekMessage::Event(event).into_value())
 }
 
 /// Reads an error. Zeek 7.2 calls the context `message`.
@@ -122,7 +89,7 @@ fn text(root: JsonNode<'_>, name: &str) -> Option<String> {
 
 /// Reads the answer to the subscriptions.
 pub(super) fn answer(text: &[u8], limits: &Limits) -> Answer {
-    let Ok(document) = JsonDocument::parse(text, &self::limits(limits)) else { return Answer::Other };
+    let Ok(document) = JsonDocument::parse(text, &json_limits(limits)) else { return Answer::Other };
     let root = document.root();
     if let Some(error) = error(root) {
         return Answer::Error(error);
@@ -139,7 +106,7 @@ pub(super) fn subscriptions(text: &[u8], limits: &Limits) -> Result<Filter, &'st
     const NOT_AN_ARRAY: &str = "subscriptions not an array";
     // The array and its topics.
     let max_nodes = limits.max_filter_topics.saturating_add(1);
-    let document = JsonDocument::parse(text, &JsonLimits { max_nodes, ..self::limits(limits) });
+    let document = JsonDocument::parse(text, &JsonLimits { max_nodes, ..json_limits(limits) });
     let document = match document {
         Err(JsonError::TooManyNodes { .. }) => return Err("too many subscriptions"),
         Err(_) => return Err(NOT_AN_ARRAY),

@@ -51,8 +51,10 @@ impl From<JsonError> for DecodeError {
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let DecodeReason::Json(error) = &self.reason {
-            return error.fmt(f);
+        match &self.reason {
+            DecodeReason::Json(error) => return error.fmt(f),
+            DecodeReason::Parts(error) => return error.fmt(f),
+            _ => {}
         }
         write!(f, "byte {}", self.offset)?;
         if !self.path.is_empty() {
@@ -165,6 +167,38 @@ pub enum DecodeReason {
     /// A JSON message that cannot be read (`PROTOCOL.md`, section 10). The offset of the error is 0.
     #[error(transparent)]
     Json(#[from] JsonError),
+    /// A message of several parts that is neither an event nor a log batch (`PROTOCOL.md`, section 11). The offset of the
+    /// error is 0.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
+}
+
+/// Why a message of Zeek's ZeroMQ back end cannot be read (`PROTOCOL.md`, section 11).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartsError {
+    /// An event and a log batch have four parts.
+    #[error("a message of {0} parts instead of 4")]
+    Count(usize),
+    /// The sender is too long.
+    #[error("a sender of {length} bytes, more than the limit of {limit}")]
+    SenderTooLong {
+        /// The length in bytes.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The format is unknown.
+    #[error("the unknown format {format} instead of {expected}")]
+    UnknownFormat {
+        /// The format: the first 256 characters, without control characters.
+        format: Box<str>,
+        /// The known formats.
+        expected: &'static str,
+    },
+    /// A subscriber or a logger has sent a message.
+    #[error("a message from a peer that only receives messages")]
+    WrongDirection,
 }
 
 /// Why a value or message cannot be encoded.
@@ -190,6 +224,13 @@ pub enum EncodeError {
         /// What cannot be carried.
         what: &'static str,
     },
+}
+
+/// The error of a message of Zeek's ZeroMQ back end.
+impl From<PartsError> for DecodeError {
+    fn from(error: PartsError) -> Self {
+        DecodeError::at(0, error.into())
+    }
 }
 
 /// The error type of the nom parsers. It stores the number of bytes left, because every parser knows this number;

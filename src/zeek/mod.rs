@@ -49,12 +49,14 @@
 mod args;
 mod display;
 mod event;
+pub(crate) mod events;
 mod extract;
 mod fields;
 mod log;
 mod message;
 mod payload;
 mod record;
+pub(crate) mod v1;
 
 pub use args::{ArgsError, FromArgs, IntoArgs};
 pub use event::{Event, EventError, METADATA_NETWORK_TIMESTAMP, METADATA_USER_START};

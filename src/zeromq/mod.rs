@@ -1,5 +1,313 @@
-//! Zeek's ZeroMQ cluster back end.
+//! One connection of Zeek's ZeroMQ cluster back end, from the first byte to the last (`PROTOCOL.md`, section 11).
+//!
+//! Each node of such a cluster has an XPUB and an XSUB socket that are connected to a proxy. The proxy has the opposite sockets
+//! and passes on events and subscriptions. A node also has a PUSH socket that is connected to the PULL socket of each logger.
+//!
+//! This module does no I/O and reads no clock. The caller passes bytes and the time, and receives bytes and events.
+//! [`ZeroMq`] documents the order of calls.
 
+mod closing;
+mod command;
+mod config;
+mod encode;
+mod error;
+mod event;
+mod frame;
+mod greeting;
+mod input;
 mod log;
+mod mechanism;
+mod multipart;
+mod senders;
+mod subscriptions;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests;
 
+pub use config::{Config, EventFormat, SocketType};
+pub(crate) use encode::encode;
+#[cfg(feature = "net")]
+pub(crate) use encode::{OVERHEAD, first_length};
 pub use log::{LogBatch, LogField, LogHeader, LogRow, LogRows, LogValue, TypeTag};
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes};
+
+use crate::data::{EndpointId, Filter, Topic};
+use crate::peering::{COPIED, Event, Output, SendError, after};
+use crate::wire::{EncodeError, Envelope};
+use closing::Leaving;
+use error::Stage;
+use event::MessageReader;
+use frame::put_part_header;
+use greeting::put_greeting;
+use mechanism::Mechanism;
+use multipart::Multipart;
+use subscriptions::Subscriptions;
+
+/// The state machine of one connection. The order of calls is that of [`Peering`](crate::peering::Peering). The side that
+/// connects and the side that listens behave in the same way.
+///
+/// The events are those of a peering:
+///
+/// - The protocol has no endpoint ids, so the peer has the id in the configuration.
+/// - The filter of [`Event::Established`] is empty. The peer of an XPUB sends its subscriptions afterwards, and each change is
+///   reported with [`Event::FilterChanged`]. The peers of the other sockets do not subscribe.
+/// - An XSUB reports events with [`Event::Message`]. The sender of the envelope is that of the message, and not the peer; see
+///   [`ZeroMq::sender_name`]. The payload is not checked. Messages that this endpoint has published are not reported.
+/// - A PULL reports log batches with [`Event::Logs`].
+/// - A message with a wrong number of parts, an unknown format, or a sender or topic that is too long is reported with
+///   [`Event::Malformed`], and the session continues, as in Zeek.
+///
+/// The protocol has no message for the end of a session; see [`ZeroMq::leave`].
+#[derive(Debug)]
+pub struct ZeroMq {
+    config: Config,
+    state: State,
+    mechanism: Mechanism,
+    out: Output,
+    /// How many of the bytes that [`ZeroMq::poll_transmit`] has returned are not written yet.
+    unwritten: usize,
+    events: VecDeque<Event>,
+    parts: Multipart,
+    reader: MessageReader,
+    /// The subscriptions of the peer of an XPUB.
+    subscriptions: Subscriptions,
+    /// The subscriptions that an XSUB has sent.
+    announced: Filter,
+    peer_socket: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Handshake {
+        stage: Stage,
+        deadline: Instant,
+    },
+    /// Messages are exchanged.
+    Established {
+        leaving: Option<Leaving>,
+    },
+    /// The session has ended.
+    Closed,
+}
+
+/// The maximum capacity that an empty event queue keeps.
+const MAX_IDLE_EVENTS: usize = 4;
+
+/// The first byte of a message that subscribes, and of one that cancels a subscription.
+const SUBSCRIBE: u8 = 1;
+const CANCEL: u8 = 0;
+
+impl ZeroMq {
+    /// Encoded messages up to this length in bytes are copied into the output buffer.
+    #[cfg(feature = "net")]
+    pub(crate) const COPIED: usize = COPIED;
+
+    /// Returns the state of a new connection on which nothing has been sent or received.
+    #[must_use]
+    pub fn new(config: Config, now: Instant) -> Self {
+        let deadline = after(now, config.common.handshake_timeout);
+        let mut session = ZeroMq {
+            config,
+            state: State::Handshake { stage: Stage::Greeting, deadline },
+            mechanism: Mechanism::Null,
+            out: Output::default(),
+            unwritten: 0,
+            events: VecDeque::new(),
+            parts: Multipart::default(),
+            reader: MessageReader::default(),
+            subscriptions: Subscriptions::default(),
+            announced: Filter::new(),
+            peer_socket: None,
+        };
+        put_greeting(&session.mechanism, session.out.buffer());
+        session
+    }
+
+    /// Returns the format in which this side publishes events.
+    #[cfg(feature = "net")]
+    pub(crate) fn event_format(&self) -> EventFormat {
+        self.config.format
+    }
+
+    /// Returns the next event.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if event.is_none() && self.events.capacity() > MAX_IDLE_EVENTS {
+            self.events = VecDeque::new();
+        }
+        event
+    }
+
+    /// Returns the next event if it is a message. If it is not, leaves it in the queue and returns `None`.
+    #[cfg(feature = "net")]
+    pub(crate) fn poll_message(&mut self) -> Option<Envelope> {
+        if self.events.front().is_some_and(|event| !matches!(event, Event::Message(_))) {
+            return None;
+        }
+        match self.poll_event() {
+            Some(Event::Message(envelope)) => Some(envelope),
+            _ => None,
+        }
+    }
+
+    /// Returns the number of queued events.
+    #[cfg(feature = "net")]
+    pub(crate) fn pending_events(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Returns the next bytes to write to the peer.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        self.out.pop()
+    }
+
+    /// Records how many of the bytes that [`ZeroMq::poll_transmit`] has returned are not written to the peer yet. Call it before
+    /// [`ZeroMq::poll_timeout`]: a side that leaves waits until everything is written. Without these calls, bytes count as written
+    /// when [`ZeroMq::poll_transmit`] returns them.
+    pub fn handle_written(&mut self, unwritten: usize) {
+        self.unwritten = unwritten;
+    }
+
+    /// Returns whether everything that was queued is written.
+    fn is_written(&self) -> bool {
+        self.unwritten == 0 && self.out.len() == 0
+    }
+
+    /// Returns the number of bytes that [`ZeroMq::poll_transmit`] has not returned yet.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Queues an event for the peer of an XPUB. The sender is replaced by this endpoint's id; the ttl and the receiver are lost,
+    /// because the protocol has none. A batch of Zeek's messages is sent as its events, without its other messages. This method
+    /// does not check the peer's filter; the caller must do that.
+    ///
+    /// # Errors
+    /// Fails if the session is not established, if this side's socket is not an XPUB, or if the back end cannot carry the message:
+    /// a data-store command, a log, an identifier update, a batch of such messages only, or a value that is not a message of Zeek.
+    pub fn send(&mut self, envelope: &Envelope) -> Result<(), SendError> {
+        self.check_sending()?;
+        if self.config.socket != SocketType::XPub {
+            return Err(NOT_TO_A_LOGGER.into());
+        }
+        let Config { own_id, format, .. } = self.config;
+        let (_, payload) =
+            encode(envelope, own_id, format, COPIED, self.out.buffer()).map_err(|left_out| left_out.error)?;
+        if let Some(payload) = payload {
+            self.out.push_encoded(payload);
+        }
+        Ok(())
+    }
+
+    /// Queues messages that are already encoded: events for the peer of an XPUB, or log batches for the peer of a PUSH.
+    ///
+    /// # Errors
+    /// Fails if the session is not established, or if this side's socket only receives messages.
+    #[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only connections send encoded messages"))]
+    pub(crate) fn send_encoded(&mut self, pieces: [Bytes; 2]) -> Result<(), SendError> {
+        self.check_sending()?;
+        pieces.into_iter().for_each(|piece| self.out.push_encoded(piece));
+        Ok(())
+    }
+
+    /// Checks that messages can be sent. An XSUB never sends one: if its topic began with the byte 0 or 1, the peer would read it
+    /// as a change of subscriptions.
+    fn check_sending(&self) -> Result<(), SendError> {
+        if !matches!(self.state, State::Established { leaving: None }) {
+            return Err(SendError::NotEstablished);
+        }
+        match self.config.socket {
+            SocketType::XPub | SocketType::Push => Ok(()),
+            SocketType::XSub | SocketType::Pull => Err(NOT_TO_A_PUBLISHER.into()),
+        }
+    }
+
+    /// Replaces this endpoint's filter. An established XSUB sends the difference to the peer at once.
+    pub fn set_filter(&mut self, filter: Filter) {
+        self.config.common.filter = filter;
+        if matches!(self.state, State::Established { leaving: None }) {
+            self.announce_filter();
+        }
+    }
+
+    /// Sends the difference between the filter and the subscriptions that were sent, new subscriptions first. So no topic that is
+    /// in both filters is missed.
+    fn announce_filter(&mut self) {
+        if self.config.socket != SocketType::XSub {
+            return;
+        }
+        let filter = &self.config.common.filter;
+        let changes = [(SUBSCRIBE, filter, &self.announced), (CANCEL, &self.announced, filter)];
+        for (first, topics, others) in changes {
+            for topic in topics.topics().iter().filter(|topic| others.topics().binary_search(topic).is_err())
+            {
+                put_subscription(first, topic, &mut self.out);
+            }
+        }
+        self.announced = filter.clone();
+    }
+
+    /// Records that the caller stops or resumes reading from the peer. This has no effect, because the protocol of Zeek's sockets
+    /// has no heartbeat. A subscriber that stops reading stalls the proxy of the cluster, so do not pause an XSUB for long.
+    pub fn pause(&mut self, now: Instant, paused: bool) {
+        let _ = (now, paused);
+    }
+
+    /// Returns whether [`ZeroMq::handle_input`] consumes input: always, except between [`Event::Introduced`] and the call of
+    /// [`ZeroMq::admit`] or [`ZeroMq::refuse_redundant`]. Read only a bounded amount from the connection during that time.
+    #[must_use]
+    pub fn takes_input(&self) -> bool {
+        !matches!(self.state, State::Handshake { stage: Stage::Admission, .. })
+    }
+
+    /// Returns whether the session has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Returns whether the session is established. This is still so after [`ZeroMq::leave`], until the session has ended.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        matches!(self.state, State::Established { .. })
+    }
+
+    /// Frees the memory of the output queue if it is empty, except for a small buffer.
+    #[cfg(feature = "net")]
+    pub(crate) fn shrink_buffers(&mut self) {
+        self.out.shrink();
+    }
+
+    /// Returns the sender of recent messages as the messages contain it, such as `zeromq_worker-1_host_5311_N`. Ids are derived
+    /// from this text: a UUID is the id itself, and any other text is hashed. The text has at most 256 characters and no control
+    /// characters. It is not an identity: nothing proves it.
+    #[must_use]
+    pub fn sender_name(&self, sender: EndpointId) -> Option<Arc<str>> {
+        self.reader.senders.name(sender)
+    }
+
+    /// Returns the type of the peer's socket, such as `SUB`, once the peer has sent it.
+    #[must_use]
+    pub fn peer_socket(&self) -> Option<&'static str> {
+        self.peer_socket
+    }
+}
+
+const NOT_TO_A_PUBLISHER: EncodeError = EncodeError::NotCarried { what: "a message to a publisher" };
+const NOT_TO_A_LOGGER: EncodeError = EncodeError::NotCarried { what: "an event to a logger" };
+
+/// Queues a subscription or its cancellation as a message, which peers of all versions understand.
+fn put_subscription(first: u8, topic: &Topic, out: &mut Output) {
+    let (topic, out) = (topic.as_bytes(), out.buffer());
+    put_part_header(out, false, topic.len().saturating_add(1));
+    out.put_u8(first);
+    out.put_slice(topic);
+}

@@ -58,6 +58,9 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     for (name, seed) in log_batches() {
         seeds.insert(("log_batch", name), seed);
     }
+    for (name, seed) in zeromq_sessions() {
+        seeds.insert(("zeromq", name), seed);
+    }
     seeds.retain(|_, seed| seed.len() <= MAX_SEED);
     seeds
 }
@@ -183,6 +186,39 @@ fn peerings() -> Vec<(String, Vec<u8>)> {
 }
 
 /// Returns the captured streams of the WebSocket API, and parts of them for an established session.
+/// Returns the streams of captured sides, as the input of their peers.
+fn zeromq_sessions() -> Vec<(String, Vec<u8>)> {
+    /// The settings, as `src/fuzzing/zeromq.rs` reads them: the socket of this side, and flags.
+    const SOCKETS: [(&[u8], u8); 4] = [(b"XSUB", 0), (b"XPUB", 1), (b"PULL", 2), (b"PUSH", 3)];
+    const TIGHT: u8 = 4;
+    const ESTABLISHED: u8 = 8;
+    /// The length of a greeting with a READY.
+    const OPENING: usize = 92;
+    let mut seeds = Vec::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/zeromq");
+    for kind in ["cluster", "json", "reconnect"] {
+        for entry in fs::read_dir(folder.join(kind)).unwrap() {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            let Some((number, side)) = stem.split_once('-') else { continue };
+            let stream = fs::read(&path).unwrap();
+            let Some(opening) = stream.get(..OPENING) else { continue };
+            let Some((_, socket)) = SOCKETS.iter().find(|(name, _)| opening.ends_with(name)) else {
+                continue;
+            };
+            let mut add = |what: &str, settings: u8, stream: &[u8]| {
+                let stream = stream.get(..MAX_SEED - 6).unwrap_or(stream);
+                let name = format!("{kind}-{number}-{side}{what}");
+                seeds.push((name, [&[settings | socket, 3, 1, 30, 7][..], stream].concat()));
+            };
+            add("", 0, &stream);
+            add("-established", ESTABLISHED, &stream[OPENING..]);
+            add("-tight", ESTABLISHED | TIGHT, &stream[OPENING..]);
+        }
+    }
+    seeds
+}
+
 fn web_sockets() -> Vec<(String, Vec<u8>)> {
     /// Flags of the settings, as `src/fuzzing/websocket.rs` reads them.
     const CLIENT: u8 = 1;

@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use super::read::{self, Message};
 use super::*;
 use crate::data::{Value, arbitrary};
-use crate::websocket::encode::{Changes, LeftOut, first_length};
+use crate::websocket::encode::first_length;
 use crate::wire::{EncodeError, EnvelopeType, Limits};
+use crate::zeek::events::{Changes, LeftOut};
 use crate::zeek::{Event as ZeekEvent, LogWrite, ZeekMessage};
 
 const FOR_CLIENTS: Dialect = Dialect::Server(BinaryText::Escape);

@@ -2,33 +2,24 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::config::BinaryText;
-use super::dialect::Dialect;
-use super::frame::Opcode;
+use super::dialect::{BinaryText, Dialect};
 use crate::data::find_byte;
 use crate::wire::EncodeError;
 
 /// Records the strings that are not UTF-8 while a message is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Text {
+pub(crate) struct Text {
     /// Whether such a string was written unchanged. In this case, the message is not UTF-8, and must not be sent in a text frame.
-    is_binary: bool,
+    pub(crate) is_binary: bool,
     /// The number of strings that were written in a changed form.
-    pub(super) altered: usize,
-}
-
-impl Text {
-    /// Returns the opcode of a frame with the message.
-    pub(super) fn opcode(self) -> Opcode {
-        if self.is_binary { Opcode::Binary } else { Opcode::Text }
-    }
+    pub(crate) altered: usize,
 }
 
 /// Appends a string in quotes. Records in `text` if the string is not UTF-8.
 ///
 /// An escaped byte has up to six bytes. If the string extends beyond the position `max` for this reason, it is incomplete, and
 /// the caller must remove it.
-pub(super) fn put_string(
+pub(crate) fn put_string(
     bytes: &[u8],
     max: usize,
     dialect: Dialect,
@@ -112,7 +103,7 @@ fn put_hex(byte: u8, out: &mut BytesMut) {
 
 /// Appends a real. For a server, writes infinity as `1e400`, and NaN as `nan`, which is not valid JSON. For a client, writes
 /// strings instead.
-pub(super) fn put_real(real: f64, dialect: Dialect, out: &mut BytesMut) {
+pub(crate) fn put_real(real: f64, dialect: Dialect, out: &mut BytesMut) {
     let text = match (dialect, real) {
         (Dialect::Client, f64::INFINITY) => "1e400",
         (Dialect::Client, f64::NEG_INFINITY) => "-1e400",

@@ -1,0 +1,140 @@
+//! A fuzz target with one session of Zeek's ZeroMQ back end, whose peer sends any bytes.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::TIGHT;
+use crate::data::{EndpointId, Filter, Topic};
+use crate::peering::{self, Event, Side};
+use crate::wire::{Envelope, Limits};
+use crate::zeromq::{Config, EventFormat, SocketType, ZeroMq};
+
+/// The bits of the settings: two for the socket, and flags.
+const SOCKETS: [SocketType; 4] = [SocketType::XPub, SocketType::XSub, SocketType::Pull, SocketType::Push];
+const TIGHT_LIMITS: u8 = 4;
+/// The session is established before the stream begins.
+const ESTABLISHED: u8 = 8;
+
+/// The length of a greeting, and the greeting of a peer without the zeros at its end.
+const GREETING_LENGTH: usize = 64;
+const GREETING: &[u8; 16] = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL";
+/// The READY of a peer, without the type of its socket.
+const READY: &[u8] = b"\x04\x1a\x05READY\x0bSocket-Type\0\0\0\x04";
+
+/// Passes a stream to a session, at once and in chunks. The input consists of the settings, the number of chunk sizes, the
+/// sizes (one byte each, used in turn), and the stream.
+pub fn zeromq(input: &[u8]) {
+    let Some((&settings, input)) = input.split_first() else { return };
+    let Some((&count, input)) = input.split_first() else { return };
+    let (sizes, stream) = input.split_at(input.len().min(count.into()));
+    let at_once = run(settings, stream, &[]);
+    let chunked = run(settings, stream, sizes);
+    assert_eq!(chunked.events, at_once.events, "the events do not depend on the size of reads");
+    assert_eq!(chunked.output, at_once.output, "the output does not depend on the size of reads");
+    // The filter may have changed in the read with the error that ended the session.
+    if !at_once.failed {
+        assert_eq!(chunked.filter, at_once.filter, "the last filter does not depend on the size of reads");
+    }
+}
+
+/// Returns a run after a stream in chunks of these sizes, used in turn, or all at once if there are no sizes.
+fn run(settings: u8, mut stream: &[u8], sizes: &[u8]) -> Run {
+    let limits = if settings & TIGHT_LIMITS == 0 { Limits::DEFAULT } else { TIGHT };
+    let socket = SOCKETS[usize::from(settings & 3)];
+    let own_id = EndpointId::from_bytes([1; 16]);
+    let filter: Filter = [Topic::from_static("/t")].into_iter().collect();
+    let common = peering::Config { limits, filter, ..peering::Config::new(own_id, Side::Connector) };
+    let peer_id = EndpointId::from_bytes([2; 16]);
+    let config = Config { common, socket, own_id, peer_id, format: EventFormat::Binary };
+    let now = Instant::now();
+    let mut run = Run {
+        session: ZeroMq::new(config, now),
+        limits,
+        now,
+        input: BytesMut::new(),
+        events: Vec::new(),
+        filter: Filter::new(),
+        failed: false,
+        output: Vec::new(),
+    };
+    if settings & ESTABLISHED != 0 {
+        run.receive(GREETING);
+        run.receive(&[0; GREETING_LENGTH - GREETING.len()]);
+        run.receive(READY);
+        run.receive(match socket {
+            SocketType::XPub => b"XSUB",
+            SocketType::XSub => b"XPUB",
+            SocketType::Push => b"PULL",
+            SocketType::Pull => b"PUSH",
+        });
+        assert!(run.session.is_established());
+    }
+    let mut sizes = sizes.iter().map(|size| usize::from(*size).max(1)).cycle();
+    while !stream.is_empty() {
+        let (chunk, rest) = stream.split_at(sizes.next().unwrap_or(usize::MAX).min(stream.len()));
+        stream = rest;
+        run.receive(chunk);
+    }
+    run.failed = run.session.is_closed();
+    run.session.handle_eof();
+    run.poll();
+    assert!(matches!(run.events.last(), Some(Event::Closed(_))), "the session ends with the stream");
+    run
+}
+
+struct Run {
+    session: ZeroMq,
+    limits: Limits,
+    now: Instant,
+    input: BytesMut,
+    /// The events without changes of the filter.
+    events: Vec<Event>,
+    filter: Filter,
+    /// Whether the session ended before the stream.
+    failed: bool,
+    output: Vec<u8>,
+}
+
+impl Run {
+    fn receive(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+        loop {
+            let more = self.session.handle_input(self.now, &mut self.input);
+            let introduced = !self.session.takes_input();
+            self.poll();
+            if introduced {
+                self.session.admit();
+            } else if !more {
+                break;
+            }
+        }
+        self.poll();
+        let longest = self.limits.max_frame.max(self.limits.max_handshake_frame).max(GREETING_LENGTH) + 9;
+        assert!(self.input.len() <= longest, "at most one incomplete frame is buffered");
+    }
+
+    fn poll(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            assert!(!matches!(self.events.last(), Some(Event::Closed(_))), "nothing follows the end");
+            match &event {
+                Event::Message(Envelope { sender, .. }) | Event::Logs { sender, .. } => {
+                    let name = self.session.sender_name(*sender);
+                    // Many senders in one read are forgotten.
+                    assert!(name.is_none_or(|name| name.chars().count() <= 257));
+                }
+                Event::FilterChanged(filter) => {
+                    assert!(filter.topics().len() <= self.limits.max_filter_topics);
+                    self.filter = filter.clone();
+                    continue;
+                }
+                Event::Notice(_) | Event::PeerLeaving => unreachable!("the protocol has no such message"),
+                _ => {}
+            }
+            self.events.push(event);
+        }
+        while let Some(bytes) = self.session.poll_transmit() {
+            self.output.extend_from_slice(&bytes);
+        }
+    }
+}

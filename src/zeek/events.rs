@@ -1,0 +1,91 @@
+//! The events in an encoded message of Zeek (`PROTOCOL.md`, section 6), for protocols that carry only events.
+
+use super::message::MAX_BATCH_DEPTH;
+use crate::wire::{Container, EncodeError, Head, Heads, ValueRef};
+
+/// The version and kinds of Zeek's messages.
+const FORMAT_VERSION: u64 = 1;
+pub(crate) const EVENT: u64 = 1;
+pub(crate) const BATCH: u64 = 5;
+
+/// Messages that were not encoded.
+#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only connections count them"))]
+pub(crate) struct LeftOut {
+    /// The number of messages. Each message of a batch counts.
+    pub(crate) messages: usize,
+    /// The error of one of the messages.
+    pub(crate) error: EncodeError,
+}
+
+impl LeftOut {
+    /// The error for a message of Zeek that is not an event.
+    pub(crate) const NOT_AN_EVENT: EncodeError =
+        EncodeError::NotCarried { what: "a log or an identifier update" };
+}
+
+impl From<EncodeError> for LeftOut {
+    fn from(error: EncodeError) -> Self {
+        LeftOut { messages: 1, error }
+    }
+}
+
+/// The differences between a message and its encoded form.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only connections count them"))]
+pub(crate) struct Changes {
+    /// The messages of a batch that were not encoded.
+    pub(crate) left_out: Option<LeftOut>,
+    /// The number of strings that are not UTF-8 and were encoded in a changed form.
+    pub(crate) altered_strings: usize,
+}
+
+/// Returns the kind of a Zeek message, or `None` if the value is not a Zeek message. The bytes must have been checked.
+pub(crate) fn kind(value: &[u8]) -> Option<u64> {
+    let mut heads = Heads(value);
+    match [heads.next()?, heads.next()?, heads.next()?] {
+        [
+            Head::Container(Container::Vector, 3),
+            Head::Scalar(ValueRef::Count(FORMAT_VERSION)),
+            Head::Scalar(ValueRef::Count(kind)),
+        ] => Some(kind),
+        _ => None,
+    }
+}
+
+/// The content of a batch.
+#[derive(Default)]
+pub(crate) struct Content<'a> {
+    pub(crate) events: Vec<&'a [u8]>,
+    /// The number of messages that are not events.
+    pub(crate) others: usize,
+}
+
+impl<'a> Content<'a> {
+    /// Returns the content of a batch. The bytes must have been checked.
+    pub(crate) fn of(batch: &'a [u8]) -> Self {
+        let mut content = Content::default();
+        find_events(batch, MAX_BATCH_DEPTH, &mut content);
+        content
+    }
+}
+
+/// Collects the events of a message. The depth of batches limits the recursion.
+fn find_events<'a>(message: &'a [u8], depth: usize, content: &mut Content<'a>) {
+    match kind(message) {
+        Some(EVENT) => content.events.push(message),
+        Some(BATCH) => {
+            let mut heads = Heads(message);
+            // The vector, the version, the kind, and the vector of messages.
+            let Some(Head::Container(Container::Vector, count)) = heads.nth(3) else { return };
+            let Some(depth) = depth.checked_sub(1) else {
+                content.others = content.others.saturating_add(1);
+                return;
+            };
+            for _ in 0..count {
+                find_events(heads.skip_value(), depth, content);
+            }
+        }
+        _ => content.others = content.others.saturating_add(1),
+    }
+}

@@ -1,0 +1,107 @@
+//! The configuration of a session.
+
+use std::fmt;
+
+use crate::data::EndpointId;
+use crate::peering;
+
+/// The configuration of a [session](super::ZeroMq).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The settings that all protocols have in common:
+    ///
+    /// - `id`, `side` and `tls`, which are not used;
+    /// - `filter`: the topics to which an XSUB subscribes. The other sockets ignore it;
+    /// - `limits`: `max_frame` is the maximum length of a message with all of its parts and their headers,
+    ///   `max_handshake_frame` that of a command before the session is established, and `max_filter_topics` and
+    ///   `max_filter_bytes` limit the peer's subscriptions;
+    /// - `handshake_timeout`, and `leave_timeout`: how long to wait until the queued messages are written.
+    ///   `idle_timeout` is not used, because Zeek's ZeroMQ back end has no heartbeat.
+    pub common: peering::Config,
+    /// The socket of this side.
+    pub socket: SocketType,
+    /// The id of this endpoint. Its text is the sender of the messages that this endpoint publishes. Messages from this sender
+    /// are dropped when they are received: a proxy also sends them to their publisher.
+    pub own_id: EndpointId,
+    /// The id that this endpoint assigns to the peer, because the protocol has no endpoint ids. Must be random, and different
+    /// for each connection.
+    pub peer_id: EndpointId,
+    /// The format in which [`ZeroMq::send`](super::ZeroMq::send) publishes events. Received events may have both formats.
+    pub format: EventFormat,
+}
+
+/// The ZeroMQ socket of one side of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SocketType {
+    /// Publishes events, and receives subscriptions. The peer is an XSUB or a SUB.
+    XPub,
+    /// Receives events, and sends subscriptions. The peer is an XPUB or a PUB.
+    XSub,
+    /// Sends log batches. The peer is a PULL.
+    Push,
+    /// Receives log batches. The peer is a PUSH.
+    Pull,
+}
+
+impl SocketType {
+    /// Returns the name in the protocol.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            SocketType::XPub => "XPUB",
+            SocketType::XSub => "XSUB",
+            SocketType::Push => "PUSH",
+            SocketType::Pull => "PULL",
+        }
+    }
+
+    /// Returns the names of the sockets that this socket can be connected to.
+    pub(super) const fn peers(self) -> [&'static str; 2] {
+        match self {
+            SocketType::XPub => ["XSUB", "SUB"],
+            SocketType::XSub => ["XPUB", "PUB"],
+            SocketType::Push => ["PULL", "PULL"],
+            SocketType::Pull => ["PUSH", "PUSH"],
+        }
+    }
+}
+
+impl fmt::Display for SocketType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The format of the events of a cluster (`Cluster::event_serializer` in Zeek). All nodes of a cluster have the same format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventFormat {
+    /// `broker-bin-v1`, Zeek's default: Broker's binary values.
+    #[default]
+    Binary,
+    /// `broker-json-v1`: the v1 JSON of the WebSocket API. Zeek cannot read all values that it writes in this format.
+    Json,
+}
+
+impl EventFormat {
+    /// Returns the name in the protocol.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            EventFormat::Binary => "broker-bin-v1",
+            EventFormat::Json => "broker-json-v1",
+        }
+    }
+
+    /// Returns the format with this name.
+    pub(super) fn from_name(name: &[u8]) -> Option<Self> {
+        [EventFormat::Binary, EventFormat::Json].into_iter().find(|format| format.name().as_bytes() == name)
+    }
+}
+
+impl fmt::Display for EventFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

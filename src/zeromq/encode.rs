@@ -1,0 +1,178 @@
+//! Writing of events (`PROTOCOL.md`, section 11).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use data_encoding::HEXLOWER;
+
+use super::config::EventFormat;
+#[cfg(any(feature = "net", test))]
+use super::frame::end_of_first;
+use super::frame::{put_long_part_header, put_part_header};
+#[cfg(any(feature = "net", test))]
+use super::multipart::PARTS;
+use crate::data::EndpointId;
+use crate::wire::{EncodeError, Envelope, EnvelopeType, Limits, check_value};
+use crate::zeek::events::{BATCH, Changes, Content, EVENT, LeftOut, kind};
+use crate::zeek::v1::{Dialect, MAX_LENGTH, Text, put_value};
+
+/// The length of a sender in bytes: an endpoint id as text.
+const SENDER: usize = 36;
+
+/// The length of an event in bytes, without its topic and payload: the headers of four frames, the sender, and the format.
+#[cfg(feature = "net")]
+pub(crate) const OVERHEAD: usize = PARTS * 2 + SENDER + "broker-bin-v1".len();
+
+/// The first three parts of the messages of an envelope.
+struct Head<'a> {
+    topic: &'a [u8],
+    sender: &'a [u8],
+    format: EventFormat,
+}
+
+/// Appends an event, with `sender` instead of the sender that the envelope contains. A batch becomes one message for each of
+/// its events. Messages of a batch that are not events, or that cannot be encoded, are omitted and counted in the result.
+///
+/// If the event is not part of a batch, is binary, and is longer than `max_copied` bytes, its payload is returned instead of
+/// appended. It must be written after the appended bytes. Binary events are not checked, except for those of a batch.
+///
+/// # Errors
+/// Fails if the back end cannot carry the message: a data-store command, a log or an identifier update, a value that is not a
+/// message of Zeek, or an event that cannot be encoded. For a batch, fails if no event can be encoded. Nothing is appended in
+/// these cases.
+pub(crate) fn encode(
+    envelope: &Envelope,
+    sender: EndpointId,
+    format: EventFormat,
+    max_copied: usize,
+    out: &mut BytesMut,
+) -> Result<(Changes, Option<Bytes>), LeftOut> {
+    if envelope.kind != EnvelopeType::Data {
+        return Err(EncodeError::NotCarried { what: "a data-store command" }.into());
+    }
+    let sender = id_text(sender);
+    let head = Head { topic: envelope.topic.as_bytes(), sender: &sender, format };
+    let payload = &envelope.payload;
+    match kind(payload) {
+        Some(EVENT) if format == EventFormat::Binary && payload.len() > max_copied => {
+            head.put(false, payload.len(), out);
+            Ok((Changes::default(), Some(payload.clone())))
+        }
+        Some(EVENT) => {
+            let is_valid = || check_value(payload, &Limits::DEFAULT).is_ok();
+            if format == EventFormat::Json && !is_valid() {
+                return Err(CANNOT_BE_DECODED.into());
+            }
+            head.put_event(payload, false, out)?;
+            Ok((Changes::default(), None))
+        }
+        Some(BATCH) => {
+            if check_value(payload, &Limits::DEFAULT).is_err() {
+                return Err(CANNOT_BE_DECODED.into());
+            }
+            let changes = head.put_events(&Content::of(payload), out)?;
+            Ok((changes, None))
+        }
+        Some(_) => Err(LeftOut::NOT_AN_EVENT.into()),
+        None => Err(EncodeError::NotCarried { what: "a value that is not a message of Zeek" }.into()),
+    }
+}
+
+const CANNOT_BE_DECODED: EncodeError = EncodeError::NotCarried { what: "a value that cannot be decoded" };
+
+impl Head<'_> {
+    /// Appends the events of a batch. Omits the events that cannot be encoded, and fails if no other event remains.
+    fn put_events(&self, content: &Content<'_>, out: &mut BytesMut) -> Result<Changes, LeftOut> {
+        let mut left_out = (content.others > 0)
+            .then_some(LeftOut { messages: content.others, error: LeftOut::NOT_AN_EVENT });
+        // The last event that was appended, and its start.
+        let mut last: Option<(&[u8], usize)> = None;
+        for event in &content.events {
+            let start = out.len();
+            match self.put_event(event, true, out) {
+                Ok(()) => last = Some((event, start)),
+                Err(error) => {
+                    let before = left_out.map_or(0, |left_out| left_out.messages);
+                    left_out = Some(LeftOut { messages: before.saturating_add(1), error });
+                }
+            }
+        }
+        let Some((event, start)) = last else {
+            let nothing = EncodeError::NotCarried { what: "a batch without an event" };
+            let LeftOut { messages, error } = left_out.unwrap_or(nothing.into());
+            return Err(LeftOut { messages, error: if content.events.is_empty() { nothing } else { error } });
+        };
+        // Only now it is known that this event ends the batch.
+        out.truncate(start);
+        self.put_event(event, false, out)?;
+        Ok(Changes { left_out, altered_strings: 0 })
+    }
+
+    /// Appends an event. Appends nothing if this fails.
+    fn put_event(&self, event: &[u8], more_follows: bool, out: &mut BytesMut) -> Result<(), EncodeError> {
+        match self.format {
+            EventFormat::Binary => {
+                self.put(more_follows, event.len(), out);
+                out.put_slice(event);
+            }
+            EventFormat::Json => {
+                let mut json = BytesMut::with_capacity(event.len());
+                json.put_u8(b'{');
+                put_value(event, MAX_LENGTH, Dialect::Client, &mut json, &mut Text::default())?;
+                self.put(more_follows, json.len(), out);
+                out.put_slice(&json);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the first three parts, and the header of the payload.
+    fn put(&self, more_follows: bool, payload: usize, out: &mut BytesMut) {
+        put_part_header(out, true, self.topic.len());
+        out.put_slice(self.topic);
+        // A sender with a long size marks an event that is followed by another event of the same batch, for `first_length`.
+        // Readers accept both sizes.
+        if more_follows {
+            put_long_part_header(out, self.sender.len());
+        } else {
+            put_part_header(out, true, self.sender.len());
+        }
+        out.put_slice(self.sender);
+        put_part_header(out, true, self.format.name().len());
+        out.put_slice(self.format.name().as_bytes());
+        put_part_header(out, false, payload);
+    }
+}
+
+/// Returns the text of an id. Faster than `Display`.
+fn id_text(id: EndpointId) -> [u8; SENDER] {
+    let mut digits = [0; 32];
+    HEXLOWER.encode_mut(id.as_bytes(), &mut digits);
+    let mut text = [b'-'; SENDER];
+    let places = (0..SENDER).filter(|at| !matches!(at, 8 | 13 | 18 | 23));
+    for (at, digit) in places.zip(digits) {
+        if let Some(place) = text.get_mut(at) {
+            *place = digit;
+        }
+    }
+    text
+}
+
+/// Returns the length of the first message in bytes, with all events of a batch. The length includes a payload that was not
+/// appended.
+#[cfg(any(feature = "net", test))]
+pub(crate) fn first_length(frames: &[u8]) -> Option<usize> {
+    let mut end = 0usize;
+    loop {
+        let mut more_follows = false;
+        for part in 0..PARTS {
+            let (length, has_long_size) = end_of_first(frames.get(end..)?)?;
+            more_follows |= part == 1 && has_long_size;
+            end = end.saturating_add(length);
+        }
+        if !more_follows {
+            return Some(end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Reading of events and log batches (`PROTOCOL.md`, section 11).
+
+use bytes::{Bytes, BytesMut};
+
+use super::config::EventFormat;
+use super::multipart::{Message, PARTS};
+use super::senders::{MAX_SENDER, Senders};
+use crate::data::{EndpointId, JsonDocument, JsonError, Topic, WrongType, one_line};
+use crate::peering::Event;
+use crate::wire::{
+    DecodeError, DecodeReason, Envelope, EnvelopeType, INITIAL_TTL, Limits, PartsError, encode_value,
+};
+use crate::zeek::v1::{NotAnEvent, checked_event, json_limits};
+
+/// The format of log batches. Zeek does not check the first part of their messages, only this one.
+const LOG_FORMAT: &str = "zeek-bin-serializer";
+
+/// Reads the messages of one session.
+#[derive(Debug, Default)]
+pub(super) struct MessageReader {
+    pub(super) senders: Senders,
+}
+
+impl MessageReader {
+    /// Reads an event. Returns `None` if `own_id` is its sender. Binary values are neither copied nor checked.
+    pub(super) fn event(
+        &mut self,
+        message: Message,
+        own_id: EndpointId,
+        limits: &Limits,
+    ) -> Result<Option<Event>, DecodeError> {
+        let [topic, sender, format, payload] = parts(message)?;
+        let sender = self.sender(&sender)?;
+        let Some(format) = EventFormat::from_name(&format) else {
+            return Err(unknown_format(&format, "broker-bin-v1 or broker-json-v1"));
+        };
+        if sender == own_id {
+            return Ok(None);
+        }
+        let topic = Topic::new(topic)
+            .map_err(|error| DecodeError::at(0, DecodeReason::TopicTooLong(error.length)))?;
+        let payload = match format {
+            EventFormat::Binary => payload,
+            EventFormat::Json => from_json(&payload, limits)?,
+        };
+        Ok(Some(Event::Message(Envelope {
+            sender,
+            receiver: EndpointId::NIL,
+            kind: EnvelopeType::Data,
+            ttl: INITIAL_TTL,
+            topic,
+            payload,
+        })))
+    }
+
+    /// Reads a log batch. The first part has no meaning for a logger.
+    pub(super) fn logs(&mut self, message: Message) -> Result<Event, DecodeError> {
+        let [_, sender, format, batch] = parts(message)?;
+        let sender = self.sender(&sender)?;
+        if *format != *LOG_FORMAT.as_bytes() {
+            return Err(unknown_format(&format, LOG_FORMAT));
+        }
+        Ok(Event::Logs { sender, batch })
+    }
+
+    fn sender(&mut self, text: &[u8]) -> Result<EndpointId, PartsError> {
+        if text.len() > MAX_SENDER {
+            return Err(PartsError::SenderTooLong { length: text.len(), limit: MAX_SENDER });
+        }
+        Ok(self.senders.id(text))
+    }
+}
+
+fn parts(message: Message) -> Result<[Bytes; PARTS], PartsError> {
+    message.map_err(PartsError::Count)
+}
+
+fn unknown_format(format: &[u8], expected: &'static str) -> DecodeError {
+    let format = one_line(&String::from_utf8_lossy(format)).into();
+    PartsError::UnknownFormat { format, expected }.into()
+}
+
+/// Converts an event from JSON to Broker's binary form.
+fn from_json(text: &[u8], limits: &Limits) -> Result<Bytes, DecodeError> {
+    let document = JsonDocument::parse(text, &json_limits(limits))?;
+    let value = document.root().to_value()?;
+    let value = checked_event(value)
+        .map_err(|NotAnEvent| wrong("a Zeek message that is an event", "something else"))?;
+    let mut payload = BytesMut::new();
+    encode_value(&value, &mut payload)
+        .map_err(|_| wrong("a value that Broker can encode", "a longer one"))?;
+    Ok(payload.freeze())
+}
+
+fn wrong(expected: &'static str, found: &'static str) -> DecodeError {
+    JsonError::from(WrongType::new(expected, found)).into()
+}

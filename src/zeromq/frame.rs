@@ -1,0 +1,174 @@
+//! Frames of ZMTP (`PROTOCOL.md`, section 11): `flags u8` · `size u8 or u64` · `size` bytes.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use nom::number::streaming::{be_u8, be_u64};
+
+/// The flag of a part that is not the last one of its message.
+const MORE: u8 = 0x01;
+/// The flag of a size of 8 bytes.
+const LONG: u8 = 0x02;
+/// The flag of a command.
+const COMMAND: u8 = 0x04;
+
+/// A frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// Whether more parts of the same message follow.
+    pub(super) more: bool,
+    pub(super) is_command: bool,
+    pub(super) body: Bytes,
+    /// The length in bytes with the header.
+    pub(super) length: usize,
+}
+
+/// The boundaries of frames in a stream are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FrameError {
+    #[error("unknown flags {0:#04x}")]
+    Flags(u8),
+    #[error("a command with the flag of a message with several parts")]
+    CommandWithMore,
+    #[error("a frame of {size} bytes, more than the limit of {limit}")]
+    TooLarge { size: u64, limit: usize },
+}
+
+/// Reads the flags and the size. Incomplete input is an error of the kind [`nom::Err::Incomplete`].
+fn header(input: &[u8]) -> nom::IResult<&[u8], (u8, u64)> {
+    let (input, flags) = be_u8(input)?;
+    if flags & LONG == 0 {
+        let (input, size) = be_u8(input)?;
+        return Ok((input, (flags, size.into())));
+    }
+    let (input, size) = be_u64(input)?;
+    Ok((input, (flags, size)))
+}
+
+/// Removes the first complete frame from `input`. Returns `None` if it is incomplete. Copies nothing, and reserves nothing.
+///
+/// # Errors
+/// Fails if the flags are invalid or the body is longer than `limit`.
+pub(super) fn cut(input: &mut BytesMut, limit: usize) -> Result<Option<Frame>, FrameError> {
+    match input.first() {
+        Some(&flags) if flags & !(MORE | LONG | COMMAND) != 0 => return Err(FrameError::Flags(flags)),
+        Some(flags) if flags & (MORE | COMMAND) == MORE | COMMAND => return Err(FrameError::CommandWithMore),
+        _ => {}
+    }
+    // The parsers of the header fail only because of incomplete input.
+    let Ok((rest, (flags, size))) = header(input) else { return Ok(None) };
+    let length = match usize::try_from(size) {
+        Ok(length) if length <= limit => length,
+        _ => return Err(FrameError::TooLarge { size, limit }),
+    };
+    if rest.len() < length {
+        return Ok(None);
+    }
+    let header = input.len().saturating_sub(rest.len());
+    input.advance(header);
+    let body = input.split_to(length).freeze();
+    Ok(Some(Frame {
+        more: flags & MORE != 0,
+        is_command: flags & COMMAND != 0,
+        body,
+        length: header.saturating_add(length),
+    }))
+}
+
+/// Returns the end of the frame at the start of `frames`, and whether its size has 8 bytes. The body may be missing.
+#[cfg(any(feature = "net", test))]
+pub(super) fn end_of_first(frames: &[u8]) -> Option<(usize, bool)> {
+    let (rest, (flags, size)) = header(frames).ok()?;
+    let header = frames.len().saturating_sub(rest.len());
+    Some((header.saturating_add(usize::try_from(size).ok()?), flags & LONG != 0))
+}
+
+/// Appends the header of a part of a message, with the shortest size.
+pub(super) fn put_part_header(out: &mut BytesMut, more: bool, size: usize) {
+    put_header(out, if more { MORE } else { 0 }, size);
+}
+
+/// Appends the header of a part that is not the last one of its message, with a size of 8 bytes.
+pub(super) fn put_long_part_header(out: &mut BytesMut, size: usize) {
+    out.put_u8(MORE | LONG);
+    out.put_u64(u64::try_from(size).unwrap_or(u64::MAX));
+}
+
+/// Appends a command.
+pub(super) fn put_command(out: &mut BytesMut, name: &[u8], data: &[u8]) {
+    put_header(out, COMMAND, name.len().saturating_add(data.len()).saturating_add(1));
+    // The names of commands are short.
+    out.put_u8(u8::try_from(name.len()).unwrap_or(u8::MAX));
+    out.put_slice(name);
+    out.put_slice(data);
+}
+
+fn put_header(out: &mut BytesMut, flags: u8, size: usize) {
+    match u8::try_from(size) {
+        Ok(size) => out.put_slice(&[flags, size]),
+        Err(_) => {
+            out.put_u8(flags | LONG);
+            out.put_u64(u64::try_from(size).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut_all(bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
+        let (mut input, mut frames) = (BytesMut::new(), Vec::new());
+        for byte in bytes {
+            input.put_u8(*byte);
+            while let Some(frame) = cut(&mut input, 1000)? {
+                frames.push(frame);
+            }
+        }
+        assert!(input.is_empty(), "an incomplete frame");
+        Ok(frames)
+    }
+
+    #[test]
+    fn sizes_have_one_byte_or_eight() {
+        for size in [0, 1, 255, 256, 1000] {
+            let mut out = BytesMut::new();
+            put_part_header(&mut out, true, size);
+            assert_eq!(out.len(), if size <= 255 { 2 } else { 9 }, "{size}");
+            out.put_bytes(7, size);
+            let frames = cut_all(&out).unwrap();
+            let body = vec![7; size].into();
+            assert_eq!(frames, [Frame { more: true, is_command: false, body, length: out.len() }]);
+            assert_eq!(end_of_first(&out), Some((out.len(), size > 255)));
+        }
+    }
+
+    #[test]
+    fn a_short_frame_may_have_a_long_size() {
+        let mut out = BytesMut::new();
+        put_long_part_header(&mut out, 1);
+        out.put_u8(7);
+        assert_eq!(cut_all(&out).unwrap().remove(0).body, [7][..]);
+    }
+
+    #[test]
+    fn invalid_headers_are_refused_before_the_body_arrives() {
+        let mut of_max = vec![2];
+        of_max.extend(u64::MAX.to_be_bytes());
+        let mut of_2_63 = vec![6];
+        of_2_63.extend((1_u64 << 63).to_be_bytes());
+        let mut over = vec![3];
+        over.extend(1001_u64.to_be_bytes());
+        let limit = 1000;
+        for (bytes, error) in [
+            (&[8][..], FrameError::Flags(8)),
+            (&[0x80, 0], FrameError::Flags(0x80)),
+            (&[0xff], FrameError::Flags(0xff)),
+            (&[5, 0], FrameError::CommandWithMore),
+            (&[7], FrameError::CommandWithMore),
+            (&over, FrameError::TooLarge { size: 1001, limit }),
+            (&of_max, FrameError::TooLarge { size: u64::MAX, limit }),
+            (&of_2_63, FrameError::TooLarge { size: 1 << 63, limit }),
+        ] {
+            assert_eq!(cut(&mut bytes.into(), limit), Err(error), "{bytes:x?}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Greetings of ZMTP 3 (`PROTOCOL.md`, section 11).
+
+use bytes::{BufMut, BytesMut};
+use nom::bytes::streaming::take;
+use nom::number::streaming::be_u8;
+
+use super::error::Error;
+use super::mechanism::Mechanism;
+use crate::data::one_line;
+use crate::wire::ForeignProtocol;
+
+/// The length of a greeting in bytes.
+pub(super) const GREETING: usize = 64;
+
+/// The signature of libzmq. A reader must ignore the eight bytes in the middle.
+const SIGNATURE: [u8; 10] = [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f];
+const LAST_OF_SIGNATURE: usize = 9;
+const MAJOR: usize = 10;
+const VERSION: [u8; 2] = [3, 1];
+/// The length of the name of the mechanism, padded with zeros.
+const NAME: usize = 20;
+/// The role in the mechanism, which libzmq does not set, and reserved bytes.
+const REST: usize = 32;
+
+/// The number of bytes that are enough to recognize a different protocol.
+const RECOGNIZABLE: usize = 4;
+
+/// Appends the greeting.
+pub(super) fn put_greeting(mechanism: &Mechanism, out: &mut BytesMut) {
+    let name = mechanism.name().as_bytes();
+    out.put_slice(&SIGNATURE);
+    out.put_slice(&VERSION);
+    out.put_slice(name);
+    out.put_bytes(0, NAME.saturating_sub(name.len()).saturating_add(REST));
+}
+
+/// Reads the major version and the name of the mechanism.
+fn greeting(input: &[u8]) -> nom::IResult<&[u8], (u8, &[u8])> {
+    let (input, _) = take(SIGNATURE.len())(input)?;
+    let (input, major) = be_u8(input)?;
+    let (input, _minor) = be_u8(input)?;
+    let (input, name) = take(NAME)(input)?;
+    let (input, _) = take(REST)(input)?;
+    Ok((input, (major, name)))
+}
+
+/// Checks the greeting at the start of `input`. Returns whether it is complete.
+///
+/// # Errors
+/// Fails if the greeting is not one of ZMTP 3 with this mechanism, as early as the bytes show it.
+pub(super) fn check_greeting(input: &[u8], mechanism: &Mechanism) -> Result<bool, Error> {
+    let first = input.first().copied().unwrap_or(SIGNATURE[0]);
+    let last = input.get(LAST_OF_SIGNATURE).copied().unwrap_or(SIGNATURE[LAST_OF_SIGNATURE]);
+    if first != SIGNATURE[0] {
+        let Some(first) = input.get(..RECOGNIZABLE) else { return Ok(false) };
+        return Err(Error::NotZmtp(ForeignProtocol::recognize(first)));
+    }
+    if last != SIGNATURE[LAST_OF_SIGNATURE] {
+        return Err(Error::NotZmtp(None));
+    }
+    if let Some(&major) = input.get(MAJOR)
+        && major < VERSION[0]
+    {
+        return Err(Error::Version(major));
+    }
+    // The parsers fail only because of incomplete input.
+    let Ok((_, (_, name))) = greeting(input) else { return Ok(false) };
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    if name != mechanism.name().as_bytes() {
+        let peer = one_line(&String::from_utf8_lossy(name));
+        return Err(Error::Mechanism { peer, own: mechanism.name() });
+    }
+    Ok(true)
+}

@@ -1,0 +1,167 @@
+//! The input of a session.
+
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+
+use super::command::{Command, check_metadata};
+use super::config::SocketType;
+use super::error::{Error, Stage};
+use super::frame::{self, Frame, put_command};
+use super::greeting::{GREETING, check_greeting};
+use super::multipart::Message;
+use super::subscriptions::Change;
+use super::{State, ZeroMq};
+use crate::data::{Filter, one_line};
+use crate::peering::{CloseReason, Event, Role};
+use crate::wire::PartsError;
+
+/// The maximum number of queued events. More frames stay in the input.
+const MAX_QUEUED_EVENTS: usize = 1024;
+
+/// If this many bytes are unsent, pings are not answered. A peer that sends pings and does not read cannot use more memory.
+const MAX_UNSENT_FOR_PONG: usize = 64 * 1024;
+
+impl ZeroMq {
+    /// Consumes the greeting, or the complete frames, at the front of `input`. Binary payloads and topics of messages are
+    /// slices of its memory. Pass the remaining bytes again at the next call: an incomplete frame, or everything after an
+    /// [`Event::Introduced`].
+    ///
+    /// All changes of the peer's subscriptions in one call are reported with one [`Event::FilterChanged`].
+    ///
+    /// Returns `true` if it stopped early because many events are queued. In that case, poll the events and call it again.
+    pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> bool {
+        // The time of the input does not matter: the protocol of Zeek's sockets has no heartbeat.
+        let _ = now;
+        let more = match self.consume(input) {
+            Ok(more) => more,
+            Err(error) => {
+                self.close(error);
+                false
+            }
+        };
+        if self.is_closed() {
+            input.clear();
+        } else if let Some(filter) = self.subscriptions.take_change() {
+            self.events.push_back(Event::FilterChanged(filter));
+        }
+        more
+    }
+
+    fn consume(&mut self, input: &mut BytesMut) -> Result<bool, CloseReason> {
+        loop {
+            if self.events.len() >= MAX_QUEUED_EVENTS {
+                return Ok(true);
+            }
+            let limits = &self.config.common.limits;
+            let limit = match self.state {
+                State::Handshake { stage: Stage::Greeting, deadline } => {
+                    if !check_greeting(input, &self.mechanism)? {
+                        return Ok(false);
+                    }
+                    input.advance(GREETING);
+                    self.mechanism.begin(self.config.socket, self.out.buffer());
+                    self.state = State::Handshake { stage: Stage::Ready, deadline };
+                    continue;
+                }
+                State::Handshake { stage: Stage::Ready, .. } => limits.max_handshake_frame,
+                State::Handshake { stage: Stage::Admission, .. } => return Ok(false),
+                State::Established { .. } => limits.max_frame,
+                State::Closed => return Ok(false),
+            };
+            match frame::cut(input, limit).map_err(Error::from)? {
+                Some(frame) => self.handle_frame(frame)?,
+                None => return Ok(false),
+            }
+        }
+    }
+
+    fn handle_frame(&mut self, frame: Frame) -> Result<(), Error> {
+        if let State::Handshake { deadline, .. } = self.state {
+            return self.handle_handshake(&frame, deadline);
+        }
+        let frame = self.mechanism.open(frame)?;
+        if frame.is_command {
+            return self.handle_command(&frame);
+        }
+        let socket = self.config.socket;
+        if socket == SocketType::XPub
+            && self.parts.is_empty()
+            && !frame.more
+            && let Some(change) = Change::from_message(&frame.body)
+        {
+            return self.subscriptions.apply(change, &self.config.common.limits);
+        }
+        if let Some(message) = self.parts.add(frame, self.config.common.limits.max_frame)? {
+            self.handle_message(message);
+        }
+        Ok(())
+    }
+
+    fn handle_handshake(&mut self, frame: &Frame, deadline: Instant) -> Result<(), Error> {
+        if !frame.is_command {
+            return Err(Error::NotReady { received: "a message".into() });
+        }
+        let command = Command::read(&frame.body)?;
+        if let Command::Error { reason } = command {
+            return Err(reported(reason));
+        }
+        let Some(metadata) = self.mechanism.handle_command(command)? else { return Ok(()) };
+        self.peer_socket = Some(check_metadata(metadata, self.config.socket)?);
+        self.state = State::Handshake { stage: Stage::Admission, deadline };
+        self.events.push_back(Event::Introduced { peer: self.config.peer_id, role: Role::Responder });
+        Ok(())
+    }
+
+    fn handle_command(&mut self, frame: &Frame) -> Result<(), Error> {
+        if !self.parts.is_empty() {
+            return Err(Error::CommandInMessage);
+        }
+        let change = match Command::read(&frame.body)? {
+            Command::Error { reason } => return Err(reported(reason)),
+            Command::Ping { context } => {
+                if self.out.len() < MAX_UNSENT_FOR_PONG {
+                    put_command(self.out.buffer(), b"PONG", context);
+                }
+                return Ok(());
+            }
+            Command::Subscribe { topic } => Change::Subscribe(topic),
+            Command::Cancel { topic } => Change::Cancel(topic),
+            Command::Pong | Command::Ready { .. } | Command::Unknown { .. } => return Ok(()),
+        };
+        if self.config.socket == SocketType::XPub {
+            self.subscriptions.apply(change, &self.config.common.limits)?;
+        }
+        Ok(())
+    }
+
+    fn handle_message(&mut self, message: Message) {
+        let event = match self.config.socket {
+            SocketType::XSub => {
+                let (own_id, limits) = (self.config.own_id, self.config.common.limits);
+                self.reader.event(message, own_id, &limits)
+            }
+            SocketType::Pull => self.reader.logs(message).map(Some),
+            SocketType::XPub | SocketType::Push => Err(PartsError::WrongDirection.into()),
+        };
+        match event {
+            Ok(event) => self.events.extend(event),
+            Err(error) => self.events.push_back(Event::Malformed(error)),
+        }
+    }
+
+    /// Continues after [`Event::Introduced`]. Then call [`ZeroMq::handle_input`] with the rest of the input. An XSUB sends its
+    /// subscriptions now.
+    pub fn admit(&mut self) {
+        if let State::Handshake { stage: Stage::Admission, .. } = self.state {
+            self.state = State::Established { leaving: None };
+            let (peer, filter) = (self.config.peer_id, Filter::new());
+            self.events.push_back(Event::Established { peer, filter });
+            self.announce_filter();
+        }
+    }
+}
+
+fn reported(reason: &[u8]) -> Error {
+    Error::Reported(one_line(&String::from_utf8_lossy(reason)))
+}

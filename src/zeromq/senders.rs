@@ -1,0 +1,102 @@
+//! The senders in the messages of a cluster, and the endpoint ids that this crate assigns to them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sha1::{Digest, Sha1};
+
+use crate::data::{EndpointId, one_line};
+
+/// The maximum length of a sender in bytes. Zeek's have about 60: names of a node and of a host, and two numbers.
+pub(super) const MAX_SENDER: usize = 1024;
+
+/// The maximum number of senders that are kept. A cluster has fewer nodes.
+const MAX_SENDERS: usize = 4096;
+/// The maximum length of all texts that are kept, in bytes.
+const MAX_BYTES: usize = 512 * 1024;
+
+/// The recent senders. If there are too many, all are forgotten: they are added again by their next message.
+#[derive(Debug, Default)]
+pub(super) struct Senders {
+    ids: HashMap<Box<[u8]>, EndpointId>,
+    names: HashMap<EndpointId, Arc<str>>,
+    /// The length of all texts in both tables.
+    bytes: usize,
+}
+
+impl Senders {
+    /// Returns the id of a sender: the id that the text is the UUID of, or else the hash of the text.
+    pub(super) fn id(&mut self, text: &[u8]) -> EndpointId {
+        if let Some(id) = self.ids.get(text) {
+            return *id;
+        }
+        let readable = String::from_utf8_lossy(text);
+        let id = readable.parse().unwrap_or_else(|_| hash(text));
+        let name: Arc<str> = one_line(&readable).into();
+        let bytes = text.len().saturating_add(name.len());
+        if self.ids.len() >= MAX_SENDERS || self.bytes.saturating_add(bytes) > MAX_BYTES {
+            *self = Senders::default();
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.ids.insert(text.into(), id);
+        self.names.insert(id, name);
+        id
+    }
+
+    /// Returns the text of a recent sender. It has at most 256 characters and no control characters.
+    pub(super) fn name(&self, id: EndpointId) -> Option<Arc<str>> {
+        self.names.get(&id).cloned()
+    }
+}
+
+fn hash(text: &[u8]) -> EndpointId {
+    let digest: [u8; 20] = Sha1::digest(text).into();
+    let [first @ .., _, _, _, _] = digest;
+    EndpointId::from_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_the_id_itself_and_other_texts_are_hashed() {
+        let mut senders = Senders::default();
+        let id = EndpointId::from_bytes([0xab; 16]);
+        assert_eq!(senders.id(id.to_string().as_bytes()), id);
+        assert_eq!(senders.name(id).as_deref(), Some(&*id.to_string()));
+
+        let [one, other] = ["zeromq_worker-1_host_1_N", "zeromq_worker-2_host_1_N"];
+        let (first, second) = (senders.id(one.as_bytes()), senders.id(other.as_bytes()));
+        assert_ne!(first, second);
+        assert_eq!(senders.id(one.as_bytes()), first);
+        assert_eq!(Senders::default().id(one.as_bytes()), first, "the id does not depend on the session");
+        assert_eq!(senders.name(first).as_deref(), Some(one));
+        // sha1sum of "zeromq_worker-1_host_1_N"
+        assert_eq!(first.to_string(), "de86025e-843d-0300-0a20-ec19843eb4ea");
+        assert_eq!(senders.name(EndpointId::NIL), None);
+    }
+
+    #[test]
+    fn names_are_safe_to_log() {
+        let mut senders = Senders::default();
+        let id = senders.id(b"a\x1b[2J\xff");
+        assert_eq!(senders.name(id).as_deref(), Some("a\u{fffd}[2J\u{fffd}"));
+    }
+
+    #[test]
+    fn the_number_and_the_length_of_senders_are_limited() {
+        let mut senders = Senders::default();
+        for number in 0..3 * MAX_SENDERS {
+            senders.id(number.to_string().as_bytes());
+            assert!(senders.ids.len() <= MAX_SENDERS && senders.names.len() <= MAX_SENDERS);
+        }
+        assert!(senders.ids.len() > 1, "the table is used");
+        let mut senders = Senders::default();
+        for number in 0..MAX_SENDERS {
+            senders.id(&[&number.to_be_bytes()[..], &[b'x'; MAX_SENDER - 8]].concat());
+            let kept: usize = senders.ids.keys().map(|text| text.len()).sum();
+            assert!(senders.bytes <= MAX_BYTES && kept <= MAX_BYTES);
+        }
+    }
+}

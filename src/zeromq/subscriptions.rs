@@ -1,0 +1,158 @@
+//! The subscriptions of a peer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::error::Error;
+use crate::data::{Filter, Topic};
+use crate::wire::Limits;
+
+/// A change of the subscriptions of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change<'a> {
+    Subscribe(&'a [u8]),
+    Cancel(&'a [u8]),
+}
+
+impl<'a> Change<'a> {
+    /// Reads a message with one part. Returns `None` if it is not a change.
+    pub(super) fn from_message(body: &'a [u8]) -> Option<Self> {
+        match body.split_first()? {
+            (1, topic) => Some(Change::Subscribe(topic)),
+            (0, topic) => Some(Change::Cancel(topic)),
+            _ => None,
+        }
+    }
+}
+
+/// The subscriptions of a peer: topic prefixes, each with the number of its subscriptions.
+///
+/// Changes arrive in order in [`Subscriptions::apply`] and only there. A proxy that passes each change on needs nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    /// The prefixes are copies, so that they do not keep the receive buffer allocated.
+    counts: BTreeMap<Bytes, u64>,
+    /// The length of all prefixes.
+    bytes: usize,
+    /// The prefixes that were added or removed since [`Subscriptions::take_change`]. A prefix that was added and removed again
+    /// is not contained.
+    changed: BTreeSet<Bytes>,
+}
+
+impl Subscriptions {
+    /// Applies a change. A cancellation without a subscription has no effect.
+    ///
+    /// # Errors
+    /// Fails if a limit is exceeded: [`Limits::max_filter_topics`], [`Limits::max_filter_bytes`], or [`Topic::MAX_LEN`] for one
+    /// prefix.
+    pub(super) fn apply(&mut self, change: Change<'_>, limits: &Limits) -> Result<(), Error> {
+        match change {
+            Change::Subscribe(prefix) => self.subscribe(prefix, limits),
+            Change::Cancel(prefix) => {
+                self.cancel(prefix);
+                Ok(())
+            }
+        }
+    }
+
+    fn subscribe(&mut self, prefix: &[u8], limits: &Limits) -> Result<(), Error> {
+        if let Some(count) = self.counts.get_mut(prefix) {
+            *count = count.saturating_add(1);
+            return Ok(());
+        }
+        let length = prefix.len();
+        if length > Topic::MAX_LEN {
+            return Err(Error::TopicTooLong { length, limit: Topic::MAX_LEN });
+        }
+        if self.counts.len() >= limits.max_filter_topics {
+            return Err(Error::TooManySubscriptions { limit: limits.max_filter_topics });
+        }
+        let bytes = self.bytes.saturating_add(length);
+        if bytes > limits.max_filter_bytes {
+            return Err(Error::SubscriptionsTooLong { limit: limits.max_filter_bytes });
+        }
+        self.bytes = bytes;
+        let prefix = Bytes::copy_from_slice(prefix);
+        self.counts.insert(prefix.clone(), 1);
+        self.note(prefix);
+        Ok(())
+    }
+
+    fn cancel(&mut self, prefix: &[u8]) {
+        match self.counts.get_mut(prefix) {
+            Some(count) if *count > 1 => *count = count.saturating_sub(1),
+            _ => {
+                if let Some((prefix, _)) = self.counts.remove_entry(prefix) {
+                    self.bytes = self.bytes.saturating_sub(prefix.len());
+                    self.note(prefix);
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, prefix: Bytes) {
+        if !self.changed.remove(&prefix) {
+            self.changed.insert(prefix);
+        }
+    }
+
+    /// Returns the filter of the peer if its set of prefixes has changed since the last call.
+    pub(super) fn take_change(&mut self) -> Option<Filter> {
+        if self.changed.is_empty() {
+            return None;
+        }
+        self.changed = BTreeSet::new();
+        Some(self.counts.keys().filter_map(|prefix| Topic::new(prefix.clone()).ok()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { max_filter_topics: 3, max_filter_bytes: 10, ..Limits::DEFAULT };
+
+    fn apply(subscriptions: &mut Subscriptions, messages: &[&[u8]]) -> Result<(), Error> {
+        let changes = messages.iter().map(|message| Change::from_message(message).unwrap());
+        changes.into_iter().try_for_each(|change| subscriptions.apply(change, &LIMITS))
+    }
+
+    fn filter(topics: &[&'static str]) -> Option<Filter> {
+        Some(topics.iter().map(|topic| Topic::from_static(topic)).collect())
+    }
+
+    #[test]
+    fn a_prefix_remains_until_its_last_subscription_is_cancelled() {
+        let mut subscriptions = Subscriptions::default();
+        apply(&mut subscriptions, &[b"\x01a", b"\x01a", b"\x01b"]).unwrap();
+        assert_eq!(subscriptions.take_change(), filter(&["a", "b"]));
+        apply(&mut subscriptions, &[b"\x00a"]).unwrap();
+        assert_eq!(subscriptions.take_change(), None);
+        apply(&mut subscriptions, &[b"\x00a"]).unwrap();
+        assert_eq!(subscriptions.take_change(), filter(&["b"]));
+        apply(&mut subscriptions, &[b"\x00a", b"\x00c", b"\x01a", b"\x00a"]).unwrap();
+        assert_eq!(subscriptions.take_change(), None, "the same set as before");
+        apply(&mut subscriptions, &[b"\x01", b"\x00b"]).unwrap();
+        assert_eq!(subscriptions.take_change(), filter(&[""]));
+    }
+
+    #[test]
+    fn the_number_and_the_length_of_prefixes_are_limited() {
+        let mut subscriptions = Subscriptions::default();
+        apply(&mut subscriptions, &[b"\x01a", b"\x01b", b"\x01c", b"\x01c", b"\x01c"]).unwrap();
+        assert_eq!(
+            apply(&mut subscriptions, &[b"\x01d"]),
+            Err(Error::TooManySubscriptions { limit: 3 }),
+            "a repeated prefix does not count"
+        );
+        apply(&mut subscriptions, &[b"\x00a", b"\x00b", b"\x0112345678"]).unwrap();
+        assert_eq!(apply(&mut subscriptions, &[b"\x0112"]), Err(Error::SubscriptionsTooLong { limit: 10 }));
+        apply(&mut subscriptions, &[b"\x0112345678", b"\x00c", b"\x00c", b"\x00c", b"\x0112"]).unwrap();
+
+        let too_long = [&[1][..], &[b'x'; Topic::MAX_LEN + 1]].concat();
+        let error = Error::TopicTooLong { length: Topic::MAX_LEN + 1, limit: Topic::MAX_LEN };
+        let change = Change::from_message(&too_long).unwrap();
+        assert_eq!(subscriptions.apply(change, &Limits::DEFAULT), Err(error));
+    }
+}

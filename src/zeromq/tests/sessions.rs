@@ -1,0 +1,240 @@
+//! Established sessions, and their end.
+
+use super::*;
+use crate::wire::EnvelopeType;
+use crate::zeek::LogWrite;
+
+/// Returns two sides that are connected.
+fn pair(publisher: impl FnOnce(&mut Config), subscriber: impl FnOnce(&mut Config)) -> [End; 2] {
+    let mut publisher = End::new(SocketType::XPub, publisher);
+    let mut subscriber = End::new(SocketType::XSub, |config| {
+        (config.own_id, config.peer_id) = (id(3), id(4));
+        subscriber(config);
+    });
+    exchange(&mut publisher, &mut subscriber);
+    assert!(publisher.session.is_established() && subscriber.session.is_established());
+    publisher.events.drain(..2);
+    subscriber.events.drain(..2);
+    [publisher, subscriber]
+}
+
+#[test]
+fn a_publisher_and_a_subscriber_exchange_events() {
+    for format in [EventFormat::Binary, EventFormat::Json] {
+        let [mut publisher, mut subscriber] =
+            pair(|config| config.format = format, |config| config.common.filter = filter(&["/t"]));
+        assert_eq!(publisher.take_events(), [Event::FilterChanged(filter(&["/t"]))]);
+        // An XPUB may send topics that begin with the bytes of subscriptions.
+        for (topic, length) in [("/t", 1), ("\x01/t", 10), ("\0", 10_000)] {
+            let sent = envelope(topic, &event("x".repeat(length)));
+            publisher.session.send(&sent).unwrap();
+            publisher.poll();
+            exchange(&mut publisher, &mut subscriber);
+            let received = Envelope { sender: id(1), ..sent };
+            assert_eq!(subscriber.take_events(), [Event::Message(received)]);
+            assert_eq!(subscriber.session.sender_name(id(1)).as_deref(), Some(&*id(1).to_string()));
+        }
+    }
+}
+
+#[test]
+fn binary_payloads_are_not_copied_and_not_checked() {
+    let mut end = End::established(SocketType::XSub, |_| {});
+    let message = message(&[b"/t", SENDER, b"broker-bin-v1", b"\xff not a value"]);
+    end.input.extend_from_slice(&message);
+    let memory = end.input.as_ptr().addr();
+    end.session.handle_input(end.now, &mut end.input);
+    let Some(Event::Message(envelope)) = end.session.poll_event() else { panic!() };
+    assert_eq!(envelope.payload, b"\xff not a value"[..]);
+    assert!((memory..memory + message.len()).contains(&envelope.payload.as_ptr().addr()));
+    assert_eq!((envelope.kind, envelope.receiver), (EnvelopeType::Data, EndpointId::NIL));
+    assert_eq!(end.session.sender_name(envelope.sender).as_deref().map(str::as_bytes), Some(SENDER));
+}
+
+#[test]
+fn own_messages_are_dropped() {
+    let mut end = End::established(SocketType::XSub, |config| config.own_id = id(0xab));
+    let event = |sender: &[u8], format: &[u8]| message(&[b"/t", sender, format, b"\0"]);
+    end.receive(&event(id(0xab).to_string().as_bytes(), b"broker-bin-v1"));
+    end.receive(&event(id(0xab).to_string().as_bytes(), b"broker-json-v1"));
+    assert_eq!(end.take_events(), []);
+    end.receive(&event(id(0xac).to_string().as_bytes(), b"broker-bin-v1"));
+    let [Event::Message(envelope)] = &end.events[..] else { panic!("{:?}", end.events) };
+    assert_eq!(envelope.sender, id(0xac));
+}
+
+#[test]
+fn a_changed_filter_is_sent_as_its_difference() {
+    let [mut publisher, mut subscriber] = pair(|_| {}, |config| config.common.filter = filter(&["a", "b"]));
+    publisher.take_events();
+    subscriber.session.set_filter(filter(&["b", "c"]));
+    subscriber.poll();
+    assert_eq!(subscriber.output, [message(&[b"\x01c"]), message(&[b"\x00a"])].concat());
+    exchange(&mut publisher, &mut subscriber);
+    assert_eq!(publisher.take_events(), [Event::FilterChanged(filter(&["b", "c"]))]);
+    subscriber.session.set_filter(filter(&["b", "c"]));
+    subscriber.poll();
+    assert_eq!(subscriber.output, b"");
+    subscriber.session.set_filter(Filter::new());
+    subscriber.poll();
+    exchange(&mut publisher, &mut subscriber);
+    assert_eq!(publisher.take_events(), [Event::FilterChanged(Filter::new())]);
+    // A publisher has no subscriptions.
+    publisher.session.set_filter(filter(&["x"]));
+    publisher.poll();
+    assert_eq!(publisher.output, b"");
+}
+
+#[test]
+fn changes_of_subscriptions_in_one_read_are_reported_once() {
+    let mut end = End::established(SocketType::XPub, |_| {});
+    let all = [
+        message(&[b"\x01b"]),
+        command("SUBSCRIBE", b"a"),
+        command("CANCEL", b"b"),
+        message(&[b"\x01c"]),
+        message(&[b"\x00unknown"]),
+    ];
+    end.receive(&all.concat());
+    assert_eq!(end.take_events(), [Event::FilterChanged(filter(&["a", "c"]))]);
+    end.receive(&[message(&[b"\x01c"]), message(&[b"\x01d"]), command("CANCEL", b"d")].concat());
+    assert_eq!(end.take_events(), [], "the set of prefixes is the same");
+    end.receive(&message(&[b"\x00c"]));
+    assert_eq!(end.take_events(), [], "one subscription to c is left");
+    end.receive(&command("CANCEL", b"c"));
+    assert_eq!(end.take_events(), [Event::FilterChanged(filter(&["a"]))]);
+}
+
+#[test]
+fn log_batches_are_passed_on_undecoded() {
+    let mut push = End::new(SocketType::Push, |_| {});
+    let mut pull = End::new(SocketType::Pull, |_| {});
+    exchange(&mut push, &mut pull);
+    pull.take_events();
+    // The first part has no meaning.
+    for (name, length) in [(&b"log-write"[..], 10), (b"", 200)] {
+        let batch = vec![7; length];
+        let frames = message(&[name, SENDER, b"zeek-bin-serializer", &batch]);
+        let (first, rest) = frames.split_at(20);
+        push.session.send_encoded([first, rest].map(Bytes::copy_from_slice)).unwrap();
+        push.poll();
+        exchange(&mut push, &mut pull);
+        let events = pull.take_events();
+        let [Event::Logs { sender, batch: received }] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(received, &batch);
+        assert_eq!(pull.session.sender_name(*sender).as_deref().map(str::as_bytes), Some(SENDER));
+    }
+}
+
+#[test]
+fn only_publishers_send_messages() {
+    let sent = envelope("\x01/t", &event(1_u64));
+    for (socket, text) in [
+        (SocketType::XSub, "the peer's protocol cannot carry a message to a publisher"),
+        (SocketType::Pull, "the peer's protocol cannot carry a message to a publisher"),
+        (SocketType::Push, "the peer's protocol cannot carry an event to a logger"),
+    ] {
+        let mut end = End::established(socket, |_| {});
+        assert_eq!(end.session.send(&sent).unwrap_err().to_string(), text);
+        let encoded = end.session.send_encoded([Bytes::from_static(b"x"), Bytes::new()]);
+        assert_eq!(encoded.is_ok(), socket == SocketType::Push);
+        end.poll();
+        assert_eq!(end.output.len(), usize::from(socket == SocketType::Push));
+    }
+    let mut end = End::established(SocketType::XPub, |_| {});
+    let log = LogWrite { stream: "S".into(), writer: "W".into(), path: "p".into(), rows: "rows".into() };
+    let refused = end.session.send(&envelope("/t", &ZeekMessage::from(log).into_value()));
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "the peer's protocol cannot carry a log or an identifier update"
+    );
+    end.poll();
+    assert_eq!(end.output, b"");
+}
+
+#[test]
+fn a_json_event_is_read_as_zeek_reads_it() {
+    let event = |json: &str| message(&[b"/t", SENDER, b"broker-json-v1", json.as_bytes()]);
+    let mut end = End::established(SocketType::XSub, |_| {});
+    let text = r#"{"@data-type":"vector","data":[{"@data-type":"count","data":1},{"@data-type":"count","data":KIND},{"@data-type":"vector","data":[{"@data-type":"string","data":"e"},{"@data-type":"vector","data":[{"@data-type":"count","data":7}]}]}]}"#;
+    let text = text.replace("KIND", "1");
+    let long = [&frame(1, b"/t")[..], &frame(1, SENDER), &frame(1, b"broker-json-v1"), &{
+        let mut header = vec![2];
+        header.extend(u64::try_from(text.len()).unwrap().to_be_bytes());
+        header.extend(text.as_bytes());
+        header
+    }]
+    .concat();
+    end.receive(&long);
+    let [Event::Message(envelope)] = &end.take_events()[..] else { panic!("{:?}", end.events) };
+    assert_eq!(envelope.value(&crate::wire::Limits::DEFAULT).unwrap(), super::event(7_u64));
+    for (json, error) in [
+        (r#"{"@data-type":"count","data":"x"}"#, "expected"),
+        (
+            r#"{"@data-type":"vector","data":[{"@data-type":"count","data":1},{"@data-type":"count","data":2}]}"#,
+            "an event",
+        ),
+    ] {
+        end.receive(&event(json));
+        let events = end.take_events();
+        let [Event::Malformed(fault)] = &events[..] else { panic!("{events:?}") };
+        assert!(fault.to_string().contains(error), "{fault}");
+    }
+}
+
+#[test]
+fn a_side_that_leaves_waits_until_everything_is_written() {
+    let mut end = End::established(SocketType::XPub, |_| {});
+    end.session.send(&envelope("/t", &event(1_u64))).unwrap();
+    end.session.leave(end.now);
+    assert_eq!(end.session.send(&envelope("/t", &event(1_u64))), Err(SendError::NotEstablished));
+    assert!(end.session.is_established());
+    assert_eq!(end.session.poll_timeout(), Some(end.now + peering::Config::LEAVE_TIMEOUT));
+    end.poll();
+    end.session.handle_written(10);
+    assert_eq!(end.session.poll_timeout(), Some(end.now + peering::Config::LEAVE_TIMEOUT));
+    // Input is still handled.
+    end.receive(&message(&[b"\x01/t"]));
+    assert_eq!(end.take_events(), [Event::FilterChanged(filter(&["/t"]))]);
+    end.session.handle_written(0);
+    assert_eq!(end.session.poll_timeout(), Some(end.now), "the session ends at once");
+    end.time_out();
+    assert_eq!(end.take_events(), [Event::Closed(CloseReason::Left)]);
+    assert_eq!(end.session.poll_timeout(), None);
+    assert!(end.session.is_closed() && !end.session.is_established());
+    end.session.handle_eof();
+    end.receive(b"more");
+    assert_eq!((end.take_events(), end.input.len()), (vec![], 0));
+}
+
+#[test]
+fn a_peer_that_does_not_read_delays_the_end_for_a_limited_time() {
+    let leaving = || {
+        let mut end = End::established(SocketType::XPub, |_| {});
+        end.session.send(&envelope("/t", &event(1_u64))).unwrap();
+        end.poll();
+        end.session.handle_written(10);
+        end.session.leave(end.now);
+        end
+    };
+    let mut end = leaving();
+    end.time_out();
+    assert_eq!(end.take_events(), [Event::Closed(CloseReason::LeftUnconfirmed)]);
+    for (unwritten, reason) in [(10, CloseReason::LeftUnconfirmed), (0, CloseReason::Left)] {
+        let mut end = leaving();
+        end.session.handle_written(unwritten);
+        end.session.handle_eof();
+        end.poll();
+        assert_eq!(end.take_events(), [Event::Closed(reason)]);
+    }
+}
+
+#[test]
+fn an_established_session_has_no_timeout() {
+    let mut end = End::established(SocketType::XPub, |_| {});
+    assert_eq!(end.session.poll_timeout(), None);
+    end.session.handle_timeout(end.now);
+    end.session.handle_eof();
+    end.poll();
+    assert_eq!(end.take_events(), [Event::Closed(CloseReason::Lost)]);
+}
