@@ -15,6 +15,7 @@ mod event;
 mod frame;
 mod greeting;
 mod input;
+mod log;
 mod mechanism;
 mod multipart;
 mod senders;
@@ -27,6 +28,7 @@ pub use config::{Config, EventFormat, SocketType};
 pub(crate) use encode::encode;
 #[cfg(feature = "net")]
 pub(crate) use encode::{OVERHEAD, first_length};
+pub use log::{LogBatch, LogField, LogHeader, LogRow, LogRows, LogValue, TypeTag};
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use zeek_bridge::management::NODE_TOPIC;
 use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, encode_value};
 use zeek_bridge::zeek::{Event, ZeekMessage};
+use zeek_bridge::zeromq::{LogBatch, LogHeader, LogRow};
 
 /// Maximum size of a seed. Fuzzers work best with small inputs.
 const MAX_SEED: usize = 1024;
@@ -53,6 +54,9 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     }
     for (name, seed) in web_sockets() {
         seeds.insert(("websocket", name), seed);
+    }
+    for (name, seed) in log_batches() {
+        seeds.insert(("log_batch", name), seed);
     }
     for (name, seed) in zeromq_sessions() {
         seeds.insert(("zeromq", name), seed);
@@ -244,6 +248,62 @@ fn web_sockets() -> Vec<(String, Vec<u8>)> {
         }
     }
     seeds
+}
+
+/// Returns the smallest captured log batch of each stream and number of rows, and a batch for each type of field.
+fn log_batches() -> BTreeMap<String, Vec<u8>> {
+    let mut seeds = BTreeMap::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/zeromq");
+    for kind in ["all-types", "cluster", "json", "reconnect"] {
+        let folder = folder.join(kind);
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            if path.extension().is_none_or(|extension| extension != "bin") || !stem.ends_with("-connector") {
+                continue;
+            }
+            for batch in batches(&fs::read(&path).unwrap()) {
+                let decoded = LogBatch::decode(&batch, &Limits::DEFAULT).unwrap();
+                let stream = String::from_utf8_lossy(decoded.header().stream).replace("::", "-");
+                let rows: Vec<_> = decoded.rows().map(LogRow::into_values).collect();
+                shortest(&mut seeds, format!("{stream}-{}", rows.len()).to_lowercase(), batch.clone());
+                // The captured batch of all types is larger than a seed.
+                for (field, value) in decoded.header().fields.iter().zip(&rows[0]) {
+                    let header = LogHeader { fields: vec![*field], ..decoded.header().clone() };
+                    let mut seed = Vec::new();
+                    header.encode(&[vec![value.clone()]], &mut seed).unwrap();
+                    let name = match field.kind.is_container() {
+                        true => format!("type-{}-{}", field.kind.name(), field.subtype.name()),
+                        false => format!("type-{}", field.kind.name()),
+                    };
+                    shortest(&mut seeds, name, seed);
+                }
+            }
+        }
+    }
+    seeds
+}
+
+/// Returns the log batches in a captured stream of ZMTP: the parts after those with the name of the format.
+fn batches(mut stream: &[u8]) -> Vec<Vec<u8>> {
+    let mut batches = Vec::new();
+    let mut is_batch = false;
+    stream = &stream[64..];
+    while let [flags, rest @ ..] = stream {
+        let (size, rest) = if flags & 2 == 0 {
+            (usize::from(rest[0]), &rest[1..])
+        } else {
+            let (size, rest) = rest.split_first_chunk().unwrap();
+            (usize::try_from(u64::from_be_bytes(*size)).unwrap(), rest)
+        };
+        let (body, rest) = rest.split_at(size);
+        if is_batch {
+            batches.push(body.to_vec());
+        }
+        is_batch = body == b"zeek-bin-serializer";
+        stream = rest;
+    }
+    batches
 }
 
 /// Returns the type of a message, with the name of a command or the kind of a Zeek message.
