@@ -301,6 +301,20 @@ mod tests {
     }
 
     #[test]
+    fn a_report_is_a_line_of_json() {
+        let line = |report: Report| String::from_utf8(report.object().into_line()).unwrap();
+        assert_eq!(
+            line(report()),
+            r#"{"publish_to":"a:1","subscribe_at":"b:2","own_relay":false,"tls":"off","subscriber_tls":"off","topic":"","size":223,"json_size":null,"subscribers":2,"window":1000,"rate":null,"connecting_seconds":0.0015,"throughput":{"events":1000000,"seconds":4.0,"events_per_second":250000,"bytes_per_second":55750000},"relay":{"pid":7,"name":"relay\u001b[2J","cpu_us_per_event":6.0,"user_seconds":5.0,"system_seconds":1.0,"resident_bytes":2048,"peak_resident_bytes":4096},"generator":{"cpu_us_per_event":null,"user_seconds":0.04,"system_seconds":0.01},"round_trip":{"samples":1000,"min_us":1.0,"p50_us":500.0,"p90_us":900.0,"p99_us":990.0,"max_us":1000.0},"published":1001000,"delivered":2001997,"lost":3,"duplicated":1,"reordered":2,"foreign":4,"interrupted":false}"#
+        );
+        let ended = Report { process: report().process, ..Report::default() };
+        assert_eq!(
+            line(ended),
+            r#"{"publish_to":"","subscribe_at":"","own_relay":false,"tls":"","subscriber_tls":"","topic":"","size":0,"json_size":null,"subscribers":0,"window":0,"rate":null,"connecting_seconds":0.0,"throughput":{"events":0,"seconds":0.0,"events_per_second":0,"bytes_per_second":0},"relay":{"pid":7,"name":"relay\u001b[2J"},"generator":null,"round_trip":null,"published":0,"delivered":0,"lost":0,"duplicated":0,"reordered":0,"foreign":0,"interrupted":false}"#
+        );
+    }
+
+    #[test]
     fn the_size_as_json_is_reported_if_a_side_uses_the_websocket_api() {
         let report = Report {
             subscribe_at: "wss://b:2".into(),

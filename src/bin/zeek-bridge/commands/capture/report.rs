@@ -106,3 +106,35 @@ impl Report for Lines {
         self.0.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_a_line_of_json() {
+        let line = |start_ns, protocol, note: Option<&str>| {
+            let note = note.map(str::to_owned);
+            let about = About { number: 1, name: "a\u{1b}".into(), start_ns, protocol, note };
+            String::from_utf8(about.write_fields(Object::new()).into_line()).unwrap()
+        };
+        assert_eq!(line(None, Protocol::Broker, None), r#"{"connection":"a\u001b","protocol":"broker"}"#);
+        assert_eq!(
+            line(Some(0), Protocol::WebSocket, Some("a note")),
+            r#"{"connection":"a\u001b","start":"1970-01-01T00:00:00.000000Z","protocol":"websocket","note":"a note"}"#
+        );
+        let tls = |version: Option<&str>| line(None, Protocol::Tls(version.map(str::to_owned)), None);
+        assert_eq!(
+            tls(Some("1.3")),
+            r#"{"connection":"a\u001b","protocol":"tls","tls":"1.3","note":"TLS 1.3: a capture contains only encrypted bytes; run `zeek-bridge record` between the two endpoints, or set Broker::disable_ssl=T on both endpoints while capturing"}"#
+        );
+        assert_eq!(
+            tls(None),
+            r#"{"connection":"a\u001b","protocol":"tls","tls":null,"note":"TLS of an unknown version: a capture contains only encrypted bytes; run `zeek-bridge record` between the two endpoints, or set Broker::disable_ssl=T on both endpoints while capturing"}"#
+        );
+        assert_eq!(
+            line(None, Protocol::Other("HTTP".into()), None),
+            r#"{"connection":"a\u001b","protocol":"other","note":"not Broker's protocol: HTTP"}"#
+        );
+    }
+}

@@ -329,3 +329,27 @@ fn add(counts: &mut BTreeMap<String, u64>, name: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Protocol;
+    use super::*;
+
+    #[test]
+    fn a_summary_is_a_line_of_json() {
+        let about =
+            About { number: 1, name: "a".into(), start_ns: None, protocol: Protocol::Broker, note: None };
+        let line = |both: &Both| String::from_utf8(both.object(&about).into_line()).unwrap();
+        let mut both = Both::default();
+        assert_eq!(line(&both), r#"{"connection":"a","protocol":"broker"}"#);
+        both.connector.frames = 2;
+        both.connector.filter = Some(vec!["/t".into()]);
+        add(&mut both.connector.events, "e");
+        both.error_count = 1;
+        both.errors.push("listener, byte 3: bad".into());
+        assert_eq!(
+            line(&both),
+            r#"{"connection":"a","protocol":"broker","duration_us":0,"connector":{"bytes":0,"closed":null,"dropped":null,"endpoint":null,"events":{"e":1},"filter":["/t"],"frames":2,"others":{},"versions":null},"listener":{"bytes":0,"closed":null,"dropped":null,"endpoint":null,"events":{},"filter":null,"frames":0,"others":{},"versions":null},"error_count":1,"errors":["listener, byte 3: bad"]}"#
+        );
+    }
+}

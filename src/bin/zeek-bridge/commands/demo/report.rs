@@ -169,6 +169,31 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_a_line_of_json() {
+        let line = |entry: Entry<'_>| String::from_utf8(entry.to_json().into_line()).unwrap();
+        let event = &Event::new("e", (1u64,)).with_metadata([(1, 2u64)]);
+        assert_eq!(
+            line(Entry::Event { part: Part::CapturedAgent, from: "a", to: "b", event }),
+            r#"{"link":"captured-agent","from":"a","to":"b","event":"e","args":[{"@data-type":"count","data":1}]}"#
+        );
+        let request =
+            &DispatchRequest { reqid: "r".into(), action: vec!["a".into(), "b".into()], nodes: [].into() };
+        let entry = |here: &str, differences| {
+            let (zeek, here) = ("success".to_owned(), here.to_owned());
+            let comparison = &Comparison { node: "n", request, zeek, here, differences };
+            line(Entry::Comparison { part: Part::RustAgent, comparison })
+        };
+        assert_eq!(
+            entry("success", vec![]),
+            r#"{"link":"rust-agent","node":"n","action":["a","b"],"zeek":"success","agrees":true}"#
+        );
+        assert_eq!(
+            entry("silent", vec!["data", "error"]),
+            r#"{"link":"rust-agent","node":"n","action":["a","b"],"zeek":"success","agrees":false,"here":"silent","differs":["data","error"]}"#
+        );
+    }
+
+    #[test]
     fn a_missing_answer_differs_from_any_answer() {
         let result = ManagementResult::failure("a", "n", "no");
         assert!(differences(None, None).is_empty());

@@ -139,3 +139,47 @@ fn shown(seen: &Seen) -> String {
         None => text,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zeek_bridge::data::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_difference_is_a_line_of_json() {
+        let finding = |topic: Option<&[u8]>, kind, recorded, received| Finding {
+            frame: topic.map(|_| 3),
+            topic: topic.map(|topic| Topic::new(topic.to_vec()).unwrap()),
+            kind,
+            at: "a.args[0]".into(),
+            recorded,
+            received,
+        };
+        let words = || Seen::Words("text".into());
+        for (finding, expected) in [
+            (
+                finding(Some(b"/t"), DifferenceKind::Differs, Seen::Value(Value::Count(1)), words()),
+                r#"{"frame":3,"topic":"/t","what":"differs","at":"a.args[0]","recorded":{"@data-type":"count","data":1},"came":"text"}"#,
+            ),
+            (
+                finding(Some(b"\xff"), DifferenceKind::Missing, words(), Seen::Nothing),
+                r#"{"frame":3,"topic":{"hex":"ff"},"what":"missing","at":"a.args[0]","recorded":"text","came":null}"#,
+            ),
+            (
+                finding(None, DifferenceKind::Extra, Seen::Nothing, words()),
+                r#"{"frame":null,"topic":null,"what":"extra","at":"a.args[0]","recorded":null,"came":"text"}"#,
+            ),
+            (
+                finding(None, DifferenceKind::Order, words(), words()),
+                r#"{"frame":null,"topic":null,"what":"order","at":"a.args[0]","recorded":"text","came":"text"}"#,
+            ),
+            (
+                finding(None, DifferenceKind::Filter, words(), words()),
+                r#"{"frame":null,"topic":null,"what":"filter","at":"a.args[0]","recorded":"text","came":"text"}"#,
+            ),
+        ] {
+            assert_eq!(String::from_utf8(object(&finding).into_line()).unwrap(), expected);
+        }
+    }
+}

@@ -388,6 +388,18 @@ COUNT  RATE/S  LAST  TOPIC            EV…
     }
 
     #[test]
+    fn a_line_of_json_has_its_members_in_a_fixed_order() {
+        let start = Instant::now();
+        let rates = rates(start);
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let line = view(&rates, start, About::Interval).json(time).into_line();
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            r#"{"seconds":10.0,"interval":2.0,"end":false,"peers":2,"all":{"bytes":8212,"bytes_per_second":10,"count":10,"last":"1970-01-01T00:01:39.000Z","rate":1.0,"share":1.0},"rows":[{"bytes":20,"bytes_per_second":10,"count":2,"event":"x\u202e","last":"1970-01-01T00:01:39.000Z","rate":1.0,"share":0.2,"topic":"/a b\u001b"}],"others":null}"#
+        );
+    }
+
+    #[test]
     fn times_have_a_suitable_unit() {
         let ago = [0, 1, 99, 100, 5999, 6000].map(|n| ago(Duration::from_secs(n)));
         assert_eq!(ago, ["now", "1s", "99s", "1m", "99m", "1h"]);
