@@ -13,7 +13,7 @@ use super::rates::{Increase, Sample};
 use super::screen::render;
 use super::table::{cut, escaped};
 use super::view::{self, Column, View};
-use crate::output::{BackgroundOutput, Failure, Object};
+use crate::output::{BackgroundOutput, Failure, to_line};
 use crate::signals::Signals;
 use crate::terminal::{self, Action, Live, Order};
 
@@ -48,7 +48,7 @@ impl Report {
 
     async fn show(&mut self, watch: &Watch, output: &BackgroundOutput) {
         match self {
-            Report::Json => output.line(watch.json(SystemTime::now())).await,
+            Report::Json => output.line(watch.json_line(SystemTime::now())).await,
             Report::Tables(width) => output.text(watch.text(*width).as_bytes(), 1).await,
             Report::Live(live) => {
                 let color = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
@@ -208,12 +208,12 @@ impl Watch {
         text
     }
 
-    fn json(&self, time: SystemTime) -> Object {
+    fn json_line(&self, time: SystemTime) -> Vec<u8> {
         let document = match &self.error {
             Some(error) => Err(error.as_str()),
             None => Ok(&self.last.document),
         };
-        view::json(time, document, self.increase.as_ref())
+        to_line(&view::json(time, document, self.increase.as_ref()))
     }
 }
 
@@ -357,9 +357,8 @@ mod tests {
 
     #[test]
     fn a_line_of_json_contains_rates_and_the_state() {
-        let line = |watch: &Watch| {
-            serde_json::from_slice::<Json>(&watch.json(SystemTime::UNIX_EPOCH).into_line()).unwrap()
-        };
+        let line =
+            |watch: &Watch| serde_json::from_slice::<Json>(&watch.json_line(SystemTime::UNIX_EPOCH)).unwrap();
         let mut watch = watch();
         let json = line(&watch);
         assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
@@ -375,7 +374,7 @@ mod tests {
         assert_eq!(json["rates"]["refused"], json!({"no-rule": 5.0}));
         assert_eq!(json["rates"]["latency"], json!({"samples": 5, "p50": 0.001, "p99": 0.001}));
         assert_eq!(json["status"], serde_json::to_value(&watch.last.document).unwrap());
-        let text = String::from_utf8(watch.json(SystemTime::UNIX_EPOCH).into_line()).unwrap();
+        let text = String::from_utf8(watch.json_line(SystemTime::UNIX_EPOCH)).unwrap();
         let (start, status) = text.split_once(r#","status":"#).unwrap();
         assert_eq!(
             start,
