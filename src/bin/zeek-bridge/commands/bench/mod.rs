@@ -1,4 +1,9 @@
 //! `bench`: measures a running relay, such as a zeek-bridge or libbroker's `broker-node`.
+//!
+//! The load is sent and received on sockets of this module instead of [`Endpoint`](zeek_bridge::endpoint::Endpoint)s, which need
+//! about ten times as much CPU time per event (2.3 µs instead of 0.24 µs), and more than twice as much as the bridge (1.0 µs).
+//! With endpoints, the measured rate was 0.65 of the present one for events of 223 bytes and 0.34 for 183 bytes (medians of five
+//! runs in turns), which is the rate of the load and not of the bridge.
 
 mod load;
 mod own;
