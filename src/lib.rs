@@ -82,7 +82,7 @@
 //! | `openssl` | OpenSSL in addition to rustls, for Zeek's default of anonymous TLS and for certificates that rustls rejects; includes `net`. Needs OpenSSL's headers |
 //! | `openssl-vendored` | `openssl`, with an OpenSSL that is built from source; needs a C compiler, make and perl |
 //! | `bridge` | [`bridge`][bridge]; includes `net` |
-//! | `cli` | the program `zeek-bridge`, and nothing in the library; includes `bridge`. **On by default**: disable it when you use the library |
+//! | `cli` | the program `zeek-bridge`; includes `bridge` and `serde`. **On by default**: disable it when you use the library |
 //! | `stream` | `Stream` of futures-core for subscriptions, see [`endpoint`][endpoint]; includes `net` |
 //! | `serde` | `Serialize` and `Deserialize` for [`data::Value`] and its parts, in the format of [`data::Value::to_json`] |
 //! | `fuzzing` | the bodies of the fuzz targets; not part of the public interface |

@@ -13,7 +13,7 @@ use super::link::{Segment, segment};
 use super::report::{About, Report};
 use super::table::{Table, Tally};
 use super::*;
-use crate::output::Object;
+use crate::output::to_line;
 
 /// Collects the reports.
 #[derive(Default)]
@@ -25,12 +25,11 @@ struct Collected {
 
 impl Report for Collected {
     fn begin(&mut self, about: &About) -> Result<(), Failure> {
-        self.begun.push(parse_json(about.write_fields(Object::new()).into_line()).unwrap());
+        self.begun.push(parse_json(to_line(&about.document())).unwrap());
         Ok(())
     }
     fn entry(&mut self, about: &About, entry: &Entry) -> Result<(), Failure> {
-        let head = Object::new().with("connection", about.name.as_str());
-        self.lines.push(parse_json(head.with_members(|to| entry.write_members(to)).into_line()).unwrap());
+        self.lines.push(parse_json(about.line(entry)).unwrap());
         Ok(())
     }
     fn end(&mut self, _: &About) -> Result<(), Failure> {

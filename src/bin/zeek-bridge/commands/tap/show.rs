@@ -70,10 +70,10 @@ impl Show {
             return false;
         }
         match &mut self.output {
-            Output::Json => output.line(json::object(message, &content, self.identity)).await,
+            Output::Json => output.line(json::line(message, &content, self.identity)).await,
             Output::Plain => {
                 let lines = parts.iter().map(|part| {
-                    let mut line = plain::object(message, *part, self.identity).into_line();
+                    let mut line = plain::line(message, *part, self.identity);
                     line.push(b'\n');
                     line
                 });
