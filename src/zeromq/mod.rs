@@ -1,0 +1,4 @@
+//! Parts of ZeroMQ's protocol, as Zeek's ZeroMQ cluster backend uses it.
+
+#[cfg(feature = "curve")]
+pub mod curve;
