@@ -93,7 +93,8 @@ impl Client {
     /// Handles the body of a command of the server.
     ///
     /// # Errors
-    /// Fails if the command is not valid, or if the server sends ERROR. The connection must then be closed. After an error,
+    /// Fails if the command is not valid, or if the server sends ERROR. The connection must then be closed; libzmq as a server
+    /// does not close it after an ERROR. After an error,
     /// and after [`ClientStep::Established`], every command is an error.
     pub fn receive(&mut self, body: &[u8]) -> Result<ClientStep, Error> {
         match mem::replace(&mut self.state, State::Ended) {

@@ -29,7 +29,8 @@ pub enum ServerStep {
     },
     /// The client owns a key that is not allowed. Send this ERROR, as libzmq does, and close the connection.
     ///
-    /// libzmq then closes the connection too, and does not connect again.
+    /// A client with libzmq then does not connect again, and a node of Zeek 8.2 or later ends. If the connection is closed without an
+    /// ERROR, they connect again.
     Denied {
         /// The body of ERROR, with the status 400.
         error: Bytes,

@@ -108,3 +108,26 @@ fn an_error_is_accepted_in_place_of_welcome_and_of_ready() {
         );
     }
 }
+
+/// The keys of the example are those of these tests.
+#[test]
+fn the_worked_example_of_the_specification_is_this_handshake() {
+    let ((mut client, hello), mut server) = (client(), server());
+    let welcome = welcome_of(server.receive(&hello));
+    let initiate = initiate_of(client.receive(&welcome));
+    let Initiated { ready, .. } = initiated();
+    let message = established().client.seal(Flags::default(), b"data").unwrap();
+    let mut example = String::new();
+    for command in [hello, welcome, initiate, ready, message] {
+        for line in command.chunks(48) {
+            let octets: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            example += &format!("{}\n", octets.join(" "));
+        }
+        example.push('\n');
+    }
+    let specification = include_str!("../../../PROTOCOL.md");
+    let blocks = specification.split("```hex-curve\n").skip(1);
+    let blocks: Vec<&str> = blocks.map(|block| block.split("```").next().unwrap()).collect();
+    assert_eq!(blocks, [example.trim_end().to_owned() + "\n"], "the block must be:\n{example}");
+    assert!(specification.contains("`05 45 52 52 4f 52 03 34 30 30`"), "the example of ERROR");
+}
