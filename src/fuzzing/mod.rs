@@ -8,15 +8,20 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::panic,
     reason = "fuzz targets report faults by panics"
 )]
 
+#[cfg(feature = "curve")]
+mod curve;
 mod json;
 mod peering;
 #[cfg(feature = "bridge")]
 mod rules;
 mod websocket;
 
+#[cfg(feature = "curve")]
+pub use curve::curve;
 pub use json::json;
 pub use peering::peering;
 #[cfg(feature = "bridge")]
@@ -308,6 +313,25 @@ mod tests {
                 super::websocket(&changed);
             }
         });
+    }
+
+    #[cfg(feature = "curve")]
+    #[test]
+    fn every_seed_of_curve_passes() {
+        run_over_seeds("curve", super::curve);
+    }
+
+    /// A small replacement for the fuzzer: random settings and changes.
+    #[cfg(feature = "curve")]
+    #[test]
+    fn random_changes_of_curve_commands_pass() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..500 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            super::curve(&state.to_be_bytes()[..4]);
+        }
     }
 
     #[test]

@@ -8,10 +8,10 @@ use crypto_box::aead::AeadInPlace;
 use super::{Error, PublicKey, SecretKey};
 
 /// The length of the authenticator at the start of a box.
-pub(super) const TAG: usize = 16;
+pub(crate) const TAG: usize = 16;
 
 /// Returns a nonce: a prefix that names the purpose of the box, and a counter or random bytes. Together they have 24 bytes.
-pub(super) fn nonce(prefix: &[u8], rest: &[u8]) -> [u8; 24] {
+pub(crate) fn nonce(prefix: &[u8], rest: &[u8]) -> [u8; 24] {
     let mut nonce = [0; 24];
     for (byte, value) in nonce.iter_mut().zip(prefix.iter().chain(rest)) {
         *byte = *value;
@@ -20,16 +20,16 @@ pub(super) fn nonce(prefix: &[u8], rest: &[u8]) -> [u8; 24] {
 }
 
 /// The shared key of two key pairs. It is zeroized when it is dropped.
-pub(super) struct SharedKey(SalsaBox);
+pub(crate) struct SharedKey(SalsaBox);
 
 impl SharedKey {
-    pub(super) fn new(public: &PublicKey, secret: &SecretKey) -> Self {
+    pub(crate) fn new(public: &PublicKey, secret: &SecretKey) -> Self {
         let public = crypto_box::PublicKey::from_bytes(*public.as_bytes());
         SharedKey(SalsaBox::new(&public, &crypto_box::SecretKey::from_bytes(*secret.expose_bytes())))
     }
 
     /// Encrypts `buffer` after its first [`TAG`] bytes, and writes the authenticator into these.
-    pub(super) fn seal(&self, nonce: &[u8; 24], buffer: &mut [u8]) -> Result<(), Error> {
+    pub(crate) fn seal(&self, nonce: &[u8; 24], buffer: &mut [u8]) -> Result<(), Error> {
         let (tag, text) = buffer.split_first_chunk_mut::<TAG>().ok_or(Error::TooLong)?;
         let sealed = self.0.encrypt_in_place_detached(nonce.into(), b"", text);
         *tag = sealed.map_err(|_| Error::TooLong)?.into();
@@ -37,7 +37,7 @@ impl SharedKey {
     }
 
     /// Decrypts a box in place. Returns the text, or `None` if the box is not authentic. Then it is unchanged.
-    pub(super) fn open<'a>(&self, nonce: &[u8; 24], buffer: &'a mut [u8]) -> Option<&'a mut [u8]> {
+    pub(crate) fn open<'a>(&self, nonce: &[u8; 24], buffer: &'a mut [u8]) -> Option<&'a mut [u8]> {
         let (tag, text) = buffer.split_first_chunk_mut::<TAG>()?;
         self.0.decrypt_in_place_detached(nonce.into(), b"", text, (&*tag).into()).ok()?;
         Some(text)

@@ -38,7 +38,7 @@
 //! # }
 //! ```
 
-mod boxes;
+pub(crate) mod boxes;
 mod channel;
 mod client;
 mod command;
@@ -54,10 +54,14 @@ mod z85;
 use std::io;
 
 pub use channel::{Channel, Flags};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use client::ClientRandom;
 pub use client::{Client, ClientStep};
 pub use error::Error;
 pub use invalid_key::InvalidKey;
 pub use keys::{AllowedClients, KeyPair, PublicKey, SecretKey};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use server::ServerRandom;
 pub use server::{Server, ServerStep};
 
 /// The version of CurveZMQ: 1.0.
