@@ -19,6 +19,7 @@ mod bench;
 mod certs;
 mod check;
 mod codec;
+mod curve;
 mod decode_capture;
 mod files;
 mod network;
