@@ -18,6 +18,10 @@ pub enum Step {
     TableValue(usize),
     /// A topic of a filter.
     FilterTopic(usize),
+    /// A row of a log batch.
+    Row(usize),
+    /// A field of a log batch or of one of its rows.
+    Column(usize),
 }
 
 impl fmt::Display for Step {
@@ -29,6 +33,8 @@ impl fmt::Display for Step {
             Step::TableKey(index) => write!(f, "table key {index}"),
             Step::TableValue(index) => write!(f, "table value {index}"),
             Step::FilterTopic(index) => write!(f, "filter topic {index}"),
+            Step::Row(index) => write!(f, "row {index}"),
+            Step::Column(index) => write!(f, "column {index}"),
         }
     }
 }

@@ -8,17 +8,24 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::panic,
     reason = "fuzz targets report faults by panics"
 )]
 
+#[cfg(feature = "curve")]
+mod curve;
 mod json;
+mod log_batch;
 mod peering;
 #[cfg(feature = "bridge")]
 mod rules;
 mod websocket;
 mod zeromq;
 
+#[cfg(feature = "curve")]
+pub use curve::curve;
 pub use json::json;
+pub use log_batch::log_batch;
 pub use peering::peering;
 #[cfg(feature = "bridge")]
 pub use rules::rules;
@@ -252,6 +259,32 @@ mod tests {
         }
     }
 
+    /// Runs a target with random changes of its seeds: a small replacement for the fuzzer, which runs with all other tests.
+    fn run_over_changed_seeds(name: &str, target: fn(&[u8])) {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 16).unwrap()
+        };
+        run_over_seeds(name, |seed| {
+            for _ in 0..50 {
+                let mut changed = seed.to_vec();
+                for _ in 0..1 + random() % 4 {
+                    let at = random() % changed.len();
+                    match random() % 4 {
+                        0 => changed[at] ^= 1 << (random() % 8),
+                        1 => changed[at] = u8::try_from(random() % 256).unwrap(),
+                        2 => changed.truncate(at.max(1)),
+                        _ => changed.extend_from_within(at..),
+                    }
+                }
+                target(&changed);
+            }
+        });
+    }
+
     #[test]
     fn every_seed_of_a_peering_passes() {
         run_over_seeds("peering", super::peering);
@@ -300,30 +333,33 @@ mod tests {
         run_over_changed_seeds("zeromq", super::zeromq);
     }
 
-    /// A small replacement for the fuzzer, which runs with all other tests.
-    fn run_over_changed_seeds(target: &str, body: impl Fn(&[u8])) {
+    #[test]
+    fn every_seed_of_a_log_batch_passes() {
+        run_over_seeds("log_batch", super::log_batch);
+    }
+
+    #[test]
+    fn seeds_of_a_log_batch_with_random_changes_pass() {
+        run_over_changed_seeds("log_batch", super::log_batch);
+    }
+
+    #[cfg(feature = "curve")]
+    #[test]
+    fn every_seed_of_curve_passes() {
+        run_over_seeds("curve", super::curve);
+    }
+
+    /// A small replacement for the fuzzer: random settings and changes.
+    #[cfg(feature = "curve")]
+    #[test]
+    fn random_changes_of_curve_commands_pass() {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = move || {
+        for _ in 0..500 {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            usize::try_from(state >> 16).unwrap()
-        };
-        run_over_seeds(target, |seed| {
-            for _ in 0..50 {
-                let mut changed = seed.to_vec();
-                for _ in 0..1 + random() % 4 {
-                    let at = random() % changed.len();
-                    match random() % 4 {
-                        0 => changed[at] ^= 1 << (random() % 8),
-                        1 => changed[at] = u8::try_from(random() % 256).unwrap(),
-                        2 => changed.truncate(at.max(1)),
-                        _ => changed.extend_from_within(at..),
-                    }
-                }
-                body(&changed);
-            }
-        });
+            super::curve(&state.to_be_bytes()[..4]);
+        }
     }
 
     #[test]

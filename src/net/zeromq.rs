@@ -152,3 +152,6 @@ impl Session for ZeroMq {
         ZeroMq::is_subscribed(self, prefix)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,6 +133,37 @@ pub enum DecodeReason {
     /// An unknown data-store command (`PROTOCOL.md`, section 7).
     #[error("unknown data-store command {0}")]
     UnknownCommand(u8),
+    /// A number that is not a type, or the number of a type that cannot be in a log (`PROTOCOL.md`, section 12).
+    #[error("type {0} cannot be in a log")]
+    InvalidLogType(u32),
+    /// A value in a log row has a different type than its field, or an element has a different type than the field declares.
+    #[error("log value of type {found}, but its field declares {expected}")]
+    LogTypeMismatch {
+        /// The type of the value.
+        found: &'static str,
+        /// The type that the field declares.
+        expected: &'static str,
+    },
+    /// A flag in a log batch that is not 0 or 1.
+    #[error("invalid flag {0}; expected 0 or 1")]
+    InvalidFlag(u8),
+    /// A port in a log row has a number above 65535 or a protocol above 3.
+    #[error("invalid port {number} of protocol {protocol}")]
+    InvalidLogPort {
+        /// The number of the port.
+        number: u64,
+        /// The number of the protocol.
+        protocol: u32,
+    },
+    /// An address family in a log row that is not 4 or 6.
+    #[error("unknown address family {0}; expected 4 or 6")]
+    UnknownAddressFamily(u8),
+    /// A log batch claims to have more fields, rows or elements than its remaining bytes can contain.
+    #[error("count {0}, more than the remaining bytes can contain")]
+    CountTooLarge(u64),
+    /// A log batch claims to have rows, but has no fields.
+    #[error("{0} log rows without fields")]
+    RowsWithoutFields(u32),
     /// A JSON message that cannot be read (`PROTOCOL.md`, section 10). The offset of the error is 0.
     #[error(transparent)]
     Json(#[from] JsonError),
@@ -147,7 +178,7 @@ pub enum DecodeReason {
 #[non_exhaustive]
 pub enum PartsError {
     /// An event and a log batch have four parts.
-    #[error("a message of {0} parts instead of 4")]
+    #[error("a message has {0} instead of 4 parts")]
     Count(usize),
     /// The sender is too long.
     #[error("a sender of {length} bytes, more than the limit of {limit}")]
@@ -158,7 +189,7 @@ pub enum PartsError {
         limit: usize,
     },
     /// The format is unknown.
-    #[error("the unknown format {format} instead of {expected}")]
+    #[error("unknown format {format}; expected {expected}")]
     UnknownFormat {
         /// The format: the first 256 characters, without control characters.
         format: Box<str>,
@@ -206,7 +237,7 @@ impl From<PartsError> for DecodeError {
 /// [`finish`] converts it to an offset. It is boxed, so that the `Result` of each parser stays small: results are returned
 /// on the hot path.
 #[derive(Debug)]
-pub(super) struct Fault(Box<FaultParts>);
+pub(crate) struct Fault(Box<FaultParts>);
 
 #[derive(Debug)]
 struct FaultParts {
@@ -234,15 +265,15 @@ impl nom::error::ParseError<&[u8]> for Fault {
 }
 
 /// The result of a parser in this layer.
-pub(super) type Parsed<'a, T> = nom::IResult<&'a [u8], T, Fault>;
+pub(crate) type Parsed<'a, T> = nom::IResult<&'a [u8], T, Fault>;
 
 /// Fails with `reason` at the start of `input`.
-pub(super) fn fail<T>(input: &[u8], reason: DecodeReason) -> Parsed<'_, T> {
+pub(crate) fn fail<T>(input: &[u8], reason: DecodeReason) -> Parsed<'_, T> {
     Err(nom::Err::Failure(Fault::new(input.len(), reason)))
 }
 
 /// Adds `step` to the front of an error's path.
-pub(super) fn within(step: Step) -> impl FnOnce(nom::Err<Fault>) -> nom::Err<Fault> {
+pub(crate) fn within(step: Step) -> impl FnOnce(nom::Err<Fault>) -> nom::Err<Fault> {
     move |err| {
         err.map(|mut fault| {
             fault.0.path.prepend(step);
@@ -252,7 +283,7 @@ pub(super) fn within(step: Step) -> impl FnOnce(nom::Err<Fault>) -> nom::Err<Fau
 }
 
 /// Converts the result of a parser that must consume all of `input`.
-pub(super) fn finish<T>(input: &[u8], parsed: Parsed<'_, T>) -> Result<T, DecodeError> {
+pub(crate) fn finish<T>(input: &[u8], parsed: Parsed<'_, T>) -> Result<T, DecodeError> {
     match parsed {
         Ok(([], value)) => Ok(value),
         Ok((rest, _)) => {

@@ -28,6 +28,7 @@ mod value;
 pub use command::{Command, CommandContent, EntityId};
 pub use envelope::{Envelope, EnvelopeType, INITIAL_TTL, RESERVED_TOPIC, TOPIC_OFFSET, TYPE_OFFSET};
 pub use error::{DecodeError, DecodeReason, EncodeError, PartsError};
+pub(crate) use error::{Parsed, fail, finish, within};
 pub use error_code::ErrorCode;
 pub use foreign::ForeignProtocol;
 pub use frame::{FrameError, LENGTH_FIELD, cut_frame, put_frame};

@@ -9,12 +9,15 @@
 mod closing;
 mod command;
 mod config;
+#[cfg(feature = "curve")]
+pub mod curve;
 mod encode;
 mod error;
 mod event;
 mod frame;
 mod greeting;
 mod input;
+mod log;
 mod mechanism;
 mod multipart;
 mod senders;
@@ -27,6 +30,7 @@ pub use config::{Config, EventFormat, SocketType};
 pub(crate) use encode::encode;
 #[cfg(feature = "net")]
 pub(crate) use encode::{OVERHEAD, first_length};
+pub use log::{LogBatch, LogField, LogHeader, LogRow, LogRows, LogValue, TypeTag};
 
 use std::collections::VecDeque;
 use std::sync::Arc;

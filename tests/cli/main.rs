@@ -21,6 +21,7 @@ mod bench;
 mod certs;
 mod check;
 mod codec;
+mod curve;
 mod decode_capture;
 mod files;
 mod network;

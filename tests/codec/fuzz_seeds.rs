@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use zeek_bridge::management::NODE_TOPIC;
 use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, encode_value};
 use zeek_bridge::zeek::{Event, ZeekMessage};
+use zeek_bridge::zeromq::{LogBatch, LogHeader, LogRow};
 
 /// Maximum size of a seed. Fuzzers work best with small inputs.
 const MAX_SEED: usize = 1024;
@@ -54,8 +55,14 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     for (name, seed) in web_sockets() {
         seeds.insert(("websocket", name), seed);
     }
+    for (name, seed) in log_batches() {
+        seeds.insert(("log_batch", name), seed);
+    }
     for (name, seed) in zeromq_sessions() {
         seeds.insert(("zeromq", name), seed);
+    }
+    for (name, seed) in curve_commands() {
+        seeds.insert(("curve", name), seed);
     }
     seeds.retain(|_, seed| seed.len() <= MAX_SEED);
     seeds
@@ -181,8 +188,7 @@ fn peerings() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// Returns the captured streams of the WebSocket API, and parts of them for an established session.
-/// Returns the streams of captured sides, as the input of their peers.
+/// Returns the captured streams of ZeroMQ connections, and parts of them for an established session.
 fn zeromq_sessions() -> Vec<(String, Vec<u8>)> {
     /// The settings, as `src/fuzzing/zeromq.rs` reads them: the socket of this side, and flags.
     const SOCKETS: [(&[u8], u8); 4] = [(b"XSUB", 0), (b"XPUB", 1), (b"PULL", 2), (b"PUSH", 3)];
@@ -215,6 +221,7 @@ fn zeromq_sessions() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
+/// Returns the captured streams of the WebSocket API, and parts of them for an established session.
 fn web_sockets() -> Vec<(String, Vec<u8>)> {
     /// Flags of the settings, as `src/fuzzing/websocket.rs` reads them.
     const CLIENT: u8 = 1;
@@ -244,6 +251,95 @@ fn web_sockets() -> Vec<(String, Vec<u8>)> {
         }
     }
     seeds
+}
+
+/// Returns the smallest captured log batch of each stream and number of rows, and a batch for each type of field.
+fn log_batches() -> BTreeMap<String, Vec<u8>> {
+    let mut seeds = BTreeMap::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/zeromq");
+    for kind in ["all-types", "cluster", "json", "reconnect"] {
+        let folder = folder.join(kind);
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            if path.extension().is_none_or(|extension| extension != "bin") || !stem.ends_with("-connector") {
+                continue;
+            }
+            for batch in batches(&fs::read(&path).unwrap()) {
+                let decoded = LogBatch::decode(&batch, &Limits::DEFAULT).unwrap();
+                let stream = String::from_utf8_lossy(decoded.header().stream).replace("::", "-");
+                let rows: Vec<_> = decoded.rows().map(LogRow::into_values).collect();
+                shortest(&mut seeds, format!("{stream}-{}", rows.len()).to_lowercase(), batch.clone());
+                // The captured batch of all types is larger than a seed.
+                for (field, value) in decoded.header().fields.iter().zip(&rows[0]) {
+                    let header = LogHeader { fields: vec![*field], ..decoded.header().clone() };
+                    let mut seed = Vec::new();
+                    header.encode(&[vec![value.clone()]], &mut seed).unwrap();
+                    let name = match field.kind.is_container() {
+                        true => format!("type-{}-{}", field.kind.name(), field.subtype.name()),
+                        false => format!("type-{}", field.kind.name()),
+                    };
+                    shortest(&mut seeds, name, seed);
+                }
+            }
+        }
+    }
+    seeds
+}
+
+/// Returns the log batches in a captured stream of ZMTP: the parts after those with the name of the format.
+fn batches(mut stream: &[u8]) -> Vec<Vec<u8>> {
+    let mut batches = Vec::new();
+    let mut is_batch = false;
+    stream = &stream[64..];
+    while let [flags, rest @ ..] = stream {
+        let (size, rest) = if flags & 2 == 0 {
+            (usize::from(rest[0]), &rest[1..])
+        } else {
+            let (size, rest) = rest.split_first_chunk().unwrap();
+            (usize::try_from(u64::from_be_bytes(*size)).unwrap(), rest)
+        };
+        let (body, rest) = rest.split_at(size);
+        if is_batch {
+            batches.push(body.to_vec());
+        }
+        is_batch = body == b"zeek-bin-serializer";
+        stream = rest;
+    }
+    batches
+}
+
+/// Returns captured commands of CURVE with the text of their boxes, and the valid commands of the target.
+fn curve_commands() -> Vec<(String, Vec<u8>)> {
+    /// Settings, as `src/fuzzing/curve.rs` reads them.
+    const SEALED: u8 = 8;
+    const CHANGED: u8 = 16;
+    let stages = ["hello", "welcome", "initiate", "ready", "message-of-client", "message-of-server"];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/zeromq/curve-open");
+    let mut seeds = BTreeMap::new();
+    for line in fs::read_to_string(folder.join("plaintext.jsonl")).unwrap().lines() {
+        let line: Json = serde_json::from_str(line).unwrap();
+        let side = line["from"].as_str().unwrap();
+        let command = line["command"].as_str().unwrap().to_lowercase();
+        let sender = if side == "connector" { "client" } else { "server" };
+        let name = if command == "message" { format!("message-of-{sender}") } else { command };
+        let stage = stages.iter().position(|stage| *stage == name).unwrap();
+        let stage = u8::try_from(stage).unwrap();
+        let stream =
+            fs::read(folder.join(format!("{}-{side}.bin", line["connection"].as_str().unwrap()))).unwrap();
+        let number = |name: &str| usize::try_from(line[name].as_u64().unwrap()).unwrap();
+        let frame = &stream[number("offset")..][..number("length")];
+        let body = &frame[if frame[0] & 2 == 0 { 2 } else { 9 }..];
+        let text = data_encoding::HEXLOWER.decode(line["plaintext"].as_str().unwrap().as_bytes()).unwrap();
+        let flags = line["message_flags"].as_u64().map(|flags| u8::try_from(flags).unwrap());
+        let text: Vec<u8> = flags.into_iter().chain(text).collect();
+        seeds.entry(name.clone()).or_insert_with(|| [&[stage], body].concat());
+        seeds.entry(format!("{name}-sealed")).or_insert_with(|| [&[stage | SEALED], &text[..]].concat());
+        seeds.entry(format!("{name}-valid")).or_insert_with(|| vec![stage | CHANGED]);
+        seeds.entry(format!("{name}-changed")).or_insert_with(|| vec![stage | CHANGED, 0, 30, 1, 0, 6, 128]);
+    }
+    assert_eq!(seeds.len(), 4 * stages.len());
+    seeds.into_iter().collect()
 }
 
 /// Returns the type of a message, with the name of a command or the kind of a Zeek message.

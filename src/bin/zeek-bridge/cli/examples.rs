@@ -59,6 +59,19 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   zeek-bridge certs issue worker-1 --san DNS:worker-1.sensors.example --san IP:192.0.2.7 --dir pki",
     ),
     (
+        &["curve"],
+        "
+  zeek-bridge curve keygen server --out keys && zeek-bridge curve keygen client --out keys",
+    ),
+    (
+        &["curve", "keygen"],
+        "
+  # Write keys/worker-1_publickey and keys/worker-1_secretkey
+  zeek-bridge curve keygen worker-1 --out keys
+  # Print both keys
+  zeek-bridge curve keygen",
+    ),
+    (
         &["check"],
         "
   zeek-bridge check bridge.toml",
@@ -78,7 +91,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   # Pass requests to a program
   zeek-bridge node --name worker-01 --exec ./answer.sh \
     -c zeek.example:2151 --cafile ca.pem --certificate node.pem --keyfile node.key
-  # With the environment that Zeek's Management framework sets for its nodes
+  # With environment variables that Zeek's own nodes also use
   CLUSTER_NODE=worker-01 ZEEK_AGENT_PORT=2151/tcp zeek-bridge node --tls anonymous"#,
     ),
     (

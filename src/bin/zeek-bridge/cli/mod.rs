@@ -13,6 +13,7 @@ use crate::commands::bench::BenchArgs;
 use crate::commands::certs::CertsArgs;
 use crate::commands::check::CheckArgs;
 use crate::commands::config_schema::ConfigSchemaArgs;
+use crate::commands::curve::CurveArgs;
 use crate::commands::decode::DecodeArgs;
 use crate::commands::demo::DemoArgs;
 use crate::commands::dispatch::DispatchArgs;
@@ -38,6 +39,9 @@ const GLOBAL: &str = "Global options";
 
 /// The commands whose connection options can be set by variables and profiles.
 const WITH_SETTINGS: [&str; 5] = ["tap", "publish", "probe", "node", "dispatch"];
+
+/// The commands whose `--connect` accepts addresses of the WebSocket API and of ZeroMQ. The help of `probe` and `bench` is separate.
+const WITH_SCHEMES: [&str; 2] = ["tap", "publish"];
 
 /// Connects to Zeek over Broker's native peering protocol: bridge, tap, publish, node, agent, recorder.
 #[derive(Debug, Parser)]
@@ -70,6 +74,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     Init(InitArgs),
     Certs(CertsArgs),
+    Curve(CurveArgs),
     Check(CheckArgs),
     ConfigSchema(ConfigSchemaArgs),
     Node(NodeArgs),
@@ -102,9 +107,20 @@ pub(crate) fn command() -> clap::Command {
     // A recording must never be replayed to a peer that a variable or a profile names.
     let command = command
         .mut_subcommand("replay", |replay| replay.mut_group("AddressArgs", |address| address.required(true)));
+    let command = WITH_SCHEMES.iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| command.mut_arg("connect", with_schemes))
+    });
     WITH_SETTINGS.iter().fold(command, |command, name| {
         command.mut_subcommand(name, |command| command.mut_args(with_variable))
     })
+}
+
+/// Adds the schemes of other protocols than Broker's to the help of `--connect`.
+fn with_schemes(arg: Arg) -> Arg {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    arg.help(format!(
+        "{help}; ws://HOST:PORT and wss://HOST:PORT use the WebSocket API, and zeromq://HOST:PORT is the proxy of a ZeroMQ cluster"
+    ))
 }
 
 /// Adds the environment variable to the help of an option. clap must not read the variable, because the option would then count as

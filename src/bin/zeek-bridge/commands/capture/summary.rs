@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use comfy_table::{Table, presets};
-use serde_json::{Value as Json, json};
+use serde::Serialize;
 use zeek_bridge::data::Filter;
 use zeek_bridge::trace::{Content, Entry, Frame, Side};
 use zeek_bridge::websocket::Part;
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
 use zeek_bridge::zeek::ZeekMessage;
 
-use super::report::{About, Report};
-use crate::output::{Failure, Object, Output, printable};
+use super::report::{About, Document, Report};
+use crate::output::{Failure, Output, printable, to_line};
 
 /// Maximum number of names, topics and errors that are kept per connection.
 const MAX_KEPT: usize = 1000;
@@ -28,29 +28,40 @@ pub(super) struct Summary {
     first: bool,
 }
 
-#[derive(Default)]
+/// The order of the fields is their order in JSON.
+#[derive(Default, Serialize)]
 struct Both {
+    #[serde(rename = "duration_us")]
+    t_us: u64,
     connector: SideSummary,
     listener: SideSummary,
-    t_us: u64,
-    errors: Vec<String>,
     error_count: u64,
+    errors: Vec<String>,
 }
 
-/// The counts of one side.
-#[derive(Default)]
+/// The counts of one side. The order of the fields is their order in JSON.
+#[derive(Default, Serialize)]
 struct SideSummary {
-    endpoint: Option<String>,
-    versions: Option<String>,
-    filter: Option<Vec<String>>,
-    dropped: Option<String>,
+    bytes: u64,
     /// The close code and reason of a WebSocket session, or the status of a refused request.
     closed: Option<String>,
-    frames: u64,
-    bytes: u64,
+    dropped: Option<String>,
+    endpoint: Option<String>,
     /// Events by name, and all other messages by kind.
     events: BTreeMap<String, u64>,
+    filter: Option<Vec<String>>,
+    frames: u64,
     others: BTreeMap<String, u64>,
+    versions: Option<String>,
+}
+
+/// The line of JSON about a connection.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    connection: Document<'a>,
+    #[serde(flatten)]
+    both: Option<&'a Both>,
 }
 
 impl Summary {
@@ -75,7 +86,7 @@ impl Report for Summary {
     fn end(&mut self, about: &About) -> Result<(), Failure> {
         let Some(both) = self.connections.remove(&about.number) else { return Ok(()) };
         if self.json {
-            return self.output.line(&both.object(about).into_line());
+            return self.output.line(&both.line(about));
         }
         if !std::mem::take(&mut self.first) {
             self.output.line(b"")?;
@@ -114,17 +125,8 @@ impl Both {
         self.connector.frames == 0 && self.listener.frames == 0 && self.error_count == 0
     }
 
-    fn object(&self, about: &About) -> Object {
-        let object = about.write_fields(Object::new());
-        if self.is_empty() {
-            return object;
-        }
-        object
-            .with("duration_us", self.t_us)
-            .with("connector", self.connector.json())
-            .with("listener", self.listener.json())
-            .with("error_count", self.error_count)
-            .with("errors", self.errors.as_slice())
+    fn line(&self, about: &About) -> Vec<u8> {
+        to_line(&Line { connection: about.document(), both: (!self.is_empty()).then_some(self) })
     }
 
     fn text(&self, about: &About) -> String {
@@ -303,20 +305,6 @@ impl SideSummary {
         }
         if shown.is_empty() { "nothing".into() } else { shown.join(", ") }
     }
-
-    fn json(&self) -> Json {
-        json!({
-            "endpoint": self.endpoint,
-            "versions": self.versions,
-            "filter": self.filter,
-            "dropped": self.dropped,
-            "closed": self.closed,
-            "frames": self.frames,
-            "bytes": self.bytes,
-            "events": self.events,
-            "others": self.others,
-        })
-    }
 }
 
 /// Counts a name. Names beyond the maximum are counted together.
@@ -327,5 +315,29 @@ fn add(counts: &mut BTreeMap<String, u64>, name: &str) {
         None => {
             counts.insert(name.to_owned(), 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Protocol;
+    use super::*;
+
+    #[test]
+    fn a_summary_is_a_line_of_json() {
+        let about =
+            About { number: 1, name: "a".into(), start_ns: None, protocol: Protocol::Broker, note: None };
+        let line = |both: &Both| String::from_utf8(both.line(&about)).unwrap();
+        let mut both = Both::default();
+        assert_eq!(line(&both), r#"{"connection":"a","protocol":"broker"}"#);
+        both.connector.frames = 2;
+        both.connector.filter = Some(vec!["/t".into()]);
+        add(&mut both.connector.events, "e");
+        both.error_count = 1;
+        both.errors.push("listener, byte 3: bad".into());
+        assert_eq!(
+            line(&both),
+            r#"{"connection":"a","protocol":"broker","duration_us":0,"connector":{"bytes":0,"closed":null,"dropped":null,"endpoint":null,"events":{"e":1},"filter":["/t"],"frames":2,"others":{},"versions":null},"listener":{"bytes":0,"closed":null,"dropped":null,"endpoint":null,"events":{},"filter":null,"frames":0,"others":{},"versions":null},"error_count":1,"errors":["listener, byte 3: bad"]}"#
+        );
     }
 }
