@@ -6,7 +6,7 @@ use zeek_bridge::net::tls::Tls;
 use zeek_bridge::net::{Exposure, Scheme, Url};
 
 use crate::args::tls::{self, TlsChoice};
-use crate::args::{Address, NetworkArgs, WebSocketArgs, is_for_broker_only, scheme};
+use crate::args::{Address, NetworkArgs, WebSocketArgs, is_for_broker_only, protocol_of, scheme};
 use crate::output::{Exit, Failure, stderr};
 use crate::settings::{self, Settings};
 use crate::signals::Signals;
@@ -87,6 +87,12 @@ impl Network {
                  certificates (--cafile)"
             );
         }
+    }
+
+    /// Returns the name of the protocol.
+    pub(crate) fn protocol(&self) -> &'static str {
+        let (Address::Connect(address) | Address::Listen(address)) = &self.address;
+        protocol_of(address)
     }
 
     /// Returns whether the peers use the WebSocket API.

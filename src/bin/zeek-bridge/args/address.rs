@@ -45,6 +45,15 @@ pub(crate) fn scheme(address: &str) -> Scheme {
     address.parse().map_or(Scheme::Broker, |url: Url| url.scheme())
 }
 
+/// Returns the name of the protocol of an address whose syntax is valid.
+pub(crate) fn protocol_of(address: &str) -> &'static str {
+    match scheme(address) {
+        Scheme::Broker => "Broker's protocol",
+        Scheme::ZeroMq => "ZeroMQ",
+        _ => "the WebSocket API",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

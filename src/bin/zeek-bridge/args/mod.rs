@@ -12,7 +12,8 @@ pub(crate) mod values;
 pub(crate) mod websocket;
 
 pub(crate) use address::{
-    AddressArg, connect_address, connect_address_without_zeromq, is_for_broker_only, listen_address, scheme,
+    AddressArg, connect_address, connect_address_without_zeromq, is_for_broker_only, listen_address,
+    protocol_of, scheme,
 };
 pub(crate) use format::{Format, FormatArgs};
 pub(crate) use network::{Address, NetworkArgs, OneConnectionArgs, ProfileArg};

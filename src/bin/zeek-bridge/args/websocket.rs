@@ -6,6 +6,7 @@ use clap::Args;
 use zeek_bridge::endpoint::WebSocketConfig;
 use zeek_bridge::websocket::{Access, Token, Tokens};
 
+use super::address::protocol_of;
 use super::network::Address;
 use crate::environment;
 use crate::output::Failure;
@@ -34,7 +35,8 @@ impl WebSocketArgs {
             return match &self.token_file {
                 None => Ok(WebSocketConfig::default()),
                 Some(_) => Err(Failure::usage(format!(
-                    "--token-file is for ws:// and wss:// addresses, and {text} is not one; remove it"
+                    "--token-file is for ws:// and wss:// addresses, and {text} is an address of {}; remove it",
+                    protocol_of(text)
                 ))),
             };
         }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Serialize;
 use zeek_bridge::endpoint::{ConnectError, EndpointConfig, Status};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::PeeringError;
 
 use super::shell_word;
 use crate::network;
-use crate::output::{Exit, Failure, Object, Output, printable};
+use crate::output::{Exit, Failure, Output, printable, to_line};
 
 /// What the proxy has sent.
 pub(super) enum Proxy {
@@ -17,6 +17,24 @@ pub(super) enum Proxy {
     Open(Vec<(&'static str, String)>),
     /// The proxy requires a different security mechanism. The text names it.
     Secured(String),
+}
+
+/// The line of JSON.
+#[derive(Serialize)]
+struct Document<'a> {
+    target: &'a str,
+    found: &'static str,
+    summary: &'static str,
+    mechanism: &'static str,
+    sockets: Vec<Socket>,
+    command: Option<String>,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Socket {
+    socket: &'static str,
+    address: String,
 }
 
 /// Connects to both sockets without a subscription, and leaves them.
@@ -64,17 +82,11 @@ impl Proxy {
         let command = is_open.then(|| format!("zeek-bridge tap -c {}", shell_word(target.as_bytes())));
         let mut output = Output::new();
         if json {
-            let sockets =
-                sockets.iter().map(|(socket, address)| json!({"socket": socket, "address": address}));
-            let object = Object::new()
-                .with("target", target)
-                .with("found", "zeromq")
-                .with("summary", summary)
-                .with("mechanism", mechanism.unwrap_or("CURVE"))
-                .with("sockets", sockets.collect::<Vec<_>>())
-                .with("command", command)
-                .with("notes", note.into_iter().collect::<Vec<_>>());
-            output.line(&object.into_line())?;
+            let (found, mechanism) = ("zeromq", mechanism.unwrap_or("CURVE"));
+            let sockets = sockets.into_iter().map(|(socket, address)| Socket { socket, address }).collect();
+            let notes = note.into_iter().collect();
+            let document = Document { target, found, summary, mechanism, sockets, command, notes };
+            output.line(&to_line(&document))?;
         } else {
             let mut lines = vec![format!("{target}: {summary}")];
             let mut line = |name: &str, text: &str| lines.push(format!("  {name:<12} {text}"));

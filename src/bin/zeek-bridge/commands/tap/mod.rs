@@ -52,9 +52,10 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let had_peer = had_peer(&endpoint);
     let topics: Vec<Topic> = args.topics.into_iter().map(|topic| topic.0).collect();
     if args.all_topics && !network.is_websocket() {
-        return Err(Failure::usage(
-            "--all-topics is for ws:// and wss:// addresses, and this is not one; remove it".to_owned(),
-        ));
+        return Err(Failure::usage(format!(
+            "--all-topics is for ws:// and wss:// addresses, and this is an address of {}; remove it",
+            network.protocol()
+        )));
     }
     if let Some(target) = network.target()
         && network.is_websocket()
