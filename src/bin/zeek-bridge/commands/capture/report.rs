@@ -10,6 +10,7 @@ use zeek_bridge::trace::Entry;
 pub(crate) enum Protocol {
     Broker,
     WebSocket,
+    ZeroMq,
     /// TLS, with its version if that is known.
     Tls(Option<String>),
     /// Any other protocol, with a description.
@@ -48,6 +49,7 @@ impl About {
         let head = match &self.protocol {
             Protocol::Broker => head.with("protocol", "broker"),
             Protocol::WebSocket => head.with("protocol", "websocket"),
+            Protocol::ZeroMq => head.with("protocol", "zeromq"),
             Protocol::Tls(version) => head.with("protocol", "tls").with("tls", version.as_deref()),
             Protocol::Other(_) => head.with("protocol", "other"),
         };
@@ -60,7 +62,7 @@ impl About {
     /// Returns all remarks as text.
     pub(crate) fn remarks(&self) -> Option<String> {
         let protocol = match &self.protocol {
-            Protocol::Broker | Protocol::WebSocket => None,
+            Protocol::Broker | Protocol::WebSocket | Protocol::ZeroMq => None,
             Protocol::Tls(version) => Some(format!(
                 "TLS {}: a capture contains only encrypted bytes; run `zeek-bridge record` between the two endpoints, \
                  or set Broker::disable_ssl=T on both endpoints while capturing",

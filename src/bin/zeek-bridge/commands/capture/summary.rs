@@ -8,9 +8,10 @@ use comfy_table::{Table, presets};
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::Filter;
 use zeek_bridge::trace::{Content, Entry, Frame, Side};
-use zeek_bridge::websocket::Part;
+use zeek_bridge::websocket;
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
 use zeek_bridge::zeek::ZeekMessage;
+use zeek_bridge::zeromq::{self, LogBatch};
 
 use super::report::{About, Report};
 use crate::output::{Failure, Object, Output, printable};
@@ -43,8 +44,11 @@ struct SideSummary {
     endpoint: Option<String>,
     versions: Option<String>,
     filter: Option<Vec<String>>,
+    /// The subscriptions of a ZeroMQ socket, each with its number.
+    subscriptions: BTreeMap<String, u64>,
     dropped: Option<String>,
-    /// The close code and reason of a WebSocket session, or the status of a refused request.
+    /// The close code and reason of a WebSocket session, the status of a refused request, or the error that ends a session of
+    /// ZeroMQ.
     closed: Option<String>,
     frames: u64,
     bytes: u64,
@@ -200,7 +204,8 @@ impl SideSummary {
         match &frame.content {
             Ok(Content::Handshake(message)) => self.add_handshake(message),
             Ok(Content::Envelope(envelope)) => self.add_envelope(envelope),
-            Ok(Content::WebSocket(part)) => self.add_part(part),
+            Ok(Content::WebSocket(part)) => self.add_websocket(part),
+            Ok(Content::ZeroMq(part)) => self.add_zeromq(part),
             Err(_) => {}
         }
     }
@@ -250,7 +255,8 @@ impl SideSummary {
     }
 
     /// Adds a part of a WebSocket session. The subscriptions are the filter of the client.
-    fn add_part(&mut self, part: &Part) {
+    fn add_websocket(&mut self, part: &websocket::Part) {
+        use websocket::Part;
         match part {
             Part::Subscriptions(filter) => self.set_filter(filter),
             Part::Ack { endpoint, version } => {
@@ -276,6 +282,59 @@ impl SideSummary {
         }
     }
 
+    /// Adds a part of a session of ZeroMQ. The endpoint is the type of the socket.
+    fn add_zeromq(&mut self, part: &zeromq::Part) {
+        use zeromq::Part;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match part {
+            Part::Greeting { version: [major, minor], mechanism, .. } => {
+                self.versions = Some(format!("{major}.{minor} {mechanism}"));
+            }
+            Part::Ready(properties) => {
+                let socket = properties.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"Socket-Type"));
+                self.endpoint = socket.map(|(_, socket)| text(socket));
+            }
+            Part::Subscription { subscribe, topic, .. } => self.subscribe(*subscribe, text(topic)),
+            Part::Event { envelope, .. } => {
+                let value = envelope.value(&Limits::DEFAULT).ok();
+                self.add_message(value.and_then(|value| ZeekMessage::from_value(value).ok()).as_ref());
+            }
+            Part::Logs { batch, .. } => {
+                if let Ok(batch) = LogBatch::decode(batch, &Limits::DEFAULT) {
+                    let rows = batch.row_count().try_into().unwrap_or(u64::MAX);
+                    add_count(&mut self.others, &format!("log rows {}", text(batch.header().path)), rows);
+                }
+            }
+            Part::Error(reason) => self.closed = Some(text(reason)),
+            Part::Ping(_) => add(&mut self.others, "ping"),
+            Part::Pong(_) => add(&mut self.others, "pong"),
+            Part::Encrypted => add(&mut self.others, "encrypted message"),
+            _ => {}
+        }
+    }
+
+    fn subscribe(&mut self, subscribe: bool, topic: String) {
+        if subscribe {
+            if self.subscriptions.len() < MAX_KEPT || self.subscriptions.contains_key(&topic) {
+                let count = self.subscriptions.entry(topic).or_default();
+                *count = count.saturating_add(1);
+            }
+        } else if let Some(count) = self.subscriptions.get_mut(&topic) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.subscriptions.remove(&topic);
+            }
+        }
+        // A side that has subscribed has a filter, which is empty after the last cancellation.
+        self.filter.get_or_insert_default();
+    }
+
+    /// Returns the filter, or the subscriptions of a ZeroMQ socket.
+    fn filter(&self) -> Option<Vec<&str>> {
+        let filter = self.filter.as_ref()?.iter();
+        Some(filter.chain(self.subscriptions.keys()).map(String::as_str).collect())
+    }
+
     fn add_message(&mut self, message: Option<&ZeekMessage>) {
         match message {
             Some(ZeekMessage::Event(event)) => add(&mut self.events, &event.name),
@@ -296,9 +355,9 @@ impl SideSummary {
     }
 
     fn filter_text(&self) -> String {
-        let Some(filter) = &self.filter else { return String::new() };
-        let mut shown: Vec<&str> = filter.iter().take(MAX_SHOWN).map(String::as_str).collect();
-        if filter.len() > MAX_SHOWN {
+        let Some(mut shown) = self.filter() else { return String::new() };
+        if shown.len() > MAX_SHOWN {
+            shown.truncate(MAX_SHOWN);
             shown.push("..");
         }
         if shown.is_empty() { "nothing".into() } else { shown.join(", ") }
@@ -308,7 +367,7 @@ impl SideSummary {
         json!({
             "endpoint": self.endpoint,
             "versions": self.versions,
-            "filter": self.filter,
+            "filter": self.filter(),
             "dropped": self.dropped,
             "closed": self.closed,
             "frames": self.frames,
@@ -321,11 +380,15 @@ impl SideSummary {
 
 /// Counts a name. Names beyond the maximum are counted together.
 fn add(counts: &mut BTreeMap<String, u64>, name: &str) {
+    add_count(counts, name, 1);
+}
+
+fn add_count(counts: &mut BTreeMap<String, u64>, name: &str, more: u64) {
     let name = if counts.len() < MAX_KEPT || counts.contains_key(name) { name } else { "(others)" };
     match counts.get_mut(name) {
-        Some(count) => *count = count.saturating_add(1),
+        Some(count) => *count = count.saturating_add(more),
         None => {
-            counts.insert(name.to_owned(), 1);
+            counts.insert(name.to_owned(), more);
         }
     }
 }
