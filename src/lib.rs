@@ -60,6 +60,7 @@
 //!  net           sockets: TCP, TLS, and the loop that moves bytes between a stream and a peering
 //! ------------------------------------------------- below: no tokio, no sockets, no clock
 //!  trace         recordings of connections: a reader and a writer
+//!  zeromq        one connection of Zeek's ZeroMQ cluster back end; bytes and time in, bytes and events out
 //!  websocket     one session of Zeek's WebSocket API; bytes and time in, bytes and events out
 //!  peering       one peering: handshake and established state; bytes and time in, bytes and events out
 //!  zeek          Zeek's messages: events, log records, batches
@@ -76,12 +77,12 @@
 //!
 //! | Feature | What it adds |
 //! | --- | --- |
-//! | (none) | [`data`], [`wire`], [`zeek`], [`peering`], [`websocket`], [`trace`], and the events and records of [`management`] |
+//! | (none) | [`data`], [`wire`], [`zeek`], [`peering`], [`websocket`], [`zeromq`], [`trace`], and the events and records of [`management`] |
 //! | `net` | [`net`][net], [`endpoint`][endpoint], and the roles of [`management`]; tokio and rustls |
 //! | `openssl` | OpenSSL in addition to rustls, for Zeek's default of anonymous TLS and for certificates that rustls rejects; includes `net`. Needs OpenSSL's headers |
 //! | `openssl-vendored` | `openssl`, with an OpenSSL that is built from source; needs a C compiler, make and perl |
 //! | `bridge` | [`bridge`][bridge]; includes `net` |
-//! | `cli` | the program `zeek-bridge`, and nothing in the library; includes `bridge`. **On by default**: disable it when you use the library |
+//! | `cli` | the program `zeek-bridge`; includes `bridge` and `serde`. **On by default**: disable it when you use the library |
 //! | `stream` | `Stream` of futures-core for subscriptions, see [`endpoint`][endpoint]; includes `net` |
 //! | `serde` | `Serialize` and `Deserialize` for [`data::Value`] and its parts, in the format of [`data::Value::to_json`] |
 //! | `fuzzing` | the bodies of the fuzz targets; not part of the public interface |

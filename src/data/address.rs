@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv4_prefix_length_is_stored_as_counted_on_128_bits() {
+    fn the_prefix_length_of_an_ipv4_subnet_is_larger_by_96_on_the_wire() {
         let subnet: Subnet = "192.168.1.77/24".parse().unwrap();
         assert_eq!(subnet.wire_length(), 120);
         assert_eq!(subnet.to_string(), "192.168.1.0/24");

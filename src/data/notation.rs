@@ -78,9 +78,10 @@ pub struct InvalidTimespan;
 /// Parses the notation of Broker's JSON, such as `1500ms`, `-0.5h` or `1e3s`, and the notation of
 /// [`Display`](fmt::Display).
 ///
-/// A fraction of a nanosecond is rounded to the nearest nanosecond, and a half away from zero: `0.30000000000000004s`, which
-/// programs with binary floating-point numbers send, is 300 ms. Nonzero digits after the 24th significant one are ignored. All
-/// else is exact. Broker calculates with a double, which cannot represent long times exactly.
+/// A fraction of a nanosecond is rounded to the nearest nanosecond, and a half is rounded away from zero. For example,
+/// `0.30000000000000004s` is read as 300 ms. Programs that use binary floating-point numbers send such text. Nonzero digits
+/// after the 24th significant one are ignored. All else is exact. Broker calculates with a double, which cannot represent
+/// long times exactly.
 impl FromStr for Timespan {
     type Err = InvalidTimespan;
 
@@ -217,7 +218,8 @@ fn timestamp(text: &str) -> Option<i64> {
     });
     let rounded_up = fraction.as_bytes().get(9).is_some_and(|digit| *digit >= b'5');
     let nanos = nanos.saturating_add(rounded_up.into());
-    // Calculate with 128 bits, so that all times up to the first and the last nanosecond of 64 bits can be read.
+    // Calculate with 128 bits. For the earliest times, the seconds alone are less than `i64::MIN` nanoseconds, but the sum
+    // with the fraction is not.
     let minutes = days(year, month, day)?.checked_mul(24)?.checked_add(hour)?.checked_mul(60)?;
     let minutes = minutes.checked_add(minute)?.checked_sub(offset)?;
     let seconds = minutes.checked_mul(60)?.checked_add(second)?;

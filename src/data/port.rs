@@ -13,7 +13,8 @@ pub enum Protocol {
     Tcp = 1,
     /// UDP.
     Udp = 2,
-    /// ICMP. The port number is the message type.
+    /// ICMP. In Zeek, the port number of the originator is the type of its message. The port number of the responder is the
+    /// type of the reply or, if such messages have no reply, the code.
     Icmp = 3,
 }
 

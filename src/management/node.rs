@@ -110,8 +110,8 @@ pub enum NodeEvent {
 pub struct NodeEvents(broadcast::Receiver<NodeEvent>);
 
 impl NodeEvents {
-    /// Waits for the next event. Returns `None` once the node has stopped. If more than 1024 events are pending, the oldest
-    /// are dropped. Cancel safe.
+    /// Waits for the next event. Returns `None` once the node has stopped, also when its endpoint has shut down. If more
+    /// than 1024 events are pending, the oldest are dropped. Cancel safe.
     pub async fn recv(&mut self) -> Option<NodeEvent> {
         loop {
             match self.0.recv().await {
@@ -128,7 +128,7 @@ impl NodeEvents {
 /// A node of a cluster, on an endpoint.
 ///
 /// The node sends a hello to each new peer that subscribes to [`NODE_TOPIC`]. It ignores requests that are addressed to
-/// other nodes. It sends each response over the peering on which it received the request.
+/// other nodes. It sends each response only to the peer from which it received the request.
 ///
 /// The hello is repeated every 4 s until the peer sends its first request, and then every 30 s. Each request restarts
 /// the interval. The repetition is needed because an agent forgets hellos when its configuration is deployed or its
@@ -161,7 +161,8 @@ impl NodeEvents {
 /// The [documentation of the crate](crate) shows a complete program.
 #[derive(Debug)]
 pub struct Node {
-    events: broadcast::Sender<NodeEvent>,
+    /// Only the task and its dispatches have a [`broadcast::Sender`], so that receivers are closed when the task ends.
+    events: broadcast::WeakSender<NodeEvent>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -188,7 +189,8 @@ impl Node {
         handler: impl Handler,
         time_limit: Duration,
     ) -> Node {
-        let (events, _) = broadcast::channel(1024);
+        let (sender, _) = broadcast::channel(1024);
+        let events = sender.downgrade();
         let (stop, stopped) = watch::channel(false);
         let subscriber = endpoint.subscribe(&NODE_TOPIC).await;
         let interest = endpoint.watch_interest(&NODE_TOPIC);
@@ -196,7 +198,7 @@ impl Node {
             endpoint,
             name: name.into(),
             handler,
-            events: events.clone(),
+            events: sender,
             time_limit,
             malformed: Throttle::default(),
         };
@@ -207,7 +209,11 @@ impl Node {
     /// Returns a receiver of the events from now on.
     #[must_use]
     pub fn events(&self) -> NodeEvents {
-        NodeEvents(self.events.subscribe())
+        NodeEvents(match self.events.upgrade() {
+            Some(events) => events.subscribe(),
+            // The node has stopped: return a receiver that is closed.
+            None => broadcast::channel(1).1,
+        })
     }
 
     /// Stops accepting requests, waits until the running dispatches have finished, and returns. The endpoint keeps running.
@@ -422,4 +428,33 @@ pub(super) fn events(message: &Message) -> Vec<Event> {
         tracing::debug!(peer = %message.peer(), "ignored a message that is not a Zeek message: {error}");
         Vec::new()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn assert_closed(events: &mut NodeEvents) {
+        let event = tokio::time::timeout(Duration::from_secs(10), events.recv()).await;
+        assert_eq!(event.expect("the receiver is closed"), None);
+    }
+
+    #[tokio::test]
+    async fn the_events_end_when_the_node_stops() {
+        let node = Node::start(Endpoint::new().unwrap(), "worker-01", Values::default()).await;
+        let mut events = node.events();
+        node.stop().await;
+        assert_closed(&mut events).await;
+    }
+
+    #[tokio::test]
+    async fn the_events_end_when_the_endpoint_shuts_down() {
+        let endpoint = Endpoint::new().unwrap();
+        let node = Node::start(endpoint.clone(), "worker-01", Values::default()).await;
+        let mut events = node.events();
+        endpoint.shutdown().await;
+        assert_closed(&mut events).await;
+        assert_closed(&mut node.events()).await;
+        node.stop().await;
+    }
 }

@@ -39,7 +39,8 @@ enum Zone {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
-    /// The host name was not found. The source is the `Arc`; to get the [`io::Error`], match this variant.
+    /// The host name was not found. `Error::source` returns the `Arc`, so a downcast to [`io::Error`] fails. To get the
+    /// [`io::Error`], match this variant.
     #[error("cannot find the host: {0}; check the name")]
     Name(#[source] Arc<io::Error>),
     /// The zone is not a network interface of this host.

@@ -13,7 +13,8 @@ pub enum ConnectionFault {
     /// The peer refused the TLS handshake, or TLS failed later.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The stream failed. The source is the `Arc`; to get the [`io::Error`], match this variant.
+    /// The stream failed. `Error::source` returns the `Arc`, so a downcast to [`io::Error`] fails. To get the
+    /// [`io::Error`], match this variant.
     #[error("{0}")]
     Io(#[source] Arc<io::Error>),
     /// The peer sends requests and does not read the answers.

@@ -1,5 +1,5 @@
-//! Connects to an address, or listens on it. The address has the form that users write. All connections and listeners of
-//! the crate use this module.
+//! Connects to an address, or listens on it. The address has the form that users write. Endpoints use this module, and so
+//! do the commands that connect to a peer or listen for peers.
 //!
 //! A name may have several addresses. Some of them may be silent, because a firewall drops the packets or the network does
 //! not route the address family. [`dial`] tries them in parallel, as described in RFC 8305 ("Happy Eyeballs").
@@ -40,7 +40,7 @@ pub enum DialError {
     /// The text is not an address.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The host was not found.
+    /// The host was not found, or the zone of an IPv6 address is not a network interface of this host.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     /// The resolver did not answer in time.
@@ -49,7 +49,8 @@ pub enum DialError {
     /// No address could be connected to.
     #[error("cannot connect: {}", Unreachable { attempts, by_name: *by_name })]
     Connect {
-        /// Every address that was tried, and why it failed.
+        /// All addresses (at most 16), and why each one failed. An address that was not tried before the deadline has the
+        /// cause [`AttemptError::Timeout`].
         attempts: Vec<FailedAttempt>,
         /// Whether the target was a name, so that the message must contain the addresses.
         by_name: bool,
@@ -70,11 +71,11 @@ pub struct FailedAttempt {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttemptError {
-    /// The operating system's error: the connection was refused, or there is no route. The source is the `Arc`; to get the
-    /// [`io::Error`], match this variant.
+    /// The operating system's error: the connection was refused, or there is no route. `Error::source` returns the `Arc`,
+    /// so a downcast to [`io::Error`] fails. To get the [`io::Error`], match this variant.
     #[error("{0}")]
     Io(#[source] Arc<io::Error>),
-    /// Nothing answered in this time.
+    /// Nothing answered in this time, or the address was not tried in this time.
     #[error("no answer within {:.1} s", .0.as_secs_f64())]
     Timeout(Duration),
 }
@@ -103,7 +104,7 @@ impl DialError {
         }
     }
 
-    /// Returns whether no address answered in time.
+    /// Returns whether the time was exceeded: by the resolver, or by every address.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         match self {
@@ -156,12 +157,13 @@ impl fmt::Display for Unreachable<'_> {
 /// the name. On the returned stream, Nagle's algorithm is disabled.
 ///
 /// The addresses of a name are tried in the resolver's order, but alternating between IPv6 and IPv4. Each attempt starts
-/// 250 ms after the previous one, or earlier if the previous one fails. The delay is shorter if the last attempt would
-/// otherwise have less than half of `timeout`. The first established connection is returned, and the remaining attempts are
-/// cancelled. At most 16 addresses are tried.
+/// 250 ms after the previous one, or earlier if an attempt fails. With many addresses or a short `timeout`, the delay is
+/// shorter, but at least 10 ms. The last attempt then normally starts at most half of `timeout` after the first. The first
+/// established connection is returned, and the remaining attempts are cancelled. At most 16 addresses are tried.
 ///
 /// # Errors
-/// Fails if `target` is not an address, or cannot be resolved or connected to. The error contains every address that was tried.
+/// Fails if `target` is not an address, or cannot be resolved or connected to. If no connection is established, the error
+/// contains every address, up to 16, and why it failed.
 pub async fn dial(target: &str, timeout: Duration) -> Result<TcpStream, DialError> {
     dial_with_address(target, timeout).await.map(|(_, tcp)| tcp)
 }
@@ -204,7 +206,7 @@ pub async fn bind(address: &str) -> io::Result<TcpListener> {
 }
 
 /// Sorts the addresses so that the families alternate (RFC 8305, section 4), beginning with the family of the first
-/// address.
+/// address. Returns at most [`MAX_ADDRESSES`].
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_ipv4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (first, second): (VecDeque<_>, VecDeque<_>) =
@@ -282,7 +284,7 @@ mod tests {
         texts.map(|text| text.parse().unwrap()).to_vec()
     }
 
-    /// The behavior of an address in a test, with the milliseconds before it.
+    /// The result of a connection attempt in a test, and its delay in milliseconds.
     #[derive(Clone, Copy)]
     enum Does {
         Connect(u64),
@@ -425,7 +427,7 @@ mod tests {
         assert!(error.to_string().contains("no port"), "{error}");
     }
 
-    /// Every command uses these two functions to listen and to connect.
+    /// Endpoints and commands listen for peers with `bind`, and connect to peers with `dial` or `dial_with_address`.
     #[tokio::test]
     async fn an_address_with_a_zone_can_be_listened_on_and_connected_to() {
         let Ok(listener) = bind("[::1%lo]:0").await else {

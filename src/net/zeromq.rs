@@ -139,3 +139,6 @@ impl Session for ZeroMq {
         ZeroMq::shrink_buffers(self);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,7 +178,7 @@ pub enum DecodeReason {
 #[non_exhaustive]
 pub enum PartsError {
     /// An event and a log batch have four parts.
-    #[error("a message of {0} parts instead of 4")]
+    #[error("a message has {0} instead of 4 parts")]
     Count(usize),
     /// The sender is too long.
     #[error("a sender of {length} bytes, more than the limit of {limit}")]
@@ -189,7 +189,7 @@ pub enum PartsError {
         limit: usize,
     },
     /// The format is unknown.
-    #[error("the unknown format {format} instead of {expected}")]
+    #[error("unknown format {format}; expected {expected}")]
     UnknownFormat {
         /// The format: the first 256 characters, without control characters.
         format: Box<str>,

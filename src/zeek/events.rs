@@ -40,7 +40,8 @@ pub(crate) struct Changes {
     pub(crate) altered_strings: usize,
 }
 
-/// Returns the kind of a Zeek message, or `None` if the value is not a Zeek message. The bytes must have been checked.
+/// Returns the kind of a Zeek message, or `None` if the value is not a Zeek message. Only the beginning is read, so the rest of
+/// the bytes may be invalid.
 pub(crate) fn kind(value: &[u8]) -> Option<u64> {
     let mut heads = Heads(value);
     match [heads.next()?, heads.next()?, heads.next()?] {

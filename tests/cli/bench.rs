@@ -68,9 +68,11 @@ fn all_arrived(end: &End, events: u64, round_trips: u64, subscribers: u64) -> Js
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
     let report = end.json().remove(0);
     let count = |name: &str| report[name].as_u64().unwrap();
-    assert_eq!(report["throughput"]["events"], events, "{report}");
-    assert_eq!(count("published"), events + round_trips, "{report}");
-    assert_eq!(count("delivered"), (events + round_trips) * subscribers, "{report}");
+    // If nothing arrives for a second, which a busy machine can cause, single messages are added.
+    let measured = report["throughput"]["events"].as_u64().unwrap();
+    assert!(measured >= events, "{report}");
+    assert_eq!(count("published"), measured + round_trips, "{report}");
+    assert_eq!(count("delivered"), (measured + round_trips) * subscribers, "{report}");
     for name in ["lost", "duplicated", "reordered", "foreign"] {
         assert_eq!(count(name), 0, "{name}: {report}");
     }

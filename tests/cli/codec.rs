@@ -115,6 +115,10 @@ fn every_captured_stream_is_decoded_frame_by_frame() {
                 })
                 .collect();
             assert_same(&decoded.json(), &expected);
+            for (index, line) in decoded.stdout.iter().enumerate() {
+                let start = format!(r#"{{"index":{index},"offset":{},"length":"#, expected[index]["offset"]);
+                assert!(line.starts_with(&start), "{line}");
+            }
             let piped = Program::run("decode --stream -", fixture.stream(side));
             assert_eq!((piped.code, piped.stdout), (Some(0), decoded.stdout), "{name} {file}");
         }

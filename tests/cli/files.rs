@@ -1,4 +1,4 @@
-//! Files that block when they are read, and files without an end.
+//! Files that block when they are read, files without an end, and control characters in the names of files.
 
 use std::fs::OpenOptions;
 use std::path::Path;

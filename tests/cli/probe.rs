@@ -109,6 +109,10 @@ async fn a_plain_endpoint_is_identified_for_every_order_of_ids_without_a_peering
             "zeek": ["redef Broker::disable_ssl = T;"], "notes": [],
         });
         assert_eq!(json, expected);
+        let line = format!(
+            r#"{{"target":"{address}","address":"{address}","found":"plain","summary":"a Broker without TLS","tls":null,"broker":{{"cut_short":null,"filter":["/a b","zeek/x"],"id":"{id}","versions":[1,1]}},"options":["--connect","{address}","--tls","off"],"command":"zeek-bridge tap -c {address} --tls off","zeek":["redef Broker::disable_ssl = T;"],"notes":[]}}"#
+        );
+        assert_eq!(Program::run(&format!("probe {address} --format json"), "").stdout, [line]);
         broker.assert_no_peering(2).await;
     }
 }
@@ -128,6 +132,12 @@ async fn a_probe_of_mutual_tls_shows_the_certificate_and_with_credentials_the_en
     assert_eq!(json["tls"]["asks_for_certificate"], true);
     assert_eq!(json["tls"]["cas"], json!([ca]));
     assert_eq!(json["broker"], Json::Null);
+    let sha256 = &json["tls"]["certificate"]["sha256"];
+    let line = format!(
+        r#","tls":{{"asks_for_certificate":true,"cas":["{ca}"],"certificate":{{"issuer":"{ca}","sans":["DNS:zeek.example"],"sha256":{sha256},"subject":"CN=zeek.example"}},"version":"TLS 1.3"}},"broker":null,"#
+    );
+    let found = Program::run(&format!("probe {} --format json", broker.address), "");
+    assert!(found.stdout[0].contains(&line), "{found:?}");
     let placeholders = ["--cafile", "FILE", "--certificate", "FILE", "--keyfile", "FILE"];
     let options = |files: &[&str]| json!([&["--connect", &broker.address], files].concat());
     assert_eq!(json["options"], options(&placeholders));

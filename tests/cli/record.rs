@@ -341,8 +341,17 @@ fn a_long_connection_is_split_and_the_oldest_recordings_are_removed() {
     let end = recorder.stop();
     assert_eq!(end.code, Some(0), "{end:?}");
     let mut folders: Vec<PathBuf> = Vec::new();
-    for line in end.json() {
+    for (text, line) in end.stdout.iter().zip(end.json()) {
         let folder = PathBuf::from(line["recording"].as_str().unwrap());
+        let (frames, bytes) = (&line["frames"], &line["bytes"]);
+        let [connector, listener] = ["connector", "listener"].map(|side| &bytes[side]);
+        let end = match line["state"].as_str() {
+            Some("begun") => r#""begun"}"#.to_owned(),
+            _ => format!(
+                r#""ended","frames":{frames},"bytes":{{"connector":{connector},"listener":{listener}}},"error":null}}"#
+            ),
+        };
+        assert_eq!(*text, format!(r#"{{"recording":{},"state":{end}"#, line["recording"]));
         if line["state"] == "begun" {
             folders.push(folder);
         } else {

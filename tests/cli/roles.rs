@@ -360,7 +360,8 @@ fn the_text_of_the_demo_has_a_line_for_each_event_and_a_table_of_the_comparisons
     let end = Program::run("demo --format text", "");
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), "all 36 answers are those of Zeek 8.0.9"));
     let count = |part: &str| end.stdout.iter().filter(|line| line.contains(part)).count();
-    // The hellos of both parts, and each request with its answers.
+    // First part: a hello, a status request, 12 requests and 12 answers. Second part: two hellos, 12 requests to each of two
+    // nodes, and 23 answers.
     assert_eq!((count(" -> "), count("  hello")), (26 + 49, 3), "{end:?}");
     assert_eq!((count(" 3 of 3 same"), count("Zeek's answer")), (12, 1), "{end:?}");
     let table = end.stdout.iter().position(|line| line.contains("Zeek's answer")).unwrap();

@@ -10,7 +10,7 @@ use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::Endpoint;
 use zeek_bridge::management::{DispatchRequest, NotifyNodeHello};
 use zeek_bridge::net::tls::Tls;
-use zeek_bridge::zeek::{Event, LogWrite, ZeekMessage};
+use zeek_bridge::zeek::{Event, IdentifierUpdate, LogCreate, LogWrite, ZeekMessage};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -100,6 +100,65 @@ async fn without_a_terminal_the_output_is_json() {
     let end = tapped("--count 1", vec![event("e", [Value::Count(1)])]).await;
     let line = &end.json()[0];
     assert_eq!((&line["topic"], &line["event"]), (&json!("/t/x"), &json!("e")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_json_has_its_members_in_a_fixed_order() {
+    let event = Event::new("e", (1u64, "a\u{1b}")).with_metadata([(7, 2u64), (200, 3)]);
+    let empty = Event::new("empty", ()).with_metadata([(7, 2u64); 0]);
+    let create = LogCreate {
+        stream: "Conn::LOG".into(),
+        writer: b"\xff"[..].into(),
+        writer_info: Value::None,
+        fields: Value::from((1u64, "x")),
+    };
+    let update = IdentifierUpdate { id: "M::x".into(), value: Value::Boolean(true) };
+    let messages = || {
+        let messages: [ZeekMessage; 6] = [
+            event.clone().into(),
+            empty.clone().into(),
+            Event::new("plain", ()).into(),
+            create.clone().into(),
+            log_write(),
+            update.clone().into(),
+        ];
+        messages.into_iter().chain([ZeekMessage::Batch(Vec::new())]).collect()
+    };
+    let without_peer = |end: End| -> Vec<String> {
+        assert_eq!(end.code, Some(0), "{end:?}");
+        let line = |line: &String| {
+            let (time, rest) = line.split_once("Z\",\"peer\":\"").unwrap();
+            assert!(time.starts_with("{\"time\":\"2"), "{line}");
+            rest.split_once("\",\"topic\":\"/t/x\",").unwrap().1.to_owned()
+        };
+        end.stdout.iter().map(line).collect()
+    };
+    let json = without_peer(tapped("--format json --count 7", messages()).await);
+    assert_eq!(
+        json,
+        [
+            r#""event":"e","args":[{"@data-type":"count","data":1},{"@data-type":"string","data":"a\u001b"}],"metadata":[{"id":7,"value":{"@data-type":"count","data":2}},{"id":200,"value":{"@data-type":"count","data":3}}]}"#,
+            r#""event":"empty","args":[],"metadata":[]}"#,
+            r#""event":"plain","args":[],"metadata":null}"#,
+            r#""value":{"@data-type":"vector","data":[{"@data-type":"count","data":1},{"@data-type":"count","data":2},{"@data-type":"vector","data":[{"@data-type":"enum-value","data":"Conn::LOG"},{"@data-type":"enum-value","hex":"ff"},{"@data-type":"none","data":{}},{"@data-type":"vector","data":[{"@data-type":"count","data":1},{"@data-type":"string","data":"x"}]}]}]}}"#,
+            r#""value":{"@data-type":"vector","data":[{"@data-type":"count","data":1},{"@data-type":"count","data":3},{"@data-type":"vector","data":[{"@data-type":"enum-value","data":"Conn::LOG"},{"@data-type":"enum-value","data":"Log::WRITER_ASCII"},{"@data-type":"string","data":"conn"},{"@data-type":"string","data":"1234567"}]}]}}"#,
+            r#""value":{"@data-type":"vector","data":[{"@data-type":"count","data":1},{"@data-type":"count","data":4},{"@data-type":"vector","data":[{"@data-type":"string","data":"M::x"},{"@data-type":"boolean","data":true}]}]}}"#,
+            r#""value":{"@data-type":"vector","data":[{"@data-type":"count","data":1},{"@data-type":"count","data":5},{"@data-type":"vector","data":[]}]}}"#,
+        ]
+    );
+    let plain = without_peer(tapped("--format plain --count 7", messages()).await);
+    assert_eq!(
+        plain,
+        [
+            r#""kind":"event","event":"e","args":[1,"a\u001b"],"metadata":[{"id":7,"value":2},{"id":200,"value":3}]}"#,
+            r#""kind":"event","event":"empty","args":[],"metadata":[]}"#,
+            r#""kind":"event","event":"plain","args":[],"metadata":null}"#,
+            r#""kind":"log-create","stream":"Conn::LOG","writer":null,"fields":[1,"x"]}"#,
+            r#""kind":"log-write","stream":"Conn::LOG","writer":"Log::WRITER_ASCII","path":"conn","rows":"1234567"}"#,
+            r#""kind":"identifier","id":"M::x","value":true}"#,
+            r#""kind":"empty-batch"}"#,
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -358,10 +358,15 @@ fn the_identity_of_a_peer_is_logged_and_optionally_part_of_each_message() {
     assert_eq!(tap.json()[0]["identity"], expected);
     let keys: Vec<_> = ["peer", "identity", "topic"].map(|key| tap.stdout[0].find(key).unwrap()).into();
     assert!(keys.is_sorted(), "{tap:?}");
+    let line = format!(
+        r#"","identity":{{"sans":["DNS:other.example"],"sha256":"{sha256}","subject":"CN=other.example"}},"topic":""#
+    );
+    assert!(tap.stdout[0].contains(&line), "{tap:?}");
     tap.has_said(&["peer added: ", ", CN=other.example (DNS:other.example) sha256:", &sha256]);
 
     let (_, tap) = publish_to_tap("--tls off", "--tls off --identity");
     assert_eq!(tap.json()[0].get("identity"), Some(&Json::Null));
+    assert!(tap.stdout[0].contains(r#"","identity":null,"topic":""#), "{tap:?}");
     let (_, tap) = publish_to_tap(&other.options, &one.options);
     assert_eq!(tap.json()[0].get("identity"), None);
 }

@@ -185,8 +185,7 @@ fn peerings() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// Returns the captured streams of the WebSocket API, and parts of them for an established session.
-/// Returns the streams of captured sides, as the input of their peers.
+/// Returns the captured streams of ZeroMQ connections, and parts of them for an established session.
 fn zeromq_sessions() -> Vec<(String, Vec<u8>)> {
     /// The settings, as `src/fuzzing/zeromq.rs` reads them: the socket of this side, and flags.
     const SOCKETS: [(&[u8], u8); 4] = [(b"XSUB", 0), (b"XPUB", 1), (b"PULL", 2), (b"PUSH", 3)];
@@ -219,6 +218,7 @@ fn zeromq_sessions() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
+/// Returns the captured streams of the WebSocket API, and parts of them for an established session.
 fn web_sockets() -> Vec<(String, Vec<u8>)> {
     /// Flags of the settings, as `src/fuzzing/websocket.rs` reads them.
     const CLIENT: u8 = 1;

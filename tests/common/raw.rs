@@ -151,7 +151,8 @@ impl Raw {
         }
     }
 
-    /// Waits until the other side has read everything that was sent to it.
+    /// Waits until the other side has read everything that was sent to it. Discards all envelopes that are received in the
+    /// meantime.
     pub(crate) async fn settle(&mut self) {
         let peer = self.peer.expect("a peering");
         let token = Bytes::from_static(b"settle");

@@ -109,7 +109,7 @@ async fn events_pass_in_both_directions_with_and_without_tls() {
 }
 
 #[tokio::test]
-async fn the_close_is_confirmed_so_that_everything_was_received() {
+async fn the_close_is_confirmed_after_all_messages_were_received() {
     let (server, client) = (endpoint(), endpoint());
     let mut messages = subscribe(&server, "/").await;
     let listener = listen_on(&server, "ws", Tls::Off).await;

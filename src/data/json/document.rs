@@ -139,7 +139,7 @@ impl<'a> JsonNode<'a> {
         }
     }
 
-    /// Returns a number without fraction and exponent, or `None` for other numbers and types.
+    /// Returns a number from 0 to 2^64 - 1 without fraction and exponent, or `None` for other numbers and types.
     #[must_use]
     pub fn as_u64(self) -> Option<u64> {
         match self.text() {
@@ -148,7 +148,7 @@ impl<'a> JsonNode<'a> {
         }
     }
 
-    /// Returns a number without fraction and exponent, or `None` for other numbers and types.
+    /// Returns a number from -2^63 to 2^63 - 1 without fraction and exponent, or `None` for other numbers and types.
     #[must_use]
     pub fn as_i64(self) -> Option<i64> {
         parsed(self.text())
@@ -168,8 +168,8 @@ impl<'a> JsonNode<'a> {
         read::value(self, read::Rules::new(self.document.limits.depth()))
     }
 
-    /// Converts the JSON of a value, in which strings, booleans and null may also have no `@data-type`. Each of them
-    /// has only one possible type, unlike a number.
+    /// Like [`JsonNode::to_value`], but also accepts strings, booleans and null without `@data-type`, as strings, booleans
+    /// and none. A number still needs a `@data-type`, because it may be a count, an integer or a real.
     ///
     /// # Errors
     /// Fails with [`JsonError::TooDeep`] or [`JsonError::WrongType`].
@@ -180,7 +180,7 @@ impl<'a> JsonNode<'a> {
     /// Returns whether this is a string with these bytes.
     fn is_string(self, bytes: &[u8]) -> bool {
         let content = self.text().strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\""));
-        // Nearly all strings have no escapes, and are compared without a search for them.
+        // Compare the text first: nearly all strings have no escapes, so that an equal one needs no search for them.
         content.is_some_and(|content| content == bytes || *string::unescape(content) == *bytes)
     }
 
@@ -189,7 +189,7 @@ impl<'a> JsonNode<'a> {
         self.document.nodes.get(self.index).copied().unwrap_or(nothing)
     }
 
-    /// Returns the nodes in this one.
+    /// Returns the direct children: the elements of an array, or alternately the keys and values of an object.
     fn content(self) -> JsonElements<'a> {
         let next = JsonNode { index: self.index.saturating_add(1), ..self };
         JsonElements { next, end: size(self.node().next) }
@@ -286,7 +286,7 @@ impl<'a> Source<'a> for JsonNode<'a> {
     }
 }
 
-/// Converts a position or an index, which is at most the length of a text in memory.
+/// Converts a position or an index to `usize`. It fits, because it is at most the length of a text in memory.
 fn size(position: u32) -> usize {
     position.try_into().unwrap_or(usize::MAX)
 }

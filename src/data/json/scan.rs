@@ -2,7 +2,7 @@
 //!
 //! Accepts JSON (RFC 8259), and what Broker and Zeek write although it is not JSON:
 //!
-//! - bytes in strings that are not UTF-8, and control characters, without an escape;
+//! - in strings: bytes that are not UTF-8, and unescaped control characters;
 //! - the escape `\v`;
 //! - the numbers `inf`, `-inf`, `nan` and `-nan`.
 

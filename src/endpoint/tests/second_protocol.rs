@@ -11,6 +11,7 @@ use super::peer_connection::{self, NewConnection};
 use super::*;
 use crate::net::{Format, Losses, Session, sealed};
 use crate::peering::{CloseReason, Role, SendError};
+use crate::zeek::events::LeftOut;
 
 /// A session of a line-based protocol. The peer sends `hello NUMBER TOPIC..`, `topics TOPIC..` and `send TOPIC TEXT`; it
 /// receives `TOPIC TEXT`.

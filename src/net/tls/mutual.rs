@@ -270,7 +270,8 @@ fn auto(
     let reason = match (&rustls, &openssl) {
         (Ok(_), Err(_)) => None,
         (Err(error), Ok(_)) => Some(format!("{} {}: {}", error.kind, error.source, error.fault)),
-        // OpenSSL may support the feature that rustls lacks, so OpenSSL's error is the one that the user can fix. Return it.
+        // Both libraries reject the credentials. rustls lacks a feature that OpenSSL may support, so return OpenSSL's error,
+        // which the user can fix.
         (Err(error), Err(_)) if cfg!(feature = "openssl") && error.fault.may_be_for_openssl() => {
             return openssl.map(|openssl| (Engine::OpenSsl(openssl), Vec::new()));
         }

@@ -153,7 +153,7 @@ fn a_client_notices_a_server_that_has_vanished() {
 
 /// The answers to the pings of a server are output, too. They must not make a client wait longer.
 #[test]
-fn a_client_that_has_answered_many_pings_notices_a_server_that_has_vanished_as_early() {
+fn many_answered_pings_do_not_delay_the_detection_of_a_server_that_has_vanished() {
     let [mut client, _] = established(|_| {}, |_| {});
     for _ in 0..20_000 {
         client.receive(&from_server(Opcode::Ping, &[b'x'; 100]));

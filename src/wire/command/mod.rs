@@ -38,7 +38,7 @@ pub struct Command {
 
 /// The fourteen commands, in the order of their variant index on the wire.
 ///
-/// `expiry?` is a u8 flag, then an i64 of nanoseconds if the flag is not 0.
+/// On the wire, an `expiry` is a u8 flag. If the flag is not 0, an i64 of nanoseconds follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are those of PROTOCOL.md, section 7")]
 pub enum CommandContent {

@@ -197,7 +197,7 @@ fn this_side_greets_as_each_captured_side() {
 fn summary(events: &[Event]) -> (Vec<&Event>, Option<&Event>) {
     let is_filter = |event: &&Event| matches!(event, Event::FilterChanged(_));
     let others = events.iter().filter(|event| !is_filter(event)).collect();
-    (others, events.iter().filter(is_filter).next_back())
+    (others, events.iter().rfind(is_filter))
 }
 
 #[test]

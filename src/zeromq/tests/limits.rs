@@ -107,17 +107,17 @@ fn a_message_that_is_not_an_event_is_dropped_and_the_session_continues() {
             .concat();
     let formats = "broker-bin-v1 or broker-json-v1";
     let cases: [(Vec<u8>, &str); 9] = [
-        (message(&[b"/t"]), "a message of 1 parts instead of 4"),
-        (message(&[b"/t", SENDER, b"broker-bin-v1"]), "a message of 3 parts instead of 4"),
-        (message(&[b"/t", SENDER, b"broker-bin-v1", b"\0", b"\0"]), "a message of 5 parts instead of 4"),
-        (message(&[&b""[..]; 100]), "a message of 100 parts instead of 4"),
+        (message(&[b"/t"]), "a message has 1 instead of 4 parts"),
+        (message(&[b"/t", SENDER, b"broker-bin-v1"]), "a message has 3 instead of 4 parts"),
+        (message(&[b"/t", SENDER, b"broker-bin-v1", b"\0", b"\0"]), "a message has 5 instead of 4 parts"),
+        (message(&[&b""[..]; 100]), "a message has 100 instead of 4 parts"),
         (
             message(&[b"/t", SENDER, b"broker-\x1bbin-v2", b"\0"]),
-            &format!("the unknown format broker-\u{fffd}bin-v2 instead of {formats}"),
+            &format!("unknown format broker-\u{fffd}bin-v2; expected {formats}"),
         ),
         (
             message(&[b"log-write", SENDER, b"zeek-bin-serializer", b""]),
-            &format!("the unknown format zeek-bin-serializer instead of {formats}"),
+            &format!("unknown format zeek-bin-serializer; expected {formats}"),
         ),
         (long_sender, "a sender of 1025 bytes, more than the limit of 1024"),
         (
@@ -157,7 +157,7 @@ fn messages_in_the_wrong_direction_are_dropped() {
     let mut end = End::established(SocketType::Pull, |_| {});
     end.receive(&message(&[b"log-write", SENDER, b"broker-bin-v1", b""]));
     let [Event::Malformed(error)] = &end.events[..] else { panic!("{:?}", end.events) };
-    assert_eq!(error.to_string(), "the unknown format broker-bin-v1 instead of zeek-bin-serializer");
+    assert_eq!(error.to_string(), "unknown format broker-bin-v1; expected zeek-bin-serializer");
 }
 
 #[test]

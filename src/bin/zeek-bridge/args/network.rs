@@ -42,10 +42,10 @@ pub(crate) struct OneConnectionArgs {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub(crate) struct AddressArgs {
-    /// Connect to the Zeek or zeek-bridge at this address; ws://HOST:PORT and wss://HOST:PORT use the WebSocket API
+    /// Connect to the Zeek or zeek-bridge at this address
     #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address)]
     pub(crate) connect: Option<AddressArg>,
-    /// Listen on this address for any number of peers; with port 0, the system chooses a port, which is reported on stderr
+    /// Listen on this address; with port 0, the system chooses a port, which is reported on stderr
     #[arg(short, long, value_name = "ADDR:PORT", value_parser = listen_address)]
     pub(crate) listen: Option<AddressArg>,
 }

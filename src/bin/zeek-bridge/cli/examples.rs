@@ -78,7 +78,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   # Pass requests to a program
   zeek-bridge node --name worker-01 --exec ./answer.sh \
     -c zeek.example:2151 --cafile ca.pem --certificate node.pem --keyfile node.key
-  # With the environment that Zeek's Management framework sets for its nodes
+  # With environment variables that Zeek's own nodes also use
   CLUSTER_NODE=worker-01 ZEEK_AGENT_PORT=2151/tcp zeek-bridge node --tls anonymous"#,
     ),
     (

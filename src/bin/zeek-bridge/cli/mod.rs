@@ -39,6 +39,9 @@ const GLOBAL: &str = "Global options";
 /// The commands whose connection options can be set by variables and profiles.
 const WITH_SETTINGS: [&str; 5] = ["tap", "publish", "probe", "node", "dispatch"];
 
+/// The commands whose `--connect` accepts addresses of the WebSocket API. The help of `probe` and `bench` is separate.
+const WITH_WEBSOCKET: [&str; 2] = ["tap", "publish"];
+
 /// Connects to Zeek over Broker's native peering protocol: bridge, tap, publish, node, agent, recorder.
 #[derive(Debug, Parser)]
 #[command(
@@ -102,9 +105,18 @@ pub(crate) fn command() -> clap::Command {
     // A recording must never be replayed to a peer that a variable or a profile names.
     let command = command
         .mut_subcommand("replay", |replay| replay.mut_group("AddressArgs", |address| address.required(true)));
+    let command = WITH_WEBSOCKET.iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| command.mut_arg("connect", with_schemes))
+    });
     WITH_SETTINGS.iter().fold(command, |command, name| {
         command.mut_subcommand(name, |command| command.mut_args(with_variable))
     })
+}
+
+/// Adds the schemes of the WebSocket API to the help of `--connect`.
+fn with_schemes(arg: Arg) -> Arg {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    arg.help(format!("{help}; ws://HOST:PORT and wss://HOST:PORT use the WebSocket API"))
 }
 
 /// Adds the environment variable to the help of an option. clap must not read the variable, because the option would then count as

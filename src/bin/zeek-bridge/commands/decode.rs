@@ -11,7 +11,7 @@ use crate::args::Format;
 use crate::commands::capture::{self, Style};
 use crate::convert::{Fault, convert};
 use crate::input::{self, Input};
-use crate::output::{Failure, Object, Output};
+use crate::output::{Failure, Output, to_line_with};
 
 /// Decode captures, recordings and bytes of the protocol to JSON
 ///
@@ -111,10 +111,9 @@ fn stream(mut input: Input, output: &mut Output) -> Result<(), Failure> {
     let mut frames = FrameReader::default();
     let (mut index, mut bad) = (0u64, 0u64);
     let end = loop {
-        let head = Object::new().with("index", index);
         match frames.next_frame() {
             Ok(Some(frame)) => {
-                output.line(&head.with_members(|to| frame.write_members(to)).into_line())?;
+                output.line(&to_line_with("index", index, |to| frame.write_members(to)))?;
                 index = index.saturating_add(1);
                 bad = bad.saturating_add(frame.content.is_err().into());
             }
@@ -128,13 +127,11 @@ fn stream(mut input: Input, output: &mut Output) -> Result<(), Failure> {
         }
     };
     if let Some(Ok(frame)) = &end {
-        let object = Object::new().with("index", index).with_members(|to| frame.write_members(to));
-        output.line(&object.into_line())?;
+        output.line(&to_line_with("index", index, |to| frame.write_members(to)))?;
         index = index.saturating_add(1);
     }
     if let Some(Err(error)) = end {
-        let object = Object::new().with("index", index).with_members(|to| error.write_members(to));
-        output.line(&object.into_line())?;
+        output.line(&to_line_with("index", index, |to| error.write_members(to)))?;
         output.flush()?;
         return Err(Failure::failed(format!("at byte {}: {error}", error.offset)));
     }

@@ -2,7 +2,10 @@
 
 mod websocket;
 
+use std::net::SocketAddr;
+
 use clap::Args;
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 use zeek_bridge::net::probe::{Answer, BrokerInfo, Found, ProbeReport, probe};
 use zeek_bridge::net::tls::{PeerIdentity, Tls};
@@ -12,7 +15,7 @@ use crate::args::{
     Address, AddressArg, DurationArg, FormatArgs, ProfileArg, WebSocketArgs, connect_address, scheme,
 };
 use crate::deadline;
-use crate::output::{Failure, Object, Output, identity_json, printable, steers, text};
+use crate::output::{Failure, Output, identity_json, printable, steers, to_line};
 use crate::settings;
 use crate::verdict::{Reach, Verdict};
 
@@ -93,7 +96,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let verdict = Verdict::of(&report, &given);
     let mut output = Output::new();
     if args.format.is_json() {
-        output.line(&object(&report, &verdict).into_line())?;
+        output.line(&to_line(&document(&report, &verdict)))?;
     } else {
         for line in lines(&report, &verdict) {
             output.line(printable(&line).as_bytes())?;
@@ -114,7 +117,22 @@ fn broker(found: &Found) -> Option<&BrokerInfo> {
     if let Answer::Broker(broker) = answer { Some(broker) } else { None }
 }
 
-fn object(report: &ProbeReport, verdict: &Verdict) -> Object {
+/// The line of JSON about a service.
+#[derive(Serialize)]
+struct Document<'a> {
+    target: &'a str,
+    address: Option<SocketAddr>,
+    found: &'static str,
+    summary: &'a str,
+    tls: Json,
+    broker: Option<Json>,
+    options: Option<&'a [String]>,
+    command: Option<String>,
+    zeek: Option<&'static [&'static str]>,
+    notes: &'a [String],
+}
+
+fn document<'a>(report: &'a ProbeReport, verdict: &'a Verdict) -> Document<'a> {
     let tls = match &report.found {
         Found::Anonymous(_) => {
             json!({"version": "TLS 1.2", "certificate": null, "asks_for_certificate": false, "cas": []})
@@ -134,28 +152,26 @@ fn object(report: &ProbeReport, verdict: &Verdict) -> Object {
         _ => Json::Null,
     };
     let broker = broker(&report.found).map(|broker| {
-        let filter = broker
-            .filter
-            .as_ref()
-            .map(|filter| filter.topics().iter().map(|topic| text(topic.as_bytes())).collect::<Json>());
         json!({
-            "id": broker.id.map(|id| id.to_string()),
+            "id": broker.id,
             "versions": broker.versions.as_ref().map(|versions| [*versions.start(), *versions.end()]),
-            "filter": filter,
+            "filter": broker.filter,
             "cut_short": broker.cut_short,
         })
     });
-    Object::new()
-        .with("target", report.target.as_str())
-        .with("address", report.address.map(|address| address.to_string()))
-        .with("found", verdict.kind)
-        .with("summary", verdict.summary.as_str())
-        .with("tls", tls)
-        .with("broker", broker)
-        .with("options", verdict.reach.as_ref().map(|reach| reach.options.clone()))
-        .with("command", verdict.reach.as_ref().map(command))
-        .with("zeek", verdict.reach.as_ref().map(|reach| reach.zeek.to_vec()))
-        .with("notes", verdict.notes.clone())
+    let reach = verdict.reach.as_ref();
+    Document {
+        target: &report.target,
+        address: report.address,
+        found: verdict.kind,
+        summary: &verdict.summary,
+        tls,
+        broker,
+        options: reach.map(|reach| reach.options.as_slice()),
+        command: reach.map(command),
+        zeek: reach.map(|reach| reach.zeek),
+        notes: &verdict.notes,
+    }
 }
 
 fn lines(report: &ProbeReport, verdict: &Verdict) -> Vec<String> {

@@ -175,7 +175,6 @@ impl Shared {
 mod tests {
     use std::sync::mpsc;
 
-    use super::super::json::Object;
     use super::*;
 
     /// A writer that waits for a permit before each write.
@@ -193,8 +192,8 @@ mod tests {
         }
     }
 
-    fn megabyte() -> Object {
-        Object::new().with("x", "y".repeat(1024 * 1024))
+    fn megabyte() -> String {
+        "y".repeat(1024 * 1024)
     }
 
     #[tokio::test]
@@ -236,7 +235,7 @@ mod tests {
         let (go, permits) = mpsc::channel::<()>();
         let output = BackgroundOutput::start_with(Slow(permits, Arc::default()));
         for _ in 0..5 {
-            output.line(Object::new()).await;
+            output.line("line").await;
         }
         assert!(!output.is_idle());
         let end = output.finish(Duration::ZERO).await;
@@ -265,7 +264,7 @@ mod tests {
         let (go, permits) = mpsc::channel::<()>();
         drop(go);
         let output = BackgroundOutput::start_with(Slow(permits, Arc::default()));
-        output.line(Object::new()).await;
+        output.line("line").await;
         output.ended().await;
         for _ in 0..20 {
             output.line(megabyte()).await;

@@ -14,7 +14,7 @@ mod stdout;
 pub(crate) use background::BackgroundOutput;
 pub(crate) use escape::{harmless, printable, steers};
 pub(crate) use exit::{Exit, Failure};
-pub(crate) use json::{Object, identity_json, rfc3339, text, to_line};
+pub(crate) use json::{identity_json, rfc3339, to_line, to_line_with};
 pub(crate) use line::{Line, PaddedColumn};
 pub(crate) use progress::Progress;
 pub(crate) use rate::{json_rate, per_second, rate};

@@ -99,7 +99,7 @@ mod with {
     }
 
     #[tokio::test]
-    async fn anonymous_ends_connect_without_identities() {
+    async fn anonymous_peers_connect_without_identities() {
         let (a, b) = connect_ends(&anonymous(), &anonymous()).await;
         let (a, b) = (a.unwrap(), b.unwrap());
         for stream in [a, b] {
@@ -109,7 +109,7 @@ mod with {
     }
 
     #[tokio::test]
-    async fn anonymous_and_mutual_ends_report_the_mismatch() {
+    async fn an_anonymous_and_a_mutual_peer_report_the_mismatch() {
         let ca = Ca::new("ca");
         for backend in BACKENDS {
             for version in [&[&TLS12][..], &[&TLS13], &[&TLS12, &TLS13]] {

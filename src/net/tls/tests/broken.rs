@@ -1,4 +1,4 @@
-//! Ends that do not speak TLS at all, or stop in the middle of it.
+//! Peers that do not speak TLS, and peers that close the connection during the handshake.
 
 use super::pki::Ca;
 use super::*;
@@ -6,7 +6,7 @@ use crate::net::tls::{Refusal, looks_like_tls};
 
 /// The first frame that a plain Broker listener sends.
 const PROBE: &[u8] = &[0, 0, 0, 5, 7, 0x5a, 0x45, 0x45, 0x4b];
-/// The beginning of the first frame that a plain Broker connector sends.
+/// The first frame that a plain Broker connector sends.
 const HELLO: &[u8] = b"\0\0\0\x17\x06ZEEK0123456789abcdef\x01\x01";
 
 /// Returns each local TLS configuration: mutual TLS with each back end, and anonymous TLS if it is available.
@@ -130,7 +130,7 @@ async fn alerts_in_reply_to_the_client_hello_are_reported() {
         for (number, refusal) in refusals {
             let [connecting, _] = errors_after(&ours, &[21, 3, 3, 0, 2, 2, number]).await;
             match (&ours, number) {
-                // An anonymous end reports such an alert as a peer that requires certificates.
+                // With anonymous TLS, our connector reports such an alert as a peer that requires certificates.
                 (Tls::Anonymous(_), 40 | 70 | 71) => {
                     assert!(matches!(connecting, TlsError::NotAnonymous(_)), "{connecting:?}");
                 }

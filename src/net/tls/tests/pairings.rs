@@ -96,7 +96,7 @@ pub(super) async fn assert_accepted(a: &Credentials, b: &Credentials, case: &str
 }
 
 #[tokio::test]
-async fn two_ends_with_one_ca_connect_and_receive_the_certificate_of_the_other_end() {
+async fn two_peers_with_one_ca_connect_and_receive_the_certificate_of_each_other() {
     let ca = Ca::new("ca");
     let (a, b) = (ca.leaf(|_| ()), ca.leaf(|_| ()));
     assert_accepted(&a.trusting(&ca), &b.trusting(&ca), "plain leaves").await;

@@ -15,13 +15,13 @@ const EVENT: &str = "ZeekBridge::bench";
 pub(super) const DECLARATION: &str =
     "`global ZeekBridge::bench: event(run: count, number: count, padding: string);`";
 
-/// The number in the event of message 0. So all numbers have the same length as text.
+/// The number in the event of message 0. It is large, so that all numbers have 19 decimal digits.
 const FIRST_NUMBER: u64 = 1_000_000_000_000_000_000;
 
-/// The last number with this length.
+/// The largest number with 19 decimal digits.
 const LAST_NUMBER: u64 = 9_999_999_999_999_999_999;
 
-/// The length of a number as text.
+/// The number of decimal digits of each number.
 const DIGITS: usize = 19;
 
 /// The size of a number in a Broker frame in bytes.
@@ -51,9 +51,9 @@ pub(super) struct Pattern {
     protocol: Protocol,
     /// The frame of a publisher.
     frame: Vec<u8>,
-    /// The offset of the part that subscribers read: the complete frame or, in the WebSocket API, its payload.
+    /// The offset of the content, which subscribers read: the complete frame or, in the WebSocket API, its payload.
     content_at: usize,
-    /// The offset of the number in that part.
+    /// The offset of the number in the content.
     number_at: usize,
 }
 
@@ -113,12 +113,12 @@ impl Pattern {
         self.frame.len()
     }
 
-    /// Returns the length of the part that subscribers read in bytes.
+    /// Returns the length of the content in bytes.
     pub(super) fn content(&self) -> usize {
         self.frame.len().saturating_sub(self.content_at)
     }
 
-    /// Returns the number of bytes at the beginning of that part that [`Pattern::number`] needs.
+    /// Returns the length in bytes of the prefix of the content that [`Pattern::number`] needs.
     pub(super) fn head(&self) -> usize {
         self.number_at.saturating_add(match self.protocol {
             Protocol::Broker => NUMBER,
@@ -267,7 +267,10 @@ mod tests {
             short += size - pattern.size();
             event(&pattern.frame);
         }
-        assert_eq!(short, 1, "only where the length of the string grows from one byte to two");
+        assert_eq!(
+            short, 1,
+            "one frame is short: the one whose varbyte length of the string would grow from one byte to two"
+        );
         let error = Message::new(&TOPIC, least - 1, 0).unwrap_err().to_string();
         assert!(error.contains(&format!("at least {least} bytes")), "{error}");
     }
@@ -301,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_the_same_length_as_text() {
+    fn all_numbers_have_19_digits() {
         assert_eq!([FIRST_NUMBER, LAST_NUMBER].map(|number| number.to_string().len()), [DIGITS; 2]);
         for value in [FIRST_NUMBER, FIRST_NUMBER + 1_234_567_890, LAST_NUMBER] {
             let mut digits = [0; DIGITS];

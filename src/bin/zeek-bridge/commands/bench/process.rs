@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::output::Failure;
 
 /// A running process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Process {
     pub(super) pid: u32,
     /// The name of its program, which Linux truncates.
@@ -20,10 +22,12 @@ pub(super) struct Cpu {
 }
 
 /// The resident memory in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Memory {
+    #[serde(rename = "resident_bytes")]
     pub(super) resident: u64,
     /// The maximum resident memory so far, in bytes.
+    #[serde(rename = "peak_resident_bytes")]
     pub(super) peak: u64,
 }
 

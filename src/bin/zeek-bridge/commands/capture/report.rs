@@ -2,8 +2,10 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::output::{Failure, Object, Output};
+use serde::Serialize;
 use zeek_bridge::trace::Entry;
+
+use crate::output::{Failure, Output, to_line, to_line_with};
 
 /// The protocol of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,20 @@ pub(crate) struct About {
     pub(crate) note: Option<String>,
 }
 
+/// The description of a connection as JSON.
+#[derive(Serialize)]
+pub(crate) struct Document<'a> {
+    connection: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<String>,
+    protocol: &'static str,
+    /// The version of TLS. `Some(None)` if it is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
 impl About {
     /// Returns the start in the format of RFC 3339.
     pub(crate) fn start(&self) -> Option<String> {
@@ -39,24 +55,26 @@ impl About {
         (self.start_ns? < u64::MAX / 2).then(|| humantime::format_rfc3339_micros(start).to_string())
     }
 
-    /// Adds the name, the start, the protocol and the remarks.
-    pub(crate) fn write_fields(&self, head: Object) -> Object {
-        let head = head.with("connection", self.name.as_str());
-        let head = match self.start() {
-            Some(start) => head.with("start", start),
-            None => head,
-        };
-        let head = match &self.protocol {
-            Protocol::Broker => head.with("protocol", "broker"),
-            Protocol::WebSocket => head.with("protocol", "websocket"),
-            Protocol::ZeroMq => head.with("protocol", "zeromq"),
-            Protocol::Tls(version) => head.with("protocol", "tls").with("tls", version.as_deref()),
-            Protocol::Other(_) => head.with("protocol", "other"),
-        };
-        match self.remarks() {
-            Some(note) => head.with("note", note),
-            None => head,
+    /// Returns the name, the start, the protocol and the remarks for JSON.
+    pub(crate) fn document(&self) -> Document<'_> {
+        Document {
+            connection: &self.name,
+            start: self.start(),
+            protocol: match self.protocol {
+                Protocol::Broker => "broker",
+                Protocol::WebSocket => "websocket",
+                Protocol::ZeroMq => "zeromq",
+                Protocol::Tls(_) => "tls",
+                Protocol::Other(_) => "other",
+            },
+            tls: if let Protocol::Tls(version) = &self.protocol { Some(version.as_deref()) } else { None },
+            note: self.remarks(),
         }
+    }
+
+    /// Returns the line of JSON about an entry of the connection.
+    pub(crate) fn line(&self, entry: &Entry) -> Vec<u8> {
+        to_line_with("connection", &self.name, |to| entry.write_members(to))
     }
 
     /// Returns all remarks as text.
@@ -92,12 +110,11 @@ pub(crate) struct Lines(pub(crate) Output);
 
 impl Report for Lines {
     fn begin(&mut self, about: &About) -> Result<(), Failure> {
-        self.0.line(&about.write_fields(Object::new()).into_line())
+        self.0.line(&to_line(&about.document()))
     }
 
     fn entry(&mut self, about: &About, entry: &Entry) -> Result<(), Failure> {
-        let head = Object::new().with("connection", about.name.as_str());
-        self.0.line(&head.with_members(|to| entry.write_members(to)).into_line())
+        self.0.line(&about.line(entry))
     }
 
     fn end(&mut self, _: &About) -> Result<(), Failure> {
@@ -106,5 +123,37 @@ impl Report for Lines {
 
     fn pause(&mut self) -> Result<(), Failure> {
         self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_a_line_of_json() {
+        let line = |start_ns, protocol, note: Option<&str>| {
+            let note = note.map(str::to_owned);
+            let about = About { number: 1, name: "a\u{1b}".into(), start_ns, protocol, note };
+            String::from_utf8(to_line(&about.document())).unwrap()
+        };
+        assert_eq!(line(None, Protocol::Broker, None), r#"{"connection":"a\u001b","protocol":"broker"}"#);
+        assert_eq!(
+            line(Some(0), Protocol::WebSocket, Some("a note")),
+            r#"{"connection":"a\u001b","start":"1970-01-01T00:00:00.000000Z","protocol":"websocket","note":"a note"}"#
+        );
+        let tls = |version: Option<&str>| line(None, Protocol::Tls(version.map(str::to_owned)), None);
+        assert_eq!(
+            tls(Some("1.3")),
+            r#"{"connection":"a\u001b","protocol":"tls","tls":"1.3","note":"TLS 1.3: a capture contains only encrypted bytes; run `zeek-bridge record` between the two endpoints, or set Broker::disable_ssl=T on both endpoints while capturing"}"#
+        );
+        assert_eq!(
+            tls(None),
+            r#"{"connection":"a\u001b","protocol":"tls","tls":null,"note":"TLS of an unknown version: a capture contains only encrypted bytes; run `zeek-bridge record` between the two endpoints, or set Broker::disable_ssl=T on both endpoints while capturing"}"#
+        );
+        assert_eq!(
+            line(None, Protocol::Other("HTTP".into()), None),
+            r#"{"connection":"a\u001b","protocol":"other","note":"not Broker's protocol: HTTP"}"#
+        );
     }
 }

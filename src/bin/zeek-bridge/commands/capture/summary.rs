@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use comfy_table::{Table, presets};
-use serde_json::{Value as Json, json};
+use serde::{Serialize, Serializer};
 use zeek_bridge::data::Filter;
 use zeek_bridge::trace::{Content, Entry, Frame, Side};
 use zeek_bridge::websocket;
@@ -13,8 +13,8 @@ use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
 use zeek_bridge::zeek::ZeekMessage;
 use zeek_bridge::zeromq::{self, LogBatch};
 
-use super::report::{About, Report};
-use crate::output::{Failure, Object, Output, printable};
+use super::report::{About, Document, Report};
+use crate::output::{Failure, Output, printable, to_line};
 
 /// Maximum number of names, topics and errors that are kept per connection.
 const MAX_KEPT: usize = 1000;
@@ -29,32 +29,43 @@ pub(super) struct Summary {
     first: bool,
 }
 
-#[derive(Default)]
+/// The order of the fields is their order in JSON.
+#[derive(Default, Serialize)]
 struct Both {
+    #[serde(rename = "duration_us")]
+    t_us: u64,
     connector: SideSummary,
     listener: SideSummary,
-    t_us: u64,
-    errors: Vec<String>,
     error_count: u64,
+    errors: Vec<String>,
 }
 
-/// The counts of one side.
-#[derive(Default)]
+/// The counts of one side. The order of the fields is their order in JSON.
+#[derive(Default, Serialize)]
 struct SideSummary {
-    endpoint: Option<String>,
-    versions: Option<String>,
-    filter: Option<Vec<String>>,
-    /// The subscriptions of a ZeroMQ socket, each with its number.
-    subscriptions: BTreeMap<String, u64>,
-    dropped: Option<String>,
+    bytes: u64,
     /// The close code and reason of a WebSocket session, the status of a refused request, or the error that ends a session of
     /// ZeroMQ.
     closed: Option<String>,
-    frames: u64,
-    bytes: u64,
+    dropped: Option<String>,
+    endpoint: Option<String>,
     /// Events by name, and all other messages by kind.
     events: BTreeMap<String, u64>,
+    /// Each topic with the number of its subscriptions, which is 1 unless the protocol is that of ZeroMQ.
+    #[serde(serialize_with = "topics")]
+    filter: Option<BTreeMap<String, u64>>,
+    frames: u64,
     others: BTreeMap<String, u64>,
+    versions: Option<String>,
+}
+
+/// The line of JSON about a connection.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    connection: Document<'a>,
+    #[serde(flatten)]
+    both: Option<&'a Both>,
 }
 
 impl Summary {
@@ -79,7 +90,7 @@ impl Report for Summary {
     fn end(&mut self, about: &About) -> Result<(), Failure> {
         let Some(both) = self.connections.remove(&about.number) else { return Ok(()) };
         if self.json {
-            return self.output.line(&both.object(about).into_line());
+            return self.output.line(&both.line(about));
         }
         if !std::mem::take(&mut self.first) {
             self.output.line(b"")?;
@@ -118,17 +129,8 @@ impl Both {
         self.connector.frames == 0 && self.listener.frames == 0 && self.error_count == 0
     }
 
-    fn object(&self, about: &About) -> Object {
-        let object = about.write_fields(Object::new());
-        if self.is_empty() {
-            return object;
-        }
-        object
-            .with("duration_us", self.t_us)
-            .with("connector", self.connector.json())
-            .with("listener", self.listener.json())
-            .with("error_count", self.error_count)
-            .with("errors", self.errors.as_slice())
+    fn line(&self, about: &About) -> Vec<u8> {
+        to_line(&Line { connection: about.document(), both: (!self.is_empty()).then_some(self) })
     }
 
     fn text(&self, about: &About) -> String {
@@ -314,25 +316,15 @@ impl SideSummary {
     }
 
     fn subscribe(&mut self, subscribe: bool, topic: String) {
+        let filter = self.filter.get_or_insert_default();
         if subscribe {
-            if self.subscriptions.len() < MAX_KEPT || self.subscriptions.contains_key(&topic) {
-                let count = self.subscriptions.entry(topic).or_default();
-                *count = count.saturating_add(1);
-            }
-        } else if let Some(count) = self.subscriptions.get_mut(&topic) {
+            add(filter, &topic);
+        } else if let Some(count) = filter.get_mut(&topic) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.subscriptions.remove(&topic);
+                filter.remove(&topic);
             }
         }
-        // A side that has subscribed has a filter, which is empty after the last cancellation.
-        self.filter.get_or_insert_default();
-    }
-
-    /// Returns the filter, or the subscriptions of a ZeroMQ socket.
-    fn filter(&self) -> Option<Vec<&str>> {
-        let filter = self.filter.as_ref()?.iter();
-        Some(filter.chain(self.subscriptions.keys()).map(String::as_str).collect())
     }
 
     fn add_message(&mut self, message: Option<&ZeekMessage>) {
@@ -351,31 +343,22 @@ impl SideSummary {
     fn set_filter(&mut self, filter: &Filter) {
         let topics = filter.topics().iter().take(MAX_KEPT);
         self.filter =
-            Some(topics.map(|topic| String::from_utf8_lossy(topic.as_bytes()).into_owned()).collect());
+            Some(topics.map(|topic| (String::from_utf8_lossy(topic.as_bytes()).into_owned(), 1)).collect());
     }
 
     fn filter_text(&self) -> String {
-        let Some(mut shown) = self.filter() else { return String::new() };
-        if shown.len() > MAX_SHOWN {
-            shown.truncate(MAX_SHOWN);
+        let Some(filter) = &self.filter else { return String::new() };
+        let mut shown: Vec<&str> = filter.keys().take(MAX_SHOWN).map(String::as_str).collect();
+        if filter.len() > MAX_SHOWN {
             shown.push("..");
         }
         if shown.is_empty() { "nothing".into() } else { shown.join(", ") }
     }
+}
 
-    fn json(&self) -> Json {
-        json!({
-            "endpoint": self.endpoint,
-            "versions": self.versions,
-            "filter": self.filter(),
-            "dropped": self.dropped,
-            "closed": self.closed,
-            "frames": self.frames,
-            "bytes": self.bytes,
-            "events": self.events,
-            "others": self.others,
-        })
-    }
+/// Serializes the topics of a filter.
+fn topics<S: Serializer>(filter: &Option<BTreeMap<String, u64>>, to: S) -> Result<S::Ok, S::Error> {
+    filter.as_ref().map(|filter| filter.keys().collect::<Vec<_>>()).serialize(to)
 }
 
 /// Counts a name. Names beyond the maximum are counted together.
@@ -390,5 +373,29 @@ fn add_count(counts: &mut BTreeMap<String, u64>, name: &str, more: u64) {
         None => {
             counts.insert(name.to_owned(), more);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Protocol;
+    use super::*;
+
+    #[test]
+    fn a_summary_is_a_line_of_json() {
+        let about =
+            About { number: 1, name: "a".into(), start_ns: None, protocol: Protocol::Broker, note: None };
+        let line = |both: &Both| String::from_utf8(both.line(&about)).unwrap();
+        let mut both = Both::default();
+        assert_eq!(line(&both), r#"{"connection":"a","protocol":"broker"}"#);
+        both.connector.frames = 2;
+        both.connector.filter = Some([("/t".into(), 1)].into());
+        add(&mut both.connector.events, "e");
+        both.error_count = 1;
+        both.errors.push("listener, byte 3: bad".into());
+        assert_eq!(
+            line(&both),
+            r#"{"connection":"a","protocol":"broker","duration_us":0,"connector":{"bytes":0,"closed":null,"dropped":null,"endpoint":null,"events":{"e":1},"filter":["/t"],"frames":2,"others":{},"versions":null},"listener":{"bytes":0,"closed":null,"dropped":null,"endpoint":null,"events":{},"filter":null,"frames":0,"others":{},"versions":null},"error_count":1,"errors":["listener, byte 3: bad"]}"#
+        );
     }
 }

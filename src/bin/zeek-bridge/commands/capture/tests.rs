@@ -13,7 +13,7 @@ use super::link::{Segment, segment};
 use super::report::{About, Report};
 use super::table::{Table, Tally};
 use super::*;
-use crate::output::Object;
+use crate::output::to_line;
 
 /// Collects the reports.
 #[derive(Default)]
@@ -25,12 +25,11 @@ struct Collected {
 
 impl Report for Collected {
     fn begin(&mut self, about: &About) -> Result<(), Failure> {
-        self.begun.push(parse_json(about.write_fields(Object::new()).into_line()).unwrap());
+        self.begun.push(parse_json(to_line(&about.document())).unwrap());
         Ok(())
     }
     fn entry(&mut self, about: &About, entry: &Entry) -> Result<(), Failure> {
-        let head = Object::new().with("connection", about.name.as_str());
-        self.lines.push(parse_json(head.with_members(|to| entry.write_members(to)).into_line()).unwrap());
+        self.lines.push(parse_json(about.line(entry)).unwrap());
         Ok(())
     }
     fn end(&mut self, _: &About) -> Result<(), Failure> {
@@ -434,6 +433,34 @@ fn tls_and_other_protocols_are_reported_once() {
     let error = collected.lines[1]["error"].as_str().unwrap();
     assert!(error.starts_with("this side uses TLS and the other does not"), "{error}");
     assert_eq!(tls::hello(&hello), Some(tls::Hello::Offers(0x0303)));
+}
+
+#[test]
+fn the_version_of_tls_is_read_from_complete_hellos_only() {
+    /// Returns a handshake message of type 2 (ServerHello) in one record.
+    fn server_hello(extensions: &[u8]) -> Vec<u8> {
+        let body = [&[3, 3][..], &[0; 32], &[0, 0x13, 0x01, 0], extensions].concat();
+        let length = u8::try_from(body.len()).unwrap();
+        [&[0x16, 3, 3, 0, length + 4, 2, 0, 0, length], &body[..]].concat()
+    }
+    let client = fs::read(folder("tls/anonymous-client-hello-tls12.bin")).unwrap();
+    let supported_versions = [0, 6, 0, 43, 0, 2, 3, 4];
+    let server = server_hello(&supported_versions);
+    for (hello, version) in [
+        (&client, tls::Hello::Offers(0x0303)),
+        (&server, tls::Hello::Selected(0x0304)),
+        (&server_hello(&[]), tls::Hello::Selected(0x0303)),
+    ] {
+        assert_eq!(tls::hello(hello), Some(version));
+        assert_eq!(tls::hello(&[&hello[..], &[0x17, 3, 3, 0, 1, 0]].concat()), Some(version));
+        for end in 0..hello.len() {
+            assert_eq!(tls::hello(&hello[..end]), None, "{end} of {} bytes", hello.len());
+        }
+    }
+    // The same message in two records, the first of which ends before the extensions.
+    let (first, second) = server[5..].split_at(server.len() - 5 - supported_versions.len());
+    let record = |part: &[u8]| [&[0x16, 3, 3, 0, u8::try_from(part.len()).unwrap()], part].concat();
+    assert_eq!(tls::hello(&[record(first), record(second)].concat()), None);
 }
 
 #[test]

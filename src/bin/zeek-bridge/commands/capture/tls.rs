@@ -21,40 +21,44 @@ pub(super) enum Hello {
     Selected(u16),
 }
 
-/// Returns the hello message at the start of one side's bytes, if it is complete and in one record.
+/// Returns the version in the hello message at the start of one side's bytes. Returns `None` if there is none, if more bytes
+/// are needed, or if the message is longer than the first record.
 pub(super) fn hello(bytes: &[u8]) -> Option<Hello> {
     const VERSIONS: u16 = 43;
-    let mut record = bytes;
-    if !is_record(record) || record.try_get_u8().ok()? != 0x16 {
+    let [0x16, _, _, high, low, rest @ ..] = bytes else { return None };
+    if !is_record(bytes) {
         return None;
     }
-    skip(&mut record, 4)?;
-    let kind = record.try_get_u8().ok()?;
-    skip(&mut record, 3)?;
-    let mut version = record.try_get_u16().ok()?;
-    skip(&mut record, 32)?;
-    let session = record.try_get_u8().ok()?;
-    skip(&mut record, session.into())?;
+    // The record may contain more messages, which are not needed.
+    let record = rest.get(..usize::from(u16::from_be_bytes([*high, *low]))).unwrap_or(rest);
+    let [kind, high, middle, low, rest @ ..] = record else { return None };
+    let length = u32::from_be_bytes([0, *high, *middle, *low]);
+    let mut message = rest.get(..usize::try_from(length).ok()?)?;
+    let mut version = message.try_get_u16().ok()?;
+    skip(&mut message, 32)?;
+    let session = message.try_get_u8().ok()?;
+    skip(&mut message, session.into())?;
     let server = match kind {
         1 => {
-            let suites = record.try_get_u16().ok()?;
-            skip(&mut record, suites.into())?;
-            let compressions = record.try_get_u8().ok()?;
-            skip(&mut record, compressions.into())?;
+            let suites = message.try_get_u16().ok()?;
+            skip(&mut message, suites.into())?;
+            let compressions = message.try_get_u8().ok()?;
+            skip(&mut message, compressions.into())?;
             false
         }
         2 => {
-            skip(&mut record, 3)?;
+            skip(&mut message, 3)?;
             true
         }
         _ => return None,
     };
-    // The supported_versions extension overrides the version of the hello message.
-    let mut left = usize::from(record.try_get_u16().unwrap_or(0));
+    // The supported_versions extension overrides the version of the hello message. Before TLS 1.3, a hello may end without
+    // extensions.
+    let mut left = usize::from(message.try_get_u16().unwrap_or(0));
     while left >= 4 {
-        let extension = record.try_get_u16().ok()?;
-        let length = usize::from(record.try_get_u16().ok()?);
-        let content = record.get(..length)?;
+        let extension = message.try_get_u16().ok()?;
+        let length = usize::from(message.try_get_u16().ok()?);
+        let content = message.get(..length)?;
         match (extension, content) {
             (VERSIONS, [high, low]) if server => version = u16::from_be_bytes([*high, *low]),
             (VERSIONS, [_, offered @ ..]) if !server => {
@@ -65,7 +69,7 @@ pub(super) fn hello(bytes: &[u8]) -> Option<Hello> {
             }
             _ => {}
         }
-        skip(&mut record, length)?;
+        skip(&mut message, length)?;
         left = left.saturating_sub(length).saturating_sub(4);
     }
     Some(if server { Hello::Selected(version) } else { Hello::Offers(version) })

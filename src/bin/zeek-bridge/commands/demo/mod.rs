@@ -70,7 +70,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
         }
     };
     let mut print = |entry: Entry<'_>| match &mut text {
-        None => write(&entry.to_json().into_line()),
+        None => write(&entry.to_line()),
         Some(text) => match text.entry(&entry) {
             lines if lines.is_empty() => Ok(()),
             lines => write(lines.trim_end_matches('\n').as_bytes()),
@@ -164,7 +164,7 @@ mod tests {
         let mut lines = Vec::new();
         let verdict = scenario
             .play(&mut |entry: Entry<'_>| {
-                lines.push(String::from_utf8(entry.to_json().into_line()).unwrap());
+                lines.push(String::from_utf8(entry.to_line()).unwrap());
                 Ok(())
             })
             .await?;

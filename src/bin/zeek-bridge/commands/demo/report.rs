@@ -1,25 +1,18 @@
 //! The results of the demo: every event, and for every request whether the answer equals the answer of Zeek.
 
+use serde::{Serialize, Serializer};
+use zeek_bridge::data::Value;
 use zeek_bridge::management::{DispatchRequest, ManagementResult};
 use zeek_bridge::zeek::Event;
 
-use crate::output::{Failure, Object};
+use crate::output::{Failure, to_line};
 
 /// One of the two parts of the demo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Part {
     CapturedAgent,
     RustAgent,
-}
-
-impl Part {
-    /// Returns the name in the JSON output.
-    fn name(self) -> &'static str {
-        match self {
-            Part::CapturedAgent => "captured-agent",
-            Part::RustAgent => "rust-agent",
-        }
-    }
 }
 
 /// An event, or the comparison of an answer.
@@ -30,40 +23,50 @@ pub(super) enum Entry<'a> {
 }
 
 /// The comparison of a node's answer to a request with the answer of the captured node.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(super) struct Comparison<'a> {
     pub(super) node: &'a str,
+    #[serde(rename = "action", serialize_with = "action")]
     pub(super) request: &'a DispatchRequest,
     /// The answer of the captured node.
     pub(super) zeek: String,
-    pub(super) here: String,
+    pub(super) agrees: bool,
+    /// The answer of the node, if it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) here: Option<String>,
     /// The fields that differ.
+    #[serde(rename = "differs", skip_serializing_if = "Vec::is_empty")]
     pub(super) differences: Vec<&'static str>,
+}
+/// An entry as a line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    link: Part,
+    #[serde(flatten)]
+    content: Content<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Event { from: &'a str, to: &'a str, event: &'a str, args: &'a [Value] },
+    Comparison(&'a Comparison<'a>),
 }
 
 impl Entry<'_> {
-    pub(super) fn to_json(&self) -> Object {
-        match self {
-            Entry::Event { part, from, to, event } => {
-                let object = Object::new().with("link", part.name()).with("from", *from).with("to", *to);
-                object.with("event", event.name.as_str()).with_values("args", &event.args)
+    pub(super) fn to_line(&self) -> Vec<u8> {
+        let (link, content) = match *self {
+            Entry::Event { part, from, to, event: Event { name, args, .. } } => {
+                (part, Content::Event { from, to, event: name, args })
             }
-            Entry::Comparison { part, comparison } => {
-                let object = Object::new()
-                    .with("link", part.name())
-                    .with("node", comparison.node)
-                    .with("action", comparison.request.action.as_slice())
-                    .with("zeek", comparison.zeek.as_str())
-                    .with("agrees", comparison.differences.is_empty());
-                if comparison.differences.is_empty() {
-                    return object;
-                }
-                object
-                    .with("here", comparison.here.as_str())
-                    .with("differs", comparison.differences.as_slice())
-            }
-        }
+            Entry::Comparison { part, comparison } => (part, Content::Comparison(comparison)),
+        };
+        to_line(&Line { link, content })
     }
+}
+
+fn action<S: Serializer>(request: &DispatchRequest, to: S) -> Result<S::Ok, S::Error> {
+    request.action.serialize(to)
 }
 
 /// Prints the entries of a part and counts the results.
@@ -99,9 +102,11 @@ impl<'a> Report<'a> {
         here: Option<&ManagementResult>,
     ) -> Result<(), Failure> {
         let differences = differences(zeek, here);
-        let count = if differences.is_empty() { &mut self.agreed } else { &mut self.disagreed };
+        let agrees = differences.is_empty();
+        let count = if agrees { &mut self.agreed } else { &mut self.disagreed };
         *count = count.saturating_add(1);
-        let comparison = &Comparison { node, request, zeek: summary(zeek), here: summary(here), differences };
+        let here = (!agrees).then(|| summary(here));
+        let comparison = &Comparison { node, request, zeek: summary(zeek), agrees, here, differences };
         (self.print)(Entry::Comparison { part: self.part, comparison })
     }
 
@@ -141,7 +146,7 @@ fn summary(result: Option<&ManagementResult>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use zeek_bridge::data::{FromValue, Value};
+    use zeek_bridge::data::FromValue;
 
     use super::*;
 
@@ -166,6 +171,32 @@ mod tests {
             changed[at] = other;
             assert_eq!(differences(Some(&zeek), Some(&result(changed))), [name]);
         }
+    }
+
+    #[test]
+    fn an_entry_is_a_line_of_json() {
+        let line = |entry: Entry<'_>| String::from_utf8(entry.to_line()).unwrap();
+        let event = &Event::new("e", (1u64,)).with_metadata([(1, 2u64)]);
+        assert_eq!(
+            line(Entry::Event { part: Part::CapturedAgent, from: "a", to: "b", event }),
+            r#"{"link":"captured-agent","from":"a","to":"b","event":"e","args":[{"@data-type":"count","data":1}]}"#
+        );
+        let request =
+            &DispatchRequest { reqid: "r".into(), action: vec!["a".into(), "b".into()], nodes: [].into() };
+        let entry = |here: Option<&str>, differences| {
+            let (zeek, here) = ("success".to_owned(), here.map(str::to_owned));
+            let comparison =
+                &Comparison { node: "n", request, zeek, agrees: here.is_none(), here, differences };
+            line(Entry::Comparison { part: Part::RustAgent, comparison })
+        };
+        assert_eq!(
+            entry(None, vec![]),
+            r#"{"link":"rust-agent","node":"n","action":["a","b"],"zeek":"success","agrees":true}"#
+        );
+        assert_eq!(
+            entry(Some("silent"), vec!["data", "error"]),
+            r#"{"link":"rust-agent","node":"n","action":["a","b"],"zeek":"success","agrees":false,"here":"silent","differs":["data","error"]}"#
+        );
     }
 
     #[test]

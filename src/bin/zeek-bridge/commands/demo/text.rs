@@ -91,12 +91,11 @@ impl Text {
     }
 
     fn compare(&mut self, part: Part, comparison: &Comparison<'_>) {
-        let is_same = comparison.differences.is_empty();
-        let text = match is_same {
-            true => comparison.zeek.clone(),
-            false => format!("{}, Zeek: {}", comparison.here, comparison.zeek),
+        let text = match &comparison.here {
+            None => comparison.zeek.clone(),
+            Some(here) => format!("{here}, Zeek: {}", comparison.zeek),
         };
-        let cell = Cell { part, node: comparison.node.to_owned(), text, is_same };
+        let cell = Cell { part, node: comparison.node.to_owned(), text, is_same: comparison.agrees };
         // All requests in the recording have the same action, get_id_value. It is left out, so that the table has room.
         let request = request(comparison.request);
         let request = request.strip_prefix("get_id_value ").unwrap_or(&request).to_owned();
@@ -212,12 +211,13 @@ mod tests {
     fn the_table_has_a_line_for_each_request_and_each_difference() {
         let mut text = Text::new(false, None);
         let request = asked(&[]);
-        for (node, here, differences) in [("a", "success", vec![]), ("b", "silent", vec!["data"])] {
+        for (node, here, differences) in [("a", None, vec![]), ("b", Some("silent".into()), vec!["data"])] {
             let comparison = &Comparison {
                 node,
                 request: &request,
                 zeek: "success".into(),
-                here: here.into(),
+                agrees: here.is_none(),
+                here,
                 differences,
             };
             assert_eq!(text.entry(&Entry::Comparison { part: Part::CapturedAgent, comparison }), "");

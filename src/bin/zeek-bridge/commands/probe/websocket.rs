@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use zeek_bridge::endpoint::{EndpointConfig, Status, WebSocketConfig, WebSocketPeer};
 use zeek_bridge::net::tls::Tls;
 
 use super::shell_word;
 use crate::network;
-use crate::output::{Failure, Object, Output, printable};
+use crate::output::{Failure, Output, printable, to_line};
 
 /// A server of the WebSocket API.
 pub(super) struct Server {
@@ -15,6 +16,17 @@ pub(super) struct Server {
     endpoint: Option<String>,
     /// The `version` of its `ack`.
     version: Option<String>,
+}
+
+/// The line of JSON.
+#[derive(Serialize)]
+struct Document<'a> {
+    target: &'a str,
+    found: &'static str,
+    summary: &'static str,
+    version: Option<String>,
+    endpoint: Option<String>,
+    command: String,
 }
 
 /// Connects to the server without a subscription, and leaves it.
@@ -62,14 +74,9 @@ impl Server {
         command.push_str(" -t PREFIX");
         let mut output = Output::new();
         if json {
-            let object = Object::new()
-                .with("target", target)
-                .with("found", "websocket")
-                .with("summary", summary)
-                .with("version", self.version)
-                .with("endpoint", self.endpoint)
-                .with("command", command);
-            output.line(&object.into_line())?;
+            let Server { endpoint, version } = self;
+            let found = "websocket";
+            output.line(&to_line(&Document { target, found, summary, version, endpoint, command }))?;
         } else {
             let mut lines = vec![format!("{target}: {summary}")];
             let parts =

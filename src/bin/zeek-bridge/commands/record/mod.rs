@@ -6,6 +6,7 @@ mod redact;
 mod run_lock;
 mod writer;
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -16,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -35,7 +36,7 @@ use crate::args::tls::{self, TlsArgs};
 use crate::args::{AddressArg, connect_address, listen_address, scheme};
 use crate::hints;
 use crate::network;
-use crate::output::{BackgroundOutput, Exit, Failure, Object, stderr};
+use crate::output::{BackgroundOutput, Exit, Failure, stderr, to_line};
 use crate::signals::Signals;
 
 /// Maximum number of connections at a time. Each has two sockets and three files, and at most some MiB of memory.
@@ -343,19 +344,15 @@ impl Recorder {
         let redactor = self.pseudonyms.clone().map(Redactor::new);
         let runtime = Handle::current();
         let notify = |notice: Notice<'_>| {
-            let (state, recording, error) = match notice {
-                Notice::Started(recording) => ("begun", recording, None),
-                Notice::Ended(recording, error) => ("ended", recording, Some(error)),
+            let (recording, state) = match notice {
+                Notice::Started(recording) => (recording, State::Begun),
+                Notice::Ended(recording, error) => {
+                    let [connector, listener] = recording.written();
+                    let (frames, bytes) = (recording.frame_count(), Bytes { connector, listener });
+                    (recording, State::Ended { frames, bytes, error: error.map(io::Error::to_string) })
+                }
             };
-            let mut line =
-                Object::new().with("recording", recording.path().display().to_string()).with("state", state);
-            if let Some(error) = error {
-                let [connector, listener] = recording.written();
-                line = line
-                    .with("frames", recording.frame_count())
-                    .with("bytes", json!({"connector": connector, "listener": listener}))
-                    .with("error", error.map(io::Error::to_string));
-            }
+            let line = to_line(&Line { recording: recording.path().to_string_lossy(), state });
             runtime.block_on(self.output.line(line));
         };
         if let Err(error) = receiver.write_to(&self.recordings, description, self.rotate, redactor, notify) {
@@ -367,6 +364,28 @@ impl Recorder {
             );
         }
     }
+}
+
+/// The line of JSON about the start or the end of a recording.
+#[derive(Serialize)]
+struct Line<'a> {
+    recording: Cow<'a, str>,
+    #[serde(flatten)]
+    state: State,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+enum State {
+    Begun,
+    Ended { frames: u64, bytes: Bytes, error: Option<String> },
+}
+
+/// The number of bytes that each side sent.
+#[derive(Serialize)]
+struct Bytes {
+    connector: u64,
+    listener: u64,
 }
 
 #[cfg(test)]

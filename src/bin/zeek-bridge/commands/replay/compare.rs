@@ -1,5 +1,6 @@
 //! Comparison of messages by value, not by bytes.
 
+use serde::Serialize;
 use wildmatch::WildMatch;
 use zeek_bridge::data::{ByteString, EndpointId, Value, parse_json};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
@@ -17,7 +18,8 @@ pub(super) struct Difference {
 }
 
 /// The recorded or received content at that path.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub(super) enum Seen {
     Nothing,
     Value(Value),

@@ -1,25 +1,30 @@
 //! The report of a replay: one line for each difference.
 
+use serde::Serialize;
 use zeek_bridge::data::Topic;
 
 use super::compare::Seen;
-use crate::output::{Failure, Object, Output, printable};
+use crate::output::{Failure, Output, printable, to_line};
 
 /// Maximum number of characters of a value in the text report.
 const SHOWN: usize = 400;
 
 /// A difference.
+#[derive(Serialize)]
 pub(super) struct Finding {
     /// The recorded frame.
     pub(super) frame: Option<u64>,
     pub(super) topic: Option<Topic>,
+    #[serde(rename = "what")]
     pub(super) kind: DifferenceKind,
     pub(super) at: String,
     pub(super) recorded: Seen,
+    #[serde(rename = "came")]
     pub(super) received: Seen,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum DifferenceKind {
     /// The frame was recorded and received, with different content.
     Differs,
@@ -33,22 +38,11 @@ pub(super) enum DifferenceKind {
     Filter,
 }
 
-impl DifferenceKind {
-    fn name(self) -> &'static str {
-        match self {
-            DifferenceKind::Differs => "differs",
-            DifferenceKind::Missing => "missing",
-            DifferenceKind::Extra => "extra",
-            DifferenceKind::Order => "order",
-            DifferenceKind::Filter => "filter",
-        }
-    }
-}
-
 /// The counts of a replay.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Counts {
     /// Frames that were sent.
+    #[serde(rename = "said")]
     pub(super) sent: u64,
     /// Received frames that were compared with a recorded one.
     pub(super) compared: u64,
@@ -68,7 +62,7 @@ impl Report {
 
     pub(super) fn finding(&mut self, finding: &Finding) -> Result<(), Failure> {
         self.counts.differences = self.counts.differences.saturating_add(1);
-        let line = if self.json { object(finding).into_line() } else { words(finding).into_bytes() };
+        let line = if self.json { to_line(finding) } else { words(finding).into_bytes() };
         self.output.line(&line)?;
         // Flush, so that a difference is visible at once.
         self.output.flush()
@@ -78,11 +72,7 @@ impl Report {
     pub(super) fn end(&mut self) -> Result<(), Failure> {
         let Counts { sent, compared, differences } = self.counts;
         let line = if self.json {
-            Object::new()
-                .with("said", sent)
-                .with("compared", compared)
-                .with("differences", differences)
-                .into_line()
+            to_line(&self.counts)
         } else {
             let differences = match differences {
                 0 => "no difference".to_owned(),
@@ -94,20 +84,6 @@ impl Report {
         self.output.line(&line)?;
         self.output.flush()
     }
-}
-
-fn object(finding: &Finding) -> Object {
-    let head = Object::new()
-        .with("frame", finding.frame)
-        .with("topic", finding.topic.as_ref().map(|topic| crate::output::text(topic.as_bytes())))
-        .with("what", finding.kind.name())
-        .with("at", finding.at.as_str());
-    let seen = |object: Object, name: &'static str, seen: &Seen| match seen {
-        Seen::Nothing => object.with(name, serde_json::Value::Null),
-        Seen::Value(value) => object.with_value(name, value),
-        Seen::Words(words) => object.with(name, words.as_str()),
-    };
-    seen(seen(head, "recorded", &finding.recorded), "came", &finding.received)
 }
 
 fn words(finding: &Finding) -> String {
@@ -137,5 +113,49 @@ fn shown(seen: &Seen) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((at, _)) => format!("{}...", text.get(..at).unwrap_or_default()),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeek_bridge::data::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_difference_is_a_line_of_json() {
+        let finding = |topic: Option<&[u8]>, kind, recorded, received| Finding {
+            frame: topic.map(|_| 3),
+            topic: topic.map(|topic| Topic::new(topic.to_vec()).unwrap()),
+            kind,
+            at: "a.args[0]".into(),
+            recorded,
+            received,
+        };
+        let words = || Seen::Words("text".into());
+        for (finding, expected) in [
+            (
+                finding(Some(b"/t"), DifferenceKind::Differs, Seen::Value(Value::Count(1)), words()),
+                r#"{"frame":3,"topic":"/t","what":"differs","at":"a.args[0]","recorded":{"@data-type":"count","data":1},"came":"text"}"#,
+            ),
+            (
+                finding(Some(b"\xff"), DifferenceKind::Missing, words(), Seen::Nothing),
+                r#"{"frame":3,"topic":{"hex":"ff"},"what":"missing","at":"a.args[0]","recorded":"text","came":null}"#,
+            ),
+            (
+                finding(None, DifferenceKind::Extra, Seen::Nothing, words()),
+                r#"{"frame":null,"topic":null,"what":"extra","at":"a.args[0]","recorded":null,"came":"text"}"#,
+            ),
+            (
+                finding(None, DifferenceKind::Order, words(), words()),
+                r#"{"frame":null,"topic":null,"what":"order","at":"a.args[0]","recorded":"text","came":"text"}"#,
+            ),
+            (
+                finding(None, DifferenceKind::Filter, words(), words()),
+                r#"{"frame":null,"topic":null,"what":"filter","at":"a.args[0]","recorded":"text","came":"text"}"#,
+            ),
+        ] {
+            assert_eq!(String::from_utf8(to_line(&finding)).unwrap(), expected);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::time::SystemTime;
 
+use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use zeek_bridge::bridge::{Latency, LinkSnapshot, Snapshot};
 
@@ -11,7 +12,7 @@ use super::rates::Increase;
 use super::table::{Kind, Table, cut, escaped};
 use super::text::{bytes, link_problems, state};
 use crate::commands::run::Document;
-use crate::output::{Object, json_rate, per_second, rate, rfc3339, to_line};
+use crate::output::{json_rate, per_second, rate, rfc3339};
 use crate::terminal::Order;
 
 /// A column of the table of links.
@@ -209,21 +210,31 @@ fn problems(snapshot: &Snapshot) -> Vec<(&str, String, u64)> {
     of_links.chain(denials).collect()
 }
 
-/// Returns the object for one line of JSON. It contains the state of the bridge, or the error if the state could not be read. If
-/// there is an earlier sample, it also contains the rates per second.
-pub(super) fn json(
+/// A line of JSON: the state of the bridge, or the error if the state could not be read. If there is an earlier sample, it also
+/// contains the rates per second.
+#[derive(Serialize)]
+pub(super) struct Line<'a> {
+    time: Option<String>,
+    interval: Option<f64>,
+    restarted: bool,
+    error: Option<&'a str>,
+    rates: Option<Json>,
+    status: Option<&'a Document>,
+}
+
+pub(super) fn json<'a>(
     time: SystemTime,
-    document: Result<&Document, &str>,
+    document: Result<&'a Document, &'a str>,
     increase: Option<&Increase>,
-) -> Object {
-    let status = document.map_or_else(|_| b"null".to_vec(), to_line);
-    Object::new()
-        .with("time", rfc3339(time))
-        .with("interval", increase.map(|increase| increase.time.as_secs_f64()))
-        .with("restarted", increase.is_some_and(|increase| increase.restarted))
-        .with("error", document.err())
-        .with("rates", increase.map(rates))
-        .with_bytes("status", &status)
+) -> Line<'a> {
+    Line {
+        time: rfc3339(time),
+        interval: increase.map(|increase| increase.time.as_secs_f64()),
+        restarted: increase.is_some_and(|increase| increase.restarted),
+        error: document.err(),
+        rates: increase.map(rates),
+        status: document.ok(),
+    }
 }
 
 fn rates(increase: &Increase) -> Json {

@@ -13,7 +13,7 @@ use super::rates::{Increase, Sample};
 use super::screen::render;
 use super::table::{cut, escaped};
 use super::view::{self, Column, View};
-use crate::output::{BackgroundOutput, Failure, Object};
+use crate::output::{BackgroundOutput, Failure, to_line};
 use crate::signals::Signals;
 use crate::terminal::{self, Action, Live, Order};
 
@@ -48,7 +48,7 @@ impl Report {
 
     async fn show(&mut self, watch: &Watch, output: &BackgroundOutput) {
         match self {
-            Report::Json => output.line(watch.json(SystemTime::now())).await,
+            Report::Json => output.line(watch.json_line(SystemTime::now())).await,
             Report::Tables(width) => output.text(watch.text(*width).as_bytes(), 1).await,
             Report::Live(live) => {
                 let color = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
@@ -208,12 +208,12 @@ impl Watch {
         text
     }
 
-    fn json(&self, time: SystemTime) -> Object {
+    fn json_line(&self, time: SystemTime) -> Vec<u8> {
         let document = match &self.error {
             Some(error) => Err(error.as_str()),
             None => Ok(&self.last.document),
         };
-        view::json(time, document, self.increase.as_ref())
+        to_line(&view::json(time, document, self.increase.as_ref()))
     }
 }
 
@@ -357,9 +357,8 @@ mod tests {
 
     #[test]
     fn a_line_of_json_contains_rates_and_the_state() {
-        let line = |watch: &Watch| {
-            serde_json::from_slice::<Json>(&watch.json(SystemTime::UNIX_EPOCH).into_line()).unwrap()
-        };
+        let line =
+            |watch: &Watch| serde_json::from_slice::<Json>(&watch.json_line(SystemTime::UNIX_EPOCH)).unwrap();
         let mut watch = watch();
         let json = line(&watch);
         assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
@@ -375,6 +374,13 @@ mod tests {
         assert_eq!(json["rates"]["refused"], json!({"no-rule": 5.0}));
         assert_eq!(json["rates"]["latency"], json!({"samples": 5, "p50": 0.001, "p99": 0.001}));
         assert_eq!(json["status"], serde_json::to_value(&watch.last.document).unwrap());
+        let text = String::from_utf8(watch.json_line(SystemTime::UNIX_EPOCH)).unwrap();
+        let (start, status) = text.split_once(r#","status":"#).unwrap();
+        assert_eq!(
+            start,
+            r#"{"time":"1970-01-01T00:00:00.000Z","interval":2.0,"restarted":false,"error":null,"rates":{"answered_for":0.0,"forgotten":0.0,"latency":{"p50":0.001,"p99":0.001,"samples":5},"links":[{"altered_strings":0.0,"bytes_in":2048,"bytes_out":0,"dropped":1.5,"failures":{},"lost_to_chaos":0.0,"malformed":0.0,"messages_in":12.5,"messages_out":0.0,"name":"agents","not_carried":0.0,"overflows":0.0},{"altered_strings":0.0,"bytes_in":0,"bytes_out":0,"dropped":0.0,"failures":{"connect":0.0},"lost_to_chaos":0.0,"malformed":0.0,"messages_in":0.0,"messages_out":1250000.0,"name":"nodes","not_carried":0.0,"overflows":0.0}],"refused":{"no-rule":5.0},"rules":[{"name":"hellos","passed":0.0}],"unanswered":0.0}"#
+        );
+        assert_eq!(status.strip_suffix('}').unwrap(), serde_json::to_string(&watch.last.document).unwrap());
         watch.update(gone());
         let json = line(&watch);
         assert_eq!((&json["rates"], &json["status"]), (&json!(null), &json!(null)));

@@ -2,33 +2,52 @@
 
 use std::time::SystemTime;
 
+use serde::Serialize;
 use serde_json::{Value as Json, json};
-use zeek_bridge::data::Value;
+use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::Message;
 use zeek_bridge::zeek::{Event, ZeekMessage};
 
 use super::message::{Content, peer};
-use crate::output::{Object, identity_json, text};
+use crate::output::{identity_json, to_line};
 
-/// Returns a message as an object: a Zeek event with its parts, anything else as a value.
-pub(super) fn object(message: &Message, content: &Content, identity: bool) -> Object {
-    let object = header(message, identity);
-    match content {
-        Content::Value(value) => object.with_value("value", value),
-        Content::Zeek(ZeekMessage::Event(event)) => parts(object, event),
-        Content::Zeek(_) => object.with_value("value", &message.value()),
-    }
+/// Returns a message as a line: a Zeek event with its parts, anything else as a value.
+pub(super) fn line(message: &Message, content: &Content, identity: bool) -> Vec<u8> {
+    let decoded;
+    let content = match content {
+        Content::Zeek(ZeekMessage::Event(event)) => Document::Event(EventDocument::new(event, |value| value)),
+        Content::Value(value) => Document::Value { value },
+        Content::Zeek(_) => {
+            decoded = message.value();
+            Document::Value { value: &decoded }
+        }
+    };
+    to_line(&Line::new(message, identity, content))
 }
 
-/// Returns an object with the time of the message, its peer, the peer's identity if requested, and its topic.
-pub(super) fn header(message: &Message, identity: bool) -> Object {
-    let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-    let object = Object::new().with("time", time).with("peer", peer(message));
-    let object = match identity {
-        true => object.with("identity", identity_of(message)),
-        false => object,
-    };
-    object.with("topic", text(message.topic().as_bytes()))
+/// A line: the origin of a message and its content.
+#[derive(Serialize)]
+pub(super) struct Line<'a, C> {
+    time: String,
+    peer: String,
+    /// `Some(None)` if the identity is requested and the peer has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<Option<Json>>,
+    topic: &'a Topic,
+    #[serde(flatten)]
+    content: C,
+}
+
+impl<'a, C> Line<'a, C> {
+    pub(super) fn new(message: &'a Message, identity: bool, content: C) -> Self {
+        Line {
+            time: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
+            peer: peer(message),
+            identity: identity.then(|| identity_of(message)),
+            topic: message.topic(),
+            content,
+        }
+    }
 }
 
 /// Returns the identity in the certificate of a message's peer, with the name of its token.
@@ -42,11 +61,34 @@ fn identity_of(message: &Message) -> Option<Json> {
     Some(identity)
 }
 
-fn parts(object: Object, event: &Event) -> Object {
-    let object = object.with("event", event.name.as_str()).with_values("args", &event.args);
-    let Some(metadata) = &event.metadata else { return object.with("metadata", None::<u64>) };
-    let entry =
-        |(id, value): &(u64, Value)| Object::new().with("id", *id).with_value("value", value).into_line();
-    let entries = metadata.iter().map(entry).collect::<Vec<_>>().join(&b',');
-    object.with_bytes("metadata", &[b"[", entries.as_slice(), b"]"].concat())
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Document<'a> {
+    Event(EventDocument<'a, &'a Value>),
+    Value { value: &'a Value },
+}
+
+/// An event with values of the type `V`.
+#[derive(Serialize)]
+pub(super) struct EventDocument<'a, V> {
+    event: &'a str,
+    args: Vec<V>,
+    metadata: Option<Vec<Metadata<V>>>,
+}
+
+#[derive(Serialize)]
+struct Metadata<V> {
+    id: u64,
+    value: V,
+}
+
+impl<'a, V> EventDocument<'a, V> {
+    pub(super) fn new(event: &'a Event, convert: impl Fn(&'a Value) -> V) -> Self {
+        let entry = |(id, value): &'a (u64, Value)| Metadata { id: *id, value: convert(value) };
+        EventDocument {
+            event: &event.name,
+            args: event.args.iter().map(&convert).collect(),
+            metadata: event.metadata.as_ref().map(|metadata| metadata.iter().map(entry).collect()),
+        }
+    }
 }

@@ -3,59 +3,48 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
-use zeek_bridge::data::{Table, Timespan, Value};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use zeek_bridge::data::{ByteString, Table, Timespan, Value};
 use zeek_bridge::endpoint::Message;
-use zeek_bridge::zeek::Event;
 
-use super::json;
+use super::json::{EventDocument, Line};
 use super::message::Part;
-use crate::output::{self, Object};
+use crate::output::to_line;
 
-/// Returns a part of a message as an object.
-pub(super) fn object(message: &Message, part: Part<'_>, identity: bool) -> Object {
-    let object = json::header(message, identity);
-    match part {
-        Part::Event(event) => event_members(object.with("kind", "event"), event),
-        Part::LogCreate(create) => object
-            .with("kind", "log-create")
-            .with("stream", create.stream.as_str())
-            .with("writer", create.writer.as_str())
-            .with_bytes("fields", &plain(&create.fields)),
-        Part::LogWrite(write) => object
-            .with("kind", "log-write")
-            .with("stream", write.stream.as_str())
-            .with("writer", write.writer.as_str())
-            .with("path", write.path.as_str())
-            .with("rows", output::text(write.rows.as_bytes())),
-        Part::Identifier(update) => object
-            .with("kind", "identifier")
-            .with("id", update.id.as_str())
-            .with_bytes("value", &plain(&update.value)),
-        Part::Value(value) => object.with("kind", "value").with_bytes("value", &plain(value)),
-        Part::Nothing => object.with("kind", "empty-batch"),
-    }
-}
-
-fn event_members(object: Object, event: &Event) -> Object {
-    let object =
-        object.with("event", event.name.as_str()).with_bytes("args", &list(event.args.iter().map(plain)));
-    let Some(metadata) = &event.metadata else { return object.with("metadata", None::<u64>) };
-    let entry = |(id, value): &(u64, Value)| {
-        Object::new().with("id", *id).with_bytes("value", &plain(value)).into_line()
+/// Returns a part of a message as a line.
+pub(super) fn line(message: &Message, part: Part<'_>, identity: bool) -> Vec<u8> {
+    let content = match part {
+        Part::Event(event) => Document::Event(EventDocument::new(event, Plain)),
+        Part::LogCreate(create) => Document::LogCreate {
+            stream: create.stream.as_str(),
+            writer: create.writer.as_str(),
+            fields: Plain(&create.fields),
+        },
+        Part::LogWrite(write) => Document::LogWrite {
+            stream: write.stream.as_str(),
+            writer: write.writer.as_str(),
+            path: write.path.as_str(),
+            rows: &write.rows,
+        },
+        Part::Identifier(update) => {
+            Document::Identifier { id: update.id.as_str(), value: Plain(&update.value) }
+        }
+        Part::Value(value) => Document::Value { value: Plain(value) },
+        Part::Nothing => Document::EmptyBatch,
     };
-    object.with_bytes("metadata", &list(metadata.iter().map(entry)))
+    to_line(&Line::new(message, identity, content))
 }
 
-/// Returns an array of JSON texts.
-fn list(elements: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
-    let elements = elements.collect::<Vec<_>>().join(&b',');
-    [b"[", elements.as_slice(), b"]"].concat()
-}
-
-fn plain(value: &Value) -> Vec<u8> {
-    // Cannot fail: it writes to memory, and all keys are strings.
-    serde_json::to_vec(&Plain(value)).unwrap_or_default()
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Document<'a> {
+    Event(EventDocument<'a, Plain<'a>>),
+    LogCreate { stream: Option<&'a str>, writer: Option<&'a str>, fields: Plain<'a> },
+    LogWrite { stream: Option<&'a str>, writer: Option<&'a str>, path: Option<&'a str>, rows: &'a ByteString },
+    Identifier { id: Option<&'a str>, value: Plain<'a> },
+    Value { value: Plain<'a> },
+    EmptyBatch,
 }
 
 /// Serializes a value without its type.
@@ -136,7 +125,7 @@ mod tests {
     use super::*;
 
     fn json_of(value: impl Into<Value>) -> Json {
-        serde_json::from_slice(&plain(&value.into())).unwrap()
+        serde_json::to_value(Plain(&value.into())).unwrap()
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::text::{Origin, Text};
 use crate::output::BackgroundOutput;
 use crate::terminal;
 
-/// The number of bytes of a message's text that are passed on together.
+/// When the collected lines of a message exceed this number of bytes, they are passed to the output.
 const CHUNK: usize = 64 * 1024;
 
 /// Prints or counts messages.
@@ -70,10 +70,10 @@ impl Show {
             return false;
         }
         match &mut self.output {
-            Output::Json => output.line(json::object(message, &content, self.identity)).await,
+            Output::Json => output.line(json::line(message, &content, self.identity)).await,
             Output::Plain => {
                 let lines = parts.iter().map(|part| {
-                    let mut line = plain::object(message, *part, self.identity).into_line();
+                    let mut line = plain::line(message, *part, self.identity);
                     line.push(b'\n');
                     line
                 });
@@ -140,7 +140,7 @@ impl Show {
     }
 }
 
-/// Prints the lines of the parts of a message, of which a batch may have many.
+/// Prints one line for each part of a message, in chunks, because a batch may have many parts.
 async fn print(parts: impl Iterator<Item = Vec<u8>>, output: &BackgroundOutput) {
     let mut lines = Vec::new();
     for part in parts {

@@ -12,7 +12,7 @@ use self::rates::{Column, Rates};
 use self::screen::render;
 use self::view::{About, View};
 use super::message::Part;
-use crate::output::BackgroundOutput;
+use crate::output::{BackgroundOutput, to_line};
 use crate::terminal::{self, Action, Live, Order};
 
 /// The counts and their report.
@@ -123,7 +123,7 @@ impl Stats {
     async fn report(&mut self, output: &BackgroundOutput, peers: usize, now: Instant) {
         let view = self.view(About::Interval, Order::default(), peers, now);
         match &self.report {
-            Report::Json => output.line(view.json(SystemTime::now())).await,
+            Report::Json => output.line(to_line(&view.json(SystemTime::now()))).await,
             Report::Tables => output.text(format!("{}\n", view.text(self.columns())).as_bytes(), 1).await,
             Report::Live(..) => self.draw(output, peers, now).await,
         }
@@ -146,7 +146,7 @@ impl Stats {
     pub(super) async fn finish(&mut self, output: &BackgroundOutput, peers: usize) {
         let view = self.view(About::Total, Order::by(Column::Count), peers, Instant::now());
         if matches!(self.report, Report::Json) {
-            output.line(view.json(SystemTime::now())).await;
+            output.line(to_line(&view.json(SystemTime::now()))).await;
         } else {
             output.text(view.text(self.columns()).as_bytes(), 1).await;
         }

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant, SystemTime};
 use anstyle::Style;
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 use unicode_width::UnicodeWidthStr;
 
 use super::rates::{Amount, Column, Rates, Row, Span, Tally, per_mille};
-use crate::output::{Line, Object, json_rate, per_second, rate, rfc3339};
+use crate::output::{Line, json_rate, per_second, rate, rfc3339};
 use crate::terminal::Order;
 
 /// Maximum width of a topic.
@@ -53,6 +54,18 @@ pub(super) struct View<'a> {
     pub(super) order: Order<Column>,
     pub(super) peers: usize,
     pub(super) now: Instant,
+}
+
+/// The counts as JSON.
+#[derive(Serialize)]
+pub(super) struct Counts {
+    seconds: f64,
+    interval: f64,
+    end: bool,
+    peers: usize,
+    all: Json,
+    rows: Json,
+    others: Option<Json>,
 }
 
 /// The rows that have room, and the number of hidden rows.
@@ -226,8 +239,8 @@ impl<'a> View<'a> {
         text
     }
 
-    /// Returns the counts as an object for one line of JSON.
-    pub(super) fn json(&self, time: SystemTime) -> Object {
+    /// Returns the counts for one line of JSON.
+    pub(super) fn json(&self, time: SystemTime) -> Counts {
         let about = |tally: &Tally| {
             let (amount, span) = (self.amount(tally), self.span());
             let last = tally.last.and_then(|last| time.checked_sub(self.now.saturating_duration_since(last)));
@@ -249,14 +262,15 @@ impl<'a> View<'a> {
         };
         let rows = self.rows();
         let rows: Json = rows.iter().filter(|row| self.amount(&row.tally).messages > 0).map(row).collect();
-        Object::new()
-            .with("seconds", seconds(self.rates.total_span(self.now)))
-            .with("interval", seconds(self.span()))
-            .with("end", self.about == About::Total)
-            .with("peers", u64::try_from(self.peers).unwrap_or(u64::MAX))
-            .with("all", about(self.rates.all()))
-            .with("rows", rows)
-            .with("others", self.rates.others().map(about))
+        Counts {
+            seconds: seconds(self.rates.total_span(self.now)),
+            interval: seconds(self.span()),
+            end: self.about == About::Total,
+            peers: self.peers,
+            all: about(self.rates.all()),
+            rows,
+            others: self.rates.others().map(about),
+        }
     }
 }
 
@@ -286,6 +300,7 @@ fn seconds(span: Span) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::to_line;
 
     /// Ten messages in ten seconds: eight of one event in the first eight seconds, two of a different event in the last two.
     fn rates(start: Instant) -> Rates {
@@ -369,7 +384,7 @@ COUNT  RATE/S  LAST  TOPIC            EV…
         let rates = rates(start);
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         let line = |about| {
-            let line = view(&rates, start, about).json(time).into_line();
+            let line = to_line(&view(&rates, start, about).json(time));
             serde_json::from_slice::<Json>(&line).unwrap()
         };
         let interval = line(About::Interval);
@@ -385,6 +400,18 @@ COUNT  RATE/S  LAST  TOPIC            EV…
         assert_eq!((&total["end"], &total["interval"]), (&json!(true), &json!(10.0)));
         assert_eq!(total["rows"][0]["rate"], 0.8);
         assert_eq!(total["rows"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_line_of_json_has_its_members_in_a_fixed_order() {
+        let start = Instant::now();
+        let rates = rates(start);
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let line = to_line(&view(&rates, start, About::Interval).json(time));
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            r#"{"seconds":10.0,"interval":2.0,"end":false,"peers":2,"all":{"bytes":8212,"bytes_per_second":10,"count":10,"last":"1970-01-01T00:01:39.000Z","rate":1.0,"share":1.0},"rows":[{"bytes":20,"bytes_per_second":10,"count":2,"event":"x\u202e","last":"1970-01-01T00:01:39.000Z","rate":1.0,"share":0.2,"topic":"/a b\u001b"}],"others":null}"#
+        );
     }
 
     #[test]
