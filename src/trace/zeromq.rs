@@ -119,3 +119,6 @@ fn put_text_name(to: &mut Vec<u8>, name: &[u8]) {
 fn put_text(to: &mut Vec<u8>, value: &[u8]) {
     to.extend_from_slice(json!(AsJson(value)).to_string().as_bytes());
 }
+
+#[cfg(test)]
+mod tests;
