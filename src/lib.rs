@@ -83,6 +83,7 @@
 //! | `openssl-vendored` | `openssl`, with an OpenSSL that is built from source; needs a C compiler, make and perl |
 //! | `bridge` | [`bridge`][bridge]; includes `net` |
 //! | `cli` | the program `zeek-bridge`; includes `bridge` and `serde`. **On by default**: disable it when you use the library |
+//! | `curve` | [`zeromq::curve`][curve], the encryption of ZeroMQ |
 //! | `stream` | `Stream` of futures-core for subscriptions, see [`endpoint`][endpoint]; includes `net` |
 //! | `serde` | `Serialize` and `Deserialize` for [`data::Value`] and its parts, in the format of [`data::Value::to_json`] |
 //! | `fuzzing` | the bodies of the fuzz targets; not part of the public interface |
@@ -102,6 +103,8 @@
 #![cfg_attr(not(feature = "net"), doc = "[agent]: #features\n[endpoint]: #features\n[net]: #features")]
 #![cfg_attr(feature = "bridge", doc = "[bridge]: mod@bridge")]
 #![cfg_attr(not(feature = "bridge"), doc = "[bridge]: #features")]
+#![cfg_attr(feature = "curve", doc = "[curve]: mod@zeromq::curve")]
+#![cfg_attr(not(feature = "curve"), doc = "[curve]: #features")]
 // No input from the network may cause a panic. Tests may.
 #![cfg_attr(
     not(test),

@@ -8,9 +8,12 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::panic,
     reason = "fuzz targets report faults by panics"
 )]
 
+#[cfg(feature = "curve")]
+mod curve;
 mod json;
 mod log_batch;
 mod peering;
@@ -19,6 +22,8 @@ mod rules;
 mod websocket;
 mod zeromq;
 
+#[cfg(feature = "curve")]
+pub use curve::curve;
 pub use json::json;
 pub use log_batch::log_batch;
 pub use peering::peering;
@@ -336,6 +341,25 @@ mod tests {
     #[test]
     fn seeds_of_a_log_batch_with_random_changes_pass() {
         run_over_changed_seeds("log_batch", super::log_batch);
+    }
+
+    #[cfg(feature = "curve")]
+    #[test]
+    fn every_seed_of_curve_passes() {
+        run_over_seeds("curve", super::curve);
+    }
+
+    /// A small replacement for the fuzzer: random settings and changes.
+    #[cfg(feature = "curve")]
+    #[test]
+    fn random_changes_of_curve_commands_pass() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..500 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            super::curve(&state.to_be_bytes()[..4]);
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@
 mod closing;
 mod command;
 mod config;
+#[cfg(feature = "curve")]
+pub mod curve;
 mod encode;
 mod error;
 mod event;

@@ -61,6 +61,9 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     for (name, seed) in zeromq_sessions() {
         seeds.insert(("zeromq", name), seed);
     }
+    for (name, seed) in curve_commands() {
+        seeds.insert(("curve", name), seed);
+    }
     seeds.retain(|_, seed| seed.len() <= MAX_SEED);
     seeds
 }
@@ -304,6 +307,39 @@ fn batches(mut stream: &[u8]) -> Vec<Vec<u8>> {
         stream = rest;
     }
     batches
+}
+
+/// Returns captured commands of CURVE with the text of their boxes, and the valid commands of the target.
+fn curve_commands() -> Vec<(String, Vec<u8>)> {
+    /// Settings, as `src/fuzzing/curve.rs` reads them.
+    const SEALED: u8 = 8;
+    const CHANGED: u8 = 16;
+    let stages = ["hello", "welcome", "initiate", "ready", "message-of-client", "message-of-server"];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/zeromq/curve-open");
+    let mut seeds = BTreeMap::new();
+    for line in fs::read_to_string(folder.join("plaintext.jsonl")).unwrap().lines() {
+        let line: Json = serde_json::from_str(line).unwrap();
+        let side = line["from"].as_str().unwrap();
+        let command = line["command"].as_str().unwrap().to_lowercase();
+        let sender = if side == "connector" { "client" } else { "server" };
+        let name = if command == "message" { format!("message-of-{sender}") } else { command };
+        let stage = stages.iter().position(|stage| *stage == name).unwrap();
+        let stage = u8::try_from(stage).unwrap();
+        let stream =
+            fs::read(folder.join(format!("{}-{side}.bin", line["connection"].as_str().unwrap()))).unwrap();
+        let number = |name: &str| usize::try_from(line[name].as_u64().unwrap()).unwrap();
+        let frame = &stream[number("offset")..][..number("length")];
+        let body = &frame[if frame[0] & 2 == 0 { 2 } else { 9 }..];
+        let text = data_encoding::HEXLOWER.decode(line["plaintext"].as_str().unwrap().as_bytes()).unwrap();
+        let flags = line["message_flags"].as_u64().map(|flags| u8::try_from(flags).unwrap());
+        let text: Vec<u8> = flags.into_iter().chain(text).collect();
+        seeds.entry(name.clone()).or_insert_with(|| [&[stage], body].concat());
+        seeds.entry(format!("{name}-sealed")).or_insert_with(|| [&[stage | SEALED], &text[..]].concat());
+        seeds.entry(format!("{name}-valid")).or_insert_with(|| vec![stage | CHANGED]);
+        seeds.entry(format!("{name}-changed")).or_insert_with(|| vec![stage | CHANGED, 0, 30, 1, 0, 6, 128]);
+    }
+    assert_eq!(seeds.len(), 4 * stages.len());
+    seeds.into_iter().collect()
 }
 
 /// Returns the type of a message, with the name of a command or the kind of a Zeek message.

@@ -32,6 +32,7 @@ mod hints;
 mod input;
 mod network;
 mod output;
+mod replacement;
 mod runtime;
 mod scalars;
 mod settings;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => block_on(commands::demo::run(args)),
         Command::Init(args) => commands::init::run(&args),
         Command::Certs(args) => commands::certs::run(&args),
+        Command::Curve(args) => commands::curve::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::ConfigSchema(_) => commands::config_schema::run(),
         Command::Node(args) => block_on(commands::node::run(args)),

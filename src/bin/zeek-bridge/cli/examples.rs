@@ -59,6 +59,19 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   zeek-bridge certs issue worker-1 --san DNS:worker-1.sensors.example --san IP:192.0.2.7 --dir pki",
     ),
     (
+        &["curve"],
+        "
+  zeek-bridge curve keygen server --out keys && zeek-bridge curve keygen client --out keys",
+    ),
+    (
+        &["curve", "keygen"],
+        "
+  # Write keys/worker-1_publickey and keys/worker-1_secretkey
+  zeek-bridge curve keygen worker-1 --out keys
+  # Print both keys
+  zeek-bridge curve keygen",
+    ),
+    (
         &["check"],
         "
   zeek-bridge check bridge.toml",

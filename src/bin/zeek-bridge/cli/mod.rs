@@ -13,6 +13,7 @@ use crate::commands::bench::BenchArgs;
 use crate::commands::certs::CertsArgs;
 use crate::commands::check::CheckArgs;
 use crate::commands::config_schema::ConfigSchemaArgs;
+use crate::commands::curve::CurveArgs;
 use crate::commands::decode::DecodeArgs;
 use crate::commands::demo::DemoArgs;
 use crate::commands::dispatch::DispatchArgs;
@@ -73,6 +74,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     Init(InitArgs),
     Certs(CertsArgs),
+    Curve(CurveArgs),
     Check(CheckArgs),
     ConfigSchema(ConfigSchemaArgs),
     Node(NodeArgs),

@@ -5,6 +5,7 @@ pub(crate) mod capture;
 pub(crate) mod certs;
 pub(crate) mod check;
 pub(crate) mod config_schema;
+pub(crate) mod curve;
 pub(crate) mod decode;
 pub(crate) mod demo;
 pub(crate) mod dispatch;

@@ -1,8 +1,7 @@
 //! `certs renew`: replaces a certificate and its key.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io;
 use std::path::Path;
 
 use super::{
@@ -10,6 +9,7 @@ use super::{
 };
 use crate::output::Failure;
 use crate::output::stderr::print_line;
+use crate::replacement::write_replacement;
 
 pub(super) fn renew(args: &RenewArgs) -> Result<(), Failure> {
     let name = file_name(&args.name)?;
@@ -41,8 +41,10 @@ pub(super) fn renew(args: &RenewArgs) -> Result<(), Failure> {
             )));
         }
     }
-    let new_key = write_replacement(&key_target, &issued.key, 0o600)?;
-    let new_certificate = write_replacement(&certificate_target, &issued.certificate, 0o644)?;
+    let new_key = write_replacement(&key_target, &issued.key, 0o600)
+        .map_err(|error| cannot("replace", &key_target, &error))?;
+    let new_certificate = write_replacement(&certificate_target, &issued.certificate, 0o644)
+        .map_err(|error| cannot("replace", &certificate_target, &error))?;
     new_key.persist(&key_target).map_err(|error| cannot("replace", &key_file, &error.error))?;
     new_certificate
         .persist(&certificate_target)
@@ -54,35 +56,4 @@ pub(super) fn renew(args: &RenewArgs) -> Result<(), Failure> {
         date(issued.until)
     ));
     Ok(())
-}
-
-/// Writes a temporary file that can replace `path` later. It has the permissions, the owner and the group of `path`, so that a
-/// service can still read its key. If `path` does not exist, the file has the permissions `mode`. Other users have at most the
-/// permissions in `mode`.
-fn write_replacement(path: &Path, text: &str, mode: u32) -> Result<tempfile::NamedTempFile, Failure> {
-    let failed = |error| cannot("replace", path, &error);
-    // Only the owner can read the file until it is complete.
-    let mut file =
-        tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    let mut permissions = fs::Permissions::from_mode(mode);
-    match fs::metadata(path) {
-        Ok(old) => {
-            permissions.set_mode(old.mode() & (0o770 | mode & 0o007));
-            let new = file.as_file().metadata().map_err(failed)?;
-            if (old.uid(), old.gid()) != (new.uid(), new.gid())
-                && let Err(error) = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))
-            {
-                let (path, uid, gid) = (path.display(), old.uid(), old.gid());
-                print_line(format_args!(
-                    "cannot keep the owner of {path}: {error}; run chown {uid}:{gid} {path}"
-                ));
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-    }
-    file.as_file().set_permissions(permissions).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    Ok(file)
 }

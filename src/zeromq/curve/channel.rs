@@ -1,0 +1,103 @@
+//! Messages on an established connection.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::boxes::{Counters, SharedKey, TAG, nonce};
+use super::{Error, command};
+
+/// The flags inside a message box.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// More parts of the same message follow.
+    pub more: bool,
+    /// The data is a command, such as SUBSCRIBE, and not a part of a message.
+    pub command: bool,
+}
+
+impl Flags {
+    const MORE: u8 = 1;
+    const COMMAND: u8 = 2;
+
+    fn to_byte(self) -> u8 {
+        (if self.more { Self::MORE } else { 0 }) | (if self.command { Self::COMMAND } else { 0 })
+    }
+
+    /// Ignores the other bits, as libzmq does.
+    fn from_byte(byte: u8) -> Self {
+        Flags { more: byte & Self::MORE != 0, command: byte & Self::COMMAND != 0 }
+    }
+}
+
+/// Encrypts and decrypts the messages of an established connection (`PROTOCOL.md`, section 13).
+#[derive(Debug)]
+pub struct Channel {
+    key: SharedKey,
+    counters: Counters,
+    /// The prefixes of the nonces.
+    sends: &'static [u8; 16],
+    receives: &'static [u8; 16],
+}
+
+/// The bytes before the box: the name of the command and the short nonce.
+const HEADER: usize = command::MESSAGE.len() + 8;
+
+impl Channel {
+    /// The number of bytes by which the body of a MESSAGE is longer than its data.
+    pub const OVERHEAD: usize = HEADER + TAG + 1;
+
+    pub(super) fn client(key: SharedKey, counters: Counters) -> Self {
+        Channel { key, counters, sends: b"CurveZMQMESSAGEC", receives: b"CurveZMQMESSAGES" }
+    }
+
+    pub(super) fn server(key: SharedKey, counters: Counters) -> Self {
+        Channel { key, counters, sends: b"CurveZMQMESSAGES", receives: b"CurveZMQMESSAGEC" }
+    }
+
+    /// Returns the body of a MESSAGE with this data. It is the body of a frame without the flags MORE and COMMAND.
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`] after 2^64 - 1 commands. [`Error::TooLong`] for lengths that no memory holds.
+    pub fn seal(&mut self, flags: Flags, data: &[u8]) -> Result<Bytes, Error> {
+        let short = self.counters.next()?;
+        let mut body = BytesMut::with_capacity(data.len().saturating_add(Self::OVERHEAD));
+        body.put_slice(command::MESSAGE);
+        body.put_slice(&short);
+        body.put_bytes(0, TAG);
+        body.put_u8(flags.to_byte());
+        body.put_slice(data);
+        let sealed = body.get_mut(HEADER..).ok_or(Error::TooLong)?;
+        self.key.seal(&nonce(self.sends, &short), sealed)?;
+        Ok(body.freeze())
+    }
+
+    /// Decrypts the body of a MESSAGE in place.
+    ///
+    /// # Errors
+    /// Fails if this is not the next MESSAGE of the peer. The connection must then be closed.
+    pub fn open(&mut self, mut body: BytesMut) -> Result<(Flags, Bytes), Error> {
+        let length = body.len();
+        command::rest(&body, command::MESSAGE, "MESSAGE")?;
+        let Some((_, short)) = body.split_first_chunk::<{ command::MESSAGE.len() }>() else {
+            return Err(Error::Length { command: "MESSAGE", length });
+        };
+        let Some((short, _)) = short.split_first_chunk::<8>().filter(|_| length >= Self::OVERHEAD) else {
+            return Err(Error::Length { command: "MESSAGE", length });
+        };
+        let short = *short;
+        self.counters.check(short)?;
+        body.advance(HEADER);
+        if self.key.open(&nonce(self.receives, &short), &mut body).is_none() {
+            return Err(Error::NotAuthentic { command: "MESSAGE" });
+        }
+        self.counters.record(short);
+        body.advance(TAG);
+        let flags = Flags::from_byte(body.get_u8());
+        Ok((flags, body.freeze()))
+    }
+
+    /// Continues after the nonce `sent`.
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, sent: u64) {
+        self.counters.skip_to(sent);
+    }
+}

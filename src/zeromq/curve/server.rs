@@ -1,0 +1,213 @@
+//! The handshake of a server.
+
+use std::mem;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use subtle::ConstantTimeEq;
+
+use super::boxes::{Counters, SharedKey, TAG, nonce};
+use super::command::{self, take};
+use super::{AllowedClients, COOKIE, Channel, Error, KeyPair, PublicKey, VERSION, random};
+
+/// The next step of a server's handshake.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServerStep {
+    /// Send this WELCOME. The next command is INITIATE.
+    Welcome(Bytes),
+    /// The client has proved that it owns an allowed key.
+    Established {
+        /// Send this READY before any message.
+        ready: Bytes,
+        /// The name of the client in [`AllowedClients`].
+        client: Arc<str>,
+        /// The metadata of the client's INITIATE.
+        metadata: Bytes,
+        /// Encrypts and decrypts messages.
+        channel: Channel,
+    },
+    /// The client owns a key that is not allowed. Send this ERROR, as libzmq does, and close the connection.
+    ///
+    /// A client with libzmq then does not connect again, and a node of Zeek 8.2 or later ends. If the connection is closed without an
+    /// ERROR, they connect again.
+    Denied {
+        /// The body of ERROR, with the status 400.
+        error: Bytes,
+        /// The long-term key of the client.
+        key: PublicKey,
+    },
+}
+
+/// The handshake of a server (`PROTOCOL.md`, section 13). It does no I/O.
+///
+/// Each command that the client sends is passed to [`Server::receive`]. All bodies are those of ZMTP command frames. The
+/// caller limits the time of the handshake.
+#[derive(Debug)]
+pub struct Server {
+    keys: KeyPair,
+    clients: Arc<AllowedClients>,
+    metadata: Bytes,
+    random: ServerRandom,
+    counters: Counters,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Waiting for HELLO.
+    New,
+    /// WELCOME was returned for this short-term key of the client.
+    Welcome(PublicKey),
+    Ended,
+}
+
+/// What a server chooses at random for one connection.
+///
+/// RFC 26 lets a server forget its state between WELCOME and INITIATE: the cookie contains the short-term keys, encrypted. This
+/// server keeps its state, as libzmq does, so the cookie is random. It is valid once, and only on its connection.
+#[derive(Debug)]
+pub(crate) struct ServerRandom {
+    pub(crate) short_term: KeyPair,
+    pub(crate) welcome_nonce: [u8; 16],
+    pub(crate) cookie: [u8; COOKIE],
+}
+
+impl Server {
+    /// Returns the handshake of a new connection. `keys` is the long-term pair of the server, and `metadata` is sent in READY.
+    ///
+    /// # Errors
+    /// [`Error::Random`] if the operating system returns no random bytes.
+    pub fn new(keys: KeyPair, clients: Arc<AllowedClients>, metadata: Bytes) -> Result<Self, Error> {
+        let (short_term, welcome_nonce, cookie) = (KeyPair::generate()?, random()?, random()?);
+        Ok(Server::with(keys, clients, metadata, ServerRandom { short_term, welcome_nonce, cookie }))
+    }
+
+    pub(crate) fn with(
+        keys: KeyPair,
+        clients: Arc<AllowedClients>,
+        metadata: Bytes,
+        random: ServerRandom,
+    ) -> Self {
+        Server { keys, clients, metadata, random, counters: Counters::default(), state: State::New }
+    }
+
+    /// Handles the body of a command of the client.
+    ///
+    /// # Errors
+    /// Fails if the command is not valid. The connection must then be closed, without an answer. After an error, and after
+    /// [`ServerStep::Established`] or [`ServerStep::Denied`], every command is an error.
+    pub fn receive(&mut self, body: &[u8]) -> Result<ServerStep, Error> {
+        match mem::replace(&mut self.state, State::Ended) {
+            State::New => self.hello(body),
+            State::Welcome(client) => self.initiate(&client, body),
+            State::Ended => Err(command::unexpected(body, "the end of the connection")),
+        }
+    }
+
+    fn hello(&mut self, body: &[u8]) -> Result<ServerStep, Error> {
+        let invalid = Error::Length { command: "HELLO", length: body.len() };
+        let mut rest = command::rest(body, command::HELLO, "HELLO")?;
+        let version: [u8; 2] = take(&mut rest).ok_or(invalid.clone())?;
+        if version != VERSION {
+            let [major, minor] = version;
+            return Err(Error::Version { major, minor });
+        }
+        let padding: [u8; 72] = take(&mut rest).ok_or(invalid.clone())?;
+        let client = take(&mut rest).ok_or(invalid.clone())?;
+        let short: [u8; 8] = take(&mut rest).ok_or(invalid.clone())?;
+        let mut sealed: [u8; TAG + 64] = rest.try_into().map_err(|_| invalid)?;
+        if padding != [0; 72] {
+            return Err(Error::Padding);
+        }
+        let client = PublicKey::from_bytes(client).map_err(|_| Error::InvalidKey { command: "HELLO" })?;
+        let key = SharedKey::new(&client, self.keys.secret());
+        let opened = key.open(&nonce(b"CurveZMQHELLO---", &short), &mut sealed);
+        let text = opened.ok_or(Error::WrongServerKey { key: *self.keys.public() })?;
+        if text != [0; 64] {
+            return Err(Error::Padding);
+        }
+        self.counters.record(short);
+
+        // WELCOME is shorter than HELLO, so a server cannot be used to amplify traffic.
+        let long = &self.random.welcome_nonce;
+        let mut sealed = BytesMut::zeroed(TAG);
+        sealed.put_slice(self.random.short_term.public().as_bytes());
+        sealed.put_slice(&self.random.cookie);
+        key.seal(&nonce(b"WELCOME-", long), &mut sealed)?;
+        let mut welcome = BytesMut::with_capacity(168);
+        welcome.put_slice(command::WELCOME);
+        welcome.put_slice(long);
+        welcome.put_slice(&sealed);
+        self.state = State::Welcome(client);
+        Ok(ServerStep::Welcome(welcome.freeze()))
+    }
+
+    fn initiate(&mut self, client: &PublicKey, body: &[u8]) -> Result<ServerStep, Error> {
+        let invalid = Error::Length { command: "INITIATE", length: body.len() };
+        let mut rest = command::rest(body, command::INITIATE, "INITIATE")?;
+        let cookie: [u8; COOKIE] = take(&mut rest).ok_or(invalid.clone())?;
+        let short: [u8; 8] = take(&mut rest).ok_or(invalid.clone())?;
+        if rest.len() < TAG + 32 + 16 + VOUCH {
+            return Err(invalid);
+        }
+        if !bool::from(cookie.ct_eq(&self.random.cookie)) {
+            return Err(Error::Cookie);
+        }
+        self.counters.check(short)?;
+        let key = SharedKey::new(client, self.random.short_term.secret());
+        let mut sealed = BytesMut::from(rest);
+        let opened = key.open(&nonce(b"CurveZMQINITIATE", &short), &mut sealed);
+        let mut text = &*opened.ok_or(Error::NotAuthentic { command: "INITIATE" })?;
+        self.counters.record(short);
+
+        let long_term = take(&mut text).ok_or(invalid.clone())?;
+        let long_term =
+            PublicKey::from_bytes(long_term).map_err(|_| Error::InvalidKey { command: "INITIATE" })?;
+        let vouch_nonce: [u8; 16] = take(&mut text).ok_or(invalid.clone())?;
+        let vouch: [u8; VOUCH] = take(&mut text).ok_or(invalid)?;
+        let metadata = Bytes::copy_from_slice(text);
+        self.check_vouch(client, &long_term, &vouch_nonce, vouch)?;
+
+        match self.clients.name(&long_term).cloned() {
+            Some(client) => self.ready(key, client, metadata),
+            None => Ok(ServerStep::Denied { error: Bytes::from_static(DENIED), key: long_term }),
+        }
+    }
+
+    /// Checks that the owner of a long-term key has vouched for the short-term key `client` on a connection to this server.
+    fn check_vouch(
+        &self,
+        client: &PublicKey,
+        long_term: &PublicKey,
+        vouch_nonce: &[u8; 16],
+        mut vouch: [u8; VOUCH],
+    ) -> Result<(), Error> {
+        let key = SharedKey::new(long_term, self.random.short_term.secret());
+        let text = key.open(&nonce(b"VOUCH---", vouch_nonce), &mut vouch);
+        let expected = client.as_bytes().iter().chain(self.keys.public().as_bytes());
+        match text {
+            Some(text) if text.iter().eq(expected) => Ok(()),
+            _ => Err(Error::Vouch { key: *long_term }),
+        }
+    }
+
+    fn ready(&mut self, key: SharedKey, client: Arc<str>, metadata: Bytes) -> Result<ServerStep, Error> {
+        let short = self.counters.next()?;
+        let mut sealed = BytesMut::zeroed(TAG);
+        sealed.put_slice(&self.metadata);
+        key.seal(&nonce(b"CurveZMQREADY---", &short), &mut sealed)?;
+        let mut ready = BytesMut::new();
+        ready.put_slice(command::READY);
+        ready.put_slice(&short);
+        ready.put_slice(&sealed);
+        let channel = Channel::server(key, mem::take(&mut self.counters));
+        Ok(ServerStep::Established { ready: ready.freeze(), client, metadata, channel })
+    }
+}
+
+/// The length of the box of a vouch: the client's short-term key and the server's long-term key.
+const VOUCH: usize = TAG + 32 + 32;
+
+/// ERROR with the status of ZAP (RFC 27 of ZeroMQ) for a client that is not allowed.
+const DENIED: &[u8] = b"\x05ERROR\x03400";
