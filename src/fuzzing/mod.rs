@@ -14,6 +14,7 @@
 
 #[cfg(feature = "curve")]
 mod curve;
+mod decode;
 mod json;
 mod log_batch;
 mod peering;

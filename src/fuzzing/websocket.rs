@@ -5,9 +5,10 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::TIGHT;
+use super::decode::{chunks, decode};
 use crate::data::{EndpointId, Filter, Topic};
 use crate::peering::{Config, Event, Side};
-use crate::trace::{Conversation, Entry, Protocol};
+use crate::trace::Protocol;
 use crate::websocket::{Access, BinaryText, ClientConfig, ServerConfig, WebSocket};
 use crate::wire::Limits;
 
@@ -40,42 +41,12 @@ pub fn websocket(input: &[u8]) {
     }
     let established = settings & ESTABLISHED != 0;
     let side = if settings & CLIENT == 0 { Side::Connector } else { Side::Listener };
-    let frames = decode(side, established, stream, &[]);
+    let frames = decode(Protocol::WebSocket, side, established, stream, &[]);
     assert_eq!(
-        decode(side, established, stream, sizes),
+        decode(Protocol::WebSocket, side, established, stream, sizes),
         frames,
         "the decoded frames do not depend on the size of reads"
     );
-}
-
-/// Returns the bytes in chunks of these sizes, used in turn, or all at once if there are no sizes.
-fn chunks<'a>(mut rest: &'a [u8], sizes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    let mut sizes = sizes.iter().map(|size| usize::from(*size).max(1)).cycle();
-    std::iter::from_fn(move || {
-        let (chunk, remaining) = rest.split_at(sizes.next().unwrap_or(usize::MAX).min(rest.len()));
-        rest = remaining;
-        (!chunk.is_empty()).then_some(chunk)
-    })
-}
-
-/// Decodes a stream as that of a recording. Returns the offset and the JSON of each entry.
-fn decode(side: Side, established: bool, stream: &[u8], sizes: &[u8]) -> Vec<String> {
-    let mut conversation =
-        if established { Conversation::continued(Protocol::WebSocket) } else { Conversation::default() };
-    let mut entries = Vec::new();
-    let mut add = |entry: Entry| {
-        let mut text = Vec::new();
-        entry.write_members(&mut text);
-        entries.push(String::from_utf8(text).expect("the JSON of a frame is text"));
-    };
-    for chunk in chunks(stream, sizes) {
-        conversation.input(side, 0, chunk).for_each(&mut add);
-        // A message, and a frame of it.
-        let bound = Limits::DEFAULT.max_frame.saturating_mul(2);
-        assert!(conversation.buffered() <= bound, "at most one incomplete message is buffered");
-    }
-    conversation.end(0).for_each(&mut add);
-    entries
 }
 
 /// Returns the events and the output of a session.

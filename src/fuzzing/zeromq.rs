@@ -5,8 +5,10 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::TIGHT;
+use super::decode::{chunks, decode};
 use crate::data::{EndpointId, Filter, Topic};
 use crate::peering::{self, Event, Side};
+use crate::trace::Protocol;
 use crate::wire::{Envelope, Limits};
 use crate::zeromq::{Config, EventFormat, SocketType, ZeroMq};
 
@@ -36,10 +38,17 @@ pub fn zeromq(input: &[u8]) {
     if !at_once.failed {
         assert_eq!(chunked.filter, at_once.filter, "the last filter does not depend on the size of reads");
     }
+    let established = settings & ESTABLISHED != 0;
+    let frames = decode(Protocol::ZeroMq, Side::Connector, established, stream, &[]);
+    assert_eq!(
+        decode(Protocol::ZeroMq, Side::Connector, established, stream, sizes),
+        frames,
+        "the decoded messages do not depend on the size of reads"
+    );
 }
 
 /// Returns a run after a stream in chunks of these sizes, used in turn, or all at once if there are no sizes.
-fn run(settings: u8, mut stream: &[u8], sizes: &[u8]) -> Run {
+fn run(settings: u8, stream: &[u8], sizes: &[u8]) -> Run {
     let limits = if settings & TIGHT_LIMITS == 0 { Limits::DEFAULT } else { TIGHT };
     let socket = SOCKETS[usize::from(settings & 3)];
     let own_id = EndpointId::from_bytes([1; 16]);
@@ -70,10 +79,7 @@ fn run(settings: u8, mut stream: &[u8], sizes: &[u8]) -> Run {
         });
         assert!(run.session.is_established());
     }
-    let mut sizes = sizes.iter().map(|size| usize::from(*size).max(1)).cycle();
-    while !stream.is_empty() {
-        let (chunk, rest) = stream.split_at(sizes.next().unwrap_or(usize::MAX).min(stream.len()));
-        stream = rest;
+    for chunk in chunks(stream, sizes) {
         run.receive(chunk);
     }
     run.failed = run.session.is_closed();

@@ -62,8 +62,7 @@ impl Conversation {
     pub fn of(protocol: Option<Protocol>) -> Self {
         let [connector, listener] = Side::BOTH.map(|side| match protocol {
             None => FrameReader::default(),
-            Some(Protocol::Broker) => FrameReader::broker(),
-            Some(Protocol::WebSocket) => FrameReader::websocket(side),
+            Some(protocol) => FrameReader::of(protocol, side),
         });
         Conversation { connector, listener, index: 0 }
     }
@@ -124,11 +123,21 @@ impl Conversation {
 
     /// Returns the next frame in the input of a side, or an error, in the same way as [`input`](Self::input).
     pub(super) fn next_entry(&mut self, from: Side, t_us: u64) -> Option<Entry> {
-        let frame = self.side(from).next_frame().transpose()?;
-        if from == Side::Connector && self.protocol() == Some(Protocol::WebSocket) {
-            self.listener.expect_websocket(Side::Listener);
+        let frame = self.side(from).next_frame();
+        self.expect_protocol_of(from);
+        Some(self.entry(from, t_us, frame.transpose()?))
+    }
+
+    /// Reads the other side with the protocol of `from`. The protocol of the listener is not always shown by its first bytes: a
+    /// server may refuse a WebSocket session with any HTTP response, and an endpoint with another protocol may answer.
+    fn expect_protocol_of(&mut self, from: Side) {
+        match (from, self.side(from).protocol()) {
+            (Side::Connector, Some(protocol)) => self.listener.expect(protocol, Side::Listener),
+            (Side::Listener, Some(Protocol::ZeroMq)) => {
+                self.connector.expect(Protocol::ZeroMq, Side::Connector);
+            }
+            (Side::Listener, _) | (_, None) => {}
         }
-        Some(self.entry(from, t_us, frame))
     }
 
     /// Ends the input. Returns an error for each side whose last frame is incomplete, see [`FrameReader::end`].

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 
 use super::json::{put_member, put_name};
-use super::{LIMITS, to_u64, websocket};
-use crate::websocket::Part;
+use super::{LIMITS, to_u64, websocket, zeromq};
 use crate::wire::{DecodeError, Envelope, Handshake, LENGTH_FIELD};
 
 /// The decoded content of a frame.
@@ -15,20 +14,25 @@ pub enum Content {
     /// An envelope whose payload is valid for its type.
     Envelope(Envelope),
     /// A part of a session of the WebSocket API.
-    WebSocket(Part),
+    WebSocket(crate::websocket::Part),
+    /// A part of a session of Zeek's ZeroMQ back end.
+    ZeroMq(crate::zeromq::Part),
 }
 
-/// A frame of one side. In a session of the WebSocket API, it may also be an HTTP request or response.
+/// A frame of one side. In a session of the WebSocket API, it may also be an HTTP request or response. In a session of ZeroMQ, it
+/// is a greeting, a command, or a message with all of its parts.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Frame {
     /// The offset of the frame in the bytes that the side sent.
     pub offset: u64,
     /// The size of the header before the body in bytes. The header is Broker's length field, or the header of a WebSocket frame.
+    /// In a session of ZeroMQ, it is 0, because a message consists of several frames.
     pub header: usize,
     /// Whether the side had finished its handshake before it sent the frame. In Broker's protocol, such a frame is an envelope.
     pub peered: bool,
-    /// The body of the frame, after the header and without the mask of WebSocket.
+    /// The body of the frame, after the header and without the mask of WebSocket. In a session of ZeroMQ, it contains the headers
+    /// of all frames.
     pub body: Bytes,
     /// The content, or the reason why the body is malformed.
     pub content: Result<Content, DecodeError>,
@@ -56,7 +60,8 @@ impl Frame {
     }
 
     /// Appends members of a JSON object on one line: `offset`, `length` and `phase`, and then either `message`, `envelope`,
-    /// `error`, or the members of a part of a WebSocket session, which begin with `kind`. Does not write the braces.
+    /// `error`, or the members of a part of a session of the WebSocket API or of ZeroMQ, which begin with `kind`. Does not write the
+    /// braces.
     pub fn write_members(&self, to: &mut Vec<u8>) {
         put_member(to, "offset", self.offset);
         put_member(to, "length", self.length());
@@ -65,6 +70,10 @@ impl Frame {
         let error = match &self.content {
             Ok(Content::Handshake(message)) => return put_member(to, "message", message.to_json()),
             Ok(Content::WebSocket(part)) => return websocket::write_members(part, to),
+            Ok(Content::ZeroMq(part)) => match zeromq::write_members(part, to) {
+                Ok(()) => return,
+                Err(error) => error,
+            },
             Ok(Content::Envelope(envelope)) => {
                 put_name(to, "envelope");
                 match envelope.write_json(LIMITS, to) {

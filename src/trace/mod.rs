@@ -11,7 +11,8 @@
 //!
 //! [`Writer`] writes such a folder, [`Reader`] reads it. Both use a [`Conversation`], which divides the bytes of the
 //! two sides into frames, even if some bytes are missing, as in a packet capture. A [`FrameReader`] divides the bytes
-//! of one side. All of them recognize Broker's protocol and the WebSocket API by the first bytes of the connection.
+//! of one side. All of them recognize Broker's protocol, the WebSocket API and Zeek's ZeroMQ back end by the first bytes of the
+//! connection.
 //!
 //! ```
 //! use zeek_bridge::trace::{Content, Conversation, Side};
@@ -29,13 +30,16 @@ mod folder;
 mod frame;
 mod index;
 mod json;
+mod message;
 mod meta;
 mod read;
 mod read_error;
 mod resync;
+mod session;
 mod stream;
 mod websocket;
 mod write;
+mod zeromq;
 
 pub use conversation::{Conversation, Entry};
 pub use folder::{contains_other_files, is_recording, recordings_in, remove};
@@ -57,17 +61,20 @@ pub enum Protocol {
     Broker,
     /// Zeek's WebSocket API.
     WebSocket,
+    /// The protocol of Zeek's ZeroMQ back end: ZMTP.
+    ZeroMq,
 }
 
 impl Protocol {
-    const ALL: [Protocol; 2] = [Protocol::Broker, Protocol::WebSocket];
+    const ALL: [Protocol; 3] = [Protocol::Broker, Protocol::WebSocket, Protocol::ZeroMq];
 
-    /// Returns the name in `meta.json`: `broker` or `websocket`.
+    /// Returns the name in `meta.json`: `broker`, `websocket` or `zeromq`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Protocol::Broker => "broker",
             Protocol::WebSocket => "websocket",
+            Protocol::ZeroMq => "zeromq",
         }
     }
 }

@@ -7,10 +7,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::frame::{Content, Frame};
 use super::json::put_member;
 use super::resync::{Next, next_frame};
+use super::session::{Cut, Opening, SessionReader, opening};
 use super::{LIMITS, Protocol, Side, to_u64};
 use crate::data::{EndpointId, excerpt};
-use crate::websocket::{Cut, Opening, PartReader, opening};
 use crate::wire::{FrameError, Handshake, cut_frame};
+use crate::zeromq;
 
 /// Maximum number of candidates that are rejected in the search for the next frame.
 const MAX_TRIES: u32 = 256;
@@ -43,11 +44,9 @@ pub enum StreamFault {
         /// The cause.
         cause: Cow<'static, str>,
     },
-    /// Bytes of a WebSocket session are missing. The next frame cannot be recognized, so the remaining bytes of the side are
-    /// discarded.
-    #[error(
-        "{count} bytes are missing: {cause}; the remaining bytes of this side of the WebSocket session cannot be decoded"
-    )]
+    /// Bytes of a session of the WebSocket API or of ZeroMQ are missing. The next frame cannot be recognized, so the remaining
+    /// bytes of the side are discarded.
+    #[error("{count} bytes are missing: {cause}; the remaining bytes of this side cannot be decoded")]
     MissingInSession {
         /// The number of missing bytes.
         count: u64,
@@ -57,6 +56,9 @@ pub enum StreamFault {
     /// There is no WebSocket frame where one should begin. The remaining bytes of the side are discarded.
     #[error("{0}; the remaining bytes of this side cannot be decoded")]
     WebSocket(String),
+    /// There is no ZeroMQ frame where one should begin. The remaining bytes of the side are discarded.
+    #[error("{0}; the remaining bytes of this side cannot be decoded")]
+    ZeroMq(String),
     /// The input ends inside the head of an HTTP request or response.
     #[error("the stream ends inside an HTTP head, after {count} bytes of it; its first line: {line}")]
     TruncatedHead {
@@ -85,7 +87,8 @@ impl StreamError {
 }
 
 /// Divides the bytes of one side into frames. The bytes are read as a WebSocket session if they begin with the HTTP request or
-/// response of such a session. Otherwise, they are read as Broker's protocol.
+/// response of such a session, and as a session of ZeroMQ if they begin with its greeting. Otherwise, they are read as Broker's
+/// protocol.
 ///
 /// The reader buffers the input that was appended and not yet returned in a frame. After each input, call
 /// [`next_frame`](Self::next_frame) until it returns `None`. Then the buffer never exceeds one frame of the maximum
@@ -99,8 +102,8 @@ pub struct FrameReader {
     peered: bool,
     /// The endpoint id of this side, from its handshake.
     sender: Option<EndpointId>,
-    /// The reader of a WebSocket session; `None` if the protocol is unknown or Broker's.
-    websocket: Option<PartReader>,
+    /// The reader of a session; `None` if the protocol is unknown or Broker's.
+    session: Option<SessionReader>,
     state: State,
 }
 
@@ -127,8 +130,13 @@ impl FrameReader {
     /// Returns a reader that reads all bytes as this side of a WebSocket session.
     #[must_use]
     pub fn websocket(side: Side) -> Self {
-        let websocket = Some(PartReader::new(side));
-        FrameReader { websocket, state: State::InSync, ..FrameReader::default() }
+        Self::of(Protocol::WebSocket, side)
+    }
+
+    /// Returns a reader that reads all bytes as this side of a session with this protocol.
+    pub(super) fn of(protocol: Protocol, side: Side) -> Self {
+        let session = SessionReader::new(protocol, side);
+        FrameReader { session, state: State::InSync, ..FrameReader::default() }
     }
 
     /// Returns a reader for the bytes of a side, without the first bytes.
@@ -140,23 +148,22 @@ impl FrameReader {
     /// Returns a reader for a side that has already finished its handshake.
     #[must_use]
     pub fn continued(protocol: Protocol, side: Side) -> Self {
-        let websocket = (protocol == Protocol::WebSocket).then(|| PartReader::continued(side));
-        FrameReader { peered: true, websocket, state: State::InSync, ..FrameReader::default() }
+        let session = SessionReader::continued(protocol, side);
+        FrameReader { peered: true, session, state: State::InSync, ..FrameReader::default() }
     }
 
-    /// Reads all input as this side of a WebSocket session, if the protocol of this side is still unknown. The HTTP response of
-    /// a server that refuses a session does not show the protocol.
-    pub(super) fn expect_websocket(&mut self, side: Side) {
+    /// Reads all input as this side of a session with this protocol, if the protocol of this side is still unknown.
+    pub(super) fn expect(&mut self, protocol: Protocol, side: Side) {
         if let State::First = self.state {
             let buffer = std::mem::take(&mut self.buffer);
-            *self = FrameReader { buffer, ..FrameReader::websocket(side) };
+            *self = FrameReader { buffer, ..FrameReader::of(protocol, side) };
         }
     }
 
     /// Returns the protocol, which is unknown before the first bytes.
     pub(super) fn protocol(&self) -> Option<Protocol> {
-        match (&self.websocket, &self.state) {
-            (Some(_), _) => Some(Protocol::WebSocket),
+        match (&self.session, &self.state) {
+            (Some(session), _) => Some(session.protocol()),
             (None, State::First) => None,
             (None, _) => Some(Protocol::Broker),
         }
@@ -164,13 +171,13 @@ impl FrameReader {
 
     /// Returns whether the handshake is done and the stream is in sync.
     pub(super) fn is_in_sync(&self) -> bool {
-        let is_complete = self.websocket.as_ref().map_or(self.peered, PartReader::is_between_messages);
+        let is_complete = self.session.as_ref().map_or(self.peered, SessionReader::is_between_messages);
         is_complete && matches!(self.state, State::InSync)
     }
 
     /// Returns the number of buffered bytes.
     pub(super) fn buffered(&self) -> usize {
-        self.websocket.as_ref().map_or(0, PartReader::buffered).saturating_add(self.buffer.len())
+        self.session.as_ref().map_or(0, SessionReader::buffered).saturating_add(self.buffer.len())
     }
 
     /// Returns the buffer, to which input is appended.
@@ -192,8 +199,11 @@ impl FrameReader {
         match self.state {
             State::First => match opening(&self.buffer) {
                 Opening::Incomplete => return Ok(None),
-                Opening::Session(side) => self.expect_websocket(side),
-                Opening::Other => self.state = State::InSync,
+                Opening::Session(session) => {
+                    self.session = Some(session);
+                    self.state = State::InSync;
+                }
+                Opening::Broker => self.state = State::InSync,
             },
             State::Searching { .. } => self.search()?,
             State::InSync | State::Failed => {}
@@ -206,10 +216,10 @@ impl FrameReader {
                 return Ok(None);
             }
         }
-        let next = match &mut self.websocket {
-            Some(parts) => match parts.next(&mut self.buffer, LIMITS) {
+        let next = match &mut self.session {
+            Some(session) => match session.next(&mut self.buffer) {
                 Ok(cut) => cut.map(|cut| self.part(cut)),
-                Err(error) => return Err(self.fail(StreamFault::WebSocket(error.to_string()))),
+                Err(fault) => return Err(self.fail(fault)),
             },
             None => match cut_frame(&mut self.buffer, LIMITS.max_frame) {
                 Ok(body) => body.map(|body| self.decode(body)),
@@ -234,8 +244,8 @@ impl FrameReader {
             return None;
         }
         let cause = cause.into();
-        let fault = if let Some(parts) = &mut self.websocket {
-            parts.stop();
+        let fault = if let Some(session) = &mut self.session {
+            session.stop();
             self.state = State::Failed;
             StreamFault::MissingInSession { count, cause }
         } else {
@@ -252,8 +262,17 @@ impl FrameReader {
         if count == 0 || !matches!(self.state, State::First | State::InSync) {
             return None;
         }
-        if let Some(cut) = self.websocket.as_mut().and_then(|parts| parts.refusal(&mut self.buffer)) {
+        if let Some(cut) = self.session.as_mut().and_then(|session| session.refusal(&mut self.buffer)) {
             return Some(Ok(self.part(cut)));
+        }
+        if let State::First = self.state
+            && zeromq::is_signature(&self.buffer).is_none()
+        {
+            // Not a complete greeting of ZeroMQ, so these are the first bytes of a frame of Broker's protocol.
+            self.state = State::InSync;
+            if let Err(error) = self.next_frame() {
+                return Some(Err(error));
+            }
         }
         let fault = if self.is_in_head() {
             let text = String::from_utf8_lossy(&self.buffer);
@@ -268,17 +287,16 @@ impl FrameReader {
     }
 
     fn is_in_head(&self) -> bool {
-        match &self.websocket {
-            Some(parts) => parts.is_in_head(),
-            None => opening(&self.buffer) == Opening::Incomplete,
+        match &self.session {
+            Some(session) => session.is_in_head(),
+            None => matches!(self.state, State::First),
         }
     }
 
-    /// Returns a part of a WebSocket session as a frame.
+    /// Returns a part of a session as a frame.
     fn part(&mut self, cut: Cut) -> Frame {
-        let Cut { header, body, peered, part } = cut;
-        let frame =
-            Frame { offset: self.offset, header, peered, body, content: part.map(Content::WebSocket) };
+        let Cut { header, body, peered, content } = cut;
+        let frame = Frame { offset: self.offset, header, peered, body, content };
         self.offset = self.offset.saturating_add(frame.length());
         frame
     }
@@ -316,8 +334,8 @@ impl FrameReader {
     }
 
     fn fail(&mut self, fault: StreamFault) -> StreamError {
-        if let Some(parts) = &mut self.websocket {
-            parts.stop();
+        if let Some(session) = &mut self.session {
+            session.stop();
         }
         self.state = State::Failed;
         StreamError { offset: self.offset, fault }

@@ -1,13 +1,11 @@
 //! The JSON of the parts of a WebSocket session.
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
-use super::LIMITS;
-use super::json::{put_member, put_name};
-use crate::data::{AsJson, Value};
+use super::json::put_member;
+use super::message::write_message;
+use crate::data::AsJson;
 use crate::websocket::Part;
-use crate::wire::Envelope;
-use crate::zeek::{Event, ZeekMessage};
 
 /// Appends `kind` and the members of this kind.
 pub(super) fn write_members(part: &Part, to: &mut Vec<u8>) {
@@ -46,55 +44,6 @@ pub(super) fn write_members(part: &Part, to: &mut Vec<u8>) {
         }
         Part::Message(_) | Part::Fragment => {}
     }
-}
-
-/// Appends the members of a message: for an event, as `tap` prints them; for any other value, `kind`, `topic` and `value`.
-fn write_message(envelope: &Envelope, to: &mut Vec<u8>) {
-    // Cannot fail: the value was encoded when the message was read.
-    let value = envelope.value(LIMITS).unwrap_or_default();
-    let event = match ZeekMessage::from_value(value.clone()) {
-        Ok(ZeekMessage::Event(event)) => Some(event),
-        _ => None,
-    };
-    put_member(to, "kind", if event.is_some() { "event" } else { "value" });
-    put_member(to, "topic", json!(AsJson(envelope.topic.as_bytes())));
-    match event {
-        Some(event) => write_event(&event, to),
-        None => put_value(to, "value", &value),
-    }
-}
-
-fn write_event(event: &Event, to: &mut Vec<u8>) {
-    put_member(to, "event", event.name.as_str());
-    put_list(to, "args", &event.args, |to, value| {
-        // Cannot fail: it writes to memory.
-        let _ = value.write_json(to);
-    });
-    let Some(metadata) = &event.metadata else { return put_member(to, "metadata", Json::Null) };
-    put_list(to, "metadata", metadata, |to, (id, value)| {
-        to.push(b'{');
-        put_member(to, "id", *id);
-        put_value(to, "value", value);
-        to.push(b'}');
-    });
-}
-
-fn put_value(to: &mut Vec<u8>, name: &str, value: &Value) {
-    put_name(to, name);
-    // Cannot fail: it writes to memory.
-    let _ = value.write_json(to);
-}
-
-fn put_list<T>(to: &mut Vec<u8>, name: &str, elements: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
-    put_name(to, name);
-    to.push(b'[');
-    for (index, element) in elements.iter().enumerate() {
-        if index > 0 {
-            to.push(b',');
-        }
-        put(to, element);
-    }
-    to.push(b']');
 }
 
 #[cfg(test)]
@@ -327,8 +276,7 @@ mod tests {
             conversation.lose(Side::Connector, 1, 7, "they are not in the capture").map(|entry| json(&entry));
         assert_eq!(
             lost.unwrap()["error"],
-            "7 bytes are missing: they are not in the capture; the remaining bytes of this side of the WebSocket session \
-             cannot be decoded"
+            "7 bytes are missing: they are not in the capture; the remaining bytes of this side cannot be decoded"
         );
         assert_eq!(conversation.input(Side::Connector, 2, &connector).count(), 0);
         assert!(conversation.lose(Side::Connector, 2, 1, "again").is_none());

@@ -196,6 +196,14 @@ pub enum PartsError {
         /// The known formats.
         expected: &'static str,
     },
+    /// A command is malformed.
+    #[error("an invalid command {name}: {reason}")]
+    InvalidCommand {
+        /// The name: the first 256 characters, without control characters.
+        name: Box<str>,
+        /// The reason.
+        reason: &'static str,
+    },
     /// A subscriber or a logger has sent a message.
     #[error("a message from a peer that only receives messages")]
     WrongDirection,

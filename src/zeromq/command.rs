@@ -32,7 +32,9 @@ pub(super) enum Command<'a> {
     Ping {
         context: &'a [u8],
     },
-    Pong,
+    Pong {
+        context: &'a [u8],
+    },
     Subscribe {
         topic: &'a [u8],
     },
@@ -59,7 +61,7 @@ impl<'a> Command<'a> {
                 let (context, _) = ttl(data).map_err(|_| invalid(name, "its time to live is incomplete"))?;
                 Command::Ping { context: context.get(..MAX_CONTEXT).unwrap_or(context) }
             }
-            b"PONG" => Command::Pong,
+            b"PONG" => Command::Pong { context: data },
             b"SUBSCRIBE" => Command::Subscribe { topic: data },
             b"CANCEL" => Command::Cancel { topic: data },
             name => Command::Unknown { name },
@@ -72,7 +74,7 @@ impl<'a> Command<'a> {
             Command::Ready { .. } => "READY".into(),
             Command::Error { .. } => "ERROR".into(),
             Command::Ping { .. } => "PING".into(),
-            Command::Pong => "PONG".into(),
+            Command::Pong { .. } => "PONG".into(),
             Command::Subscribe { .. } => "SUBSCRIBE".into(),
             Command::Cancel { .. } => "CANCEL".into(),
             Command::Unknown { name } => one_line(&String::from_utf8_lossy(name)),
@@ -92,7 +94,8 @@ fn ttl(input: &[u8]) -> nom::IResult<&[u8], &[u8]> {
     take(TTL).parse(input)
 }
 
-fn property(input: &[u8]) -> nom::IResult<&[u8], (&[u8], &[u8])> {
+/// Reads a property of metadata: its name and its value.
+pub(super) fn property(input: &[u8]) -> nom::IResult<&[u8], (&[u8], &[u8])> {
     (text, length_data(be_u32)).parse(input)
 }
 

@@ -13,7 +13,7 @@ use crate::wire::{
 use crate::zeek::v1::{NotAnEvent, checked_event, json_limits};
 
 /// The format of log batches. Zeek does not check the first part of their messages, only this one.
-const LOG_FORMAT: &str = "zeek-bin-serializer";
+pub(super) const LOG_FORMAT: &str = "zeek-bin-serializer";
 
 /// Reads the messages of one session.
 #[derive(Debug, Default)]
@@ -37,20 +37,11 @@ impl MessageReader {
         if sender == own_id {
             return Ok(None);
         }
-        let topic = Topic::new(topic)
-            .map_err(|error| DecodeError::at(0, DecodeReason::TopicTooLong(error.length)))?;
         let payload = match format {
             EventFormat::Binary => payload,
             EventFormat::Json => from_json(&payload, limits)?,
         };
-        Ok(Some(Event::Message(Envelope {
-            sender,
-            receiver: EndpointId::NIL,
-            kind: EnvelopeType::Data,
-            ttl: INITIAL_TTL,
-            topic,
-            payload,
-        })))
+        Ok(Some(Event::Message(envelope(sender, topic, payload)?)))
     }
 
     /// Reads a log batch. The first part has no meaning for a logger.
@@ -64,24 +55,37 @@ impl MessageReader {
     }
 
     fn sender(&mut self, text: &[u8]) -> Result<EndpointId, PartsError> {
-        if text.len() > MAX_SENDER {
-            return Err(PartsError::SenderTooLong { length: text.len(), limit: MAX_SENDER });
-        }
+        check_sender(text)?;
         Ok(self.senders.id(text))
     }
 }
 
-fn parts(message: Message) -> Result<[Bytes; PARTS], PartsError> {
+pub(super) fn parts(message: Message) -> Result<[Bytes; PARTS], PartsError> {
     message.map_err(PartsError::Count)
 }
 
-fn unknown_format(format: &[u8], expected: &'static str) -> DecodeError {
+pub(super) fn check_sender(text: &[u8]) -> Result<(), PartsError> {
+    if text.len() > MAX_SENDER {
+        return Err(PartsError::SenderTooLong { length: text.len(), limit: MAX_SENDER });
+    }
+    Ok(())
+}
+
+/// Returns an event as an envelope.
+pub(super) fn envelope(sender: EndpointId, topic: Bytes, payload: Bytes) -> Result<Envelope, DecodeError> {
+    let topic =
+        Topic::new(topic).map_err(|error| DecodeError::at(0, DecodeReason::TopicTooLong(error.length)))?;
+    let (receiver, kind, ttl) = (EndpointId::NIL, EnvelopeType::Data, INITIAL_TTL);
+    Ok(Envelope { sender, receiver, kind, ttl, topic, payload })
+}
+
+pub(super) fn unknown_format(format: &[u8], expected: &'static str) -> DecodeError {
     let format = one_line(&String::from_utf8_lossy(format)).into();
     PartsError::UnknownFormat { format, expected }.into()
 }
 
 /// Converts an event from JSON to Broker's binary form.
-fn from_json(text: &[u8], limits: &Limits) -> Result<Bytes, DecodeError> {
+pub(super) fn from_json(text: &[u8], limits: &Limits) -> Result<Bytes, DecodeError> {
     let document = JsonDocument::parse(text, &json_limits(limits))?;
     let value = document.root().to_value()?;
     let value = checked_event(value)

@@ -21,6 +21,18 @@ pub(super) struct Frame {
     pub(super) length: usize,
 }
 
+/// The header of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    /// Whether more parts of the same message follow.
+    pub(super) more: bool,
+    pub(super) is_command: bool,
+    /// The length of the header in bytes.
+    pub(super) length: usize,
+    /// The length of the body in bytes.
+    pub(super) body: usize,
+}
+
 /// The boundaries of frames in a stream are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FrameError {
@@ -43,11 +55,11 @@ fn header(input: &[u8]) -> nom::IResult<&[u8], (u8, u64)> {
     Ok((input, (flags, size)))
 }
 
-/// Removes the first complete frame from `input`. Returns `None` if it is incomplete. Copies nothing, and reserves nothing.
+/// Reads the header of the frame at the start of `input`. Returns `None` if it is incomplete. The body may be missing.
 ///
 /// # Errors
 /// Fails if the flags are invalid or the body is longer than `limit`.
-pub(super) fn cut(input: &mut BytesMut, limit: usize) -> Result<Option<Frame>, FrameError> {
+pub(super) fn read_header(input: &[u8], limit: usize) -> Result<Option<Header>, FrameError> {
     match input.first() {
         Some(&flags) if flags & !(MORE | LONG | COMMAND) != 0 => return Err(FrameError::Flags(flags)),
         Some(flags) if flags & (MORE | COMMAND) == MORE | COMMAND => return Err(FrameError::CommandWithMore),
@@ -55,22 +67,27 @@ pub(super) fn cut(input: &mut BytesMut, limit: usize) -> Result<Option<Frame>, F
     }
     // The parsers of the header fail only because of incomplete input.
     let Ok((rest, (flags, size))) = header(input) else { return Ok(None) };
-    let length = match usize::try_from(size) {
-        Ok(length) if length <= limit => length,
+    let body = match usize::try_from(size) {
+        Ok(body) if body <= limit => body,
         _ => return Err(FrameError::TooLarge { size, limit }),
     };
-    if rest.len() < length {
+    let length = input.len().saturating_sub(rest.len());
+    Ok(Some(Header { more: flags & MORE != 0, is_command: flags & COMMAND != 0, length, body }))
+}
+
+/// Removes the first complete frame from `input`. Returns `None` if it is incomplete. Copies nothing, and reserves nothing.
+///
+/// # Errors
+/// Fails if the flags are invalid or the body is longer than `limit`.
+pub(super) fn cut(input: &mut BytesMut, limit: usize) -> Result<Option<Frame>, FrameError> {
+    let Some(header) = read_header(input, limit)? else { return Ok(None) };
+    let length = header.length.saturating_add(header.body);
+    if input.len() < length {
         return Ok(None);
     }
-    let header = input.len().saturating_sub(rest.len());
-    input.advance(header);
-    let body = input.split_to(length).freeze();
-    Ok(Some(Frame {
-        more: flags & MORE != 0,
-        is_command: flags & COMMAND != 0,
-        body,
-        length: header.saturating_add(length),
-    }))
+    input.advance(header.length);
+    let body = input.split_to(header.body).freeze();
+    Ok(Some(Frame { more: header.more, is_command: header.is_command, body, length }))
 }
 
 /// Returns the end of the frame at the start of `frames`, and whether its size has 8 bytes. The body may be missing.

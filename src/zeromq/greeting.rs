@@ -34,25 +34,37 @@ pub(super) fn put_greeting(mechanism: &Mechanism, out: &mut BytesMut) {
     out.put_bytes(0, NAME.saturating_sub(name.len()).saturating_add(REST));
 }
 
-/// Reads the major version and the name of the mechanism.
-fn greeting(input: &[u8]) -> nom::IResult<&[u8], (u8, &[u8])> {
-    let (input, _) = take(SIGNATURE.len())(input)?;
-    let (input, major) = be_u8(input)?;
-    let (input, _minor) = be_u8(input)?;
-    let (input, name) = take(NAME)(input)?;
-    let (input, _) = take(REST)(input)?;
-    Ok((input, (major, name)))
+/// The content of a greeting.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Greeting<'a> {
+    /// The major and minor version.
+    pub(super) version: [u8; 2],
+    /// The name of the mechanism.
+    pub(super) mechanism: &'a [u8],
+    /// The role in the mechanism. libzmq always sends 0.
+    pub(super) as_server: u8,
 }
 
-/// Checks the greeting at the start of `input`. Returns whether it is complete.
+fn greeting(input: &[u8]) -> nom::IResult<&[u8], Greeting<'_>> {
+    let (input, _) = take(SIGNATURE.len())(input)?;
+    let (input, major) = be_u8(input)?;
+    let (input, minor) = be_u8(input)?;
+    let (input, name) = take(NAME)(input)?;
+    let mechanism = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let (input, rest) = take(REST)(input)?;
+    let as_server = rest.first().copied().unwrap_or_default();
+    Ok((input, Greeting { version: [major, minor], mechanism, as_server }))
+}
+
+/// Reads the greeting at the start of `input`. Returns `None` if it is incomplete.
 ///
 /// # Errors
-/// Fails if the greeting is not one of ZMTP 3 with this mechanism, as early as the bytes show it.
-pub(super) fn check_greeting(input: &[u8], mechanism: &Mechanism) -> Result<bool, Error> {
+/// Fails if it is not a greeting of ZMTP 3, as early as the bytes show it.
+pub(super) fn read_greeting(input: &[u8]) -> Result<Option<Greeting<'_>>, Error> {
     let first = input.first().copied().unwrap_or(SIGNATURE[0]);
     let last = input.get(LAST_OF_SIGNATURE).copied().unwrap_or(SIGNATURE[LAST_OF_SIGNATURE]);
     if first != SIGNATURE[0] {
-        let Some(first) = input.get(..RECOGNIZABLE) else { return Ok(false) };
+        let Some(first) = input.get(..RECOGNIZABLE) else { return Ok(None) };
         return Err(Error::NotZmtp(ForeignProtocol::recognize(first)));
     }
     if last != SIGNATURE[LAST_OF_SIGNATURE] {
@@ -64,10 +76,17 @@ pub(super) fn check_greeting(input: &[u8], mechanism: &Mechanism) -> Result<bool
         return Err(Error::Version(major));
     }
     // The parsers fail only because of incomplete input.
-    let Ok((_, (_, name))) = greeting(input) else { return Ok(false) };
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    if name != mechanism.name().as_bytes() {
-        let peer = one_line(&String::from_utf8_lossy(name));
+    Ok(greeting(input).ok().map(|(_, greeting)| greeting))
+}
+
+/// Checks the greeting at the start of `input`. Returns whether it is complete.
+///
+/// # Errors
+/// Fails if the greeting is not one of ZMTP 3 with this mechanism, as early as the bytes show it.
+pub(super) fn check_greeting(input: &[u8], mechanism: &Mechanism) -> Result<bool, Error> {
+    let Some(greeting) = read_greeting(input)? else { return Ok(false) };
+    if greeting.mechanism != mechanism.name().as_bytes() {
+        let peer = one_line(&String::from_utf8_lossy(greeting.mechanism));
         return Err(Error::Mechanism { peer, own: mechanism.name() });
     }
     Ok(true)

@@ -127,7 +127,7 @@ impl ZeroMq {
             }
             Command::Subscribe { topic } => Change::Subscribe(topic),
             Command::Cancel { topic } => Change::Cancel(topic),
-            Command::Pong | Command::Ready { .. } | Command::Unknown { .. } => return Ok(()),
+            Command::Pong { .. } | Command::Ready { .. } | Command::Unknown { .. } => return Ok(()),
         };
         if self.config.socket == SocketType::XPub {
             self.subscriptions.apply(change, &self.config.common.limits)?;

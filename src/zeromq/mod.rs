@@ -20,6 +20,7 @@ mod input;
 mod log;
 mod mechanism;
 mod multipart;
+mod recorded;
 mod senders;
 mod subscriptions;
 #[cfg(test)]
@@ -31,6 +32,8 @@ pub(crate) use encode::encode;
 #[cfg(feature = "net")]
 pub(crate) use encode::{OVERHEAD, first_length};
 pub use log::{LogBatch, LogField, LogHeader, LogRow, LogRows, LogValue, TypeTag};
+pub use recorded::Part;
+pub(crate) use recorded::{Cut, PartReader, is_signature};
 
 use std::collections::VecDeque;
 use std::sync::Arc;

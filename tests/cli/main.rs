@@ -23,6 +23,7 @@ mod check;
 mod codec;
 mod curve;
 mod decode_capture;
+mod decode_zeromq;
 mod files;
 mod network;
 mod node_programs;

@@ -157,6 +157,8 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   # A table for each connection of a capture, then a line for each frame
   zeek-bridge decode --summary peering.pcap
   zeek-bridge decode peering.pcap | jq 'select(.envelope.event)'
+  # A line for each log row of a cluster over ZeroMQ
+  zeek-bridge decode cluster.pcap | jq 'select(.kind == \"logs\") | {path, row: .rows[]}'
   # Live traffic, if Zeek has the option Broker::disable_ssl=T
   sudo tcpdump -i lo -U -w - port 9999 | zeek-bridge decode -
   # Decode one value

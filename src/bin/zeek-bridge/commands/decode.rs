@@ -16,7 +16,8 @@ use crate::output::{Failure, Output, to_line_with};
 /// Decode captures, recordings and bytes of the protocol to JSON
 ///
 /// FILE is a capture of tcpdump or Wireshark (pcap or pcapng, of Ethernet, loopback, -i any, or IP), or the directory of a
-/// recording. The protocol is Broker's or the WebSocket API. Prints a line of JSON for each connection and each frame.
+/// recording. The protocol is Broker's, the WebSocket API or the ZeroMQ back end. Prints a line of JSON for each connection and
+/// each frame; for ZeroMQ, for each message.
 ///
 /// With --value or --envelope, prints a line of JSON for each line of hex. Invalid lines are reported in the output, and
 /// decoding continues with the next line. The manual page describes the JSON.

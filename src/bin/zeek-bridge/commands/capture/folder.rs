@@ -51,15 +51,23 @@ fn read_one(
     let failed = |error: ReadError| Failure::failed(error.to_string());
     let mut entries = Reader::open(folder, &meta).map_err(failed)?.peekable();
     // A recording that is not finished does not name its protocol.
-    let is_websocket = match entries.peek() {
-        Some(Ok(Entry { frame: Ok(frame), .. })) => matches!(frame.content, Ok(Content::WebSocket(_))),
-        _ => meta.protocol == Some(trace::Protocol::WebSocket),
+    let protocol = match entries.peek() {
+        Some(Ok(Entry { frame: Ok(frame), .. })) => match frame.content {
+            Ok(Content::WebSocket(_)) => Protocol::WebSocket,
+            Ok(Content::ZeroMq(_)) => Protocol::ZeroMq,
+            _ => Protocol::Broker,
+        },
+        _ => match meta.protocol {
+            Some(trace::Protocol::WebSocket) => Protocol::WebSocket,
+            Some(trace::Protocol::ZeroMq) => Protocol::ZeroMq,
+            _ => Protocol::Broker,
+        },
     };
     let about = About {
         number,
         name: name.unwrap_or_else(|| folder.display().to_string()),
         start_ns: start_ns(&meta),
-        protocol: if is_websocket { Protocol::WebSocket } else { Protocol::Broker },
+        protocol,
         note: note(&meta),
     };
     report.begin(&about)?;

@@ -228,7 +228,7 @@ fn result_of(tally: &Tally) -> Result<(), Failure> {
     }
     match (decoded, errors) {
         (0, _) => Err(Failure::failed(format!(
-            "it contains no connection with Broker's protocol or the WebSocket API; connections: {connections}; the output names the protocol of each"
+            "it contains no connection with Broker's protocol, the WebSocket API or ZeroMQ; connections: {connections}; the output names the protocol of each"
         ))),
         (_, 0) => Ok(()),
         (_, errors) => Err(Failure::failed(format!(

@@ -1,5 +1,5 @@
-//! Detects the protocol of a connection from its first bytes, and reads the frames if it is Broker's protocol or the WebSocket
-//! API.
+//! Detects the protocol of a connection from its first bytes, and reads the frames if it is Broker's protocol, the WebSocket API
+//! or ZeroMQ.
 
 use bytes::BytesMut;
 use data_encoding::HEXLOWER;
@@ -13,6 +13,10 @@ use crate::output::Failure;
 /// The number of bytes that identify Broker's protocol: a length field and the tag of a handshake message.
 const PREFIX: usize = 5;
 
+/// The number of bytes that identify ZMTP, the protocol of ZeroMQ, and the first byte of them.
+const SIGNATURE: usize = 10;
+const SIGNATURE_START: u8 = 0xff;
+
 /// Maximum number of bytes that are kept for each side to find the version of TLS.
 const MAX_HELLO: usize = 4096;
 
@@ -25,7 +29,7 @@ enum State {
     Unknown([BytesMut; 2]),
     /// The connector has sent the beginning of an HTTP request, which may open a WebSocket session.
     Http(Conversation),
-    /// The protocol is Broker's or the WebSocket API.
+    /// The protocol is Broker's, the WebSocket API or ZeroMQ.
     Frames(Conversation),
     /// The protocol is TLS, and its version is unknown. Holds the bytes of each side.
     Tls([BytesMut; 2]),
@@ -40,7 +44,7 @@ pub(super) struct ProtocolReader {
     complete: bool,
     /// Whether the connection was reported.
     reported: bool,
-    /// Whether the connection was reported as Broker's protocol or the WebSocket API.
+    /// Whether the connection was reported as Broker's protocol, the WebSocket API or ZeroMQ.
     pub(super) is_known: bool,
     /// The number of entries that are errors.
     pub(super) errors: u64,
@@ -79,7 +83,8 @@ impl ProtocolReader {
             State::Unknown(held) => {
                 let first = side_of(held, from);
                 first.extend_from_slice(bytes);
-                if first.len() < PREFIX {
+                let needed = if first.first() == Some(&SIGNATURE_START) { SIGNATURE } else { PREFIX };
+                if first.len() < needed {
                     return Ok(());
                 }
                 let held = std::mem::take(held);
@@ -201,6 +206,12 @@ impl ProtocolReader {
             self.state = State::Http(Conversation::default());
             return self.feed(about, &held, t_us, report);
         }
+        if first.len() >= SIGNATURE && ForeignProtocol::recognize(first) == Some(ForeignProtocol::ZeroMq) {
+            about.protocol = Protocol::ZeroMq;
+            self.state = State::Frames(Conversation::of(Some(trace::Protocol::ZeroMq)));
+            self.begin(about, report)?;
+            return self.feed(about, &held, t_us, report);
+        }
         let cut = cut_frame(&mut first.clone(), limits.max_handshake_frame);
         let named = match &cut {
             Err(FrameError::TooLarge { protocol: Some(protocol), .. }) => Some(protocol.to_string()),
@@ -259,7 +270,7 @@ impl ProtocolReader {
 
     fn begin(&mut self, about: &About, report: &mut dyn Report) -> Result<(), Failure> {
         self.reported = true;
-        self.is_known = matches!(about.protocol, Protocol::Broker | Protocol::WebSocket);
+        self.is_known = matches!(about.protocol, Protocol::Broker | Protocol::WebSocket | Protocol::ZeroMq);
         report.begin(about)
     }
 

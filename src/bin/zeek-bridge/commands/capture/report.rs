@@ -12,6 +12,7 @@ use crate::output::{Failure, Output, to_line, to_line_with};
 pub(crate) enum Protocol {
     Broker,
     WebSocket,
+    ZeroMq,
     /// TLS, with its version if that is known.
     Tls(Option<String>),
     /// Any other protocol, with a description.
@@ -62,6 +63,7 @@ impl About {
             protocol: match self.protocol {
                 Protocol::Broker => "broker",
                 Protocol::WebSocket => "websocket",
+                Protocol::ZeroMq => "zeromq",
                 Protocol::Tls(_) => "tls",
                 Protocol::Other(_) => "other",
             },
@@ -78,7 +80,7 @@ impl About {
     /// Returns all remarks as text.
     pub(crate) fn remarks(&self) -> Option<String> {
         let protocol = match &self.protocol {
-            Protocol::Broker | Protocol::WebSocket => None,
+            Protocol::Broker | Protocol::WebSocket | Protocol::ZeroMq => None,
             Protocol::Tls(version) => Some(format!(
                 "TLS {}: a capture contains only encrypted bytes; run `zeek-bridge record` between the two endpoints, \
                  or set Broker::disable_ssl=T on both endpoints while capturing",

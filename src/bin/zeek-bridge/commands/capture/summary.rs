@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use comfy_table::{Table, presets};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use zeek_bridge::data::Filter;
 use zeek_bridge::trace::{Content, Entry, Frame, Side};
-use zeek_bridge::websocket::Part;
+use zeek_bridge::websocket;
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
 use zeek_bridge::zeek::ZeekMessage;
+use zeek_bridge::zeromq::{self, LogBatch};
 
 use super::report::{About, Document, Report};
 use crate::output::{Failure, Output, printable, to_line};
@@ -43,13 +44,16 @@ struct Both {
 #[derive(Default, Serialize)]
 struct SideSummary {
     bytes: u64,
-    /// The close code and reason of a WebSocket session, or the status of a refused request.
+    /// The close code and reason of a WebSocket session, the status of a refused request, or the error that ends a session of
+    /// ZeroMQ.
     closed: Option<String>,
     dropped: Option<String>,
     endpoint: Option<String>,
     /// Events by name, and all other messages by kind.
     events: BTreeMap<String, u64>,
-    filter: Option<Vec<String>>,
+    /// Each topic with the number of its subscriptions, which is 1 unless the protocol is that of ZeroMQ.
+    #[serde(serialize_with = "topics")]
+    filter: Option<BTreeMap<String, u64>>,
     frames: u64,
     others: BTreeMap<String, u64>,
     versions: Option<String>,
@@ -202,7 +206,8 @@ impl SideSummary {
         match &frame.content {
             Ok(Content::Handshake(message)) => self.add_handshake(message),
             Ok(Content::Envelope(envelope)) => self.add_envelope(envelope),
-            Ok(Content::WebSocket(part)) => self.add_part(part),
+            Ok(Content::WebSocket(part)) => self.add_websocket(part),
+            Ok(Content::ZeroMq(part)) => self.add_zeromq(part),
             Err(_) => {}
         }
     }
@@ -252,7 +257,8 @@ impl SideSummary {
     }
 
     /// Adds a part of a WebSocket session. The subscriptions are the filter of the client.
-    fn add_part(&mut self, part: &Part) {
+    fn add_websocket(&mut self, part: &websocket::Part) {
+        use websocket::Part;
         match part {
             Part::Subscriptions(filter) => self.set_filter(filter),
             Part::Ack { endpoint, version } => {
@@ -278,6 +284,49 @@ impl SideSummary {
         }
     }
 
+    /// Adds a part of a session of ZeroMQ. The endpoint is the type of the socket.
+    fn add_zeromq(&mut self, part: &zeromq::Part) {
+        use zeromq::Part;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match part {
+            Part::Greeting { version: [major, minor], mechanism, .. } => {
+                self.versions = Some(format!("{major}.{minor} {mechanism}"));
+            }
+            Part::Ready(properties) => {
+                let socket = properties.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"Socket-Type"));
+                self.endpoint = socket.map(|(_, socket)| text(socket));
+            }
+            Part::Subscription { subscribe, topic, .. } => self.subscribe(*subscribe, text(topic)),
+            Part::Event { envelope, .. } => {
+                let value = envelope.value(&Limits::DEFAULT).ok();
+                self.add_message(value.and_then(|value| ZeekMessage::from_value(value).ok()).as_ref());
+            }
+            Part::Logs { batch, .. } => {
+                if let Ok(batch) = LogBatch::decode(batch, &Limits::DEFAULT) {
+                    let rows = batch.row_count().try_into().unwrap_or(u64::MAX);
+                    add_count(&mut self.others, &format!("log rows {}", text(batch.header().path)), rows);
+                }
+            }
+            Part::Error(reason) => self.closed = Some(text(reason)),
+            Part::Ping(_) => add(&mut self.others, "ping"),
+            Part::Pong(_) => add(&mut self.others, "pong"),
+            Part::Encrypted => add(&mut self.others, "encrypted message"),
+            _ => {}
+        }
+    }
+
+    fn subscribe(&mut self, subscribe: bool, topic: String) {
+        let filter = self.filter.get_or_insert_default();
+        if subscribe {
+            add(filter, &topic);
+        } else if let Some(count) = filter.get_mut(&topic) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                filter.remove(&topic);
+            }
+        }
+    }
+
     fn add_message(&mut self, message: Option<&ZeekMessage>) {
         match message {
             Some(ZeekMessage::Event(event)) => add(&mut self.events, &event.name),
@@ -294,12 +343,12 @@ impl SideSummary {
     fn set_filter(&mut self, filter: &Filter) {
         let topics = filter.topics().iter().take(MAX_KEPT);
         self.filter =
-            Some(topics.map(|topic| String::from_utf8_lossy(topic.as_bytes()).into_owned()).collect());
+            Some(topics.map(|topic| (String::from_utf8_lossy(topic.as_bytes()).into_owned(), 1)).collect());
     }
 
     fn filter_text(&self) -> String {
         let Some(filter) = &self.filter else { return String::new() };
-        let mut shown: Vec<&str> = filter.iter().take(MAX_SHOWN).map(String::as_str).collect();
+        let mut shown: Vec<&str> = filter.keys().take(MAX_SHOWN).map(String::as_str).collect();
         if filter.len() > MAX_SHOWN {
             shown.push("..");
         }
@@ -307,13 +356,22 @@ impl SideSummary {
     }
 }
 
+/// Serializes the topics of a filter.
+fn topics<S: Serializer>(filter: &Option<BTreeMap<String, u64>>, to: S) -> Result<S::Ok, S::Error> {
+    filter.as_ref().map(|filter| filter.keys().collect::<Vec<_>>()).serialize(to)
+}
+
 /// Counts a name. Names beyond the maximum are counted together.
 fn add(counts: &mut BTreeMap<String, u64>, name: &str) {
+    add_count(counts, name, 1);
+}
+
+fn add_count(counts: &mut BTreeMap<String, u64>, name: &str, more: u64) {
     let name = if counts.len() < MAX_KEPT || counts.contains_key(name) { name } else { "(others)" };
     match counts.get_mut(name) {
-        Some(count) => *count = count.saturating_add(1),
+        Some(count) => *count = count.saturating_add(more),
         None => {
-            counts.insert(name.to_owned(), 1);
+            counts.insert(name.to_owned(), more);
         }
     }
 }
@@ -331,7 +389,7 @@ mod tests {
         let mut both = Both::default();
         assert_eq!(line(&both), r#"{"connection":"a","protocol":"broker"}"#);
         both.connector.frames = 2;
-        both.connector.filter = Some(vec!["/t".into()]);
+        both.connector.filter = Some([("/t".into(), 1)].into());
         add(&mut both.connector.events, "e");
         both.error_count = 1;
         both.errors.push("listener, byte 3: bad".into());

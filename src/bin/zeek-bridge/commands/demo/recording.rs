@@ -129,7 +129,7 @@ impl Content {
         let envelope = match &frame.content {
             Ok(trace::Content::Handshake(message)) => return Ok(Content::Handshake(message.clone())),
             Ok(trace::Content::Envelope(envelope)) => envelope,
-            Ok(trace::Content::WebSocket(_)) => return Ok(Content::Other),
+            Ok(trace::Content::WebSocket(_) | trace::Content::ZeroMq(_)) => return Ok(Content::Other),
             Err(error) => return Err(error.to_string()),
         };
         match envelope.kind {

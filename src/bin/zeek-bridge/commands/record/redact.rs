@@ -152,7 +152,7 @@ impl Pseudonyms {
                 self.envelope(envelope).and_then(|envelope| envelope.encode(&mut out))
             }
             // The frame cannot be decoded, so its secret parts are unknown.
-            Ok(Content::WebSocket(_)) | Err(_) => {
+            Ok(Content::WebSocket(_) | Content::ZeroMq(_)) | Err(_) => {
                 zeros(frame, &mut out);
                 Ok(())
             }

@@ -164,7 +164,7 @@ impl Matcher {
                 EnvelopeType::Pong => Some(Key::Pong(envelope.payload.clone())),
                 EnvelopeType::Ping | EnvelopeType::RoutingUpdate => None,
             },
-            Ok(Content::WebSocket(_)) | Err(_) => Some(Key::Malformed),
+            Ok(Content::WebSocket(_) | Content::ZeroMq(_)) | Err(_) => Some(Key::Malformed),
         }
     }
 
@@ -331,6 +331,7 @@ fn summary(frame: &Frame) -> Seen {
         },
         // Cannot occur: such a recording is refused before, and the bytes of the live side are read as Broker's protocol.
         Ok(Content::WebSocket(_)) => Seen::Words(format!("{} bytes of the WebSocket API", frame.body.len())),
+        Ok(Content::ZeroMq(_)) => Seen::Words(format!("{} bytes of ZeroMQ", frame.body.len())),
         Err(error) => Seen::Words(format!("{} bytes: {error}", frame.body.len())),
     }
 }

@@ -212,9 +212,14 @@ async fn endpoints(folder: &Path, side: Side) -> Result<[Option<EndpointId>; 2],
     while let Some(entry) = entries.recv().await {
         let entry = entry?;
         let Ok(frame) = &entry.frame else { continue };
-        if let Ok(Content::WebSocket(_)) = frame.content {
+        let protocol = match frame.content {
+            Ok(Content::WebSocket(_)) => Some("the WebSocket API"),
+            Ok(Content::ZeroMq(_)) => Some("ZeroMQ"),
+            _ => None,
+        };
+        if let Some(protocol) = protocol {
             return Err(Failure::failed(format!(
-                "{} is a recording of the WebSocket API, and replay speaks Broker's native protocol only; to send its events, use \
+                "{} is a recording of {protocol}, and replay speaks Broker's native protocol only; to send its events, use \
                  `zeek-bridge publish`",
                 folder.display()
             )));
