@@ -182,7 +182,7 @@ fn zeromq_is_recognized_for_every_size_of_packets() {
     let truth = zeromq("01");
     let without_time = |collected: &Collected| -> Vec<String> {
         let lines = SIDES.iter().flat_map(|side| {
-            collected.lines.iter().filter(|line| line["from"] == *side).map(|line| {
+            collected.lines.iter().filter(move |line| line["from"] == *side).map(|line| {
                 let mut line = line.clone();
                 ["t_us", "index"].iter().for_each(|name| drop(line.as_object_mut().unwrap().remove(*name)));
                 line.to_string()
