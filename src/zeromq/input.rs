@@ -103,6 +103,7 @@ impl ZeroMq {
 
     fn handle_handshake(&mut self, frame: &Frame, deadline: Instant) -> Result<(), Error> {
         let stage = match self.security.handle_handshake(frame, self.config.socket, self.out.buffer())? {
+            #[cfg(feature = "curve")]
             Progress::Awaiting(command) => Stage::Command(command),
             Progress::Complete { socket } => {
                 self.peer_socket = Some(socket);

@@ -30,6 +30,7 @@ pub(super) enum Security {
 #[derive(Debug)]
 pub(super) enum Progress {
     /// This command must follow.
+    #[cfg(feature = "curve")]
     Awaiting(Awaited),
     /// The handshake is complete.
     Complete {
