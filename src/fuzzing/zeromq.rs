@@ -10,7 +10,7 @@ use crate::data::{EndpointId, Filter, Topic};
 use crate::peering::{self, Event, Side};
 use crate::trace::Protocol;
 use crate::wire::{Envelope, Limits};
-use crate::zeromq::{Config, EventFormat, SocketType, ZeroMq};
+use crate::zeromq::{Config, EventFormat, Mechanism, SocketType, ZeroMq};
 
 /// The bits of the settings: two for the socket, and flags.
 const SOCKETS: [SocketType; 4] = [SocketType::XPub, SocketType::XSub, SocketType::Pull, SocketType::Push];
@@ -55,7 +55,8 @@ fn run(settings: u8, stream: &[u8], sizes: &[u8]) -> Run {
     let filter: Filter = [Topic::from_static("/t")].into_iter().collect();
     let common = peering::Config { limits, filter, ..peering::Config::new(own_id, Side::Connector) };
     let peer_id = EndpointId::from_bytes([2; 16]);
-    let config = Config { common, socket, own_id, peer_id, format: EventFormat::Binary };
+    let mechanism = Mechanism::Null;
+    let config = Config { common, socket, own_id, peer_id, mechanism, format: EventFormat::Binary };
     let now = Instant::now();
     let mut run = Run {
         session: ZeroMq::new(config, now),

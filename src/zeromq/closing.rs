@@ -39,7 +39,9 @@ impl ZeroMq {
     /// Handles the end of the peer's stream.
     pub fn handle_eof(&mut self) {
         let reason = match self.state {
-            State::Handshake { stage, .. } => Error::ClosedInHandshake { stage }.into(),
+            State::Handshake { stage, .. } => {
+                Error::ClosedInHandshake { stage, own: self.config.mechanism.name() }.into()
+            }
             State::Established { leaving: Some(_) } if self.is_written() => CloseReason::Left,
             State::Established { leaving: Some(_) } => CloseReason::LeftUnconfirmed,
             State::Established { leaving: None } => CloseReason::Lost,

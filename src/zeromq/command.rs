@@ -99,15 +99,19 @@ pub(super) fn property(input: &[u8]) -> nom::IResult<&[u8], (&[u8], &[u8])> {
     (text, length_data(be_u32)).parse(input)
 }
 
-/// Checks the metadata of the peer. Returns the type of its socket.
+/// Checks the metadata in a command of the peer. Returns the type of its socket.
 ///
 /// # Errors
 /// Fails if the metadata is malformed, has no type, or has a type that cannot be connected to `own`.
-pub(super) fn check_metadata(mut metadata: &[u8], own: SocketType) -> Result<&'static str, Error> {
+pub(super) fn check_metadata(
+    command: &'static str,
+    mut metadata: &[u8],
+    own: SocketType,
+) -> Result<&'static str, Error> {
     let mut socket = None;
     while !metadata.is_empty() {
         let (rest, (name, value)) =
-            property(metadata).map_err(|_| invalid(b"READY", "a property is incomplete"))?;
+            property(metadata).map_err(|_| invalid(command.as_bytes(), "a property is incomplete"))?;
         metadata = rest;
         if name.eq_ignore_ascii_case(SOCKET_TYPE.as_bytes()) {
             let found = own.peers().into_iter().find(|peer| peer.as_bytes() == value);
@@ -117,7 +121,7 @@ pub(super) fn check_metadata(mut metadata: &[u8], own: SocketType) -> Result<&'s
             })?);
         }
     }
-    socket.ok_or_else(|| invalid(b"READY", "it has no Socket-Type"))
+    socket.ok_or_else(|| invalid(command.as_bytes(), "it has no Socket-Type"))
 }
 
 /// Appends a property to metadata. The name and the value are short.

@@ -1,7 +1,11 @@
 //! The configuration of a session.
 
 use std::fmt;
+#[cfg(feature = "curve")]
+use std::sync::Arc;
 
+#[cfg(feature = "curve")]
+use super::curve::{AllowedClients, KeyPair, PublicKey};
 use crate::data::EndpointId;
 use crate::peering;
 
@@ -13,7 +17,7 @@ pub struct Config {
     /// - `id`, `side` and `tls`, which are not used;
     /// - `filter`: the topics to which an XSUB subscribes. The other sockets ignore it;
     /// - `limits`: `max_frame` is the maximum length of a message with all of its parts and their headers,
-    ///   `max_handshake_frame` that of a command before the session is established, and `max_filter_topics` and
+    ///   `max_handshake_frame` that of a command before the session is established (CURVE needs 300 bytes), and `max_filter_topics` and
     ///   `max_filter_bytes` limit the peer's subscriptions;
     /// - `handshake_timeout`, and `leave_timeout`: how long to wait until the queued messages are written.
     ///   `idle_timeout` is not used, because Zeek's ZeroMQ back end has no heartbeat.
@@ -26,8 +30,47 @@ pub struct Config {
     /// The id that this endpoint assigns to the peer, because the protocol has no endpoint ids. Must be random, and different
     /// for each connection.
     pub peer_id: EndpointId,
+    /// How connections are encrypted. Both sides must have the same mechanism.
+    pub mechanism: Mechanism,
     /// The format in which [`ZeroMq::send`](super::ZeroMq::send) publishes events. Received events may have both formats.
     pub format: EventFormat,
+}
+
+/// The security mechanism of a session, and the keys of this side.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Mechanism {
+    /// No encryption. Every program that can connect is accepted.
+    #[default]
+    Null,
+    /// CURVE as a client (`PROTOCOL.md`, section 13). Usually the side that connects. This does not depend on the socket.
+    #[cfg(feature = "curve")]
+    CurveClient {
+        /// The public key of the server.
+        server: PublicKey,
+        /// The keys of this client.
+        keys: KeyPair,
+    },
+    /// CURVE as a server. Usually the side that listens.
+    #[cfg(feature = "curve")]
+    CurveServer {
+        /// The keys of this server.
+        keys: KeyPair,
+        /// The clients that are accepted.
+        clients: Arc<AllowedClients>,
+    },
+}
+
+impl Mechanism {
+    /// Returns the name in the protocol.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Mechanism::Null => "NULL",
+            #[cfg(feature = "curve")]
+            Mechanism::CurveClient { .. } | Mechanism::CurveServer { .. } => "CURVE",
+        }
+    }
 }
 
 /// The ZeroMQ socket of one side of a session.

@@ -1,6 +1,8 @@
 //! Why a session ends.
 
 use super::config::SocketType;
+#[cfg(feature = "curve")]
+use super::curve::{Error as CurveError, PublicKey};
 use super::frame::FrameError;
 use crate::peering::{CloseReason, ErrorKind, PeeringError, SessionError};
 use crate::wire::ForeignProtocol;
@@ -42,8 +44,28 @@ pub(super) enum Error {
     SubscriptionsTooLong { limit: usize },
     #[error("the peer subscribed to a topic of {length} bytes, more than the limit of {limit}")]
     TopicTooLong { length: usize, limit: usize },
-    #[error("the peer closed the connection before {}; {}", stage.expected(), stage.closed_hint())]
-    ClosedInHandshake { stage: Stage },
+    #[cfg(feature = "curve")]
+    #[error("{0}{hint}", hint = curve_hint(.0))]
+    Curve(#[from] CurveError),
+    #[cfg(feature = "curve")]
+    #[error(
+        "the key {key} of the client is not allowed; if it belongs to the cluster, add it to the allowed clients"
+    )]
+    ClientNotAllowed { key: PublicKey },
+    #[cfg(feature = "curve")]
+    #[error("the peer sent a message before the end of the handshake")]
+    NotACommand,
+    #[cfg(feature = "curve")]
+    #[error("the peer sent a frame that is not an encrypted message")]
+    NotEncrypted,
+    #[cfg(feature = "curve")]
+    #[error("the keys of messages are not known before the end of the handshake")]
+    NoKeys,
+    #[cfg(feature = "curve")]
+    #[error("this side queued an incomplete frame")]
+    IncompleteFrame,
+    #[error("the peer closed the connection before {}; {}", stage.expected(), stage.closed_hint(own))]
+    ClosedInHandshake { stage: Stage, own: &'static str },
     #[error("timed out while waiting for {}; {}", stage.expected(), stage.timeout_hint())]
     HandshakeTimeout { stage: Stage },
 }
@@ -52,28 +74,66 @@ pub(super) enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Greeting,
-    Ready,
+    Command(Awaited),
     /// [`ZeroMq::admit`](super::ZeroMq::admit).
     Admission,
+}
+
+/// The next command of the peer in the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// READY of NULL.
+    Ready,
+    #[cfg(feature = "curve")]
+    Hello,
+    #[cfg(feature = "curve")]
+    Welcome,
+    #[cfg(feature = "curve")]
+    Initiate,
+    /// READY of CURVE.
+    #[cfg(feature = "curve")]
+    CurveReady,
 }
 
 impl Stage {
     fn expected(self) -> &'static str {
         match self {
             Stage::Greeting => "the peer's greeting",
-            Stage::Ready => "the peer's READY",
+            Stage::Command(Awaited::Ready) => "the peer's READY",
+            #[cfg(feature = "curve")]
+            Stage::Command(Awaited::Hello) => "the client's HELLO",
+            #[cfg(feature = "curve")]
+            Stage::Command(Awaited::Welcome) => "the server's WELCOME",
+            #[cfg(feature = "curve")]
+            Stage::Command(Awaited::Initiate) => "the client's INITIATE",
+            #[cfg(feature = "curve")]
+            Stage::Command(Awaited::CurveReady) => "the server's READY",
             Stage::Admission => "this side's answer",
         }
     }
 
-    fn closed_hint(self) -> &'static str {
+    fn closed_hint(self, own_mechanism: &str) -> &'static str {
         match self {
-            Stage::Greeting => {
+            Stage::Greeting if own_mechanism == "NULL" => {
                 "it may require the security mechanism CURVE, not be a ZeroMQ socket, or be shutting down"
             }
-            Stage::Ready => {
+            Stage::Greeting => {
+                "it may not use the security mechanism CURVE, not be a ZeroMQ socket, or be shutting down"
+            }
+            Stage::Command(Awaited::Ready) => {
                 "its socket may be of a type that cannot be connected to this one, or it may be shutting down"
             }
+            #[cfg(feature = "curve")]
+            Stage::Command(Awaited::Welcome) => {
+                "the server's public key may be wrong on this side, or the server may be shutting down"
+            }
+            #[cfg(feature = "curve")]
+            Stage::Command(Awaited::CurveReady) => {
+                "the server may not allow the public key of this client, its socket may be of a type that cannot be connected to \
+                 this one, or it may be shutting down"
+            }
+            #[cfg(feature = "curve")]
+            Stage::Command(Awaited::Hello | Awaited::Initiate) => "it may be shutting down",
             Stage::Admission => "it may be shutting down",
         }
     }
@@ -81,7 +141,11 @@ impl Stage {
     fn timeout_hint(self) -> &'static str {
         match self {
             Stage::Greeting => "the peer may not be a ZeroMQ socket, or expect TLS",
-            Stage::Ready | Stage::Admission => "one of the two sides may be overloaded",
+            #[cfg(feature = "curve")]
+            Stage::Command(Awaited::Hello) => {
+                "both sides may be configured as servers of CURVE: the side that connects is usually the client"
+            }
+            Stage::Command(_) | Stage::Admission => "one of the two sides may be overloaded",
         }
     }
 }
@@ -98,6 +162,16 @@ const fn foreign_hint(protocol: Option<ForeignProtocol>) -> &'static str {
         Some(ForeignProtocol::Http) => "it speaks HTTP: check the address",
         Some(ForeignProtocol::Ssh) => "it is an SSH server: check the address",
         _ => "check the address: it may be that of an endpoint with Broker's native protocol",
+    }
+}
+
+#[cfg(feature = "curve")]
+fn curve_hint(error: &CurveError) -> &'static str {
+    match error {
+        CurveError::Unexpected { received: "HELLO", .. } => {
+            "; both sides may be configured as clients of CURVE: the side that listens is usually the server"
+        }
+        _ => "",
     }
 }
 
@@ -121,6 +195,14 @@ impl Error {
             Error::Version(_) | Error::Mechanism { .. } | Error::SocketType { .. } => ErrorKind::Incompatible,
             Error::NotReady { .. } | Error::CommandInMessage => ErrorKind::Misbehaved,
             Error::Reported(_) => ErrorKind::Refused,
+            #[cfg(feature = "curve")]
+            Error::Curve(error) => error.kind(),
+            #[cfg(feature = "curve")]
+            Error::ClientNotAllowed { .. } => ErrorKind::Denied,
+            #[cfg(feature = "curve")]
+            Error::NotACommand | Error::NotEncrypted => ErrorKind::Misbehaved,
+            #[cfg(feature = "curve")]
+            Error::NoKeys | Error::IncompleteFrame => ErrorKind::Local,
             Error::ClosedInHandshake { .. } => ErrorKind::Closed,
             Error::HandshakeTimeout { .. } => ErrorKind::TimedOut,
         }
@@ -132,6 +214,16 @@ impl Error {
             Error::Mechanism { .. } => "mechanism",
             Error::SocketType { .. } => "socket",
             Error::Reported(_) => "refused",
+            #[cfg(feature = "curve")]
+            Error::Curve(CurveError::Refused { .. }) => "refused",
+            #[cfg(feature = "curve")]
+            Error::ClientNotAllowed { .. } => "denied",
+            #[cfg(feature = "curve")]
+            Error::Curve(_)
+            | Error::NotACommand
+            | Error::NotEncrypted
+            | Error::NoKeys
+            | Error::IncompleteFrame => "curve",
             Error::Frame(_) | Error::Command { .. } | Error::CommandInMessage => "frame",
             Error::MessageTooLarge { .. } => "message",
             Error::TooManySubscriptions { .. }

@@ -1,6 +1,6 @@
 //! Frames of ZMTP (`PROTOCOL.md`, section 11): `flags u8` · `size u8 or u64` · `size` bytes.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use nom::number::streaming::{be_u8, be_u64};
 
 /// The flag of a part that is not the last one of its message.
@@ -10,13 +10,13 @@ const LONG: u8 = 0x02;
 /// The flag of a command.
 const COMMAND: u8 = 0x04;
 
-/// A frame.
+/// A received frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     /// Whether more parts of the same message follow.
     pub(super) more: bool,
     pub(super) is_command: bool,
-    pub(super) body: Bytes,
+    pub(super) body: BytesMut,
     /// The length in bytes with the header.
     pub(super) length: usize,
 }
@@ -31,6 +31,20 @@ pub(super) struct Header {
     pub(super) length: usize,
     /// The length of the body in bytes.
     pub(super) body: usize,
+}
+
+/// The kind of a frame to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FrameKind {
+    /// A part of a message that is not its last one.
+    #[cfg_attr(
+        not(feature = "curve"),
+        allow(dead_code, reason = "only parts to encrypt are sent one by one")
+    )]
+    PartBeforeMore,
+    /// The last part of a message.
+    LastPart,
+    Command,
 }
 
 /// The boundaries of frames in a stream are lost.
@@ -86,7 +100,7 @@ pub(super) fn cut(input: &mut BytesMut, limit: usize) -> Result<Option<Frame>, F
         return Ok(None);
     }
     input.advance(header.length);
-    let body = input.split_to(header.body).freeze();
+    let body = input.split_to(header.body);
     Ok(Some(Frame { more: header.more, is_command: header.is_command, body, length }))
 }
 
@@ -109,13 +123,39 @@ pub(super) fn put_long_part_header(out: &mut BytesMut, size: usize) {
     out.put_u64(u64::try_from(size).unwrap_or(u64::MAX));
 }
 
-/// Appends a command.
-pub(super) fn put_command(out: &mut BytesMut, name: &[u8], data: &[u8]) {
-    put_header(out, COMMAND, name.len().saturating_add(data.len()).saturating_add(1));
-    // The names of commands are short.
-    out.put_u8(u8::try_from(name.len()).unwrap_or(u8::MAX));
-    out.put_slice(name);
-    out.put_slice(data);
+/// Appends a frame, with the shortest size.
+pub(super) fn put_frame(out: &mut BytesMut, kind: FrameKind, body: impl Buf) {
+    let flags = match kind {
+        FrameKind::PartBeforeMore => MORE,
+        FrameKind::LastPart => 0,
+        FrameKind::Command => COMMAND,
+    };
+    put_header(out, flags, body.remaining());
+    out.put(body);
+}
+
+/// The maximum length of a header in bytes.
+#[cfg(feature = "curve")]
+pub(super) const MAX_HEADER: usize = 9;
+
+/// Returns the length of the header of a body of `size` bytes.
+#[cfg(feature = "curve")]
+pub(super) fn header_length(size: usize) -> usize {
+    if size <= usize::from(u8::MAX) { 2 } else { MAX_HEADER }
+}
+
+/// Consumes the header of a frame that this side has encoded. Returns the kind and the size, or `None` if it is incomplete.
+#[cfg(feature = "curve")]
+pub(super) fn take_header(frames: &mut impl Buf) -> Option<(FrameKind, usize)> {
+    let flags = frames.try_get_u8().ok()?;
+    let size =
+        if flags & LONG == 0 { frames.try_get_u8().ok()?.into() } else { frames.try_get_u64().ok()? };
+    let kind = match flags & (MORE | COMMAND) {
+        0 => FrameKind::LastPart,
+        MORE => FrameKind::PartBeforeMore,
+        _ => FrameKind::Command,
+    };
+    Some((kind, usize::try_from(size).ok()?))
 }
 
 fn put_header(out: &mut BytesMut, flags: u8, size: usize) {
@@ -152,7 +192,7 @@ mod tests {
             assert_eq!(out.len(), if size <= 255 { 2 } else { 9 }, "{size}");
             out.put_bytes(7, size);
             let frames = cut_all(&out).unwrap();
-            let body = vec![7; size].into();
+            let body = BytesMut::from(&vec![7; size][..]);
             assert_eq!(frames, [Frame { more: true, is_command: false, body, length: out.len() }]);
             assert_eq!(end_of_first(&out), Some((out.len(), size > 255)));
         }

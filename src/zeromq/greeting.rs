@@ -5,7 +5,6 @@ use nom::bytes::streaming::take;
 use nom::number::streaming::be_u8;
 
 use super::error::Error;
-use super::mechanism::Mechanism;
 use crate::data::one_line;
 use crate::wire::ForeignProtocol;
 
@@ -25,9 +24,9 @@ const REST: usize = 32;
 /// The number of bytes that are enough to recognize a different protocol.
 const RECOGNIZABLE: usize = 4;
 
-/// Appends the greeting.
-pub(super) fn put_greeting(mechanism: &Mechanism, out: &mut BytesMut) {
-    let name = mechanism.name().as_bytes();
+/// Appends the greeting with the name of a mechanism.
+pub(super) fn put_greeting(mechanism: &str, out: &mut BytesMut) {
+    let name = mechanism.as_bytes();
     out.put_slice(&SIGNATURE);
     out.put_slice(&VERSION);
     out.put_slice(name);
@@ -83,11 +82,11 @@ pub(super) fn read_greeting(input: &[u8]) -> Result<Option<Greeting<'_>>, Error>
 ///
 /// # Errors
 /// Fails if the greeting is not one of ZMTP 3 with this mechanism, as early as the bytes show it.
-pub(super) fn check_greeting(input: &[u8], mechanism: &Mechanism) -> Result<bool, Error> {
+pub(super) fn check_greeting(input: &[u8], mechanism: &'static str) -> Result<bool, Error> {
     let Some(greeting) = read_greeting(input)? else { return Ok(false) };
-    if greeting.mechanism != mechanism.name().as_bytes() {
+    if greeting.mechanism != mechanism.as_bytes() {
         let peer = one_line(&String::from_utf8_lossy(greeting.mechanism));
-        return Err(Error::Mechanism { peer, own: mechanism.name() });
+        return Err(Error::Mechanism { peer, own: mechanism });
     }
     Ok(true)
 }

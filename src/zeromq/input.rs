@@ -4,15 +4,16 @@ use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
-use super::command::{Command, check_metadata};
-use super::config::SocketType;
+use super::command::Command;
+use super::config::{Config, SocketType};
 use super::error::{Error, Stage};
-use super::frame::{self, Frame, put_command};
+use super::frame::{self, Frame, FrameKind};
 use super::greeting::{GREETING, check_greeting};
 use super::multipart::Message;
+use super::security::{Progress, Security, reported};
 use super::subscriptions::Change;
 use super::{State, ZeroMq};
-use crate::data::{Filter, one_line};
+use crate::data::Filter;
 use crate::peering::{CloseReason, Event, Role};
 use crate::wire::PartsError;
 
@@ -56,17 +57,19 @@ impl ZeroMq {
             let limits = &self.config.common.limits;
             let limit = match self.state {
                 State::Handshake { stage: Stage::Greeting, deadline } => {
-                    if !check_greeting(input, &self.mechanism)? {
+                    let Config { socket, mechanism, .. } = &self.config;
+                    if !check_greeting(input, mechanism.name())? {
                         return Ok(false);
                     }
                     input.advance(GREETING);
-                    self.mechanism.begin(self.config.socket, self.out.buffer());
-                    self.state = State::Handshake { stage: Stage::Ready, deadline };
+                    let (security, awaited) = Security::begin(mechanism, *socket, self.out.buffer())?;
+                    self.security = security;
+                    self.state = State::Handshake { stage: Stage::Command(awaited), deadline };
                     continue;
                 }
-                State::Handshake { stage: Stage::Ready, .. } => limits.max_handshake_frame,
+                State::Handshake { stage: Stage::Command(_), .. } => limits.max_handshake_frame,
                 State::Handshake { stage: Stage::Admission, .. } => return Ok(false),
-                State::Established { .. } => limits.max_frame,
+                State::Established { .. } => limits.max_frame.saturating_add(self.security.overhead()),
                 State::Closed => return Ok(false),
             };
             match frame::cut(input, limit).map_err(Error::from)? {
@@ -80,7 +83,7 @@ impl ZeroMq {
         if let State::Handshake { deadline, .. } = self.state {
             return self.handle_handshake(&frame, deadline);
         }
-        let frame = self.mechanism.open(frame)?;
+        let frame = self.security.open(frame)?;
         if frame.is_command {
             return self.handle_command(&frame);
         }
@@ -99,17 +102,16 @@ impl ZeroMq {
     }
 
     fn handle_handshake(&mut self, frame: &Frame, deadline: Instant) -> Result<(), Error> {
-        if !frame.is_command {
-            return Err(Error::NotReady { received: "a message".into() });
-        }
-        let command = Command::read(&frame.body)?;
-        if let Command::Error { reason } = command {
-            return Err(reported(reason));
-        }
-        let Some(metadata) = self.mechanism.handle_command(command)? else { return Ok(()) };
-        self.peer_socket = Some(check_metadata(metadata, self.config.socket)?);
-        self.state = State::Handshake { stage: Stage::Admission, deadline };
-        self.events.push_back(Event::Introduced { peer: self.config.peer_id, role: Role::Responder });
+        let stage = match self.security.handle_handshake(frame, self.config.socket, self.out.buffer())? {
+            #[cfg(feature = "curve")]
+            Progress::Awaiting(command) => Stage::Command(command),
+            Progress::Complete { socket } => {
+                self.peer_socket = Some(socket);
+                self.events.push_back(Event::Introduced { peer: self.config.peer_id, role: Role::Responder });
+                Stage::Admission
+            }
+        };
+        self.state = State::Handshake { stage, deadline };
         Ok(())
     }
 
@@ -121,7 +123,8 @@ impl ZeroMq {
             Command::Error { reason } => return Err(reported(reason)),
             Command::Ping { context } => {
                 if self.out.len() < MAX_UNSENT_FOR_PONG {
-                    put_command(self.out.buffer(), b"PONG", context);
+                    let pong = Buf::chain(&b"\x04PONG"[..], context);
+                    self.security.send(FrameKind::Command, pong, &mut self.out)?;
                 }
                 return Ok(());
             }
@@ -160,8 +163,4 @@ impl ZeroMq {
             self.announce_filter();
         }
     }
-}
-
-fn reported(reason: &[u8]) -> Error {
-    Error::Reported(one_line(&String::from_utf8_lossy(reason)))
 }

@@ -18,16 +18,16 @@ mod frame;
 mod greeting;
 mod input;
 mod log;
-mod mechanism;
 mod multipart;
 mod recorded;
+mod security;
 mod senders;
 mod subscriptions;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
-pub use config::{Config, EventFormat, SocketType};
+pub use config::{Config, EventFormat, Mechanism, SocketType};
 pub(crate) use encode::encode;
 #[cfg(feature = "net")]
 pub(crate) use encode::{OVERHEAD, first_length};
@@ -39,22 +39,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::data::{EndpointId, Filter, Topic};
 use crate::peering::{COPIED, Event, Output, SendError, after};
 use crate::wire::{EncodeError, Envelope};
 use closing::Leaving;
-use error::Stage;
+use error::{Error, Stage};
 use event::MessageReader;
-use frame::put_part_header;
+use frame::FrameKind;
 use greeting::put_greeting;
-use mechanism::Mechanism;
 use multipart::Multipart;
+use security::Security;
 use subscriptions::Subscriptions;
 
 /// The state machine of one connection. The order of calls is that of [`Peering`](crate::peering::Peering). The side that
-/// connects and the side that listens behave in the same way.
+/// connects and the side that listens behave in the same way, except for the roles of [`Mechanism`].
 ///
 /// The events are those of a peering:
 ///
@@ -72,7 +72,7 @@ use subscriptions::Subscriptions;
 pub struct ZeroMq {
     config: Config,
     state: State,
-    mechanism: Mechanism,
+    security: Security,
     out: Output,
     /// How many of the bytes that [`ZeroMq::poll_transmit`] has returned are not written yet.
     unwritten: usize,
@@ -119,7 +119,7 @@ impl ZeroMq {
         let mut session = ZeroMq {
             config,
             state: State::Handshake { stage: Stage::Greeting, deadline },
-            mechanism: Mechanism::Null,
+            security: Security::Null,
             out: Output::default(),
             unwritten: 0,
             events: VecDeque::new(),
@@ -129,7 +129,7 @@ impl ZeroMq {
             announced: Filter::new(),
             peer_socket: None,
         };
-        put_greeting(&session.mechanism, session.out.buffer());
+        put_greeting(session.config.mechanism.name(), session.out.buffer());
         session
     }
 
@@ -204,23 +204,24 @@ impl ZeroMq {
             return Err(NOT_TO_A_LOGGER.into());
         }
         let Config { own_id, format, .. } = self.config;
+        let mut frames = BytesMut::new();
         let (_, payload) =
-            encode(envelope, own_id, format, COPIED, self.out.buffer()).map_err(|left_out| left_out.error)?;
-        if let Some(payload) = payload {
-            self.out.push_encoded(payload);
-        }
-        Ok(())
+            encode(envelope, own_id, format, COPIED, &mut frames).map_err(|left_out| left_out.error)?;
+        self.send_encoded([frames.freeze(), payload.unwrap_or_default()])
     }
 
-    /// Queues messages that are already encoded: events for the peer of an XPUB, or log batches for the peer of a PUSH.
+    /// Queues messages that are already encoded: events for the peer of an XPUB, or log batches for the peer of a PUSH. They are
+    /// encrypted here if the mechanism does that, so that the connections to several peers can share the encoded messages.
     ///
     /// # Errors
     /// Fails if the session is not established, or if this side's socket only receives messages.
     #[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only connections send encoded messages"))]
     pub(crate) fn send_encoded(&mut self, pieces: [Bytes; 2]) -> Result<(), SendError> {
         self.check_sending()?;
-        pieces.into_iter().for_each(|piece| self.out.push_encoded(piece));
-        Ok(())
+        self.security.send_encoded(pieces, &mut self.out).map_err(|error| {
+            self.close(error);
+            SendError::NotEstablished
+        })
     }
 
     /// Checks that messages can be sent. An XSUB never sends one: if its topic began with the byte 0 or 1, the peer would read it
@@ -249,15 +250,24 @@ impl ZeroMq {
         if self.config.socket != SocketType::XSub {
             return;
         }
+        match self.send_difference() {
+            Ok(()) => self.announced = self.config.common.filter.clone(),
+            Err(error) => self.close(error),
+        }
+    }
+
+    fn send_difference(&mut self) -> Result<(), Error> {
         let filter = &self.config.common.filter;
         let changes = [(SUBSCRIBE, filter, &self.announced), (CANCEL, &self.announced, filter)];
         for (first, topics, others) in changes {
             for topic in topics.topics().iter().filter(|topic| others.topics().binary_search(topic).is_err())
             {
-                put_subscription(first, topic, &mut self.out);
+                // Peers of all versions understand a subscription that is a message.
+                let body = Buf::chain(std::slice::from_ref(&first), topic.as_bytes());
+                self.security.send(FrameKind::LastPart, body, &mut self.out)?;
             }
         }
-        self.announced = filter.clone();
+        Ok(())
     }
 
     /// Records that the caller stops or resumes reading from the peer. This has no effect, because the protocol of Zeek's sockets
@@ -306,6 +316,17 @@ impl ZeroMq {
         self.subscriptions.contains(prefix.as_bytes())
     }
 
+    /// Returns the name of the client in [`AllowedClients`](curve::AllowedClients), if this side is a server of CURVE. `None` before
+    /// [`Event::Introduced`]: only then the client has proved that it owns the key with this name.
+    #[cfg(feature = "curve")]
+    #[must_use]
+    pub fn curve_client(&self) -> Option<Arc<str>> {
+        match &self.security {
+            Security::Null => None,
+            Security::Curve(curve) => curve.client_name().cloned(),
+        }
+    }
+
     /// Returns the type of the peer's socket, such as `SUB`, once the peer has sent it.
     #[must_use]
     pub fn peer_socket(&self) -> Option<&'static str> {
@@ -315,11 +336,3 @@ impl ZeroMq {
 
 const NOT_TO_A_PUBLISHER: EncodeError = EncodeError::NotCarried { what: "a message to a publisher" };
 const NOT_TO_A_LOGGER: EncodeError = EncodeError::NotCarried { what: "an event to a logger" };
-
-/// Queues a subscription or its cancellation as a message, which peers of all versions understand.
-fn put_subscription(first: u8, topic: &Topic, out: &mut Output) {
-    let (topic, out) = (topic.as_bytes(), out.buffer());
-    put_part_header(out, false, topic.len().saturating_add(1));
-    out.put_u8(first);
-    out.put_slice(topic);
-}

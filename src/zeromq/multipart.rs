@@ -38,7 +38,7 @@ impl Multipart {
             return Err(Error::MessageTooLarge { limit });
         }
         if let Some(part) = self.parts.get_mut(self.count) {
-            *part = frame.body;
+            *part = frame.body.freeze();
         }
         self.count = self.count.saturating_add(1);
         if frame.more {

@@ -320,7 +320,7 @@ fn split(body: &Bytes, limits: &Limits) -> Message {
         let end = length.saturating_add(body).min(rest.len());
         let body = rest.split_to(end).slice(length..);
         if let Ok(Some(message)) =
-            multipart.add(Frame { more, is_command, body, length: end }, limits.max_frame)
+            multipart.add(Frame { more, is_command, body: body.into(), length: end }, limits.max_frame)
         {
             return message;
         }

@@ -10,7 +10,7 @@ use crate::net::{Connection, Progress};
 use crate::peering::{self, CloseReason, Side};
 use crate::wire::Limits;
 use crate::zeek::{Event as ZeekEvent, ZeekMessage};
-use crate::zeromq::{Config, SocketType};
+use crate::zeromq::{Config, Mechanism, SocketType};
 
 fn id(n: u8) -> EndpointId {
     EndpointId::from_bytes([n; 16])
@@ -23,8 +23,14 @@ async fn connections() -> [Connection<ZeroMq>; 2] {
     let filter: Filter = [Topic::from_static("/t")].into_iter().collect();
     let connection = |stream: TcpStream, n, side, socket| {
         let common = peering::Config { filter: filter.clone(), ..peering::Config::new(id(n), side) };
-        let config =
-            Config { common, socket, own_id: id(n), peer_id: id(n + 2), format: EventFormat::Binary };
+        let config = Config {
+            common,
+            socket,
+            own_id: id(n),
+            peer_id: id(n + 2),
+            mechanism: Mechanism::Null,
+            format: EventFormat::Binary,
+        };
         let session = ZeroMq::new(config, Instant::now());
         Connection::new(stream.into(), session, Limits::DEFAULT.max_frame)
     };

@@ -58,16 +58,27 @@ impl Channel {
     /// # Errors
     /// [`Error::Exhausted`] after 2^64 - 1 commands. [`Error::TooLong`] for lengths that no memory holds.
     pub fn seal(&mut self, flags: Flags, data: &[u8]) -> Result<Bytes, Error> {
-        let short = self.counters.next()?;
         let mut body = BytesMut::with_capacity(data.len().saturating_add(Self::OVERHEAD));
-        body.put_slice(command::MESSAGE);
-        body.put_slice(&short);
-        body.put_bytes(0, TAG);
-        body.put_u8(flags.to_byte());
-        body.put_slice(data);
-        let sealed = body.get_mut(HEADER..).ok_or(Error::TooLong)?;
-        self.key.seal(&nonce(self.sends, &short), sealed)?;
+        self.seal_into(flags, data, &mut body)?;
         Ok(body.freeze())
+    }
+
+    /// Appends the body of a MESSAGE with this data. After an error, `out` must not be sent.
+    pub(crate) fn seal_into(
+        &mut self,
+        flags: Flags,
+        data: impl Buf,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let short = self.counters.next()?;
+        out.put_slice(command::MESSAGE);
+        out.put_slice(&short);
+        let start = out.len();
+        out.put_bytes(0, TAG);
+        out.put_u8(flags.to_byte());
+        out.put(data);
+        let sealed = out.get_mut(start..).ok_or(Error::TooLong)?;
+        self.key.seal(&nonce(self.sends, &short), sealed)
     }
 
     /// Decrypts the body of a MESSAGE in place.
@@ -75,8 +86,14 @@ impl Channel {
     /// # Errors
     /// Fails if this is not the next MESSAGE of the peer. The connection must then be closed.
     pub fn open(&mut self, mut body: BytesMut) -> Result<(Flags, Bytes), Error> {
+        let flags = self.open_in_place(&mut body)?;
+        Ok((flags, body.freeze()))
+    }
+
+    /// Replaces the body of a MESSAGE by its data.
+    pub(crate) fn open_in_place(&mut self, body: &mut BytesMut) -> Result<Flags, Error> {
         let length = body.len();
-        command::rest(&body, command::MESSAGE, "MESSAGE")?;
+        command::rest(body, command::MESSAGE, "MESSAGE")?;
         let Some((_, short)) = body.split_first_chunk::<{ command::MESSAGE.len() }>() else {
             return Err(Error::Length { command: "MESSAGE", length });
         };
@@ -86,13 +103,12 @@ impl Channel {
         let short = *short;
         self.counters.check(short)?;
         body.advance(HEADER);
-        if self.key.open(&nonce(self.receives, &short), &mut body).is_none() {
+        if self.key.open(&nonce(self.receives, &short), body).is_none() {
             return Err(Error::NotAuthentic { command: "MESSAGE" });
         }
         self.counters.record(short);
         body.advance(TAG);
-        let flags = Flags::from_byte(body.get_u8());
-        Ok((flags, body.freeze()))
+        Ok(Flags::from_byte(body.get_u8()))
     }
 
     /// Continues after the nonce `sent`.

@@ -44,7 +44,7 @@ fn messages(bytes: &[u8]) -> Vec<Vec<Bytes>> {
     let mut input = BytesMut::from(bytes);
     let mut messages = vec![Vec::new()];
     while let Some(frame) = cut(&mut input, usize::MAX).unwrap() {
-        messages.last_mut().unwrap().push(frame.body);
+        messages.last_mut().unwrap().push(frame.body.freeze());
         if !frame.more {
             messages.push(Vec::new());
         }

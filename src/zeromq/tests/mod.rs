@@ -1,6 +1,8 @@
 //! Tests of complete sessions.
 
 mod captures;
+#[cfg(feature = "curve")]
+mod curve;
 mod handshake;
 mod limits;
 mod sessions;
@@ -9,7 +11,7 @@ mod specification;
 use bytes::BytesMut;
 
 use super::*;
-use crate::data::Value;
+use crate::data::{Topic, Value};
 use crate::peering::{self, CloseReason, ErrorKind, PeeringError, Side};
 use crate::zeek::{Event as ZeekEvent, ZeekMessage};
 
@@ -126,6 +128,7 @@ fn config(socket: SocketType) -> Config {
         socket,
         own_id: id(1),
         peer_id: id(2),
+        mechanism: Mechanism::Null,
         format: EventFormat::Binary,
     }
 }

@@ -61,7 +61,11 @@ fn expected(frames: &[Json]) -> Vec<Expected<'_>> {
         let mut message = open.remove(from).unwrap_or_else(start);
         message.length += number(frame, "length");
         message.last = frame;
-        if frame["more"] == true { drop(open.insert(from, message)) } else { expected.push(message) }
+        if frame["more"] == true {
+            open.insert(from, message);
+        } else {
+            expected.push(message);
+        }
     }
     assert!(open.is_empty());
     expected
