@@ -57,7 +57,8 @@ use subscriptions::Subscriptions;
 ///
 /// - The protocol has no endpoint ids, so the peer has the id in the configuration.
 /// - The filter of [`Event::Established`] is empty. The peer of an XPUB sends its subscriptions afterwards, and each change is
-///   reported with [`Event::FilterChanged`]. The peers of the other sockets do not subscribe.
+///   reported with [`Event::FilterChanged`], after the other queued events. If the filter changes again before this event is
+///   polled, the event contains the newest filter. The peers of the other sockets do not subscribe.
 /// - An XSUB reports events with [`Event::Message`]. The sender of the envelope is that of the message, and not the peer; see
 ///   [`ZeroMq::sender_name`]. The payload is not checked. Messages that this endpoint has published are not reported.
 /// - A PULL reports log batches with [`Event::Logs`].
@@ -139,20 +140,26 @@ impl ZeroMq {
     /// Returns the next event.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front();
-        if event.is_none() && self.events.capacity() > MAX_IDLE_EVENTS {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        if self.events.capacity() > MAX_IDLE_EVENTS {
             self.events = VecDeque::new();
         }
-        event
+        // The filter is built only here, so that the peer cannot fill the queue with filters.
+        if self.is_closed() {
+            return None;
+        }
+        self.subscriptions.take_change().map(Event::FilterChanged)
     }
 
     /// Returns the next event if it is a message. If it is not, leaves it in the queue and returns `None`.
     #[cfg(feature = "net")]
     pub(crate) fn poll_message(&mut self) -> Option<Envelope> {
-        if self.events.front().is_some_and(|event| !matches!(event, Event::Message(_))) {
+        if !matches!(self.events.front(), Some(Event::Message(_))) {
             return None;
         }
-        match self.poll_event() {
+        match self.events.pop_front() {
             Some(Event::Message(envelope)) => Some(envelope),
             _ => None,
         }

@@ -34,9 +34,10 @@ pub(super) struct Subscriptions {
     prefixes: BTreeSet<Bytes>,
     /// The length of all prefixes.
     bytes: usize,
-    /// The prefixes that were added or removed since [`Subscriptions::take_change`]. A prefix that was added and removed again
-    /// is not contained.
-    changed: BTreeSet<Bytes>,
+    /// Whether prefixes were added or removed since the last call of [`Subscriptions::take_change`].
+    is_changed: bool,
+    /// The last filter that [`Subscriptions::take_change`] has returned.
+    reported: Filter,
 }
 
 impl Subscriptions {
@@ -71,32 +72,30 @@ impl Subscriptions {
             return Err(Error::SubscriptionsTooLong { limit: limits.max_filter_bytes });
         }
         self.bytes = bytes;
-        let prefix = Bytes::copy_from_slice(prefix);
-        self.prefixes.insert(prefix.clone());
-        self.note(prefix);
+        self.prefixes.insert(Bytes::copy_from_slice(prefix));
+        self.is_changed = true;
         Ok(())
     }
 
     fn cancel(&mut self, prefix: &[u8]) {
         if let Some(prefix) = self.prefixes.take(prefix) {
             self.bytes = self.bytes.saturating_sub(prefix.len());
-            self.note(prefix);
+            self.is_changed = true;
         }
     }
 
-    fn note(&mut self, prefix: Bytes) {
-        if !self.changed.remove(&prefix) {
-            self.changed.insert(prefix);
-        }
-    }
-
-    /// Returns the filter of the peer if its set of prefixes has changed since the last call.
+    /// Returns the filter of the peer if it differs from the last one that was returned.
     pub(super) fn take_change(&mut self) -> Option<Filter> {
-        if self.changed.is_empty() {
+        if !std::mem::take(&mut self.is_changed) {
             return None;
         }
-        self.changed = BTreeSet::new();
-        Some(self.prefixes.iter().filter_map(|prefix| Topic::new(prefix.clone()).ok()).collect())
+        let filter: Filter =
+            self.prefixes.iter().filter_map(|prefix| Topic::new(prefix.clone()).ok()).collect();
+        if filter == self.reported {
+            return None;
+        }
+        self.reported = filter.clone();
+        Some(filter)
     }
 }
 
@@ -128,6 +127,8 @@ mod tests {
         assert_eq!(subscriptions.take_change(), None, "the same set as before");
         apply(&mut subscriptions, &[b"\x01", b"\x00b"]).unwrap();
         assert_eq!(subscriptions.take_change(), filter(&[""]));
+        apply(&mut subscriptions, &[b"\x01c"]).unwrap();
+        assert_eq!(subscriptions.take_change(), None, "the empty prefix covers all others");
     }
 
     #[test]

@@ -103,6 +103,42 @@ fn changes_of_subscriptions_in_one_read_are_reported_once() {
     assert_eq!(end.take_events(), [Event::FilterChanged(filter(&["a"]))]);
 }
 
+#[test]
+fn a_filter_that_is_equal_to_the_last_one_is_not_reported() {
+    let mut end = End::established(SocketType::XPub, |_| {});
+    end.receive(&message(&[b"\x01"]));
+    assert_eq!(end.take_events(), [Event::FilterChanged(filter(&[""]))]);
+    for change in [b"\x01z", b"\x00z"] {
+        end.receive(&message(&[change]));
+        assert_eq!(end.take_events(), []);
+    }
+}
+
+#[test]
+fn at_most_one_change_of_the_filter_is_queued() {
+    let mut end = End::established(SocketType::XPub, |_| {});
+    for number in 0..2000_u16 {
+        end.input.extend(message(&[&[&[1], &number.to_be_bytes()[..]].concat()]));
+        assert!(!end.session.handle_input(end.now, &mut end.input));
+    }
+    assert_eq!(end.session.events.len(), 0);
+    #[cfg(feature = "net")]
+    assert!(end.session.poll_message().is_none(), "the change is not a message");
+    // Other events are reported first.
+    end.input.extend(message(&[b"/t", b""]));
+    end.session.handle_input(end.now, &mut end.input);
+    assert!(matches!(end.session.poll_event(), Some(Event::Malformed(_))));
+    let Some(Event::FilterChanged(filter)) = end.session.poll_event() else { panic!() };
+    assert_eq!(filter.topics().len(), 2000);
+    assert_eq!(end.session.poll_event(), None);
+    // Nothing follows the end of a session.
+    end.input.extend(message(&[b"\x01/t"]));
+    end.session.handle_input(end.now, &mut end.input);
+    end.session.handle_eof();
+    assert_eq!(end.session.poll_event(), Some(Event::Closed(CloseReason::Lost)));
+    assert_eq!(end.session.poll_event(), None);
+}
+
 /// Two subscribers of a proxy of libzmq 4.3.5 (`zmq_proxy` with an XSUB and an XPUB that is verbose) subscribe to the same topic
 /// and leave. These are the bytes that the proxy sends to a publisher.
 #[test]
