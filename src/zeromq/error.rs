@@ -32,8 +32,6 @@ pub(super) enum Error {
     SocketType { peer: String, own: SocketType },
     #[error("the peer reports an error: {0}")]
     Reported(String),
-    #[error("the peer sent a command between the parts of a message")]
-    CommandInMessage,
     #[error("the peer sent a message of more than {limit} bytes")]
     MessageTooLarge { limit: usize },
     #[error("the peer has more than {limit} subscriptions")]
@@ -119,7 +117,7 @@ impl Error {
             | Error::TopicTooLong { .. } => ErrorKind::Limit,
             Error::NotZmtp(_) | Error::Frame(_) | Error::Command { .. } => ErrorKind::Malformed,
             Error::Version(_) | Error::Mechanism { .. } | Error::SocketType { .. } => ErrorKind::Incompatible,
-            Error::NotReady { .. } | Error::CommandInMessage => ErrorKind::Misbehaved,
+            Error::NotReady { .. } => ErrorKind::Misbehaved,
             Error::Reported(_) => ErrorKind::Refused,
             Error::ClosedInHandshake { .. } => ErrorKind::Closed,
             Error::HandshakeTimeout { .. } => ErrorKind::TimedOut,
@@ -132,7 +130,7 @@ impl Error {
             Error::Mechanism { .. } => "mechanism",
             Error::SocketType { .. } => "socket",
             Error::Reported(_) => "refused",
-            Error::Frame(_) | Error::Command { .. } | Error::CommandInMessage => "frame",
+            Error::Frame(_) | Error::Command { .. } => "frame",
             Error::MessageTooLarge { .. } => "message",
             Error::TooManySubscriptions { .. }
             | Error::SubscriptionsTooLong { .. }

@@ -109,10 +109,8 @@ impl ZeroMq {
         Ok(())
     }
 
+    /// Handles a command, which may also be between the parts of a message: libzmq sends its pings there.
     fn handle_command(&mut self, frame: &Frame) -> Result<(), Error> {
-        if !self.parts.is_empty() {
-            return Err(Error::CommandInMessage);
-        }
         let change = match Command::read(&frame.body)? {
             Command::Error { reason } => return Err(reported(reason)),
             Command::Ping { context } => {
