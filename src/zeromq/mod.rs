@@ -296,8 +296,9 @@ impl ZeroMq {
     }
 
     /// Returns the sender of recent messages as the messages contain it, such as `zeromq_worker-1_host_5311_N`. Ids are derived
-    /// from this text: a UUID is the id itself, and any other text is hashed. The text has at most 256 characters and no control
-    /// characters. It is not an identity: nothing proves it.
+    /// from this text: a UUID in lower case is the id itself, and any other text is hashed to a UUID of version 8. NIL and UUIDs of
+    /// version 8 are hashed, too. The text has at most 256 characters and no control characters. It is not an identity: nothing
+    /// proves it.
     #[must_use]
     pub fn sender_name(&self, sender: EndpointId) -> Option<Arc<str>> {
         self.reader.senders.name(sender)
