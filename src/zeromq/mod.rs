@@ -60,10 +60,11 @@ use subscriptions::Subscriptions;
 ///   reported with [`Event::FilterChanged`], after the other queued events. If the filter changes again before this event is
 ///   polled, the event contains the newest filter. The peers of the other sockets do not subscribe.
 /// - An XSUB reports events with [`Event::Message`]. The sender of the envelope is that of the message, and not the peer; see
-///   [`ZeroMq::sender_name`]. The payload is not checked. Messages that this endpoint has published are not reported.
+///   [`ZeroMq::sender_name`]. The payload is an event of Zeek, whose content is not checked. Messages that this endpoint has
+///   published are not reported.
 /// - A PULL reports log batches with [`Event::Logs`].
-/// - A message with a wrong number of parts, an unknown format, or a sender or topic that is too long is reported with
-///   [`Event::Malformed`], and the session continues, as in Zeek.
+/// - A message with a wrong number of parts, an unknown format, a payload that is not an event, or a sender or topic that is too
+///   long is reported with [`Event::Malformed`], and the session continues, as in Zeek.
 ///
 /// The protocol has no message for the end of a session; see [`ZeroMq::leave`].
 #[derive(Debug)]
