@@ -92,6 +92,35 @@ pub(super) fn put_long_part_header(out: &mut BytesMut, size: usize) {
     out.put_u64(u64::try_from(size).unwrap_or(u64::MAX));
 }
 
+/// Appends the header of the last part of a message, with a size of 8 bytes that [`set_last_size`] sets.
+pub(super) fn put_last_part_header(out: &mut BytesMut) {
+    out.put_u8(LONG);
+    out.put_u64(0);
+}
+
+/// Sets the size in the header that [`put_last_part_header`] has appended: all bytes of `out` from `body` on.
+pub(super) fn set_last_size(out: &mut BytesMut, body: usize) {
+    let size = u64::try_from(out.len().saturating_sub(body)).unwrap_or(u64::MAX).to_be_bytes();
+    if let Some(field) = out.get_mut(body.saturating_sub(size.len())..body) {
+        field.copy_from_slice(&size);
+    }
+}
+
+/// Replaces the header at `at`, which [`put_long_part_header`] has appended, by one with a size of one byte. The size must be
+/// less than 256.
+pub(super) fn shorten_part_header(out: &mut BytesMut, at: usize) {
+    /// The first bytes of the size.
+    const REMOVED: usize = 7;
+    let length = out.len().saturating_sub(REMOVED);
+    let Some(frame) = out.get_mut(at..).filter(|frame| frame.len() > REMOVED) else { return };
+    frame.copy_within(REMOVED.., 0);
+    // The two bytes that remain of the header are the flags and the last byte of the size.
+    if let Some(flags) = frame.first_mut() {
+        *flags = MORE;
+    }
+    out.truncate(length);
+}
+
 /// Appends a command.
 pub(super) fn put_command(out: &mut BytesMut, name: &[u8], data: &[u8]) {
     put_header(out, COMMAND, name.len().saturating_add(data.len()).saturating_add(1));
