@@ -21,12 +21,12 @@ pub(super) struct Frame {
     pub(super) length: usize,
 }
 
-/// The boundaries of frames in a stream are lost.
+/// The header of a frame is invalid, so the boundaries of frames in a stream are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FrameError {
     #[error("unknown flags {0:#04x}")]
     Flags(u8),
-    #[error("a command with the flag of a message with several parts")]
+    #[error("a command with the flag MORE")]
     CommandWithMore,
     #[error("a frame of {size} bytes, more than the limit of {limit}")]
     TooLarge { size: u64, limit: usize },

@@ -73,7 +73,7 @@ pub struct ZeroMq {
     state: State,
     mechanism: Mechanism,
     out: Output,
-    /// How many of the bytes that [`ZeroMq::poll_transmit`] has returned are not written yet.
+    /// The number of bytes that [`ZeroMq::poll_transmit`] has returned and that are not written yet.
     unwritten: usize,
     events: VecDeque<Event>,
     parts: Multipart,
@@ -298,8 +298,8 @@ impl ZeroMq {
 
     /// Returns the sender of recent messages as the messages contain it, such as `zeromq_worker-1_host_5311_N`. Ids are derived
     /// from this text: a UUID in lower case is the id itself, and any other text is hashed to a UUID of version 8. NIL and UUIDs of
-    /// version 8 are hashed, too. The text has at most 256 characters and no control characters. It is not an identity: nothing
-    /// proves it.
+    /// version 8 are hashed, too. The text has no control characters, and an ellipsis replaces what follows the first 256
+    /// characters. It is not an identity: nothing proves it.
     #[must_use]
     pub fn sender_name(&self, sender: EndpointId) -> Option<Arc<str>> {
         self.reader.senders.name(sender)

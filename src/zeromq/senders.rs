@@ -49,7 +49,7 @@ impl Senders {
         id
     }
 
-    /// Returns the text of a recent sender. It has at most 256 characters and no control characters.
+    /// Returns the text of a recent sender, as [`one_line`] returns it.
     pub(super) fn name(&self, id: EndpointId) -> Option<Arc<str>> {
         self.names.get(&id).cloned()
     }
@@ -125,6 +125,8 @@ mod tests {
         let mut senders = Senders::default();
         let id = senders.id(b"a\x1b[2J\xff");
         assert_eq!(senders.name(id).as_deref(), Some("a\u{fffd}[2J\u{fffd}"));
+        let id = senders.id(&[b'x'; 300]);
+        assert_eq!(senders.name(id).unwrap().chars().count(), 257);
     }
 
     #[test]
