@@ -119,10 +119,14 @@ impl Hub {
                 if let Some(peer) = self.ids.established(connection)
                     && let Some(before) = self.table.peers.remove(peer)
                 {
+                    // A ZeroMQ peer may also report a filter that is the same as before.
+                    let is_changed = *before.filter != filter;
                     let route = PeerRoute { filter: Arc::new(filter), ..before };
                     self.table.peers.insert(route.clone());
-                    self.publish_routes();
-                    self.relay(&route.peer, |relay| relay.on_filter(&route.peer, &route.filter));
+                    if is_changed {
+                        self.publish_routes();
+                        self.relay(&route.peer, |relay| relay.on_filter(&route.peer, &route.filter));
+                    }
                 }
                 let _ = answer.send(());
             }

@@ -204,6 +204,9 @@ pub enum PartsError {
         /// The reason.
         reason: &'static str,
     },
+    /// The payload of a message is not an event of Zeek.
+    #[error("a payload that is not an event")]
+    NotAnEvent,
     /// A subscriber or a logger has sent a message.
     #[error("a message from a peer that only receives messages")]
     WrongDirection,

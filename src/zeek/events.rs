@@ -78,8 +78,9 @@ fn find_events<'a>(message: &'a [u8], depth: usize, content: &mut Content<'a>) {
         Some(BATCH) => {
             let mut heads = Heads(message);
             // The vector, the version, the kind, and the vector of messages.
-            let Some(Head::Container(Container::Vector, count)) = heads.nth(3) else { return };
-            let Some(depth) = depth.checked_sub(1) else {
+            let head = heads.nth(3);
+            let (Some(Head::Container(Container::Vector, count)), Some(depth)) = (head, depth.checked_sub(1))
+            else {
                 content.others = content.others.saturating_add(1);
                 return;
             };
@@ -88,5 +89,24 @@ fn find_events<'a>(message: &'a [u8], depth: usize, content: &mut Content<'a>) {
             }
         }
         _ => content.others = content.others.saturating_add(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Value;
+    use crate::wire::encode_value;
+    use crate::zeek::{Event, ZeekMessage};
+
+    #[test]
+    fn a_nested_batch_without_a_vector_counts_as_a_message() {
+        let message = |kind, content| Value::Vector(vec![Value::Count(1), Value::Count(kind), content]);
+        let event = ZeekMessage::from(Event::new("e", ())).into_value();
+        let batch = message(BATCH, Value::Vector(vec![event, message(BATCH, Value::Count(1))]));
+        let mut bytes = Vec::new();
+        encode_value(&batch, &mut bytes).unwrap();
+        let content = Content::of(&bytes);
+        assert_eq!((content.events.len(), content.others), (1, 1));
     }
 }

@@ -1,7 +1,7 @@
 //! The end of a session: this side leaves, refuses the peer, or closes because of an error, or the peer closes.
 //!
-//! The protocol has no message for it. A peer that closes the connection is not known to have received everything, and nothing
-//! tells a failure from an intended end.
+//! The protocol has no message for it. If the peer closes the connection, it may not have received everything. A failure
+//! cannot be distinguished from an intended end.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::peering::{CloseReason, Event, after};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaving {
     since: Instant,
-    /// When to leave even if something is not written.
+    /// The time at which the session ends even if something is not written.
     deadline: Instant,
 }
 

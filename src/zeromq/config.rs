@@ -25,7 +25,8 @@ pub struct Config {
     /// The socket of this side.
     pub socket: SocketType,
     /// The id of this endpoint. Its text is the sender of the messages that this endpoint publishes. Messages from this sender
-    /// are dropped when they are received: a proxy also sends them to their publisher.
+    /// are dropped when they are received: a proxy also sends them to their publisher. Must not be NIL or a UUID of version 8;
+    /// random ids have version 4.
     pub own_id: EndpointId,
     /// The id that this endpoint assigns to the peer, because the protocol has no endpoint ids. Must be random, and different
     /// for each connection.

@@ -6,7 +6,9 @@ use data_encoding::HEXLOWER;
 use super::config::EventFormat;
 #[cfg(any(feature = "net", test))]
 use super::frame::end_of_first;
-use super::frame::{put_long_part_header, put_part_header};
+use super::frame::{
+    put_last_part_header, put_long_part_header, put_part_header, set_last_size, shorten_part_header,
+};
 #[cfg(any(feature = "net", test))]
 use super::multipart::PARTS;
 use crate::data::EndpointId;
@@ -29,7 +31,8 @@ struct Head<'a> {
 }
 
 /// Appends an event, with `sender` instead of the sender that the envelope contains. A batch becomes one message for each of
-/// its events. Messages of a batch that are not events, or that cannot be encoded, are omitted and counted in the result.
+/// its events. Messages of a batch that are not events, that cannot be encoded, or for which the batch is too long, are omitted
+/// and counted in the result.
 ///
 /// If the event is not part of a batch, is binary, and is longer than `max_copied` bytes, its payload is returned instead of
 /// appended. It must be written after the appended bytes. Binary events are not checked, except for those of a batch.
@@ -61,14 +64,23 @@ pub(crate) fn encode(
             if format == EventFormat::Json && !is_valid() {
                 return Err(CANNOT_BE_DECODED.into());
             }
-            head.put_event(payload, false, out)?;
+            let max = match format {
+                EventFormat::Binary => usize::MAX,
+                EventFormat::Json => out.len().saturating_add(MAX_LENGTH),
+            };
+            head.put_event(payload, false, max, out)?;
             Ok((Changes::default(), None))
         }
         Some(BATCH) => {
             if check_value(payload, &Limits::DEFAULT).is_err() {
                 return Err(CANNOT_BE_DECODED.into());
             }
-            let changes = head.put_events(&Content::of(payload), out)?;
+            let mut max = out.len().saturating_add(MAX_LENGTH);
+            if format == EventFormat::Binary {
+                // The topic, the sender and the format are repeated for each event.
+                max = max.saturating_add(payload.len());
+            }
+            let changes = head.put_events(&Content::of(payload), max, out)?;
             Ok((changes, None))
         }
         Some(_) => Err(LeftOut::NOT_AN_EVENT.into()),
@@ -80,45 +92,64 @@ const CANNOT_BE_DECODED: EncodeError = EncodeError::NotCarried { what: "a value 
 
 impl Head<'_> {
     /// Appends the events of a batch. Omits the events that cannot be encoded, and fails if no other event remains.
-    fn put_events(&self, content: &Content<'_>, out: &mut BytesMut) -> Result<Changes, LeftOut> {
+    fn put_events(&self, content: &Content<'_>, max: usize, out: &mut BytesMut) -> Result<Changes, LeftOut> {
         let mut left_out = (content.others > 0)
             .then_some(LeftOut { messages: content.others, error: LeftOut::NOT_AN_EVENT });
-        // The last event that was appended, and its start.
-        let mut last: Option<(&[u8], usize)> = None;
-        for event in &content.events {
-            let start = out.len();
-            match self.put_event(event, true, out) {
-                Ok(()) => last = Some((event, start)),
+        // The start of the last event that was appended, and whether it is marked as the end of the batch.
+        let mut last: Option<(usize, bool)> = None;
+        let mut events = content.events.iter().peekable();
+        while let Some(event) = events.next() {
+            let (start, more_follows) = (out.len(), events.peek().is_some());
+            match self.put_event(event, more_follows, max, out) {
+                Ok(()) => last = Some((start, !more_follows)),
                 Err(error) => {
                     let before = left_out.map_or(0, |left_out| left_out.messages);
                     left_out = Some(LeftOut { messages: before.saturating_add(1), error });
                 }
             }
         }
-        let Some((event, start)) = last else {
+        let Some((start, ends_batch)) = last else {
             let nothing = EncodeError::NotCarried { what: "a batch without an event" };
             let LeftOut { messages, error } = left_out.unwrap_or(nothing.into());
             return Err(LeftOut { messages, error: if content.events.is_empty() { nothing } else { error } });
         };
-        // Only now it is known that this event ends the batch.
-        out.truncate(start);
-        self.put_event(event, false, out)?;
+        if !ends_batch {
+            // The events after it were omitted.
+            let topic = if self.topic.len() < 256 { 2 } else { 9 };
+            shorten_part_header(out, start.saturating_add(topic).saturating_add(self.topic.len()));
+        }
         Ok(Changes { left_out, altered_strings: 0 })
     }
 
-    /// Appends an event. Appends nothing if this fails.
-    fn put_event(&self, event: &[u8], more_follows: bool, out: &mut BytesMut) -> Result<(), EncodeError> {
+    /// Appends an event. It may extend up to the position `max`. Appends nothing if this fails.
+    fn put_event(
+        &self,
+        event: &[u8],
+        more_follows: bool,
+        max: usize,
+        out: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        let start = out.len();
+        // JSON is longer than the binary form. This is checked first, so that a long topic is not copied for each event of a
+        // batch that is too long.
+        let end = start.saturating_add(self.topic.len()).saturating_add(event.len());
+        if end > max {
+            let length = end.saturating_sub(max).saturating_add(MAX_LENGTH);
+            return Err(EncodeError::TooLong { what: "a batch", length, max: MAX_LENGTH });
+        }
         match self.format {
             EventFormat::Binary => {
                 self.put(more_follows, event.len(), out);
                 out.put_slice(event);
             }
             EventFormat::Json => {
-                let mut json = BytesMut::with_capacity(event.len());
-                json.put_u8(b'{');
-                put_value(event, MAX_LENGTH, Dialect::Client, &mut json, &mut Text::default())?;
-                self.put(more_follows, json.len(), out);
-                out.put_slice(&json);
+                self.put_head(more_follows, out);
+                put_last_part_header(out);
+                let body = out.len();
+                out.put_u8(b'{');
+                put_value(event, max, Dialect::Client, out, &mut Text::default())
+                    .inspect_err(|_| out.truncate(start))?;
+                set_last_size(out, body);
             }
         }
         Ok(())
@@ -126,6 +157,12 @@ impl Head<'_> {
 
     /// Appends the first three parts, and the header of the payload.
     fn put(&self, more_follows: bool, payload: usize, out: &mut BytesMut) {
+        self.put_head(more_follows, out);
+        put_part_header(out, false, payload);
+    }
+
+    /// Appends the first three parts.
+    fn put_head(&self, more_follows: bool, out: &mut BytesMut) {
         put_part_header(out, true, self.topic.len());
         out.put_slice(self.topic);
         // A sender with a long size marks an event that is followed by another event of the same batch, for `first_length`.
@@ -138,7 +175,6 @@ impl Head<'_> {
         out.put_slice(self.sender);
         put_part_header(out, true, self.format.name().len());
         out.put_slice(self.format.name().as_bytes());
-        put_part_header(out, false, payload);
     }
 }
 

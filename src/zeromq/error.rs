@@ -34,8 +34,6 @@ pub(super) enum Error {
     SocketType { peer: String, own: SocketType },
     #[error("the peer reports an error: {0}")]
     Reported(String),
-    #[error("the peer sent a command between the parts of a message")]
-    CommandInMessage,
     #[error("the peer sent a message of more than {limit} bytes")]
     MessageTooLarge { limit: usize },
     #[error("the peer has more than {limit} subscriptions")]
@@ -193,7 +191,7 @@ impl Error {
             | Error::TopicTooLong { .. } => ErrorKind::Limit,
             Error::NotZmtp(_) | Error::Frame(_) | Error::Command { .. } => ErrorKind::Malformed,
             Error::Version(_) | Error::Mechanism { .. } | Error::SocketType { .. } => ErrorKind::Incompatible,
-            Error::NotReady { .. } | Error::CommandInMessage => ErrorKind::Misbehaved,
+            Error::NotReady { .. } => ErrorKind::Misbehaved,
             Error::Reported(_) => ErrorKind::Refused,
             #[cfg(feature = "curve")]
             Error::Curve(error) => error.kind(),
@@ -224,7 +222,7 @@ impl Error {
             | Error::NotEncrypted
             | Error::NoKeys
             | Error::IncompleteFrame => "curve",
-            Error::Frame(_) | Error::Command { .. } | Error::CommandInMessage => "frame",
+            Error::Frame(_) | Error::Command { .. } => "frame",
             Error::MessageTooLarge { .. } => "message",
             Error::TooManySubscriptions { .. }
             | Error::SubscriptionsTooLong { .. }

@@ -10,6 +10,7 @@ use crate::peering::Event;
 use crate::wire::{
     DecodeError, DecodeReason, Envelope, EnvelopeType, INITIAL_TTL, Limits, PartsError, encode_value,
 };
+use crate::zeek::events::{EVENT, kind};
 use crate::zeek::v1::{NotAnEvent, checked_event, json_limits};
 
 /// The format of log batches. Zeek does not check the first part of their messages, only this one.
@@ -22,7 +23,8 @@ pub(super) struct MessageReader {
 }
 
 impl MessageReader {
-    /// Reads an event. Returns `None` if `own_id` is its sender. Binary values are neither copied nor checked.
+    /// Reads an event. Returns `None` if `own_id` is its sender. Binary values are not copied. It is checked that they are events,
+    /// but not that their content is valid.
     pub(super) fn event(
         &mut self,
         message: Message,
@@ -41,7 +43,11 @@ impl MessageReader {
             EventFormat::Binary => payload,
             EventFormat::Json => from_json(&payload, limits)?,
         };
-        Ok(Some(Event::Message(envelope(sender, topic, payload)?)))
+        let envelope = envelope(sender, topic, payload)?;
+        if kind(&envelope.payload) != Some(EVENT) {
+            return Err(PartsError::NotAnEvent.into());
+        }
+        Ok(Some(Event::Message(envelope)))
     }
 
     /// Reads a log batch. The first part has no meaning for a logger.
@@ -88,14 +94,9 @@ pub(super) fn unknown_format(format: &[u8], expected: &'static str) -> DecodeErr
 pub(super) fn from_json(text: &[u8], limits: &Limits) -> Result<Bytes, DecodeError> {
     let document = JsonDocument::parse(text, &json_limits(limits))?;
     let value = document.root().to_value()?;
-    let value = checked_event(value)
-        .map_err(|NotAnEvent| wrong("a Zeek message that is an event", "something else"))?;
+    let value = checked_event(value).map_err(|NotAnEvent| PartsError::NotAnEvent)?;
     let mut payload = BytesMut::new();
     encode_value(&value, &mut payload)
-        .map_err(|_| wrong("a value that Broker can encode", "a longer one"))?;
+        .map_err(|_| JsonError::from(WrongType::new("a value that Broker can encode", "a longer one")))?;
     Ok(payload.freeze())
-}
-
-fn wrong(expected: &'static str, found: &'static str) -> DecodeError {
-    JsonError::from(WrongType::new(expected, found)).into()
 }

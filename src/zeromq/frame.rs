@@ -47,12 +47,12 @@ pub(super) enum FrameKind {
     Command,
 }
 
-/// The boundaries of frames in a stream are lost.
+/// The header of a frame is invalid, so the boundaries of frames in a stream are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FrameError {
     #[error("unknown flags {0:#04x}")]
     Flags(u8),
-    #[error("a command with the flag of a message with several parts")]
+    #[error("a command with the flag MORE")]
     CommandWithMore,
     #[error("a frame of {size} bytes, more than the limit of {limit}")]
     TooLarge { size: u64, limit: usize },
@@ -156,6 +156,35 @@ pub(super) fn take_header(frames: &mut impl Buf) -> Option<(FrameKind, usize)> {
         _ => FrameKind::Command,
     };
     Some((kind, usize::try_from(size).ok()?))
+}
+
+/// Appends the header of the last part of a message, with a size of 8 bytes that [`set_last_size`] sets.
+pub(super) fn put_last_part_header(out: &mut BytesMut) {
+    out.put_u8(LONG);
+    out.put_u64(0);
+}
+
+/// Sets the size in the header that [`put_last_part_header`] has appended: all bytes of `out` from `body` on.
+pub(super) fn set_last_size(out: &mut BytesMut, body: usize) {
+    let size = u64::try_from(out.len().saturating_sub(body)).unwrap_or(u64::MAX).to_be_bytes();
+    if let Some(field) = out.get_mut(body.saturating_sub(size.len())..body) {
+        field.copy_from_slice(&size);
+    }
+}
+
+/// Replaces the header at `at`, which [`put_long_part_header`] has appended, by one with a size of one byte. The size must be
+/// less than 256.
+pub(super) fn shorten_part_header(out: &mut BytesMut, at: usize) {
+    /// The first bytes of the size.
+    const REMOVED: usize = 7;
+    let length = out.len().saturating_sub(REMOVED);
+    let Some(frame) = out.get_mut(at..).filter(|frame| frame.len() > REMOVED) else { return };
+    frame.copy_within(REMOVED.., 0);
+    // The two bytes that remain of the header are the flags and the last byte of the size.
+    if let Some(flags) = frame.first_mut() {
+        *flags = MORE;
+    }
+    out.truncate(length);
 }
 
 fn put_header(out: &mut BytesMut, flags: u8, size: usize) {

@@ -28,8 +28,6 @@ impl ZeroMq {
     /// slices of its memory. Pass the remaining bytes again at the next call: an incomplete frame, or everything after an
     /// [`Event::Introduced`].
     ///
-    /// All changes of the peer's subscriptions in one call are reported with one [`Event::FilterChanged`].
-    ///
     /// Returns `true` if it stopped early because many events are queued. In that case, poll the events and call it again.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> bool {
         // The time of the input does not matter: the protocol of Zeek's sockets has no heartbeat.
@@ -43,8 +41,6 @@ impl ZeroMq {
         };
         if self.is_closed() {
             input.clear();
-        } else if let Some(filter) = self.subscriptions.take_change() {
-            self.events.push_back(Event::FilterChanged(filter));
         }
         more
     }
@@ -115,10 +111,8 @@ impl ZeroMq {
         Ok(())
     }
 
+    /// Handles a command, which may also be between the parts of a message: libzmq sends its pings there.
     fn handle_command(&mut self, frame: &Frame) -> Result<(), Error> {
-        if !self.parts.is_empty() {
-            return Err(Error::CommandInMessage);
-        }
         let change = match Command::read(&frame.body)? {
             Command::Error { reason } => return Err(reported(reason)),
             Command::Ping { context } => {

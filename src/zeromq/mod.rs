@@ -60,12 +60,14 @@ use subscriptions::Subscriptions;
 ///
 /// - The protocol has no endpoint ids, so the peer has the id in the configuration.
 /// - The filter of [`Event::Established`] is empty. The peer of an XPUB sends its subscriptions afterwards, and each change is
-///   reported with [`Event::FilterChanged`]. The peers of the other sockets do not subscribe.
+///   reported with [`Event::FilterChanged`], after the other queued events. If the filter changes again before this event is
+///   polled, the event contains the newest filter. The peers of the other sockets do not subscribe.
 /// - An XSUB reports events with [`Event::Message`]. The sender of the envelope is that of the message, and not the peer; see
-///   [`ZeroMq::sender_name`]. The payload is not checked. Messages that this endpoint has published are not reported.
+///   [`ZeroMq::sender_name`]. The payload is an event of Zeek, whose content is not checked. Messages that this endpoint has
+///   published are not reported.
 /// - A PULL reports log batches with [`Event::Logs`].
-/// - A message with a wrong number of parts, an unknown format, or a sender or topic that is too long is reported with
-///   [`Event::Malformed`], and the session continues, as in Zeek.
+/// - A message with a wrong number of parts, an unknown format, a payload that is not an event, or a sender or topic that is too
+///   long is reported with [`Event::Malformed`], and the session continues, as in Zeek.
 ///
 /// The protocol has no message for the end of a session; see [`ZeroMq::leave`].
 #[derive(Debug)]
@@ -74,7 +76,7 @@ pub struct ZeroMq {
     state: State,
     security: Security,
     out: Output,
-    /// How many of the bytes that [`ZeroMq::poll_transmit`] has returned are not written yet.
+    /// The number of bytes that [`ZeroMq::poll_transmit`] has returned and that are not written yet.
     unwritten: usize,
     events: VecDeque<Event>,
     parts: Multipart,
@@ -142,20 +144,26 @@ impl ZeroMq {
     /// Returns the next event.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front();
-        if event.is_none() && self.events.capacity() > MAX_IDLE_EVENTS {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        if self.events.capacity() > MAX_IDLE_EVENTS {
             self.events = VecDeque::new();
         }
-        event
+        // The filter is built only here, so that the peer cannot fill the queue with filters.
+        if self.is_closed() {
+            return None;
+        }
+        self.subscriptions.take_change().map(Event::FilterChanged)
     }
 
     /// Returns the next event if it is a message. If it is not, leaves it in the queue and returns `None`.
     #[cfg(feature = "net")]
     pub(crate) fn poll_message(&mut self) -> Option<Envelope> {
-        if self.events.front().is_some_and(|event| !matches!(event, Event::Message(_))) {
+        if !matches!(self.events.front(), Some(Event::Message(_))) {
             return None;
         }
-        match self.poll_event() {
+        match self.events.pop_front() {
             Some(Event::Message(envelope)) => Some(envelope),
             _ => None,
         }
@@ -302,7 +310,8 @@ impl ZeroMq {
     }
 
     /// Returns the sender of recent messages as the messages contain it, such as `zeromq_worker-1_host_5311_N`. Ids are derived
-    /// from this text: a UUID is the id itself, and any other text is hashed. The text has at most 256 characters and no control
+    /// from this text: a UUID in lower case is the id itself, and any other text is hashed to a UUID of version 8. NIL and UUIDs of
+    /// version 8 are hashed, too. The text has no control characters, and an ellipsis replaces what follows the first 256
     /// characters. It is not an identity: nothing proves it.
     #[must_use]
     pub fn sender_name(&self, sender: EndpointId) -> Option<Arc<str>> {

@@ -15,6 +15,9 @@ const MAX_SENDERS: usize = 4096;
 /// The maximum length of all texts that are kept, in bytes.
 const MAX_BYTES: usize = 512 * 1024;
 
+/// The version of the UUIDs that are hashes (RFC 9562), in the upper half of its byte. Random ids of this crate have version 4.
+const VERSION: u8 = 0x80;
+
 /// The recent senders. If there are too many, all are forgotten: they are added again by their next message.
 #[derive(Debug, Default)]
 pub(super) struct Senders {
@@ -25,13 +28,16 @@ pub(super) struct Senders {
 }
 
 impl Senders {
-    /// Returns the id of a sender: the id that the text is the UUID of, or else the hash of the text.
+    /// Returns the id of a sender. A UUID is the id itself; any other text is hashed.
+    ///
+    /// Hashes are UUIDs of version 8, and a text is used as a UUID only if it is not one of them and is equal to the text that
+    /// this crate writes. So no sender can choose the id of another sender that is hashed, and two texts never have the same id.
     pub(super) fn id(&mut self, text: &[u8]) -> EndpointId {
         if let Some(id) = self.ids.get(text) {
             return *id;
         }
         let readable = String::from_utf8_lossy(text);
-        let id = readable.parse().unwrap_or_else(|_| hash(text));
+        let id = uuid(&readable).unwrap_or_else(|| hash(text));
         let name: Arc<str> = one_line(&readable).into();
         let bytes = text.len().saturating_add(name.len());
         if self.ids.len() >= MAX_SENDERS || self.bytes.saturating_add(bytes) > MAX_BYTES {
@@ -43,15 +49,25 @@ impl Senders {
         id
     }
 
-    /// Returns the text of a recent sender. It has at most 256 characters and no control characters.
+    /// Returns the text of a recent sender, as [`one_line`] returns it.
     pub(super) fn name(&self, id: EndpointId) -> Option<Arc<str>> {
         self.names.get(&id).cloned()
     }
 }
 
+/// Returns the id that this text is the canonical UUID of, unless it is NIL or has the version of hashes.
+fn uuid(text: &str) -> Option<EndpointId> {
+    let id: EndpointId = text.parse().ok()?;
+    let [_, _, _, _, _, _, version, ..] = *id.as_bytes();
+    let is_hash = version & 0xf0 == VERSION;
+    (id != EndpointId::NIL && !is_hash && id.to_string() == text).then_some(id)
+}
+
 fn hash(text: &[u8]) -> EndpointId {
     let digest: [u8; 20] = Sha1::digest(text).into();
-    let [first @ .., _, _, _, _] = digest;
+    let [mut first @ .., _, _, _, _] = digest;
+    first[6] = first[6] & 0x0f | VERSION;
+    first[8] = first[8] & 0x3f | 0x80;
     EndpointId::from_bytes(first)
 }
 
@@ -72,9 +88,36 @@ mod tests {
         assert_eq!(senders.id(one.as_bytes()), first);
         assert_eq!(Senders::default().id(one.as_bytes()), first, "the id does not depend on the session");
         assert_eq!(senders.name(first).as_deref(), Some(one));
-        // sha1sum of "zeromq_worker-1_host_1_N"
-        assert_eq!(first.to_string(), "de86025e-843d-0300-0a20-ec19843eb4ea");
+        // sha1sum of "zeromq_worker-1_host_1_N", with the bits of the version and the variant
+        assert_eq!(first.to_string(), "de86025e-843d-8300-8a20-ec19843eb4ea");
         assert_eq!(senders.name(EndpointId::NIL), None);
+    }
+
+    #[test]
+    fn a_sender_cannot_choose_the_id_of_another_sender() {
+        let mut senders = Senders::default();
+        let worker = "zeromq_worker-1_host_1_N";
+        let id = senders.id(worker.as_bytes());
+        let own = "a1b2c3d4-0000-4000-8000-000000000000";
+        assert_eq!(senders.id(own.as_bytes()).to_string(), own);
+        let others = [id.to_string(), own.to_uppercase(), EndpointId::NIL.to_string()];
+        let mut ids: Vec<EndpointId> = others.iter().map(|text| senders.id(text.as_bytes())).collect();
+        for (text, id) in others.iter().zip(&ids) {
+            assert_ne!(id.to_string(), text.to_lowercase());
+            assert_eq!(senders.name(*id).as_deref(), Some(&**text));
+        }
+        assert_eq!(senders.name(id).as_deref(), Some(worker));
+        ids.push(id);
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 4);
+    }
+
+    #[cfg(feature = "net")]
+    #[test]
+    fn a_random_id_is_never_hashed() {
+        let id = EndpointId::random().unwrap();
+        assert_eq!(Senders::default().id(id.to_string().as_bytes()), id);
     }
 
     #[test]
@@ -82,6 +125,8 @@ mod tests {
         let mut senders = Senders::default();
         let id = senders.id(b"a\x1b[2J\xff");
         assert_eq!(senders.name(id).as_deref(), Some("a\u{fffd}[2J\u{fffd}"));
+        let id = senders.id(&[b'x'; 300]);
+        assert_eq!(senders.name(id).unwrap().chars().count(), 257);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The subscriptions of a peer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
@@ -26,22 +26,20 @@ impl<'a> Change<'a> {
     }
 }
 
-/// The subscriptions of a peer: topic prefixes, each with the number of its subscriptions.
-///
-/// Changes arrive in order in [`Subscriptions::apply`] and only there. A proxy that passes each change on needs nothing else.
+/// The subscriptions of a peer: a set of topic prefixes. They are not counted, because libzmq repeats a subscription for each of
+/// its subscribers, but cancels it once, when the last of them is gone.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     /// The prefixes are copies, so that they do not keep the receive buffer allocated.
-    counts: BTreeMap<Bytes, u64>,
+    prefixes: BTreeSet<Bytes>,
     /// The length of all prefixes.
     bytes: usize,
-    /// The prefixes that were added or removed since [`Subscriptions::take_change`]. A prefix that was added and removed again
-    /// is not contained.
-    changed: BTreeSet<Bytes>,
+    /// Whether prefixes were added or removed since the last call of [`Subscriptions::take_change`].
+    is_changed: bool,
 }
 
 impl Subscriptions {
-    /// Applies a change. A cancellation without a subscription has no effect.
+    /// Applies a change. A repeated subscription has no effect, nor has a cancellation without a subscription.
     ///
     /// # Errors
     /// Fails if a limit is exceeded: [`Limits::max_filter_topics`], [`Limits::max_filter_bytes`], or [`Topic::MAX_LEN`] for one
@@ -57,15 +55,14 @@ impl Subscriptions {
     }
 
     fn subscribe(&mut self, prefix: &[u8], limits: &Limits) -> Result<(), Error> {
-        if let Some(count) = self.counts.get_mut(prefix) {
-            *count = count.saturating_add(1);
+        if self.prefixes.contains(prefix) {
             return Ok(());
         }
         let length = prefix.len();
         if length > Topic::MAX_LEN {
             return Err(Error::TopicTooLong { length, limit: Topic::MAX_LEN });
         }
-        if self.counts.len() >= limits.max_filter_topics {
+        if self.prefixes.len() >= limits.max_filter_topics {
             return Err(Error::TooManySubscriptions { limit: limits.max_filter_topics });
         }
         let bytes = self.bytes.saturating_add(length);
@@ -73,42 +70,29 @@ impl Subscriptions {
             return Err(Error::SubscriptionsTooLong { limit: limits.max_filter_bytes });
         }
         self.bytes = bytes;
-        let prefix = Bytes::copy_from_slice(prefix);
-        self.counts.insert(prefix.clone(), 1);
-        self.note(prefix);
+        self.prefixes.insert(Bytes::copy_from_slice(prefix));
+        self.is_changed = true;
         Ok(())
     }
 
     fn cancel(&mut self, prefix: &[u8]) {
-        match self.counts.get_mut(prefix) {
-            Some(count) if *count > 1 => *count = count.saturating_sub(1),
-            _ => {
-                if let Some((prefix, _)) = self.counts.remove_entry(prefix) {
-                    self.bytes = self.bytes.saturating_sub(prefix.len());
-                    self.note(prefix);
-                }
-            }
+        if let Some(prefix) = self.prefixes.take(prefix) {
+            self.bytes = self.bytes.saturating_sub(prefix.len());
+            self.is_changed = true;
         }
     }
 
     /// Returns whether this prefix itself is subscribed to.
     pub(super) fn contains(&self, prefix: &[u8]) -> bool {
-        self.counts.contains_key(prefix)
+        self.prefixes.contains(prefix)
     }
 
-    fn note(&mut self, prefix: Bytes) {
-        if !self.changed.remove(&prefix) {
-            self.changed.insert(prefix);
-        }
-    }
-
-    /// Returns the filter of the peer if its set of prefixes has changed since the last call.
+    /// Returns the filter of the peer if prefixes were added or removed since the last call. The filter may be the same as before,
+    /// because it does not contain prefixes that a shorter one covers.
     pub(super) fn take_change(&mut self) -> Option<Filter> {
-        if self.changed.is_empty() {
-            return None;
-        }
-        self.changed = BTreeSet::new();
-        Some(self.counts.keys().filter_map(|prefix| Topic::new(prefix.clone()).ok()).collect())
+        let is_changed = std::mem::take(&mut self.is_changed);
+        is_changed
+            .then(|| self.prefixes.iter().filter_map(|prefix| Topic::new(prefix.clone()).ok()).collect())
     }
 }
 
@@ -128,18 +112,20 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_remains_until_its_last_subscription_is_cancelled() {
+    fn one_cancellation_removes_a_repeated_subscription() {
         let mut subscriptions = Subscriptions::default();
         apply(&mut subscriptions, &[b"\x01a", b"\x01a", b"\x01b"]).unwrap();
         assert_eq!(subscriptions.take_change(), filter(&["a", "b"]));
-        apply(&mut subscriptions, &[b"\x00a"]).unwrap();
+        apply(&mut subscriptions, &[b"\x01a"]).unwrap();
         assert_eq!(subscriptions.take_change(), None);
         apply(&mut subscriptions, &[b"\x00a"]).unwrap();
         assert_eq!(subscriptions.take_change(), filter(&["b"]));
-        apply(&mut subscriptions, &[b"\x00a", b"\x00c", b"\x01a", b"\x00a"]).unwrap();
+        apply(&mut subscriptions, &[b"\x00a", b"\x00c"]).unwrap();
         assert_eq!(subscriptions.take_change(), None, "the same set as before");
         apply(&mut subscriptions, &[b"\x01", b"\x00b"]).unwrap();
         assert_eq!(subscriptions.take_change(), filter(&[""]));
+        apply(&mut subscriptions, &[b"\x01c"]).unwrap();
+        assert_eq!(subscriptions.take_change(), filter(&[""]), "the empty prefix covers all others");
     }
 
     #[test]
@@ -153,7 +139,7 @@ mod tests {
         );
         apply(&mut subscriptions, &[b"\x00a", b"\x00b", b"\x0112345678"]).unwrap();
         assert_eq!(apply(&mut subscriptions, &[b"\x0112"]), Err(Error::SubscriptionsTooLong { limit: 10 }));
-        apply(&mut subscriptions, &[b"\x0112345678", b"\x00c", b"\x00c", b"\x00c", b"\x0112"]).unwrap();
+        apply(&mut subscriptions, &[b"\x0112345678", b"\x00c", b"\x0112"]).unwrap();
 
         let too_long = [&[1][..], &[b'x'; Topic::MAX_LEN + 1]].concat();
         let error = Error::TopicTooLong { length: Topic::MAX_LEN + 1, limit: Topic::MAX_LEN };

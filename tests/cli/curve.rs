@@ -52,6 +52,9 @@ fn the_files_have_the_names_and_the_format_of_zeekctl() {
         assert_eq!(mode(&public_file), 0o644);
     }
     assert_eq!(fs::read_dir(&keys).unwrap().count(), 4);
+    for created in [&keys, keys.parent().unwrap()] {
+        assert_eq!(mode(created), 0o700);
+    }
 }
 
 #[test]
@@ -76,8 +79,22 @@ fn files_are_replaced_only_with_force() {
     let [public, secret] = read();
     check_pair(&public, &secret);
     assert_ne!(public, before[0]);
-    assert_eq!(mode(&files[1]), 0o660);
+    assert_eq!(mode(&files[1]), 0o600);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_pair_that_cannot_be_complete_replaces_nothing() {
+    for (blocked, other) in [("a_publickey", "a_secretkey"), ("a_secretkey", "a_publickey")] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(blocked)).unwrap();
+        let other = folder.path().join(other);
+        fs::write(&other, "old").unwrap();
+        let end = keygen(folder.path(), "a --force");
+        end.fails(1, &[&format!("{blocked} is a directory"), "choose another name"]);
+        assert_eq!(fs::read_to_string(&other).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl SharedKey {
         Ok(())
     }
 
-    /// Decrypts a box in place. Returns the text, or `None` if the box is not authentic. Then it is unchanged.
+    /// Decrypts a box in place. Returns the text. If the box is not authentic, returns `None` and leaves `buffer` unchanged.
     pub(crate) fn open<'a>(&self, nonce: &[u8; 24], buffer: &'a mut [u8]) -> Option<&'a mut [u8]> {
         let (tag, text) = buffer.split_first_chunk_mut::<TAG>()?;
         self.0.decrypt_in_place_detached(nonce.into(), b"", text, (&*tag).into()).ok()?;

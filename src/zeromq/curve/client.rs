@@ -7,6 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::boxes::{Counters, SharedKey, TAG, nonce};
 use super::command::{self, take};
 use super::{COOKIE, Channel, Error, KeyPair, PublicKey, VERSION, random};
+use crate::data::one_line;
 
 /// The next step of a client's handshake.
 #[derive(Debug)]
@@ -170,8 +171,7 @@ impl Client {
         let rest = body.get(command::ERROR.len()..).and_then(<[u8]>::split_first);
         let Some((length, rest)) = rest else { return invalid };
         let Some(reason) = rest.get(..usize::from(*length)) else { return invalid };
-        let reason = String::from_utf8_lossy(reason);
-        let reason: String = reason.chars().filter(|letter| !letter.is_control()).collect();
+        let reason = one_line(&String::from_utf8_lossy(reason));
         Error::Refused { key: *self.keys.public(), reason: reason.into() }
     }
 }

@@ -8,7 +8,7 @@ const TEXT: usize = 40;
 #[non_exhaustive]
 pub enum InvalidKey {
     /// The text has a wrong number of bytes.
-    #[error("not a CURVE key: it has {0} characters; expected {TEXT} characters of Z85")]
+    #[error("not a CURVE key: it has {0} bytes; expected {TEXT} characters of Z85")]
     Length(usize),
     /// A character is not in the alphabet of Z85.
     #[error(

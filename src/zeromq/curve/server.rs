@@ -1,5 +1,6 @@
 //! The handshake of a server.
 
+use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
@@ -66,11 +67,17 @@ enum State {
 ///
 /// RFC 26 lets a server forget its state between WELCOME and INITIATE: the cookie contains the short-term keys, encrypted. This
 /// server keeps its state, as libzmq does, so the cookie is random. It is valid once, and only on its connection.
-#[derive(Debug)]
 pub(crate) struct ServerRandom {
     pub(crate) short_term: KeyPair,
     pub(crate) welcome_nonce: [u8; 16],
     pub(crate) cookie: [u8; COOKIE],
+}
+
+/// Shows no cookie: it is valid until the end of the handshake.
+impl fmt::Debug for ServerRandom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerRandom").field("short_term", &self.short_term).finish_non_exhaustive()
+    }
 }
 
 impl Server {

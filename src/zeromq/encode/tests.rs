@@ -86,7 +86,7 @@ fn captured_binary_events_are_written_as_zeek_writes_them() {
             let head = Head { topic: &topic, sender: &sender, format: EventFormat::Binary };
             assert_eq!(kind(&payload), Some(EVENT));
             let mut out = BytesMut::new();
-            head.put_event(&payload, false, &mut out).unwrap();
+            head.put_event(&payload, false, usize::MAX, &mut out).unwrap();
             assert_eq!(out, expected);
             assert_eq!(first_length(&out), Some(out.len()));
         }
@@ -107,7 +107,7 @@ fn captured_json_events_are_written_as_zeek_writes_them() {
         let mut out = BytesMut::new();
         let mut binary = Vec::new();
         encode_value(&value, &mut binary).unwrap();
-        head.put_event(&binary, false, &mut out).unwrap();
+        head.put_event(&binary, false, usize::MAX, &mut out).unwrap();
         let message = messages(&out).remove(0);
         assert_eq!(message[..3], parts[..3]);
         if message[3] != parts[3] {
@@ -178,6 +178,35 @@ fn a_batch_becomes_its_events() {
         assert_eq!(first_length(&two), Some(out.len()));
         assert!(first_length(&two[out.len()..]) == Some(two.len() - out.len()));
         assert_eq!(first_length(&out[..out.len() / 2]), None);
+    }
+}
+
+/// JSON escapes a control character with six characters.
+#[test]
+fn the_length_of_a_batch_is_limited() {
+    let events = |count: usize, length: usize| {
+        let event = Event::new("e", (Value::from("\u{1}".repeat(length)),));
+        batch(vec![event.into(); count])
+    };
+    let (changes, out) = encoded(&events(20, MAX_LENGTH / 20), EventFormat::Json);
+    assert_eq!(changes.left_out.map(|left_out| left_out.messages), Some(17));
+    assert!(out.len() <= MAX_LENGTH, "{}", out.len());
+    assert_eq!(messages(&out).len(), 3);
+    assert_eq!(first_length(&out), Some(out.len()), "the last event ends the batch");
+
+    // Each event has a copy of the topic.
+    for format in [EventFormat::Binary, EventFormat::Json] {
+        for length in [255, Topic::MAX_LEN] {
+            let topic = Topic::new(vec![b'x'; length]).unwrap();
+            let count = MAX_LENGTH / length + 1000;
+            let (changes, out) = encoded(&Envelope { topic, ..events(count, 1) }, format);
+            let left_out = changes.left_out.unwrap().messages;
+            assert!(out.len() <= 2 * MAX_LENGTH, "{}", out.len());
+            assert_eq!(first_length(&out), Some(out.len()));
+            let messages = messages(&out);
+            assert_eq!(messages.len() + left_out, count);
+            assert_eq!(read(messages.last().unwrap()), event("\u{1}"));
+        }
     }
 }
 

@@ -37,24 +37,54 @@ fn a_publisher_and_a_subscriber_exchange_events() {
     }
 }
 
+/// The beginning of a binary event: a vector with three elements, the version 1 and the kind 1.
+const BINARY_EVENT: &[u8] = b"\x0e\x03\x02\0\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x01";
+
 #[test]
-fn binary_payloads_are_not_copied_and_not_checked() {
+fn the_content_of_binary_events_is_not_copied_and_not_checked() {
     let mut end = End::established(SocketType::XSub, |_| {});
-    let message = message(&[b"/t", SENDER, b"broker-bin-v1", b"\xff not a value"]);
+    let payload = [BINARY_EVENT, b"\xff not a value"].concat();
+    let message = message(&[b"/t", SENDER, b"broker-bin-v1", &payload]);
     end.input.extend_from_slice(&message);
     let memory = end.input.as_ptr().addr();
     end.session.handle_input(end.now, &mut end.input);
     let Some(Event::Message(envelope)) = end.session.poll_event() else { panic!() };
-    assert_eq!(envelope.payload, b"\xff not a value"[..]);
+    assert_eq!(envelope.payload, payload);
     assert!((memory..memory + message.len()).contains(&envelope.payload.as_ptr().addr()));
     assert_eq!((envelope.kind, envelope.receiver), (EnvelopeType::Data, EndpointId::NIL));
     assert_eq!(end.session.sender_name(envelope.sender).as_deref().map(str::as_bytes), Some(SENDER));
 }
 
 #[test]
+fn payloads_that_are_not_events_are_malformed() {
+    let log = LogWrite { stream: "S".into(), writer: "W".into(), path: "p".into(), rows: "rows".into() };
+    let messages = [log.into(), ZeekMessage::Batch(vec![ZeekEvent::new("e", ()).into()])];
+    let mut values: Vec<Value> = messages.into_iter().map(ZeekMessage::into_value).collect();
+    values.push(Value::Count(1));
+    for value in values {
+        let mut payload = Vec::new();
+        crate::wire::encode_value(&value, &mut payload).unwrap();
+        let json = value.to_json().to_string();
+        for (format, payload) in [("broker-bin-v1", &*payload), ("broker-json-v1", json.as_bytes())] {
+            let mut end = End::established(SocketType::XSub, |_| {});
+            let mut bytes = message(&[b"/t", SENDER, format.as_bytes()]);
+            // The third part is not the last one.
+            bytes[4 + 2 + SENDER.len()] = 1;
+            bytes.push(2);
+            bytes.extend(u64::try_from(payload.len()).unwrap().to_be_bytes());
+            bytes.extend(payload);
+            end.receive(&bytes);
+            end.receive(&message(&[b"/t", SENDER, b"broker-bin-v1", b""]));
+            let error = Event::Malformed(crate::wire::PartsError::NotAnEvent.into());
+            assert_eq!(end.take_events(), [error.clone(), error], "{value:?} {format}");
+        }
+    }
+}
+
+#[test]
 fn own_messages_are_dropped() {
     let mut end = End::established(SocketType::XSub, |config| config.own_id = id(0xab));
-    let event = |sender: &[u8], format: &[u8]| message(&[b"/t", sender, format, b"\0"]);
+    let event = |sender: &[u8], format: &[u8]| message(&[b"/t", sender, format, BINARY_EVENT]);
     end.receive(&event(id(0xab).to_string().as_bytes(), b"broker-bin-v1"));
     end.receive(&event(id(0xab).to_string().as_bytes(), b"broker-json-v1"));
     assert_eq!(end.take_events(), []);
@@ -97,12 +127,59 @@ fn changes_of_subscriptions_in_one_read_are_reported_once() {
     ];
     end.receive(&all.concat());
     assert_eq!(end.take_events(), [Event::FilterChanged(filter(&["a", "c"]))]);
-    end.receive(&[message(&[b"\x01c"]), message(&[b"\x01d"]), command("CANCEL", b"d")].concat());
+    end.receive(&[message(&[b"\x01c"]), command("CANCEL", b"d")].concat());
     assert_eq!(end.take_events(), [], "the set of prefixes is the same");
     end.receive(&message(&[b"\x00c"]));
-    assert_eq!(end.take_events(), [], "one subscription to c is left");
-    end.receive(&command("CANCEL", b"c"));
     assert_eq!(end.take_events(), [Event::FilterChanged(filter(&["a"]))]);
+}
+
+/// A publisher waits for a subscription of its own, which a shorter one may cover.
+#[test]
+fn a_covered_subscription_is_reported_and_known() {
+    let mut end = End::established(SocketType::XPub, |_| {});
+    end.receive(&message(&[b"\x01"]));
+    assert_eq!(end.take_events(), [Event::FilterChanged(filter(&[""]))]);
+    for (change, is_subscribed) in [(b"\x01z", true), (b"\x00z", false)] {
+        end.receive(&message(&[change]));
+        assert_eq!(end.take_events(), [Event::FilterChanged(filter(&[""]))]);
+        assert_eq!(end.session.is_subscribed(&Topic::from_static("z")), is_subscribed);
+    }
+}
+
+#[test]
+fn at_most_one_change_of_the_filter_is_queued() {
+    let mut end = End::established(SocketType::XPub, |_| {});
+    for number in 0..2000_u16 {
+        end.input.extend(message(&[&[&[1], &number.to_be_bytes()[..]].concat()]));
+        assert!(!end.session.handle_input(end.now, &mut end.input));
+    }
+    assert_eq!(end.session.events.len(), 0);
+    #[cfg(feature = "net")]
+    assert!(end.session.poll_message().is_none(), "the change is not a message");
+    // Other events are reported first.
+    end.input.extend(message(&[b"/t", b""]));
+    end.session.handle_input(end.now, &mut end.input);
+    assert!(matches!(end.session.poll_event(), Some(Event::Malformed(_))));
+    let Some(Event::FilterChanged(filter)) = end.session.poll_event() else { panic!() };
+    assert_eq!(filter.topics().len(), 2000);
+    assert_eq!(end.session.poll_event(), None);
+    // Nothing follows the end of a session.
+    end.input.extend(message(&[b"\x01/t"]));
+    end.session.handle_input(end.now, &mut end.input);
+    end.session.handle_eof();
+    assert_eq!(end.session.poll_event(), Some(Event::Closed(CloseReason::Lost)));
+    assert_eq!(end.session.poll_event(), None);
+}
+
+/// Two subscribers of a proxy of libzmq 4.3.5 (`zmq_proxy` with an XSUB and an XPUB that is verbose) subscribe to the same topic
+/// and leave. These are the bytes that the proxy sends to a publisher.
+#[test]
+fn a_proxy_repeats_subscriptions_and_cancels_them_once() {
+    let mut end = End::established(SocketType::XPub, |_| {});
+    end.receive(b"\x00\x05\x01same\x00\x05\x01same");
+    assert_eq!(end.take_events(), [Event::FilterChanged(filter(&["same"]))]);
+    end.receive(b"\x00\x05\x00same");
+    assert_eq!(end.take_events(), [Event::FilterChanged(Filter::new())]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -9,7 +10,7 @@ use zeek_bridge::zeromq::curve::KeyPair;
 
 use crate::output::stderr::print_line;
 use crate::output::{Failure, Output};
-use crate::replacement::write_replacement;
+use crate::replacement::{write_private_replacement, write_replacement};
 
 /// The maximum length of a name in bytes.
 const MAX_NAME: usize = 64;
@@ -30,8 +31,10 @@ enum CurveCommand {
     /// Create a pair of keys
     ///
     /// With --out, writes the files NAME_publickey and NAME_secretkey. They have the format of zeekctl's files: 40 characters
-    /// of Z85, and a newline. A new secret key is readable by its owner only. Without --out, prints both keys as one JSON line
-    /// with the members "public" and "secret".
+    /// of Z85, and a newline. Only its owner can read the secret key. Without --out, prints both keys as one JSON line with the
+    /// members "public" and "secret".
+    ///
+    /// If the command is interrupted, the files may not match. Run it again with --force.
     Keygen(KeygenArgs),
 }
 
@@ -40,10 +43,10 @@ struct KeygenArgs {
     /// The start of the file names; zeekctl uses client and server
     #[arg(value_name = "NAME", default_value = "client", requires = "out")]
     name: String,
-    /// Write the keys to files in this directory, which is created if it does not exist
+    /// Write the keys to files in this directory, which is created for its owner only if it does not exist
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Replace existing files; they keep their owner, but other users never get access to the secret key
+    /// Replace existing files; they keep their owner, and only the owner gets access to the secret key
     #[arg(long, requires = "out")]
     force: bool,
 }
@@ -67,34 +70,64 @@ fn print(keys: &KeyPair) -> Result<(), Failure> {
 
 /// Writes both files, or none if one exists and `force` is not set.
 fn write(directory: &Path, name: &str, keys: &KeyPair, force: bool) -> Result<(), Failure> {
-    fs::create_dir_all(directory).map_err(|error| cannot("create", directory, &error))?;
+    let mut builder = fs::DirBuilder::new();
+    let created = builder.recursive(true).mode(0o700).create(directory);
+    created.map_err(|error| cannot("create", directory, &error))?;
     let [public_file, secret_file] =
         ["publickey", "secretkey"].map(|kind| directory.join(format!("{name}_{kind}")));
-    let prepare = |path: &Path, key: String, mode| {
-        write_replacement(path, &format!("{key}\n"), mode).map_err(|error| cannot("write", path, &error))
-    };
+    for path in [&secret_file, &public_file] {
+        check_target(path, force)?;
+    }
     // Both files are complete before the first has its name.
-    let secret = prepare(&secret_file, keys.secret().expose_z85(), 0o600)?;
-    let public = prepare(&public_file, keys.public().to_string(), 0o644)?;
+    let secret = write_private_replacement(&secret_file, &format!("{}\n", keys.secret().expose_z85()))
+        .map_err(|error| cannot("write", &secret_file, &error))?;
+    let public = write_replacement(&public_file, &format!("{}\n", keys.public()), 0o644)
+        .map_err(|error| cannot("write", &public_file, &error))?;
     let persist = |file: tempfile::NamedTempFile, path: &Path| {
         let persisted = if force { file.persist(path) } else { file.persist_noclobber(path) };
-        persisted.map(drop).map_err(|error| match error.error.kind() {
-            io::ErrorKind::AlreadyExists => Failure::failed(format!(
-                "{} exists already; choose another name or directory, or replace both keys with --force",
-                path.display()
-            )),
-            _ => cannot("write", path, &error.error),
-        })
+        persisted.map(drop).map_err(|error| error.error)
     };
-    persist(secret, &secret_file)?;
-    persist(public, &public_file).inspect_err(|_| {
-        if !force {
-            // It was created above.
-            let _ = fs::remove_file(&secret_file);
+    let refused = |path: &Path, error: &io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => exists(path),
+        _ => cannot("write", path, error),
+    };
+    // The public key is first: if the secret key cannot be replaced, the old one is not lost.
+    persist(public, &public_file).map_err(|error| refused(&public_file, &error))?;
+    if let Err(error) = persist(secret, &secret_file) {
+        let secret_file_error = refused(&secret_file, &error);
+        // Without `force`, it was created above.
+        if !force && fs::remove_file(&public_file).is_ok() {
+            return Err(secret_file_error);
         }
-    })?;
+        return Err(Failure::failed(format!(
+            "cannot write {}: {error}; {} is already new and does not match: run the command again with --force",
+            secret_file.display(),
+            public_file.display()
+        )));
+    }
     print_line(format_args!("wrote {} and {}", public_file.display(), secret_file.display()));
     Ok(())
+}
+
+/// Checks that a file can be created at `path` or, with `force`, replaced.
+fn check_target(path: &Path, force: bool) -> Result<(), Failure> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => Err(Failure::failed(format!(
+            "{} is a directory; choose another name or directory",
+            path.display()
+        ))),
+        Ok(_) if !force => Err(exists(path)),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(cannot("write", path, &error)),
+    }
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::failed(format!(
+        "{} exists already; choose another name or directory, or replace both keys with --force",
+        path.display()
+    ))
 }
 
 /// Checks that `name` can be the start of a file name.
@@ -103,15 +136,23 @@ fn check_name(name: &str) -> Result<(), Failure> {
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(is_plain) || name.starts_with(['.', '-'])
     {
         return Err(Failure::usage(format!(
-            "{name:?} cannot be the name of a pair of keys; use at most {MAX_NAME} letters, digits, `.`, `_` and `-`"
+            "this cannot be the name of a pair of keys; use at most {MAX_NAME} letters, digits, `.`, `_` and `-`, and do not begin with `.` or `-`"
         )));
     }
     Ok(())
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
-    Failure::failed(format!(
-        "cannot {what} {}: {error}; use a writable directory with free space, with --out",
-        path.display()
-    ))
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::ReadOnlyFilesystem => "; use a writable directory with free space, with --out",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => "; use another directory, with --out",
+        _ => "",
+    };
+    // The error of a temporary file contains its path. Its cause does not.
+    let cause = error.get_ref().and_then(|error| error.source());
+    let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
+    Failure::failed(format!("cannot {what} {}: {cause}{hint}", path.display()))
 }

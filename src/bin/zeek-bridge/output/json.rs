@@ -14,8 +14,8 @@ pub(crate) fn to_line(document: &impl Serialize) -> Vec<u8> {
     harmless(to_json(document))
 }
 
-/// Returns the line of an object with a member, and the members that `write_members` appends as JSON on one line. There must be at
-/// least one. The library writes only members of frames, so that the caller can add its own in the same object.
+/// Returns the line of an object with a member, and the members that `write_members` appends as JSON on one line, if any. The
+/// library writes only members of frames, so that the caller can add its own in the same object.
 pub(crate) fn to_line_with(
     name: &'static str,
     value: impl Serialize,
@@ -25,7 +25,12 @@ pub(crate) fn to_line_with(
     // Replace the closing brace.
     line.pop();
     line.push(b',');
+    let start = line.len();
     write_members(&mut line);
+    if line.len() == start {
+        // There is no other member after the comma.
+        line.pop();
+    }
     line.push(b'}');
     harmless(line)
 }
@@ -65,5 +70,6 @@ mod tests {
         assert_eq!(serde_json::from_str::<Json>(&line).unwrap(), value);
         let with = to_line_with("x", text, |to| to.extend_from_slice("\"y\":\"\u{9b}\"".as_bytes()));
         assert!(String::from_utf8(with).unwrap().ends_with(r#" Zürich","y":"\u009b"}"#));
+        assert_eq!(to_line_with("x", 1, |_| {}), br#"{"x":1}"#);
     }
 }

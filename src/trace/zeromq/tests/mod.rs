@@ -127,7 +127,7 @@ fn a_broken_frame_ends_the_side() {
     two.extend_from_slice(&half);
     for (bad, error) in [
         (&[8, 0][..], "unknown flags 0x08"),
-        (&[5, 0], "a command with the flag of a message with several parts"),
+        (&[5, 0], "a command with the flag MORE"),
         (&[&[2][..], &too_long].concat(), "a frame of 33554433 bytes"),
         (&[&[6][..], &[0x80, 0, 0, 0, 0, 0, 0, 0]].concat(), "a frame of 9223372036854775808 bytes"),
         (&[&frame(1, b"/t")[..], &frame(4, b"\x04PONG")].concat(), "a command between the parts"),

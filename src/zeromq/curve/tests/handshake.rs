@@ -98,7 +98,7 @@ fn an_error_is_accepted_in_place_of_welcome_and_of_ready() {
     let mut after = initiated().client;
     for client in [&mut before, &mut after] {
         let error = client.receive(b"\x05ERROR\x0ba\nb\x1b[0m\xff\0zzxx").unwrap_err();
-        let reason = "ab[0m\u{fffd}zz".into();
+        let reason = "a\u{fffd}b\u{fffd}[0m\u{fffd}\u{fffd}zz".into();
         assert_eq!(error, Error::Refused { key: *keys(CLIENT).public(), reason });
     }
     for body in [&b"\x05ERROR"[..], b"\x05ERROR\x01", b"\x05ERROR\xff400"] {
