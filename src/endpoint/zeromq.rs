@@ -13,7 +13,7 @@ use super::{Context, Endpoint};
 use crate::data::{EndpointId, Filter, Topic};
 use crate::net::{ConnectionFault, Session};
 use crate::peering;
-use crate::zeromq::{Config, EventFormat, SocketType, ZeroMq};
+use crate::zeromq::{Config, EventFormat, Mechanism, SocketType, ZeroMq};
 
 /// The prefix of the topics to which only one node listens (`PROTOCOL.md`, section 11). Every node sends a hello to a
 /// subscriber of such a topic, and expects one from it.
@@ -74,7 +74,8 @@ impl Client {
 
     pub(super) fn session(self, common: peering::Config, now: Instant) -> ZeroMq {
         let Client { socket, own_id, peer_id } = self;
-        ZeroMq::new(Config { common, socket, own_id, peer_id, format: EventFormat::default() }, now)
+        let (format, mechanism) = (EventFormat::default(), Mechanism::Null);
+        ZeroMq::new(Config { common, socket, own_id, peer_id, format, mechanism }, now)
     }
 }
 
