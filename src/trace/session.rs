@@ -3,7 +3,6 @@
 use bytes::{Bytes, BytesMut};
 
 use super::frame::Content;
-use super::stream::StreamFault;
 use super::{LIMITS, Protocol, Side};
 use crate::wire::DecodeError;
 use crate::{websocket, zeromq};
@@ -35,6 +34,12 @@ impl From<zeromq::Cut> for Cut {
         let zeromq::Cut { body, peered, part } = cut;
         Cut { header: 0, body, peered, content: part.map(Content::ZeroMq) }
     }
+}
+
+/// Why the bytes of a session cannot be divided into parts.
+pub(super) enum PartFault {
+    WebSocket(String),
+    ZeroMq(String),
 }
 
 /// The protocol that the first bytes of a side show.
@@ -90,15 +95,15 @@ impl SessionReader {
     }
 
     /// Removes the next part from `input`. Returns `None` if it is incomplete.
-    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Cut>, StreamFault> {
+    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Cut>, PartFault> {
         match self {
             SessionReader::WebSocket(parts) => match parts.next(input, LIMITS) {
                 Ok(cut) => Ok(cut.map(Cut::from)),
-                Err(error) => Err(StreamFault::WebSocket(error.to_string())),
+                Err(error) => Err(PartFault::WebSocket(error.to_string())),
             },
             SessionReader::ZeroMq(parts) => match parts.next(input, LIMITS) {
                 Ok(cut) => Ok(cut.map(Cut::from)),
-                Err(error) => Err(StreamFault::ZeroMq(error.to_string())),
+                Err(error) => Err(PartFault::ZeroMq(error.to_string())),
             },
         }
     }

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::frame::{Content, Frame};
 use super::json::put_member;
 use super::resync::{Next, next_frame};
-use super::session::{Cut, Opening, SessionReader, opening};
+use super::session::{Cut, Opening, PartFault, SessionReader, opening};
 use super::{LIMITS, Protocol, Side, to_u64};
 use crate::data::{EndpointId, excerpt};
 use crate::wire::{FrameError, Handshake, cut_frame};
@@ -83,6 +83,15 @@ impl StreamError {
     pub fn write_members(&self, to: &mut Vec<u8>) {
         put_member(to, "offset", self.offset);
         put_member(to, "error", self.to_string());
+    }
+}
+
+impl From<PartFault> for StreamFault {
+    fn from(fault: PartFault) -> Self {
+        match fault {
+            PartFault::WebSocket(text) => StreamFault::WebSocket(text),
+            PartFault::ZeroMq(text) => StreamFault::ZeroMq(text),
+        }
     }
 }
 
@@ -219,7 +228,7 @@ impl FrameReader {
         let next = match &mut self.session {
             Some(session) => match session.next(&mut self.buffer) {
                 Ok(cut) => cut.map(|cut| self.part(cut)),
-                Err(fault) => return Err(self.fail(fault)),
+                Err(fault) => return Err(self.fail(fault.into())),
             },
             None => match cut_frame(&mut self.buffer, LIMITS.max_frame) {
                 Ok(body) => body.map(|body| self.decode(body)),
