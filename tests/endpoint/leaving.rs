@@ -16,7 +16,7 @@ async fn a_shutdown_loses_no_published_message() {
     const MESSAGES: usize = 5000;
     const PEERS: usize = 3;
     for (listener_tls, connector_tls) in kinds_of_tls() {
-        let hub = endpoint();
+        let hub = endpoint_with(|config| config.patience = LONG);
         let listener = listen_with(&hub, listener_tls).await;
         let mut peers = Vec::new();
         for _ in 0..PEERS {
