@@ -91,7 +91,8 @@ impl ZeroMq {
         {
             return self.subscriptions.apply(change, &self.config.common.limits);
         }
-        if let Some(message) = self.parts.add(frame, self.config.common.limits.max_frame)? {
+        let (limit, body) = (self.config.common.limits.max_frame, frame.body.freeze());
+        if let Some(message) = self.parts.add(frame.more, frame.length, body, limit)? {
             self.handle_message(message);
         }
         Ok(())

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 
 use super::error::Error;
-use super::frame::Frame;
 
 /// The number of parts of an event and of a log batch.
 pub(super) const PARTS: usize = 4;
@@ -28,20 +27,27 @@ impl Multipart {
         self.count == 0
     }
 
-    /// Adds a part. Returns the message if it is complete.
+    /// Adds a part. `more`: further parts follow. `length`: the length of the frame with its header. Returns the message if it is
+    /// complete.
     ///
     /// # Errors
     /// Fails if the message is longer than `limit`.
-    pub(super) fn add(&mut self, frame: Frame, limit: usize) -> Result<Option<Message>, Error> {
-        self.length = self.length.saturating_add(frame.length);
+    pub(super) fn add(
+        &mut self,
+        more: bool,
+        length: usize,
+        body: Bytes,
+        limit: usize,
+    ) -> Result<Option<Message>, Error> {
+        self.length = self.length.saturating_add(length);
         if self.length > limit {
             return Err(Error::MessageTooLarge { limit });
         }
         if let Some(part) = self.parts.get_mut(self.count) {
-            *part = frame.body.freeze();
+            *part = body;
         }
         self.count = self.count.saturating_add(1);
-        if frame.more {
+        if more {
             return Ok(None);
         }
         let Multipart { parts, count, .. } = std::mem::take(self);

@@ -6,7 +6,7 @@ use super::command::{Command, property};
 use super::config::EventFormat;
 use super::error::Error;
 use super::event::{LOG_FORMAT, check_sender, envelope, from_json, parts, unknown_format};
-use super::frame::{self, Frame, FrameError, Header};
+use super::frame::{self, FrameError, Header};
 use super::greeting::{GREETING, Greeting, read_greeting};
 use super::log::LogBatch;
 use super::multipart::{Message, Multipart};
@@ -130,8 +130,6 @@ pub(crate) enum PartError {
     Version(u8),
     #[error("{0}")]
     Frame(String),
-    #[error("a command between the parts of a message")]
-    CommandInMessage,
     #[error("a message of more than {limit} bytes")]
     MessageTooLarge { limit: usize },
 }
@@ -193,7 +191,7 @@ impl PartReader {
         Ok(Some(Cut { body: input.split_to(GREETING).freeze(), peered: false, part: Ok(part) }))
     }
 
-    /// Removes a command, or all frames of a message.
+    /// Removes a command, or all frames of a message with the commands between them.
     fn frames(
         &mut self,
         input: &mut BytesMut,
@@ -205,16 +203,15 @@ impl PartReader {
             let Some(header) = frame::read_header(rest, limit)? else { return Ok(None) };
             let length = header.length.saturating_add(header.body);
             let end = self.scanned.saturating_add(length);
-            if header.is_command && self.scanned > 0 {
-                return Err(PartError::CommandInMessage);
-            }
-            if !header.is_command && end > limit {
+            // libzmq may send a PING between the parts of a message. It belongs to the bytes of the message.
+            let is_part = !header.is_command || self.scanned > 0;
+            if is_part && end > limit {
                 return Err(PartError::MessageTooLarge { limit });
             }
             if rest.len() < length {
                 return Ok(None);
             }
-            if header.more {
+            if header.more || header.is_command && is_part {
                 self.scanned = end;
                 continue;
             }
@@ -310,7 +307,7 @@ impl PartReader {
     }
 }
 
-/// Divides a complete message into its parts. Its headers and its length were checked.
+/// Divides a complete message into its parts, without the commands between them. Its headers and its length were checked.
 fn split(body: &Bytes, limits: &Limits) -> Message {
     let (mut rest, mut multipart) = (body.clone(), Multipart::default());
     while let Ok(Some(Header { more, is_command, length, body })) =
@@ -319,9 +316,10 @@ fn split(body: &Bytes, limits: &Limits) -> Message {
         let length = length.min(rest.len());
         let end = length.saturating_add(body).min(rest.len());
         let body = rest.split_to(end).slice(length..);
-        if let Ok(Some(message)) =
-            multipart.add(Frame { more, is_command, body: body.into(), length: end }, limits.max_frame)
-        {
+        if is_command {
+            continue;
+        }
+        if let Ok(Some(message)) = multipart.add(more, end, body, limits.max_frame) {
             return message;
         }
     }
