@@ -10,11 +10,9 @@ use crate::wire::ForeignProtocol;
 /// Why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Error {
-    #[error("the peer does not speak the protocol of ZeroMQ; {}", foreign_hint(*.0))]
+    #[error("the peer does not speak ZMTP, the protocol of ZeroMQ; {}", foreign_hint(*.0))]
     NotZmtp(Option<ForeignProtocol>),
-    #[error(
-        "the peer speaks version {0} of the protocol of ZeroMQ, and this side version 3; update ZeroMQ there"
-    )]
+    #[error("the peer speaks version {0} of ZMTP, but version 3 is required; update ZeroMQ on the peer")]
     Version(u8),
     #[error(
         "the peer uses the security mechanism {peer}, and this side {own}; {}",
@@ -28,7 +26,7 @@ pub(super) enum Error {
     #[error("the peer sent {received} instead of READY")]
     NotReady { received: String },
     #[error(
-        "the peer's socket type {peer} cannot be connected to {own}; check that the address is that of the {} socket",
+        "the peer's socket type \"{peer}\" cannot be connected to {own}; check that the address is that of the {} socket",
         own.peers()[0]
     )]
     SocketType { peer: String, own: SocketType },
@@ -96,7 +94,7 @@ pub(super) enum Awaited {
 impl Stage {
     fn expected(self) -> &'static str {
         match self {
-            Stage::Greeting => "the peer's greeting",
+            Stage::Greeting => "the end of the peer's greeting",
             Stage::Command(Awaited::Ready) => "the peer's READY",
             #[cfg(feature = "curve")]
             Stage::Command(Awaited::Hello) => "the client's HELLO",
@@ -175,8 +173,8 @@ fn curve_hint(error: &CurveError) -> &'static str {
 
 fn mechanism_hint(own: &str, peer: &str) -> &'static str {
     match (own, peer) {
-        ("NULL", "CURVE") => "configure the keys of CURVE here",
-        (_, "NULL") => "configure the keys of CURVE there, or none here",
+        ("NULL", "CURVE") => "both sides must use the same mechanism",
+        (_, "NULL") => "both sides must use the same mechanism",
         _ => "this mechanism is not supported, and Zeek does not use it",
     }
 }

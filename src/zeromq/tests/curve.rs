@@ -182,11 +182,11 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
     let [(null, ..), (curve, kind, cause)] = failures(Mechanism::Null, server());
     assert_eq!(
         null,
-        "the peer uses the security mechanism CURVE, and this side NULL; configure the keys of CURVE here"
+        "the peer uses the security mechanism CURVE, and this side NULL; both sides must use the same mechanism"
     );
     assert_eq!(
         curve,
-        "the peer uses the security mechanism NULL, and this side CURVE; configure the keys of CURVE there, or none here"
+        "the peer uses the security mechanism NULL, and this side CURVE; both sides must use the same mechanism"
     );
     assert_eq!((kind, cause), (Incompatible, "mechanism"));
     for (text, kind, cause) in failures(client(), client()) {
@@ -211,7 +211,7 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
 fn the_socket_type_is_checked_before_the_server_sends_ready() {
     let (mut connector, mut listener) = (end(SocketType::XPub, client()), end(SocketType::Pull, server()));
     exchange(&mut connector, &mut listener);
-    assert!(listener.closed_text().contains("socket type XPUB cannot be connected to PULL"));
+    assert!(listener.closed_text().contains("socket type \"XPUB\" cannot be connected to PULL"));
     assert_eq!(connector.session.peer_socket(), None);
     connector.session.handle_eof();
     connector.poll();

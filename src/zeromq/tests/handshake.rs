@@ -102,18 +102,14 @@ fn an_unfit_peer_is_refused_with_the_cause() {
         (
             vec![0, 0, 0, 5],
             Malformed,
-            "does not speak the protocol of ZeroMQ; check the address: it may be that of an endpoint",
+            "does not speak ZMTP, the protocol of ZeroMQ; check the address: it may be that of an endpoint",
         ),
-        (with(9, 0x7e)[..10].to_vec(), Malformed, "does not speak the protocol of ZeroMQ"),
-        (
-            with(10, 1)[..11].to_vec(),
-            Incompatible,
-            "version 1 of the protocol of ZeroMQ, and this side version 3; update",
-        ),
+        (with(9, 0x7e)[..10].to_vec(), Malformed, "does not speak ZMTP"),
+        (with(10, 1)[..11].to_vec(), Incompatible, "version 1 of ZMTP, but version 3 is required; update"),
         (
             greeting("CURVE"),
             Incompatible,
-            "mechanism CURVE, and this side NULL; configure the keys of CURVE here",
+            "mechanism CURVE, and this side NULL; both sides must use the same mechanism",
         ),
         (
             greeting("PLAIN"),
@@ -124,10 +120,10 @@ fn an_unfit_peer_is_refused_with_the_cause() {
         (
             after_greeting(ready("PUB")),
             Incompatible,
-            "socket type PUB cannot be connected to XPUB; check that the address is that of the XSUB socket",
+            "socket type \"PUB\" cannot be connected to XPUB; check that the address is that of the XSUB socket",
         ),
-        (after_greeting(ready("XPUB")), Incompatible, "socket type XPUB cannot"),
-        (after_greeting(ready("")), Incompatible, "socket type  cannot"),
+        (after_greeting(ready("XPUB")), Incompatible, "socket type \"XPUB\" cannot"),
+        (after_greeting(ready("")), Incompatible, "socket type \"\" cannot"),
         (after_greeting(command("READY", b"")), Malformed, "invalid command READY: it has no Socket-Type"),
         (after_greeting(command("READY", b"\x0bSocket-Ty")), Malformed, "READY: a property is incomplete"),
         (
@@ -180,9 +176,9 @@ fn an_incomplete_handshake_ends_with_a_hint() {
     let steps: [(Vec<u8>, &str, &str); 3] = [
         (
             Vec::new(),
-            "the peer closed the connection before the peer's greeting; it may require the security mechanism CURVE, not be a \
+            "the peer closed the connection before the end of the peer's greeting; it may require the security mechanism CURVE, not be a \
              ZeroMQ socket, or be shutting down",
-            "timed out while waiting for the peer's greeting; the peer may not be a ZeroMQ socket, or expect TLS",
+            "timed out while waiting for the end of the peer's greeting; the peer may not be a ZeroMQ socket, or expect TLS",
         ),
         (
             greeting("NULL"),
