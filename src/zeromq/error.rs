@@ -173,7 +173,7 @@ fn curve_hint(error: &CurveError) -> &'static str {
 
 fn mechanism_hint(own: &str, peer: &str) -> &'static str {
     match (own, peer) {
-        ("NULL", "CURVE") => "both sides must use the same mechanism",
+        ("NULL", "CURVE") => "both sides must use the same mechanism, and CURVE requires keys",
         (_, "NULL") => "both sides must use the same mechanism",
         _ => "this mechanism is not supported, and Zeek does not use it",
     }

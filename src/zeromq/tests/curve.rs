@@ -182,7 +182,7 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
     let [(null, ..), (curve, kind, cause)] = failures(Mechanism::Null, server());
     assert_eq!(
         null,
-        "the peer uses the security mechanism CURVE, and this side NULL; both sides must use the same mechanism"
+        "the peer uses the security mechanism CURVE, and this side NULL; both sides must use the same mechanism, and CURVE requires keys"
     );
     assert_eq!(
         curve,

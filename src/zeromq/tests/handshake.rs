@@ -109,7 +109,7 @@ fn an_unfit_peer_is_refused_with_the_cause() {
         (
             greeting("CURVE"),
             Incompatible,
-            "mechanism CURVE, and this side NULL; both sides must use the same mechanism",
+            "mechanism CURVE, and this side NULL; both sides must use the same mechanism, and CURVE requires keys",
         ),
         (
             greeting("PLAIN"),
