@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::QueueLimits;
 use super::websocket::WebSocketConfig;
+use super::zeromq::ZeroMqConfig;
 use crate::data::EndpointId;
 use crate::net::tls::PeerIdentity;
 use crate::peering;
@@ -77,6 +78,8 @@ pub struct EndpointConfig {
     pub admits: Option<Admits>,
     /// The settings of the WebSocket API, for `ws://` and `wss://` addresses.
     pub websocket: WebSocketConfig,
+    /// The settings of ZeroMQ, for `zeromq://` addresses.
+    pub zeromq: ZeroMqConfig,
 }
 
 /// What happens to a message for a peer whose queue is full.
@@ -149,6 +152,7 @@ impl Default for EndpointConfig {
             connects_per_second: None,
             admits: None,
             websocket: WebSocketConfig::default(),
+            zeromq: ZeroMqConfig::default(),
         }
     }
 }
