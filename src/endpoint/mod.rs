@@ -80,7 +80,7 @@ mod topics;
 mod websocket;
 mod zeromq;
 
-pub use config::{Admits, EndpointConfig, Retry, WhenFull};
+pub use config::{Admits, Candidate, EndpointConfig, Retry, WhenFull};
 pub use connect_error::ConnectError;
 pub use connector::Connector;
 pub use counters::Stats;
