@@ -75,7 +75,10 @@ impl Client {
     pub(super) fn session(self, common: peering::Config, now: Instant) -> ZeroMq {
         let Client { socket, own_id, peer_id } = self;
         let (format, mechanism) = (EventFormat::default(), Mechanism::Null);
-        ZeroMq::new(Config { common, socket, own_id, peer_id, format, mechanism }, now)
+        ZeroMq::new(
+            Config { common, socket, own_id, peer_id, format, mechanism, reports_subscriptions: false },
+            now,
+        )
     }
 }
 
