@@ -27,6 +27,8 @@ mod subscriptions;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
+#[cfg_attr(not(test), allow(dead_code, reason = "used by endpoints"))]
+pub(crate) mod topics;
 
 pub use config::{Config, EventFormat, Mechanism, SocketType};
 pub(crate) use encode::encode;
