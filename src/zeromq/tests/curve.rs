@@ -169,7 +169,7 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
                      shutting down"
                 ),
                 Closed,
-                "closed"
+                "curve"
             ),
             (
                 format!(
