@@ -8,13 +8,13 @@ use super::command::Command;
 use super::config::{Config, SocketType};
 use super::error::{Error, Stage};
 use super::frame::{self, Frame, FrameKind};
-use super::greeting::{GREETING, check_greeting};
+use super::greeting::{GREETING, check_greeting, put_rest};
 use super::multipart::Message;
 use super::security::{Progress, Security, reported};
 use super::subscriptions::Change;
 use super::{State, ZeroMq};
 use crate::data::Filter;
-use crate::peering::{CloseReason, Event, Role};
+use crate::peering::{CloseReason, Event, Role, Side};
 use crate::wire::PartsError;
 
 /// The maximum number of queued events. More frames stay in the input.
@@ -28,7 +28,8 @@ impl ZeroMq {
     /// slices of its memory. Pass the remaining bytes again at the next call: an incomplete frame, or everything after an
     /// [`Event::Introduced`].
     ///
-    /// Returns `true` if it stopped early because many events are queued. In that case, poll the events and call it again.
+    /// Returns `true` if it stopped early because many events or changes of subscriptions are queued. In that case, poll both, and
+    /// call it again.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> bool {
         // The time of the input does not matter: the protocol of Zeek's sockets has no heartbeat.
         let _ = now;
@@ -47,7 +48,7 @@ impl ZeroMq {
 
     fn consume(&mut self, input: &mut BytesMut) -> Result<bool, CloseReason> {
         loop {
-            if self.events.len() >= MAX_QUEUED_EVENTS {
+            if self.events.len() >= MAX_QUEUED_EVENTS || self.subscriptions.is_full() {
                 return Ok(true);
             }
             let limits = &self.config.common.limits;
@@ -58,6 +59,9 @@ impl ZeroMq {
                         return Ok(false);
                     }
                     input.advance(GREETING);
+                    if self.config.common.side == Side::Listener {
+                        put_rest(mechanism.name(), self.out.buffer());
+                    }
                     let (security, awaited) = Security::begin(mechanism, *socket, self.out.buffer())?;
                     self.security = security;
                     self.state = State::Handshake { stage: Stage::Command(awaited), deadline };
