@@ -86,7 +86,8 @@ impl Endpoint {
     /// its XPUB publishes to the proxy's XSUB. The result is the id of the latter, for
     /// [`Endpoint::until_subscriptions_known`]. The sender in messages is the text of [`Endpoint::id`]. With a retry, each of the
     /// two connects again by itself. Topics that begin with `zeek.cluster.nodeid.` are not subscribed to, with a warning in the
-    /// log: the nodes of the cluster would treat this endpoint as a node.
+    /// log: the nodes of the cluster would treat this endpoint as a node. [`EndpointConfig::zeromq`](super::EndpointConfig::zeromq) has
+    /// the settings, such as the keys of CURVE.
     ///
     /// ```no_run
     /// # async fn example(endpoint: zeek_bridge::endpoint::Endpoint) -> Result<(), Box<dyn std::error::Error>> {

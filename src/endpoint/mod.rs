@@ -56,6 +56,8 @@ mod hub;
 mod id;
 mod id_registry;
 mod interest;
+#[cfg(feature = "curve")]
+mod key_file;
 mod latency;
 mod limits;
 mod listener;
@@ -80,12 +82,14 @@ mod topics;
 mod websocket;
 mod zeromq;
 
-pub use config::{Admits, EndpointConfig, Retry, WhenFull};
+pub use config::{Admits, Candidate, EndpointConfig, Retry, WhenFull};
 pub use connect_error::ConnectError;
 pub use connector::Connector;
 pub use counters::Stats;
 pub(crate) use id::PeeringId;
 pub(crate) use interest::TopicInterest;
+#[cfg(feature = "curve")]
+pub use key_file::KeyFileError;
 pub(crate) use limits::Throttle;
 pub use listener::Listener;
 pub use message::Message;
@@ -98,6 +102,9 @@ pub use subscriber::Subscriber;
 pub use token_file::TokenFileError;
 pub use topics::IntoTopics;
 pub use websocket::{WebSocketConfig, WebSocketPeer};
+pub use zeromq::ZeroMqConfig;
+#[cfg(feature = "curve")]
+pub use zeromq::{CurveClient, CurveServer};
 #[cfg(feature = "bridge")]
 pub(crate) use {
     blocked::Blocked,
@@ -162,6 +169,8 @@ struct Context {
     relay: Option<Arc<dyn Relay>>,
     /// The current settings of the WebSocket API.
     websocket: Arc<RwLock<WebSocketConfig>>,
+    /// The current settings of ZeroMQ.
+    zeromq: Arc<RwLock<ZeroMqConfig>>,
     /// The subscriptions with which this endpoint waits for those of ZeroMQ clusters.
     probes: Arc<Probes>,
     /// Limits how many connections are accepted per second.
@@ -239,6 +248,7 @@ impl Endpoint {
             peer_slots: PeerSlots::new(config.max_peers),
             relay,
             websocket: Arc::new(RwLock::new(config.websocket.clone())),
+            zeromq: Arc::new(RwLock::new(config.zeromq.clone())),
             probes: Arc::default(),
             connects: config.connects_per_second.map(|count| Arc::new(RateLimiter::new(count))),
             config: Arc::new(config),
@@ -274,6 +284,11 @@ impl Endpoint {
     #[cfg(feature = "bridge")]
     pub(crate) fn websocket_settings(&self) -> WebSocketConfig {
         self.0.context.websocket.read().clone()
+    }
+
+    /// Replaces the settings of ZeroMQ for all later connections. Established connections are unchanged.
+    pub fn set_zeromq(&self, settings: ZeroMqConfig) {
+        *self.0.context.zeromq.write() = settings;
     }
 
     /// Listens for peers on `address`: text as [`net::Url`] reads it, a pair of host and port, or a socket address. For

@@ -70,11 +70,17 @@ pub struct ZeroMqPeer {
     /// The type of the peer's socket, such as `XPUB`. This endpoint receives events from an XPUB or PUB, and publishes to an XSUB
     /// or SUB.
     pub socket: &'static str,
+    /// The name in [`CurveServer::clients`](super::CurveServer::clients) of the key that the peer owns, if this endpoint is the
+    /// server of CURVE. The handshake proves it.
+    pub curve: Option<Arc<str>>,
 }
 
 impl ZeroMqPeer {
     fn of(session: &impl Session) -> Self {
-        ZeroMqPeer { socket: session.peer_socket().unwrap_or("unknown socket") }
+        ZeroMqPeer {
+            socket: session.peer_socket().unwrap_or("unknown socket"),
+            curve: session.curve_client(),
+        }
     }
 
     /// Returns whether this endpoint publishes to the peer.
@@ -84,10 +90,14 @@ impl ZeroMqPeer {
     }
 }
 
-/// Writes the protocol and the socket: `ZeroMQ XPUB of the proxy`.
+/// Writes the protocol, the socket and the key: `ZeroMQ XPUB of the proxy`.
 impl fmt::Display for ZeroMqPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ZeroMQ {} of the proxy", self.socket)
+        write!(f, "ZeroMQ {} of the proxy", self.socket)?;
+        match &self.curve {
+            Some(name) => write!(f, ", CURVE key {name}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The two connections to the proxy of a cluster with Zeek's ZeroMQ back end.
 
+mod config;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +16,9 @@ use crate::data::{EndpointId, Filter, Topic};
 use crate::net::{ConnectionFault, Session};
 use crate::peering;
 use crate::zeromq::{Config, EventFormat, Mechanism, SocketType, ZeroMq};
+pub use config::ZeroMqConfig;
+#[cfg(feature = "curve")]
+pub use config::{CurveClient, CurveServer};
 
 /// The prefix of the topics to which only one node listens (`PROTOCOL.md`, section 11). Every node sends a hello to a
 /// subscriber of such a topic, and expects one from it.
@@ -58,6 +63,8 @@ pub(super) struct Client {
     socket: SocketType,
     own_id: EndpointId,
     peer_id: EndpointId,
+    mechanism: Mechanism,
+    format: EventFormat,
 }
 
 impl Client {
@@ -69,16 +76,15 @@ impl Client {
         // The protocol has no endpoint ids.
         let peer_id = EndpointId::random()
             .map_err(|error| ConnectError::Stream(ConnectionFault::Io(Arc::new(error))))?;
-        Ok(Client { socket, own_id: context.id, peer_id })
+        let settings = context.zeromq.read();
+        let (mechanism, format) = (settings.client_mechanism(), settings.format);
+        Ok(Client { socket, own_id: context.id, peer_id, mechanism, format })
     }
 
     pub(super) fn session(self, common: peering::Config, now: Instant) -> ZeroMq {
-        let Client { socket, own_id, peer_id } = self;
-        let (format, mechanism) = (EventFormat::default(), Mechanism::Null);
-        ZeroMq::new(
-            Config { common, socket, own_id, peer_id, format, mechanism, reports_subscriptions: false },
-            now,
-        )
+        let Client { socket, own_id, peer_id, mechanism, format } = self;
+        let reports_subscriptions = false;
+        ZeroMq::new(Config { common, socket, own_id, peer_id, format, mechanism, reports_subscriptions }, now)
     }
 }
 

@@ -128,6 +128,11 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
         None
     }
 
+    /// Returns the name of the key that the peer has proved to own, if the protocol is ZeroMQ and this side is the server of CURVE.
+    fn curve_client(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// Returns the text of the sender of recent messages, if the protocol has such texts. It is safe to log, and is not an
     /// identity: nothing proves it.
     fn sender_name(&self, _sender: EndpointId) -> Option<Arc<str>> {

@@ -144,6 +144,11 @@ impl Session for ZeroMq {
         ZeroMq::peer_socket(self)
     }
 
+    #[cfg(feature = "curve")]
+    fn curve_client(&self) -> Option<Arc<str>> {
+        ZeroMq::curve_client(self)
+    }
+
     fn sender_name(&self, sender: EndpointId) -> Option<Arc<str>> {
         ZeroMq::sender_name(self, sender)
     }

@@ -1,0 +1,54 @@
+//! The settings of ZeroMQ.
+
+#[cfg(feature = "curve")]
+use std::sync::Arc;
+
+#[cfg(feature = "curve")]
+use crate::zeromq::curve::{AllowedClients, KeyPair, PublicKey};
+use crate::zeromq::{EventFormat, Mechanism};
+
+/// The settings of ZeroMQ: see [`EndpointConfig::zeromq`](super::super::EndpointConfig::zeromq).
+#[derive(Clone, Debug, Default)]
+pub struct ZeroMqConfig {
+    /// The format in which this endpoint publishes events. All nodes of a cluster have the same one. Received events may have both
+    /// formats.
+    pub format: EventFormat,
+    /// The keys for connections to the proxy of a cluster. `None`: they are not encrypted. The proxy must use CURVE if, and only
+    /// if, this is set.
+    #[cfg(feature = "curve")]
+    pub client: Option<CurveClient>,
+    /// The keys of listeners. `None`: their connections are not encrypted, and every program that can connect is accepted.
+    #[cfg(feature = "curve")]
+    pub server: Option<CurveServer>,
+}
+
+/// The keys of a client of CURVE.
+#[cfg(feature = "curve")]
+#[derive(Clone, Debug)]
+pub struct CurveClient {
+    /// The public key of the server.
+    pub server: PublicKey,
+    /// The keys of this client. All nodes of a Zeek cluster have the same ones.
+    pub keys: KeyPair,
+}
+
+/// The keys of a server of CURVE.
+#[cfg(feature = "curve")]
+#[derive(Clone, Debug)]
+pub struct CurveServer {
+    /// The keys of this server.
+    pub keys: KeyPair,
+    /// The clients that are accepted.
+    pub clients: Arc<AllowedClients>,
+}
+
+impl ZeroMqConfig {
+    /// Returns the mechanism of a connection that this endpoint opens.
+    pub(in crate::endpoint) fn client_mechanism(&self) -> Mechanism {
+        #[cfg(feature = "curve")]
+        if let Some(CurveClient { server, keys }) = self.client.clone() {
+            return Mechanism::CurveClient { server, keys };
+        }
+        Mechanism::Null
+    }
+}
