@@ -12,6 +12,8 @@ mod command;
 mod config;
 #[cfg(feature = "curve")]
 pub mod curve;
+#[cfg_attr(not(test), allow(dead_code, reason = "used by endpoints"))]
+pub(crate) mod discovery;
 mod encode;
 mod error;
 mod event;
