@@ -1,5 +1,6 @@
 //! The load: one publisher, and subscribers that count what they receive.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -243,13 +244,31 @@ impl Load {
 
     async fn publish(&mut self, frames: &mut [u8]) -> Result<(), Failure> {
         let next = self.pattern.count_from(self.next, frames);
-        let sent = tokio::select! {
-            biased;
-            sent = self.publisher.send(frames) => sent,
-            Some(ended) = self.tasks.join_next() => return Err(self.subscriber_ended(ended)),
+        let mut arrived = arrived(&self.subscribers);
+        let sent = {
+            let mut sending = pin!(self.publisher.send(frames));
+            loop {
+                tokio::select! {
+                    biased;
+                    sent = &mut sending => break Ok(sent),
+                    Some(ended) = self.tasks.join_next() => break Err(Some(ended)),
+                    // The relay may not read any more.
+                    () = sleep(self.target.timeout) => {}
+                }
+                let before = std::mem::replace(&mut arrived, self::arrived(&self.subscribers));
+                if arrived == before {
+                    break Err(None);
+                }
+            }
         };
-        self.next = next;
-        sent.map_err(|error| self.publisher_ended(&error))
+        match sent {
+            Ok(sent) => {
+                self.next = next;
+                sent.map_err(|error| self.publisher_ended(&error))
+            }
+            Err(Some(ended)) => Err(self.subscriber_ended(ended)),
+            Err(None) => Err(self.stuck()),
+        }
     }
 
     /// Waits until all subscribers have received message `number - 1` or a later one. Returns the number of the last message that
@@ -299,7 +318,7 @@ impl Load {
 
     /// Returns the number of the last message that all subscribers have received, plus one.
     fn arrived(&self) -> u64 {
-        self.subscribers.iter().map(|subscriber| subscriber.arrived.load(SeqCst)).min().unwrap_or_default()
+        arrived(&self.subscribers)
     }
 
     /// Returns the number of counted messages that were published.
@@ -429,6 +448,11 @@ impl Subscriber {
         // No code panics while it holds the lock.
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns the number of the last message that all subscribers have received, plus one.
+fn arrived(subscribers: &[Arc<Subscriber>]) -> u64 {
+    subscribers.iter().map(|subscriber| subscriber.arrived.load(SeqCst)).min().unwrap_or_default()
 }
 
 fn no_peering(address: &str, error: &ConnectError) -> Failure {
