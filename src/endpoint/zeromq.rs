@@ -83,7 +83,8 @@ impl Client {
 
     pub(super) fn session(self, common: peering::Config, now: Instant) -> ZeroMq {
         let Client { socket, own_id, peer_id, mechanism, format } = self;
-        ZeroMq::new(Config { common, socket, own_id, peer_id, format, mechanism }, now)
+        let reports_subscriptions = false;
+        ZeroMq::new(Config { common, socket, own_id, peer_id, format, mechanism, reports_subscriptions }, now)
     }
 }
 
