@@ -83,7 +83,10 @@ impl Client {
 
     pub(super) fn session(self, common: peering::Config, now: Instant) -> ZeroMq {
         let Client { socket, own_id, peer_id, mechanism, format } = self;
-        ZeroMq::new(Config { common, socket, own_id, peer_id, format, mechanism }, now)
+        ZeroMq::new(
+            Config { common, socket, own_id, peer_id, mechanism, format, reports_subscriptions: false },
+            now,
+        )
     }
 }
 

@@ -56,7 +56,15 @@ fn run(settings: u8, stream: &[u8], sizes: &[u8]) -> Run {
     let common = peering::Config { limits, filter, ..peering::Config::new(own_id, Side::Connector) };
     let peer_id = EndpointId::from_bytes([2; 16]);
     let mechanism = Mechanism::Null;
-    let config = Config { common, socket, own_id, peer_id, mechanism, format: EventFormat::Binary };
+    let config = Config {
+        common,
+        socket,
+        own_id,
+        peer_id,
+        mechanism,
+        format: EventFormat::Binary,
+        reports_subscriptions: false,
+    };
     let now = Instant::now();
     let mut run = Run {
         session: ZeroMq::new(config, now),

@@ -35,6 +35,8 @@ pub struct Config {
     pub mechanism: Mechanism,
     /// The format in which [`ZeroMq::send`](super::ZeroMq::send) publishes events. Received events may have both formats.
     pub format: EventFormat,
+    /// Whether an XPUB queues each change of its peer's subscriptions for [`ZeroMq::poll_subscription`](super::ZeroMq::poll_subscription).
+    pub reports_subscriptions: bool,
 }
 
 /// The security mechanism of a session, and the keys of this side.

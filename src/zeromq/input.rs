@@ -28,7 +28,8 @@ impl ZeroMq {
     /// slices of its memory. Pass the remaining bytes again at the next call: an incomplete frame, or everything after an
     /// [`Event::Introduced`].
     ///
-    /// Returns `true` if it stopped early because many events are queued. In that case, poll the events and call it again.
+    /// Returns `true` if it stopped early because many events or changes of subscriptions are queued. In that case, poll both, and
+    /// call it again.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> bool {
         // The time of the input does not matter: the protocol of Zeek's sockets has no heartbeat.
         let _ = now;
@@ -47,7 +48,7 @@ impl ZeroMq {
 
     fn consume(&mut self, input: &mut BytesMut) -> Result<bool, CloseReason> {
         loop {
-            if self.events.len() >= MAX_QUEUED_EVENTS {
+            if self.events.len() >= MAX_QUEUED_EVENTS || self.subscriptions.is_full() {
                 return Ok(true);
             }
             let limits = &self.config.common.limits;

@@ -6,6 +6,7 @@
 //! This module does no I/O and reads no clock. The caller passes bytes and the time, and receives bytes and events.
 //! [`ZeroMq`] documents the order of calls.
 
+mod announced;
 mod closing;
 mod command;
 mod config;
@@ -26,6 +27,8 @@ mod subscriptions;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
+#[cfg_attr(not(test), allow(dead_code, reason = "used by endpoints"))]
+pub(crate) mod topics;
 
 pub use config::{Config, EventFormat, Mechanism, SocketType};
 pub(crate) use encode::encode;
@@ -34,20 +37,20 @@ pub(crate) use encode::{OVERHEAD, first_length};
 pub use log::{LogBatch, LogField, LogHeader, LogRow, LogRows, LogValue, TypeTag};
 pub use recorded::Part;
 pub(crate) use recorded::{Cut, PartReader, is_signature};
+pub use subscriptions::SubscriptionChange;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::data::{EndpointId, Filter, Topic};
 use crate::peering::{COPIED, Event, Output, SendError, after};
 use crate::wire::{EncodeError, Envelope};
 use closing::Leaving;
-use error::{Error, Stage};
+use error::Stage;
 use event::MessageReader;
-use frame::FrameKind;
 use greeting::put_greeting;
 use multipart::Multipart;
 use security::Security;
@@ -62,6 +65,7 @@ use subscriptions::Subscriptions;
 /// - The filter of [`Event::Established`] is empty. The peer of an XPUB sends its subscriptions afterwards, and each change is
 ///   reported with [`Event::FilterChanged`], after the other queued events. If the filter changes again before this event is
 ///   polled, the event contains the newest filter. The peers of the other sockets do not subscribe.
+///   [`ZeroMq::poll_subscription`] returns each change as it was received.
 /// - An XSUB reports events with [`Event::Message`]. The sender of the envelope is that of the message, and not the peer; see
 ///   [`ZeroMq::sender_name`]. The payload is an event of Zeek, whose content is not checked. Messages that this endpoint has
 ///   published are not reported.
@@ -105,10 +109,6 @@ enum State {
 /// The maximum capacity that an empty event queue keeps.
 const MAX_IDLE_EVENTS: usize = 4;
 
-/// The first byte of a message that subscribes, and of one that cancels a subscription.
-const SUBSCRIBE: u8 = 1;
-const CANCEL: u8 = 0;
-
 impl ZeroMq {
     /// Encoded messages up to this length in bytes are copied into the output buffer.
     #[cfg(feature = "net")]
@@ -118,6 +118,7 @@ impl ZeroMq {
     #[must_use]
     pub fn new(config: Config, now: Instant) -> Self {
         let deadline = after(now, config.common.handshake_timeout);
+        let subscriptions = Subscriptions::new(config.reports_subscriptions);
         let mut session = ZeroMq {
             config,
             state: State::Handshake { stage: Stage::Greeting, deadline },
@@ -127,7 +128,7 @@ impl ZeroMq {
             events: VecDeque::new(),
             parts: Multipart::default(),
             reader: MessageReader::default(),
-            subscriptions: Subscriptions::default(),
+            subscriptions,
             announced: Filter::new(),
             peer_socket: None,
         };
@@ -155,6 +156,20 @@ impl ZeroMq {
             return None;
         }
         self.subscriptions.take_change().map(Event::FilterChanged)
+    }
+
+    /// Returns the next change of the subscriptions of an XPUB's peer, if [`Config::reports_subscriptions`] is set. The changes are
+    /// those that the peer has sent, in their order, including repeated subscriptions and cancellations without a subscription.
+    ///
+    /// Poll all changes after each call of [`ZeroMq::handle_input`]. That method stops and returns `true` when about 1024 changes or
+    /// 128 KiB of prefixes are queued, so the queue cannot grow further. The end of the session discards the queue, and cancels
+    /// all subscriptions.
+    #[must_use]
+    pub fn poll_subscription(&mut self) -> Option<SubscriptionChange> {
+        if self.is_closed() {
+            return None;
+        }
+        self.subscriptions.next_change()
     }
 
     /// Returns the next event if it is a message. If it is not, leaves it in the queue and returns `None`.
@@ -244,40 +259,6 @@ impl ZeroMq {
         }
     }
 
-    /// Replaces this endpoint's filter. An established XSUB sends the difference to the peer at once.
-    pub fn set_filter(&mut self, filter: Filter) {
-        self.config.common.filter = filter;
-        if matches!(self.state, State::Established { leaving: None }) {
-            self.announce_filter();
-        }
-    }
-
-    /// Sends the difference between the filter and the subscriptions that were sent, new subscriptions first. So no topic that is
-    /// in both filters is missed.
-    fn announce_filter(&mut self) {
-        if self.config.socket != SocketType::XSub {
-            return;
-        }
-        match self.send_difference() {
-            Ok(()) => self.announced = self.config.common.filter.clone(),
-            Err(error) => self.close(error),
-        }
-    }
-
-    fn send_difference(&mut self) -> Result<(), Error> {
-        let filter = &self.config.common.filter;
-        let changes = [(SUBSCRIBE, filter, &self.announced), (CANCEL, &self.announced, filter)];
-        for (first, topics, others) in changes {
-            for topic in topics.topics().iter().filter(|topic| others.topics().binary_search(topic).is_err())
-            {
-                // Peers of all versions understand a subscription that is a message.
-                let body = Buf::chain(std::slice::from_ref(&first), topic.as_bytes());
-                self.security.send(FrameKind::LastPart, body, &mut self.out)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Records that the caller stops or resumes reading from the peer. This has no effect, because the protocol of Zeek's sockets
     /// has no heartbeat. A subscriber that stops reading stalls the proxy of the cluster, so do not pause an XSUB for long.
     pub fn pause(&mut self, now: Instant, paused: bool) {
@@ -316,6 +297,12 @@ impl ZeroMq {
     #[must_use]
     pub fn sender_name(&self, sender: EndpointId) -> Option<Arc<str>> {
         self.reader.senders.name(sender)
+    }
+
+    /// Returns the exact bytes of the sender of recent messages. See [`ZeroMq::sender_name`] for a text that is safe to log.
+    #[must_use]
+    pub fn sender_text(&self, sender: EndpointId) -> Option<Bytes> {
+        self.reader.senders.text(sender)
     }
 
     /// Returns whether the peer of an XPUB subscribes to exactly this prefix. The filter in [`Event::FilterChanged`] does not tell

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
 use crate::data::{EndpointId, one_line};
@@ -21,8 +22,9 @@ const VERSION: u8 = 0x80;
 /// The recent senders. If there are too many, all are forgotten: they are added again by their next message.
 #[derive(Debug, Default)]
 pub(super) struct Senders {
-    ids: HashMap<Box<[u8]>, EndpointId>,
-    names: HashMap<EndpointId, Arc<str>>,
+    ids: HashMap<Bytes, EndpointId>,
+    /// The text of each sender, and the text that is safe to log.
+    texts: HashMap<EndpointId, (Bytes, Arc<str>)>,
     /// The length of all texts in both tables.
     bytes: usize,
 }
@@ -44,14 +46,20 @@ impl Senders {
             *self = Senders::default();
         }
         self.bytes = self.bytes.saturating_add(bytes);
-        self.ids.insert(text.into(), id);
-        self.names.insert(id, name);
+        let text = Bytes::copy_from_slice(text);
+        self.ids.insert(text.clone(), id);
+        self.texts.insert(id, (text, name));
         id
     }
 
     /// Returns the text of a recent sender, as [`one_line`] returns it.
     pub(super) fn name(&self, id: EndpointId) -> Option<Arc<str>> {
-        self.names.get(&id).cloned()
+        self.texts.get(&id).map(|(_, name)| name.clone())
+    }
+
+    /// Returns the exact text of a recent sender.
+    pub(super) fn text(&self, id: EndpointId) -> Option<Bytes> {
+        self.texts.get(&id).map(|(text, _)| text.clone())
     }
 }
 
@@ -125,6 +133,7 @@ mod tests {
         let mut senders = Senders::default();
         let id = senders.id(b"a\x1b[2J\xff");
         assert_eq!(senders.name(id).as_deref(), Some("a\u{fffd}[2J\u{fffd}"));
+        assert_eq!(senders.text(id).as_deref(), Some(&b"a\x1b[2J\xff"[..]));
         let id = senders.id(&[b'x'; 300]);
         assert_eq!(senders.name(id).unwrap().chars().count(), 257);
     }
@@ -134,7 +143,7 @@ mod tests {
         let mut senders = Senders::default();
         for number in 0..3 * MAX_SENDERS {
             senders.id(number.to_string().as_bytes());
-            assert!(senders.ids.len() <= MAX_SENDERS && senders.names.len() <= MAX_SENDERS);
+            assert!(senders.ids.len() <= MAX_SENDERS && senders.texts.len() <= MAX_SENDERS);
         }
         assert!(senders.ids.len() > 1, "the table is used");
         let mut senders = Senders::default();

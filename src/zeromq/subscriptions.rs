@@ -1,6 +1,6 @@
 //! The subscriptions of a peer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -24,6 +24,68 @@ impl<'a> Change<'a> {
             _ => None,
         }
     }
+
+    /// Returns the first byte of the message. The prefix follows.
+    pub(super) fn first_byte(self) -> &'static [u8] {
+        match self {
+            Change::Subscribe(_) => &[1],
+            Change::Cancel(_) => &[0],
+        }
+    }
+
+    pub(super) fn prefix(self) -> &'a [u8] {
+        let (Change::Subscribe(prefix) | Change::Cancel(prefix)) = self;
+        prefix
+    }
+}
+
+/// A change of the subscriptions of a peer, as [`ZeroMq::poll_subscription`](super::ZeroMq::poll_subscription) returns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubscriptionChange {
+    /// The peer has subscribed to this prefix, possibly again.
+    Subscribed(Topic),
+    /// The peer has cancelled its subscription to this prefix. It may not have had one.
+    Cancelled(Topic),
+}
+
+/// The changes of a peer that were not polled yet.
+#[derive(Debug, Default)]
+struct Changes {
+    queue: VecDeque<SubscriptionChange>,
+    /// The length of the prefixes in the queue.
+    bytes: usize,
+}
+
+/// If this many changes are queued, or if their prefixes have this many bytes, no more input is handled.
+const MAX_QUEUED_CHANGES: usize = 1024;
+const MAX_QUEUED_BYTES: usize = 64 * 1024;
+
+impl Changes {
+    /// Queues a change with a copy of its prefix, so that it does not keep the receive buffer allocated.
+    fn push(&mut self, change: Change<'_>) {
+        let prefix = change.prefix();
+        // There are no subscriptions to prefixes that are too long, so none can be cancelled.
+        let Ok(topic) = Topic::new(Bytes::copy_from_slice(prefix)) else { return };
+        self.bytes = self.bytes.saturating_add(prefix.len());
+        self.queue.push_back(match change {
+            Change::Subscribe(_) => SubscriptionChange::Subscribed(topic),
+            Change::Cancel(_) => SubscriptionChange::Cancelled(topic),
+        });
+    }
+
+    fn pop(&mut self) -> Option<SubscriptionChange> {
+        let Some(change) = self.queue.pop_front() else {
+            *self = Changes::default();
+            return None;
+        };
+        let (SubscriptionChange::Subscribed(topic) | SubscriptionChange::Cancelled(topic)) = &change;
+        self.bytes = self.bytes.saturating_sub(topic.as_bytes().len());
+        Some(change)
+    }
+
+    fn is_full(&self) -> bool {
+        self.queue.len() >= MAX_QUEUED_CHANGES || self.bytes >= MAX_QUEUED_BYTES
+    }
 }
 
 /// The subscriptions of a peer: a set of topic prefixes. They are not counted, because libzmq repeats a subscription for each of
@@ -36,22 +98,41 @@ pub(super) struct Subscriptions {
     bytes: usize,
     /// Whether prefixes were added or removed since the last call of [`Subscriptions::take_change`].
     is_changed: bool,
+    /// All changes, including those that have no effect, if they are reported.
+    changes: Option<Changes>,
 }
 
 impl Subscriptions {
-    /// Applies a change. A repeated subscription has no effect, nor has a cancellation without a subscription.
+    /// Returns an empty set.
+    pub(super) fn new(reports_changes: bool) -> Self {
+        Subscriptions { changes: reports_changes.then(Changes::default), ..Subscriptions::default() }
+    }
+
+    /// Applies a change, and queues it if changes are reported. A repeated subscription does not change the set, nor does a
+    /// cancellation without a subscription.
     ///
     /// # Errors
     /// Fails if a limit is exceeded: [`Limits::max_filter_topics`], [`Limits::max_filter_bytes`], or [`Topic::MAX_LEN`] for one
     /// prefix.
     pub(super) fn apply(&mut self, change: Change<'_>, limits: &Limits) -> Result<(), Error> {
         match change {
-            Change::Subscribe(prefix) => self.subscribe(prefix, limits),
-            Change::Cancel(prefix) => {
-                self.cancel(prefix);
-                Ok(())
-            }
+            Change::Subscribe(prefix) => self.subscribe(prefix, limits)?,
+            Change::Cancel(prefix) => self.cancel(prefix),
         }
+        if let Some(changes) = &mut self.changes {
+            changes.push(change);
+        }
+        Ok(())
+    }
+
+    /// Returns the next change, if changes are reported.
+    pub(super) fn next_change(&mut self) -> Option<SubscriptionChange> {
+        self.changes.as_mut()?.pop()
+    }
+
+    /// Returns whether changes must be polled before more can be applied.
+    pub(super) fn is_full(&self) -> bool {
+        self.changes.as_ref().is_some_and(Changes::is_full)
     }
 
     fn subscribe(&mut self, prefix: &[u8], limits: &Limits) -> Result<(), Error> {

@@ -30,6 +30,7 @@ async fn connections() -> [Connection<ZeroMq>; 2] {
             peer_id: id(n + 2),
             mechanism: Mechanism::Null,
             format: EventFormat::Binary,
+            reports_subscriptions: false,
         };
         let session = ZeroMq::new(config, Instant::now());
         Connection::new(stream.into(), session, Limits::DEFAULT.max_frame)

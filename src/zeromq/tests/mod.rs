@@ -130,6 +130,7 @@ fn config(socket: SocketType) -> Config {
         peer_id: id(2),
         mechanism: Mechanism::Null,
         format: EventFormat::Binary,
+        reports_subscriptions: false,
     }
 }
 

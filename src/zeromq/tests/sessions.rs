@@ -315,3 +315,82 @@ fn an_established_session_has_no_timeout() {
     end.poll();
     assert_eq!(end.take_events(), [Event::Closed(CloseReason::Lost)]);
 }
+
+#[test]
+fn each_change_of_subscriptions_is_reported_as_received() {
+    use SubscriptionChange::{Cancelled, Subscribed};
+    let [mut publisher, mut subscriber] = pair(
+        |config| config.reports_subscriptions = true,
+        |config| config.common.filter = filter(&["", "a"]),
+    );
+    publisher.take_events();
+    assert_eq!(publisher.session.poll_subscription(), Some(Subscribed(Topic::default())));
+    assert_eq!(publisher.session.poll_subscription(), None);
+    let (a, b) = (Topic::from_static("a"), Topic::from_static("b"));
+    subscriber.session.subscribe(&a).unwrap();
+    subscriber.session.subscribe(&a).unwrap();
+    subscriber.session.cancel(&b).unwrap();
+    subscriber.session.cancel(&a).unwrap();
+    subscriber.poll();
+    let messages = [b"\x01a", b"\x01a", b"\x00b", b"\x00a"].map(|body| message(&[body]));
+    assert_eq!(subscriber.output, messages.concat());
+    exchange(&mut publisher, &mut subscriber);
+    publisher.receive(&command("SUBSCRIBE", b"b"));
+    let changes: Vec<_> = std::iter::from_fn(|| publisher.session.poll_subscription()).collect();
+    assert_eq!(
+        changes,
+        [Subscribed(a.clone()), Subscribed(a.clone()), Cancelled(b.clone()), Cancelled(a), Subscribed(b)]
+    );
+    // A cancellation of a prefix that is too long has no effect, and nothing follows the end of a session.
+    let too_long = [&[2][..], &65_537_u64.to_be_bytes(), &[0; 65_537]].concat();
+    publisher.receive(&[too_long, message(&[b"\x01c"])].concat());
+    assert_eq!(publisher.session.poll_subscription(), Some(Subscribed(Topic::from_static("c"))));
+    assert_eq!(publisher.session.poll_subscription(), None);
+    publisher.receive(&message(&[b"\x01d"]));
+    publisher.session.handle_eof();
+    assert_eq!(publisher.session.poll_subscription(), None);
+
+    let mut silent = End::established(SocketType::XPub, |_| {});
+    silent.receive(&message(&[b"\x01a"]));
+    assert_eq!(silent.session.poll_subscription(), None, "changes are not reported");
+}
+
+#[test]
+fn input_stops_until_the_changes_of_subscriptions_are_polled() {
+    let long = vec![b'x'; 10_000];
+    for (topic, at_once) in [(&b"t"[..], 1024), (&long, 7)] {
+        let mut end = End::established(SocketType::XPub, |config| config.reports_subscriptions = true);
+        let body = [&[1], topic].concat();
+        let header = [&[2][..], &u64::try_from(body.len()).unwrap().to_be_bytes()].concat();
+        end.input.extend([header, body].concat().repeat(2000));
+        let mut changes = 0;
+        loop {
+            let more = end.session.handle_input(end.now, &mut end.input);
+            let polled = std::iter::from_fn(|| end.session.poll_subscription()).count();
+            changes += polled;
+            if !more {
+                break;
+            }
+            assert_eq!(polled, at_once);
+        }
+        assert_eq!(changes, 2000);
+    }
+}
+
+#[test]
+fn only_an_established_subscriber_sends_subscriptions() {
+    let topic = Topic::from_static("/t");
+    let mut end = End::new(SocketType::XSub, |_| {});
+    assert_eq!(end.session.subscribe(&topic), Err(SendError::NotEstablished));
+    let too_long = Topic::from("x".repeat(Topic::MAX_LEN + 1));
+    for (socket, topic, text) in [
+        (SocketType::XPub, topic, "the peer's protocol cannot carry a subscription from this socket"),
+        (SocketType::XSub, too_long, "a topic of length 65536 is too long; the maximum is 65535"),
+    ] {
+        let mut end = End::established(socket, |_| {});
+        assert_eq!(end.session.subscribe(&topic).unwrap_err().to_string(), text);
+        assert_eq!(end.session.cancel(&topic).unwrap_err().to_string(), text);
+        end.poll();
+        assert_eq!(end.output, b"");
+    }
+}
