@@ -134,6 +134,11 @@ impl Endpoint {
         self.0.context.hub.routes.borrow().clone()
     }
 
+    /// Returns an established peer.
+    pub(crate) fn peer(&self, id: EndpointId) -> Option<Peer> {
+        self.0.context.hub.routes.borrow().peers.get(id).map(|route| route.peer.clone())
+    }
+
     /// Returns the established peerings, each with the filter of the peer.
     pub(crate) fn established_peers(&self) -> Vec<(Peer, Arc<Filter>)> {
         let routes = self.routes();

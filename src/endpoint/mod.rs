@@ -56,6 +56,8 @@ mod hub;
 mod id;
 mod id_registry;
 mod interest;
+#[cfg(feature = "curve")]
+mod key_file;
 mod latency;
 mod limits;
 mod listener;
@@ -80,12 +82,14 @@ mod topics;
 mod websocket;
 mod zeromq;
 
-pub use config::{Admits, EndpointConfig, Retry, WhenFull};
+pub use config::{Admits, Candidate, EndpointConfig, Retry, WhenFull};
 pub use connect_error::ConnectError;
 pub use connector::Connector;
 pub use counters::Stats;
 pub(crate) use id::PeeringId;
 pub(crate) use interest::TopicInterest;
+#[cfg(feature = "curve")]
+pub use key_file::KeyFileError;
 pub(crate) use limits::Throttle;
 pub use listener::Listener;
 pub use message::Message;

@@ -3,6 +3,7 @@
 mod receive;
 mod subscriptions;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::blocked::Blocked;
 use super::command::Command;
+use super::config::Candidate;
 use super::connect_error::ConnectError;
 use super::id::{ConnectionId, PeeringId};
 use super::id_registry::{Admission, Answers, Party};
@@ -61,6 +63,8 @@ struct PeerConnection<S> {
     slot: Option<PeerSlot>,
     connection: Connection<S>,
     address: Arc<str>,
+    /// The peer's IP address. `None` if the connection has ended already.
+    ip: Option<IpAddr>,
     /// The identity in the peer's certificate.
     identity: Option<Arc<PeerIdentity>>,
     /// The party to which the connection is accounted.
@@ -126,14 +130,17 @@ pub(super) async fn run<S: Session>(
         now,
     );
     let identity = stream.peer_identity().map(Arc::new);
-    let owner = match stream.tcp().peer_addr() {
-        Ok(peer) => Owner::of(identity.as_deref(), peer),
-        // The peer has reset the connection already.
-        Err(_) => Owner::Target(address.clone()),
+    // There is no address if the peer has reset the connection already.
+    let remote = stream.tcp().peer_addr().ok();
+    let ip = remote.map(|remote| remote.ip().to_canonical());
+    let owner = match remote {
+        Some(remote) => Owner::of(identity.as_deref(), remote),
+        None => Owner::Target(address.clone()),
     };
     let connection = Connection::new(stream, session, config.limits.max_frame);
+    let candidate = Candidate { certificate: identity.as_deref(), address: ip, ..Candidate::default() };
     if !is_identified_later(protocol, side)
-        && config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref(), None))
+        && config.admits.as_ref().is_some_and(|admits| !admits.ask(&candidate))
     {
         Box::pin(connection.refuse()).await;
         let error = Some(ConnectError::NotAllowed(identity));
@@ -147,6 +154,7 @@ pub(super) async fn run<S: Session>(
         slot: None,
         connection,
         address,
+        ip,
         identity,
         owner,
         peer: None,
@@ -344,9 +352,15 @@ impl<S: Session> PeerConnection<S> {
         if !is_identified_later(self.protocol, self.side) {
             return true;
         }
-        let token = self.connection.session().token();
-        let admits = self.context.config.admits.as_ref();
-        admits.is_none_or(|admits| admits.ask(self.identity.as_deref(), token.as_deref()))
+        let session = self.connection.session();
+        let (token, curve) = (session.token(), session.curve_client());
+        let candidate = Candidate {
+            certificate: self.identity.as_deref(),
+            token: token.as_deref(),
+            curve: curve.as_deref(),
+            address: self.ip,
+        };
+        self.context.config.admits.as_ref().is_none_or(|admits| admits.ask(&candidate))
     }
 
     /// Takes a slot for this peer. Returns `false` if there is none. No slot is needed if this side has connected.
@@ -379,7 +393,7 @@ impl<S: Session> PeerConnection<S> {
     async fn established(&mut self, id: EndpointId, filter: Filter) -> Result<(), ConnectionOutcome> {
         let (address, identity, owner) = (self.address.clone(), self.identity.clone(), self.owner.clone());
         let protocol = self.protocol.peer(self.connection.session(), self.side);
-        let peer = Peer { id, address, identity, protocol, owner, peering: PeeringId(self.id) };
+        let peer = Peer { id, address, ip: self.ip, identity, protocol, owner, peering: PeeringId(self.id) };
         let (answer, queue) = oneshot::channel();
         let format = self.connection.format();
         self.context.hub.send(Command::Established { peer: peer.clone(), filter, format, answer }).await;

@@ -40,7 +40,7 @@ impl ZeroMq {
     pub fn handle_eof(&mut self) {
         let reason = match self.state {
             State::Handshake { stage, .. } => {
-                Error::ClosedInHandshake { stage, own: self.config.mechanism.name() }.into()
+                Error::ClosedInHandshake { stage, own: (&self.config.mechanism).into() }.into()
             }
             State::Established { leaving: Some(_) } if self.is_written() => CloseReason::Left,
             State::Established { leaving: Some(_) } => CloseReason::LeftUnconfirmed,

@@ -1,6 +1,8 @@
 //! Why a session ends.
 
-use super::config::SocketType;
+use std::fmt;
+
+use super::config::{Mechanism, SocketType};
 #[cfg(feature = "curve")]
 use super::curve::{Error as CurveError, PublicKey};
 use super::frame::FrameError;
@@ -16,9 +18,9 @@ pub(super) enum Error {
     Version(u8),
     #[error(
         "the peer uses the security mechanism {peer}, and this side {own}; {}",
-        mechanism_hint(own, peer)
+        mechanism_hint(*own, peer)
     )]
-    Mechanism { peer: String, own: &'static str },
+    Mechanism { peer: String, own: OwnMechanism },
     #[error("the peer sent an invalid frame: {0}")]
     Frame(#[from] FrameError),
     #[error("the peer sent an invalid command{}: {reason}", with_space(name))]
@@ -60,10 +62,49 @@ pub(super) enum Error {
     #[cfg(feature = "curve")]
     #[error("this side queued an incomplete frame")]
     IncompleteFrame,
-    #[error("the peer closed the connection before {}; {}", stage.expected(), stage.closed_hint(own))]
-    ClosedInHandshake { stage: Stage, own: &'static str },
+    #[error("the peer closed the connection before {}; {}", stage.expected(), stage.closed_hint(*own))]
+    ClosedInHandshake { stage: Stage, own: OwnMechanism },
     #[error("timed out while waiting for {}; {}", stage.expected(), stage.timeout_hint())]
     HandshakeTimeout { stage: Stage },
+}
+
+/// The security mechanism of this side, with the keys that an error names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnMechanism {
+    Null,
+    #[cfg(feature = "curve")]
+    CurveClient {
+        server: PublicKey,
+        client: PublicKey,
+    },
+    #[cfg(feature = "curve")]
+    CurveServer,
+}
+
+impl From<&Mechanism> for OwnMechanism {
+    fn from(mechanism: &Mechanism) -> Self {
+        match mechanism {
+            Mechanism::Null => OwnMechanism::Null,
+            #[cfg(feature = "curve")]
+            Mechanism::CurveClient { server, keys } => {
+                OwnMechanism::CurveClient { server: *server, client: *keys.public() }
+            }
+            #[cfg(feature = "curve")]
+            Mechanism::CurveServer { .. } => OwnMechanism::CurveServer,
+        }
+    }
+}
+
+impl fmt::Display for OwnMechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OwnMechanism::Null => f.write_str("NULL"),
+            #[cfg(feature = "curve")]
+            OwnMechanism::CurveClient { server, .. } => write!(f, "CURVE with the server key {server}"),
+            #[cfg(feature = "curve")]
+            OwnMechanism::CurveServer => f.write_str("CURVE"),
+        }
+    }
 }
 
 /// What an incomplete handshake waits for.
@@ -108,30 +149,34 @@ impl Stage {
         }
     }
 
-    fn closed_hint(self, own_mechanism: &str) -> &'static str {
-        match self {
-            Stage::Greeting if own_mechanism == "NULL" => {
+    fn closed_hint(self, own: OwnMechanism) -> String {
+        let hint = match (self, own) {
+            (Stage::Greeting, OwnMechanism::Null) => {
                 "it may require the security mechanism CURVE, not be a ZeroMQ socket, or be shutting down"
             }
-            Stage::Greeting => {
+            #[cfg(feature = "curve")]
+            (Stage::Greeting, _) => {
                 "it may not use the security mechanism CURVE, not be a ZeroMQ socket, or be shutting down"
             }
-            Stage::Command(Awaited::Ready) => {
+            (Stage::Command(Awaited::Ready), _) => {
                 "its socket may be of a type that cannot be connected to this one, or it may be shutting down"
             }
             #[cfg(feature = "curve")]
-            Stage::Command(Awaited::Welcome) => {
-                "the server's public key may be wrong on this side, or the server may be shutting down"
+            (Stage::Command(Awaited::Welcome), OwnMechanism::CurveClient { server, .. }) => {
+                return format!("it may have a public key other than {server}, or be shutting down");
             }
             #[cfg(feature = "curve")]
-            Stage::Command(Awaited::CurveReady) => {
-                "the server may not allow the public key of this client, its socket may be of a type that cannot be connected to \
-                 this one, or it may be shutting down"
+            (Stage::Command(Awaited::CurveReady), OwnMechanism::CurveClient { client, .. }) => {
+                return format!(
+                    "it may not allow the client key {client}, its socket may be of a type that cannot be connected to this one, \
+                     or it may be shutting down"
+                );
             }
             #[cfg(feature = "curve")]
-            Stage::Command(Awaited::Hello | Awaited::Initiate) => "it may be shutting down",
-            Stage::Admission => "it may be shutting down",
-        }
+            (Stage::Command(_), _) => "it may be shutting down",
+            (Stage::Admission, _) => "it may be shutting down",
+        };
+        hint.to_owned()
     }
 
     fn timeout_hint(self) -> &'static str {
@@ -171,9 +216,9 @@ fn curve_hint(error: &CurveError) -> &'static str {
     }
 }
 
-fn mechanism_hint(own: &str, peer: &str) -> &'static str {
+fn mechanism_hint(own: OwnMechanism, peer: &str) -> &'static str {
     match (own, peer) {
-        ("NULL", "CURVE") => "both sides must use the same mechanism, and CURVE requires keys",
+        (OwnMechanism::Null, "CURVE") => "both sides must use the same mechanism, and CURVE requires keys",
         (_, "NULL") => "both sides must use the same mechanism",
         _ => "this mechanism is not supported, and Zeek does not use it",
     }

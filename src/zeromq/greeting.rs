@@ -4,6 +4,7 @@ use bytes::{BufMut, BytesMut};
 use nom::bytes::streaming::take;
 use nom::number::streaming::be_u8;
 
+use super::config::Mechanism;
 use super::error::Error;
 use crate::data::one_line;
 use crate::wire::ForeignProtocol;
@@ -82,11 +83,11 @@ pub(super) fn read_greeting(input: &[u8]) -> Result<Option<Greeting<'_>>, Error>
 ///
 /// # Errors
 /// Fails if the greeting is not one of ZMTP 3 with this mechanism, as early as the bytes show it.
-pub(super) fn check_greeting(input: &[u8], mechanism: &'static str) -> Result<bool, Error> {
+pub(super) fn check_greeting(input: &[u8], mechanism: &Mechanism) -> Result<bool, Error> {
     let Some(greeting) = read_greeting(input)? else { return Ok(false) };
-    if greeting.mechanism != mechanism.as_bytes() {
+    if greeting.mechanism != mechanism.name().as_bytes() {
         let peer = one_line(&String::from_utf8_lossy(greeting.mechanism));
-        return Err(Error::Mechanism { peer, own: mechanism });
+        return Err(Error::Mechanism { peer, own: mechanism.into() });
     }
     Ok(true)
 }

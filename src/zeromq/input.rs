@@ -55,7 +55,7 @@ impl ZeroMq {
             let limit = match self.state {
                 State::Handshake { stage: Stage::Greeting, deadline } => {
                     let Config { socket, mechanism, .. } = &self.config;
-                    if !check_greeting(input, mechanism.name())? {
+                    if !check_greeting(input, mechanism)? {
                         return Ok(false);
                     }
                     input.advance(GREETING);

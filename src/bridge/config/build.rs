@@ -32,7 +32,7 @@ impl LinkConfig {
             connects_per_second: limits.connects_per_second,
             admits: (!self.allow.is_empty()).then(|| {
                 let allow = self.allow.clone();
-                Admits::with_token(move |identity, token| IdentityPattern::allow(&allow, identity, token))
+                Admits::with(move |peer| IdentityPattern::allow(&allow, peer))
             }),
             ..EndpointConfig::default()
         }

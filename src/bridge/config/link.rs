@@ -173,7 +173,7 @@ fn addresses(
     })
 }
 
-/// Reads the allowed certificates and tokens. `tls` is `None` if the TLS keys are invalid.
+/// Reads the allowed identities. `tls` is `None` if the TLS keys are invalid.
 fn allow(
     table: &mut Table<'_>,
     tls: Option<&LinkTls>,
@@ -184,19 +184,22 @@ fn allow(
     // Servers present a certificate.
     let connects = tls
         .is_some_and(|tls| tls.files().is_some_and(|files| files.cafile.is_some() || files.capath.is_some()));
-    if matches!(tls, Some(LinkTls::Off | LinkTls::Anonymous | LinkTls::Server(_))) && !has_tokens && !connects
+    let patterns = identities(&entry).unwrap_or_default();
+    if matches!(tls, Some(LinkTls::Off | LinkTls::Anonymous | LinkTls::Server(_)))
+        && !has_tokens
+        && !connects
+        && !patterns.iter().any(IdentityPattern::is_for_every_peer)
     {
         entry.error(
             "the peers of this link present no certificate and no token, so no peer can match",
             "set cafile, certificate and keyfile, or remove allow",
         );
     }
-    identities(&entry).unwrap_or_default()
+    patterns
 }
 
 pub(super) fn identities(entry: &Entry<'_>) -> Option<Vec<IdentityPattern>> {
-    let expected =
-        "a certificate or a token, such as \"subject:CN=worker-*\", \"DNS:node*.example\" or \"token:soar\"";
+    let expected = "an identity, such as \"subject:CN=worker-*\", \"DNS:node*.example\", \"token:soar\" or \"address:192.0.2.0/24\"";
     entry.list(expected, |entry| match entry.text(expected)?.parse::<IdentityPattern>() {
         Ok(pattern) => Some(pattern),
         Err(error) => {

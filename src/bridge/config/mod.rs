@@ -28,10 +28,10 @@
 
 mod address;
 mod build;
-mod certificate_match;
 mod cycles;
 mod diagnostic;
 mod identity;
+mod identity_match;
 mod link;
 mod link_tls;
 mod operation;

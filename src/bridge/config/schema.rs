@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wildmatch::WildMatch;
 
-use crate::data::Topic;
+use crate::data::{Subnet, Topic};
 use crate::endpoint::{QueueLimits, Retry, WhenFull};
 use crate::net::tls::Backend;
 use crate::websocket::BinaryText;
@@ -315,7 +315,7 @@ impl fmt::Display for Glob {
     }
 }
 
-/// A pattern for the identity of a peer: its certificate or its token.
+/// A pattern for the identity of a peer: its certificate, its token, its CURVE key, or its address.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum IdentityPattern {
@@ -330,4 +330,16 @@ pub enum IdentityPattern {
     Sha256([u8; 32]),
     /// `token:GLOB`, against the name of the token with which a client of the WebSocket API has authenticated itself.
     Token(Glob),
+    /// `curve:GLOB`, against the name of the CURVE key of a ZeroMQ client.
+    Curve(Glob),
+    /// `address:IP` or `address:IP/BITS`, against the IP address of the peer. For a peer behind a proxy or NAT, this is the
+    /// address of the proxy.
+    Address(Subnet),
+}
+
+impl IdentityPattern {
+    /// Returns whether the pattern is for a property that every peer has.
+    pub(super) fn is_for_every_peer(&self) -> bool {
+        matches!(self, IdentityPattern::Address(_))
+    }
 }

@@ -8,7 +8,7 @@ use super::link::{self, LinkDraft};
 use super::operation;
 use super::reader::{Entry, Table};
 use super::rule::{self, RuleDraft};
-use super::schema::{BridgeConfig, LinkAddress, Operation, PeerRole};
+use super::schema::{BridgeConfig, IdentityPattern, LinkAddress, Operation, PeerRole};
 use super::suggest::suggestion;
 
 /// The parts of a file that could be read.
@@ -173,7 +173,9 @@ fn check_rule(rule: &RuleDraft<'_>, links: &BTreeMap<&str, &LinkDraft<'_>>) {
     check_loops(from, to, &link, &forwards);
     let has_none =
         |name: &str| link(name).is_some_and(|link| link.is_tls_valid && !link.config.has_identities());
-    if let Some(entry) = rule.identities.as_ref().filter(|_| from.iter().all(|(name, _)| has_none(name))) {
+    let is_for_some = rule.config.identities.iter().any(IdentityPattern::is_for_every_peer);
+    let no_peer = !is_for_some && from.iter().all(|(name, _)| has_none(name));
+    if let Some(entry) = rule.identities.as_ref().filter(|_| no_peer) {
         entry.error(
             "nothing can match: the peers of the links in from present no certificate and no token",
             "remove identities, or set cafile, certificate and keyfile, or with ws:// and wss:// a token, in the link",

@@ -139,7 +139,7 @@ impl ConfigFile {
         self.check_logs(rule, warn);
         self.check_tokens(rule, warn);
         self.check_loops(rule, warn);
-        if !rule.identities.is_empty() {
+        if !rule.identities.is_empty() && !rule.identities.iter().any(IdentityPattern::is_for_every_peer) {
             let links = self.config.links.iter();
             for link in links.filter(|link| rule.from.contains(&link.name)) {
                 if !link.has_identities() {

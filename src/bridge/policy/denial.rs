@@ -23,7 +23,7 @@ pub(crate) enum Reason {
     CommandNotAllowed,
     /// The message is data, and the rules for its topic allow only data-store commands.
     DataNotAllowed,
-    /// The rules apply only to senders with other certificates or tokens.
+    /// The rules apply only to other senders.
     IdentityNotAllowed,
     /// The rules do not allow events with the name of this event.
     EventNotAllowed,
@@ -90,7 +90,7 @@ impl Reason {
                 "the message is data, and the rules for its topic allow only data-store commands"
             }
             Reason::IdentityNotAllowed => {
-                "the rules for its topic apply only to senders with other certificates or tokens"
+                "the rules for its topic apply only to senders with other identities"
             }
             Reason::EventNotAllowed => "the rules allow only other events",
             Reason::Malformed => "the payload is invalid",

@@ -8,7 +8,7 @@
 //! | `from`, `to` | the message was received over a link in `from`, and the target is a link in `to`. Never if the two links are in one group, or if they are the same link and this link is not a hub |
 //! | `topics` | one of the topics is a string prefix of the message's topic |
 //! | `commands` | if set, the message is a data-store command; otherwise, it is data |
-//! | `identities` | the key is absent, or one of the identities matches the peer's certificate |
+//! | `identities` | the key is absent, or one of the identities matches the peer: its certificate, its token, its CURVE key, or its address |
 //! | `events` | the key is absent, or the message is an event whose name matches, or a batch that contains only such events |
 //! | `nodes` | the key is absent, or the message is an event of the node API whose nodes match: the node of a hello or response, or all nodes that a request names (a request without names does not match) |
 //! | `actions` | the key is absent, or the message is a hello or response, or it is a request whose command is in the table and whose arguments match one of the alternatives |
@@ -65,7 +65,7 @@ use std::sync::Arc;
 use super::config::RuleConfig;
 use super::{LinkId, RuleId};
 use crate::data::{Filter, Topic};
-use crate::net::tls::PeerIdentity;
+use crate::endpoint::Candidate;
 use rule::Rule;
 
 /// Maximum length in bytes of a name that a glob can match. The limit prevents a peer from keeping the bridge busy with
@@ -157,15 +157,9 @@ impl Rules {
         rules.any(|rule| rule.may_match(topic, event))
     }
 
-    /// Returns the rules for a peer of the link `from`. `identity` is the identity in the peer's certificate, and `token`
-    /// is the name of the peer's token. Call this once for each peering, and again when the rules change.
-    pub(crate) fn for_peer(
-        &self,
-        from: LinkId,
-        identity: Option<&PeerIdentity>,
-        token: Option<&str>,
-    ) -> PeerPolicy {
-        PeerPolicy::new(self.0.clone(), from, identity, token)
+    /// Returns the rules for a peer of the link `from`. Call this once for each peering, and again when the rules change.
+    pub(crate) fn for_peer(&self, from: LinkId, peer: &Candidate<'_>) -> PeerPolicy {
+        PeerPolicy::new(self.0.clone(), from, peer)
     }
 }
 

@@ -8,8 +8,8 @@ use super::rule::{Inspected, Verdict};
 use super::{Compiled, Route};
 use crate::bridge::{LinkId, RuleId};
 use crate::data::Topic;
+use crate::endpoint::Candidate;
 use crate::management::NodeMessage;
-use crate::net::tls::PeerIdentity;
 use crate::wire::{Envelope, Limits};
 
 /// The rules for the messages of one peer: see [`super::Rules::for_peer`].
@@ -17,7 +17,7 @@ use crate::wire::{Envelope, Limits};
 pub(crate) struct PeerPolicy {
     rules: Arc<Compiled>,
     from: LinkId,
-    /// Whether each rule applies to the peer's certificate or token. The index is the [`RuleId`].
+    /// Whether each rule applies to the peer. The index is the [`RuleId`].
     applies: Vec<bool>,
 }
 
@@ -56,13 +56,8 @@ impl Decision<'_> {
 }
 
 impl PeerPolicy {
-    pub(super) fn new(
-        rules: Arc<Compiled>,
-        from: LinkId,
-        identity: Option<&PeerIdentity>,
-        token: Option<&str>,
-    ) -> Self {
-        let applies = rules.rules.iter().map(|rule| rule.applies_to(identity, token)).collect();
+    pub(super) fn new(rules: Arc<Compiled>, from: LinkId, peer: &Candidate<'_>) -> Self {
+        let applies = rules.rules.iter().map(|rule| rule.applies_to(peer)).collect();
         PeerPolicy { rules, from, applies }
     }
 

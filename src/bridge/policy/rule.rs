@@ -10,8 +10,8 @@ use super::node_events::{Interpretation, NodeApiEvent, contains_name};
 use super::payload::PayloadKind;
 use crate::bridge::config::{Arguments, Glob, IdentityPattern, RuleConfig};
 use crate::data::{Filter, Topic};
+use crate::endpoint::Candidate;
 use crate::management::{NamedNodes, NodeMessage};
-use crate::net::tls::PeerIdentity;
 use crate::wire::{Envelope, EnvelopeType, Limits};
 
 /// A rule, with its topics as a filter.
@@ -68,9 +68,9 @@ impl Rule {
         self.topics.topics()
     }
 
-    /// Returns whether the rule applies to a peer with this certificate, and with the token of this name.
-    pub(super) fn applies_to(&self, identity: Option<&PeerIdentity>, token: Option<&str>) -> bool {
-        IdentityPattern::allow(&self.config.identities, identity, token)
+    /// Returns whether the rule applies to a peer with these properties.
+    pub(super) fn applies_to(&self, peer: &Candidate<'_>) -> bool {
+        IdentityPattern::allow(&self.config.identities, peer)
     }
 
     pub(super) fn covers(&self, topic: &Topic) -> bool {

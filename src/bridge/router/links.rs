@@ -95,7 +95,7 @@ impl LinkSet {
         if let Some(policy) = slot.known_policy(number) {
             return Some(policy);
         }
-        let policy = Arc::new(self.rules.for_peer(link, peer.identity.as_deref(), peer.token()));
+        let policy = Arc::new(self.rules.for_peer(link, &peer.candidate()));
         slot.policies.write().insert(number, policy.clone());
         Some(policy)
     }
@@ -105,10 +105,9 @@ impl LinkSet {
     fn policy_of(&self, key: PeeringKey) -> Option<Arc<PeerPolicy>> {
         let slot = self.slot(key.link)?;
         let compile = || {
-            let endpoint = &slot.link.endpoint;
-            let (identity, websocket) = (endpoint.identity(key.peer), endpoint.websocket(key.peer));
-            let token = websocket.as_ref().and_then(|peer| peer.token.as_deref());
-            Arc::new(self.rules.for_peer(key.link, identity.as_deref(), token))
+            let peer = slot.link.endpoint.peer(key.peer);
+            let candidate = peer.as_ref().map(Peer::candidate).unwrap_or_default();
+            Arc::new(self.rules.for_peer(key.link, &candidate))
         };
         Some(slot.known_policy(key.peering).unwrap_or_else(compile))
     }

@@ -164,9 +164,10 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
         failures(client_with(OTHER, CLIENT), server()),
         [
             (
-                "the peer closed the connection before the server's WELCOME; the server's public key may be wrong on this side, \
-                 or the server may be shutting down"
-                    .to_owned(),
+                format!(
+                    "the peer closed the connection before the server's WELCOME; it may have a public key other than {other}, or be \
+                     shutting down"
+                ),
                 Closed,
                 "closed"
             ),
@@ -187,6 +188,14 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
     assert_eq!(
         curve,
         "the peer uses the security mechanism NULL, and this side CURVE; both sides must use the same mechanism"
+    );
+    let [(curve, ..), _] = failures(client(), Mechanism::Null);
+    assert_eq!(
+        curve,
+        format!(
+            "the peer uses the security mechanism NULL, and this side CURVE with the server key {server_key}; both sides must use \
+             the same mechanism"
+        )
     );
     assert_eq!((kind, cause), (Incompatible, "mechanism"));
     for (text, kind, cause) in failures(client(), client()) {
@@ -217,8 +226,11 @@ fn the_socket_type_is_checked_before_the_server_sends_ready() {
     connector.poll();
     assert_eq!(
         connector.closed_text(),
-        "the peer closed the connection before the server's READY; the server may not allow the public key of this client, its \
-         socket may be of a type that cannot be connected to this one, or it may be shutting down"
+        format!(
+            "the peer closed the connection before the server's READY; it may not allow the client key {}, its socket may be of a \
+             type that cannot be connected to this one, or it may be shutting down",
+            keys(CLIENT).public()
+        )
     );
 }
 
