@@ -25,11 +25,16 @@ const REST: usize = 32;
 /// The number of bytes that are enough to recognize a different protocol.
 const RECOGNIZABLE: usize = 4;
 
-/// Appends the greeting with the name of a mechanism.
-pub(super) fn put_greeting(mechanism: &str, out: &mut BytesMut) {
-    let name = mechanism.as_bytes();
+/// Appends the signature and the major version. libzmq then sends its complete greeting.
+pub(super) fn put_signature(out: &mut BytesMut) {
     out.put_slice(&SIGNATURE);
-    out.put_slice(&VERSION);
+    out.put_u8(VERSION[0]);
+}
+
+/// Appends the rest of the greeting, with the name of a mechanism.
+pub(super) fn put_rest(mechanism: &str, out: &mut BytesMut) {
+    let name = mechanism.as_bytes();
+    out.put_u8(VERSION[1]);
     out.put_slice(name);
     out.put_bytes(0, NAME.saturating_sub(name.len()).saturating_add(REST));
 }

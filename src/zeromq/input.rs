@@ -8,13 +8,13 @@ use super::command::Command;
 use super::config::{Config, SocketType};
 use super::error::{Error, Stage};
 use super::frame::{self, Frame, FrameKind};
-use super::greeting::{GREETING, check_greeting};
+use super::greeting::{GREETING, check_greeting, put_rest};
 use super::multipart::Message;
 use super::security::{Progress, Security, reported};
 use super::subscriptions::Change;
 use super::{State, ZeroMq};
 use crate::data::Filter;
-use crate::peering::{CloseReason, Event, Role};
+use crate::peering::{CloseReason, Event, Role, Side};
 use crate::wire::PartsError;
 
 /// The maximum number of queued events. More frames stay in the input.
@@ -59,6 +59,9 @@ impl ZeroMq {
                         return Ok(false);
                     }
                     input.advance(GREETING);
+                    if self.config.common.side == Side::Listener {
+                        put_rest(mechanism.name(), self.out.buffer());
+                    }
                     let (security, awaited) = Security::begin(mechanism, *socket, self.out.buffer())?;
                     self.security = security;
                     self.state = State::Handshake { stage: Stage::Command(awaited), deadline };

@@ -12,6 +12,8 @@ mod command;
 mod config;
 #[cfg(feature = "curve")]
 pub mod curve;
+#[cfg_attr(not(test), allow(dead_code, reason = "used by endpoints"))]
+pub(crate) mod discovery;
 mod encode;
 mod error;
 mod event;
@@ -46,18 +48,20 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use crate::data::{EndpointId, Filter, Topic};
-use crate::peering::{COPIED, Event, Output, SendError, after};
+use crate::peering::{COPIED, Event, Output, SendError, Side, after};
 use crate::wire::{EncodeError, Envelope};
 use closing::Leaving;
 use error::Stage;
 use event::MessageReader;
-use greeting::put_greeting;
+use greeting::{put_rest, put_signature};
 use multipart::Multipart;
 use security::Security;
 use subscriptions::Subscriptions;
 
 /// The state machine of one connection. The order of calls is that of [`Peering`](crate::peering::Peering). The side that
-/// connects and the side that listens behave in the same way, except for the roles of [`Mechanism`].
+/// connects and the side that listens differ in one point, apart from the roles of [`Mechanism`]: the side that listens sends its
+/// mechanism only to a peer with the same one, and otherwise closes the connection. If it sent a different mechanism, a node of
+/// Zeek 8.2 or later would end instead of connecting again.
 ///
 /// The events are those of a peering:
 ///
@@ -132,7 +136,10 @@ impl ZeroMq {
             announced: Filter::new(),
             peer_socket: None,
         };
-        put_greeting(session.config.mechanism.name(), session.out.buffer());
+        put_signature(session.out.buffer());
+        if session.config.common.side == Side::Connector {
+            put_rest(session.config.mechanism.name(), session.out.buffer());
+        }
         session
     }
 

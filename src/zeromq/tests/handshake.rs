@@ -23,6 +23,28 @@ fn this_side_sends_what_libzmq_sends() {
     }
 }
 
+/// libzmq reports a different mechanism of the peer as a violation of the protocol, and Zeek ends with a fatal error.
+#[test]
+fn a_side_that_listens_does_not_send_its_mechanism_to_a_peer_with_another_one() {
+    let listener = || End::new(SocketType::XSub, |config| config.common.side = Side::Listener);
+    let own = greeting("NULL");
+    let mut end = listener();
+    assert_eq!(end.take_output(), own[..11]);
+    for step in [&own[..10], &own[10..11], &own[11..63]] {
+        end.receive(step);
+        assert_eq!(end.take_output(), b"");
+    }
+    end.receive(&own[63..]);
+    assert_eq!(end.take_output(), [&own[11..], &ready("XSUB")].concat());
+    end.receive(&ready("XPUB"));
+    assert!(end.session.is_established());
+
+    let mut end = listener();
+    end.take_output();
+    end.receive(&greeting("CURVE"));
+    assert_eq!((end.take_output(), end.failure()), (vec![], (ErrorKind::Incompatible, "mechanism")));
+}
+
 /// libzmq reads what follows a READY before it has sent its own as a part of the handshake, and Zeek ends with a fatal error.
 #[test]
 fn nothing_follows_ready_until_the_ready_of_the_peer() {
