@@ -39,7 +39,7 @@ async fn next_message(from: &mut Connection, to: &mut Connection) -> Envelope {
         let progress = tokio::select! {
             progress = from.progress() => match progress {
                 Progress::CaughtUp => continue,
-                progress => panic!("{progress:?}, {:?}", from.fault()),
+                other => panic!("{other:?}, {:?}", from.fault()),
             },
             progress = to.progress() => progress,
         };
