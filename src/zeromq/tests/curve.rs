@@ -144,9 +144,10 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
         failures(client_with(SERVER, OTHER), server()),
         [
             (
-                "the peer closed the connection before the server's READY; the server may not allow the public key of this \
-                 client, its socket may be of a type that cannot be connected to this one, or it may be shutting down"
-                    .to_owned(),
+                format!(
+                    "the peer closed the connection before the server's READY; it may not allow the client key {other}, its \
+                     socket may be of a type that cannot be connected to this one, or it may be shutting down"
+                ),
                 Closed,
                 "closed"
             ),
