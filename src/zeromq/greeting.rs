@@ -86,6 +86,16 @@ pub(super) fn read_greeting(input: &[u8]) -> Result<Option<Greeting<'_>>, Error>
     Ok(greeting(input).ok().map(|(_, greeting)| greeting))
 }
 
+/// Returns whether the greeting at the start of `input` contains the version.
+///
+/// # Errors
+/// As [`read_greeting`], for the bytes up to the version.
+pub(super) fn has_version(input: &[u8]) -> Result<bool, Error> {
+    let start = input.get(..=MAJOR);
+    read_greeting(start.unwrap_or(input))?;
+    Ok(start.is_some())
+}
+
 /// Checks the greeting at the start of `input`. Returns its version if it is complete.
 ///
 /// # Errors

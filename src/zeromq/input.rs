@@ -8,7 +8,7 @@ use super::command::Command;
 use super::config::{Config, SocketType};
 use super::error::{Error, Stage};
 use super::frame::{self, Frame, FrameKind};
-use super::greeting::{GREETING, check_greeting, put_rest};
+use super::greeting::{GREETING, check_greeting, has_version, put_rest};
 use super::multipart::Message;
 use super::security::{Progress, Security, reported};
 use super::subscriptions::Change;
@@ -55,11 +55,15 @@ impl ZeroMq {
             let limits = &self.config.common.limits;
             let limit = match self.state {
                 State::Handshake { stage: Stage::Greeting, deadline } => {
-                    let Config { socket, mechanism, .. } = &self.config;
+                    let Config { socket, mechanism, common, .. } = &self.config;
+                    if common.side == Side::Connector && !self.is_greeted && has_version(input)? {
+                        put_rest(mechanism.name(), self.out.buffer());
+                        self.is_greeted = true;
+                    }
                     let Some(version) = check_greeting(input, mechanism)? else { return Ok(false) };
                     self.liveness.set_version(version);
                     input.advance(GREETING);
-                    if self.config.common.side == Side::Listener {
+                    if common.side == Side::Listener {
                         put_rest(mechanism.name(), self.out.buffer());
                     }
                     let (security, awaited) = Security::begin(mechanism, *socket, self.out.buffer())?;

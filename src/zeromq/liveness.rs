@@ -62,7 +62,7 @@ impl Liveness {
     /// Returns the time of the next action. A PING is sent after half of the timeout, and the peer has the other half to answer.
     pub(super) fn deadline(&self, idle_timeout: Option<Duration>) -> Option<Instant> {
         let timeout = idle_timeout.filter(|_| self.has_pings && !self.paused)?;
-        let half = timeout / 2;
+        let half = timeout.checked_div(2).unwrap_or(timeout);
         Some(match self.pinged {
             None => after(self.last_received, half),
             Some(pinged) => after(pinged, timeout.saturating_sub(half)),

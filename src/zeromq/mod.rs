@@ -49,21 +49,22 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use crate::data::{EndpointId, Filter, Topic};
-use crate::peering::{COPIED, Event, Output, SendError, Side, after};
+use crate::peering::{COPIED, Event, Output, SendError, after};
 use crate::wire::{EncodeError, Envelope};
 use closing::Leaving;
 use error::Stage;
 use event::MessageReader;
-use greeting::{put_rest, put_signature};
+use greeting::put_signature;
 use liveness::Liveness;
 use multipart::Multipart;
 use security::Security;
 use subscriptions::Subscriptions;
 
 /// The state machine of one connection. The order of calls is that of [`Peering`](crate::peering::Peering). The side that
-/// connects and the side that listens differ in one point, apart from the roles of [`Mechanism`]: the side that listens sends its
+/// connects and the side that listens differ in one point, apart from the roles of [`Mechanism`]. The side that listens sends its
 /// mechanism only to a peer with the same one, and otherwise closes the connection. If it sent a different mechanism, a node of
-/// Zeek 8.2 or later would end instead of connecting again.
+/// Zeek 8.2 or later would end instead of connecting again. The side that connects sends its mechanism when the peer has sent its
+/// version: libzmq has then sent its own mechanism, which it never does after it has received a different one.
 ///
 /// The events are those of a peering:
 ///
@@ -89,6 +90,8 @@ pub struct ZeroMq {
     state: State,
     security: Security,
     out: Output,
+    /// Whether this side connects and has queued its complete greeting.
+    is_greeted: bool,
     /// The number of bytes that [`ZeroMq::poll_transmit`] has returned and that are not written yet.
     unwritten: usize,
     events: VecDeque<Event>,
@@ -134,6 +137,7 @@ impl ZeroMq {
             state: State::Handshake { stage: Stage::Greeting, deadline },
             security: Security::Null,
             out: Output::default(),
+            is_greeted: false,
             unwritten: 0,
             events: VecDeque::new(),
             parts: Multipart::default(),
@@ -144,9 +148,6 @@ impl ZeroMq {
             liveness: Liveness::new(now),
         };
         put_signature(session.out.buffer());
-        if session.config.common.side == Side::Connector {
-            put_rest(session.config.mechanism.name(), session.out.buffer());
-        }
         session
     }
 

@@ -145,11 +145,11 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
         [
             (
                 format!(
-                    "the peer closed the connection before the server's READY; it may not allow the client key {other}, its \
-                     socket may be of a type that cannot be connected to this one, or it may be shutting down"
+                    "the peer closed the connection before the server's READY; it may not allow the client key {other}, its socket \
+                     may be of a type that cannot be connected to this one, or it may be shutting down"
                 ),
                 Closed,
-                "closed"
+                "curve"
             ),
             (
                 format!(
@@ -187,7 +187,7 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
                      shutting down"
                 ),
                 Closed,
-                "closed"
+                "curve"
             ),
             (
                 format!(
