@@ -41,6 +41,9 @@ pub struct EndpointConfig {
     /// How long a shutdown waits for a peer to read the messages that were published before the shutdown.
     pub drain_timeout: Duration,
     /// The limits of the queue to each peer. Broker's C++ implementation queues 2048 messages.
+    ///
+    /// If this endpoint is the proxy of a ZeroMQ cluster, the limit in bytes also applies to the subscriptions of all peers
+    /// together, and to the changes of subscriptions that a publisher has not read; it is then at least 64 KiB.
     pub peer_queue: QueueLimits,
     /// The limits of the queue to each subscriber. If a queue is full, new messages for its subscriber are dropped and
     /// counted. So a slow subscriber never delays a peer.

@@ -14,7 +14,7 @@ use crate::peering;
 pub struct Config {
     /// The settings that all protocols have in common:
     ///
-    /// - `id`, `side` and `tls`, which are not used;
+    /// - `id` and `tls`, which are not used, and `side`;
     /// - `filter`: the topics to which an XSUB subscribes. The other sockets ignore it;
     /// - `limits`: `max_frame` is the maximum length of a message with all of its parts and their headers,
     ///   `max_handshake_frame` that of a command before the session is established (CURVE needs 300 bytes), and `max_filter_topics` and

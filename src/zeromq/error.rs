@@ -270,6 +270,11 @@ impl Error {
             Error::TooManySubscriptions { .. }
             | Error::SubscriptionsTooLong { .. }
             | Error::TopicTooLong { .. } => "subscriptions",
+            #[cfg(feature = "curve")]
+            Error::ClosedInHandshake {
+                stage: Stage::Command(Awaited::Welcome | Awaited::CurveReady),
+                ..
+            } => "curve",
             Error::ClosedInHandshake { .. } => "closed",
             Error::HandshakeTimeout { .. } => "timeout",
         }

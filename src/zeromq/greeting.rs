@@ -25,11 +25,16 @@ const REST: usize = 32;
 /// The number of bytes that are enough to recognize a different protocol.
 const RECOGNIZABLE: usize = 4;
 
-/// Appends the greeting with the name of a mechanism.
-pub(super) fn put_greeting(mechanism: &str, out: &mut BytesMut) {
-    let name = mechanism.as_bytes();
+/// Appends the signature and the major version. libzmq then sends its complete greeting.
+pub(super) fn put_signature(out: &mut BytesMut) {
     out.put_slice(&SIGNATURE);
-    out.put_slice(&VERSION);
+    out.put_u8(VERSION[0]);
+}
+
+/// Appends the rest of the greeting, with the name of a mechanism.
+pub(super) fn put_rest(mechanism: &str, out: &mut BytesMut) {
+    let name = mechanism.as_bytes();
+    out.put_u8(VERSION[1]);
     out.put_slice(name);
     out.put_bytes(0, NAME.saturating_sub(name.len()).saturating_add(REST));
 }
@@ -77,6 +82,16 @@ pub(super) fn read_greeting(input: &[u8]) -> Result<Option<Greeting<'_>>, Error>
     }
     // The parsers fail only because of incomplete input.
     Ok(greeting(input).ok().map(|(_, greeting)| greeting))
+}
+
+/// Returns whether the greeting at the start of `input` contains the version.
+///
+/// # Errors
+/// As [`read_greeting`], for the bytes up to the version.
+pub(super) fn has_version(input: &[u8]) -> Result<bool, Error> {
+    let start = input.get(..=MAJOR);
+    read_greeting(start.unwrap_or(input))?;
+    Ok(start.is_some())
 }
 
 /// Checks the greeting at the start of `input`. Returns whether it is complete.

@@ -8,13 +8,13 @@ use super::command::Command;
 use super::config::{Config, SocketType};
 use super::error::{Error, Stage};
 use super::frame::{self, Frame, FrameKind};
-use super::greeting::{GREETING, check_greeting};
+use super::greeting::{GREETING, check_greeting, has_version, put_rest};
 use super::multipart::Message;
 use super::security::{Progress, Security, reported};
 use super::subscriptions::Change;
 use super::{State, ZeroMq};
 use crate::data::Filter;
-use crate::peering::{CloseReason, Event, Role};
+use crate::peering::{CloseReason, Event, Role, Side};
 use crate::wire::PartsError;
 
 /// The maximum number of queued events. More frames stay in the input.
@@ -54,11 +54,18 @@ impl ZeroMq {
             let limits = &self.config.common.limits;
             let limit = match self.state {
                 State::Handshake { stage: Stage::Greeting, deadline } => {
-                    let Config { socket, mechanism, .. } = &self.config;
+                    let Config { socket, mechanism, common, .. } = &self.config;
+                    if common.side == Side::Connector && !self.is_greeted && has_version(input)? {
+                        put_rest(mechanism.name(), self.out.buffer());
+                        self.is_greeted = true;
+                    }
                     if !check_greeting(input, mechanism)? {
                         return Ok(false);
                     }
                     input.advance(GREETING);
+                    if common.side == Side::Listener {
+                        put_rest(mechanism.name(), self.out.buffer());
+                    }
                     let (security, awaited) = Security::begin(mechanism, *socket, self.out.buffer())?;
                     self.security = security;
                     self.state = State::Handshake { stage: Stage::Command(awaited), deadline };

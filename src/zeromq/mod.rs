@@ -12,6 +12,8 @@ mod command;
 mod config;
 #[cfg(feature = "curve")]
 pub mod curve;
+#[cfg_attr(not(test), allow(dead_code, reason = "used by endpoints"))]
+pub(crate) mod discovery;
 mod encode;
 mod error;
 mod event;
@@ -51,13 +53,16 @@ use crate::wire::{EncodeError, Envelope};
 use closing::Leaving;
 use error::Stage;
 use event::MessageReader;
-use greeting::put_greeting;
+use greeting::put_signature;
 use multipart::Multipart;
 use security::Security;
 use subscriptions::Subscriptions;
 
 /// The state machine of one connection. The order of calls is that of [`Peering`](crate::peering::Peering). The side that
-/// connects and the side that listens behave in the same way, except for the roles of [`Mechanism`].
+/// connects and the side that listens differ in one point, apart from the roles of [`Mechanism`]. The side that listens sends its
+/// mechanism only to a peer with the same one, and otherwise closes the connection. If it sent a different mechanism, a node of
+/// Zeek 8.2 or later would end instead of connecting again. The side that connects sends its mechanism when the peer has sent its
+/// version: libzmq has then sent its own mechanism, which it never does after it has received a different one.
 ///
 /// The events are those of a peering:
 ///
@@ -80,6 +85,8 @@ pub struct ZeroMq {
     state: State,
     security: Security,
     out: Output,
+    /// Whether this side connects and has queued its complete greeting.
+    is_greeted: bool,
     /// The number of bytes that [`ZeroMq::poll_transmit`] has returned and that are not written yet.
     unwritten: usize,
     events: VecDeque<Event>,
@@ -124,6 +131,7 @@ impl ZeroMq {
             state: State::Handshake { stage: Stage::Greeting, deadline },
             security: Security::Null,
             out: Output::default(),
+            is_greeted: false,
             unwritten: 0,
             events: VecDeque::new(),
             parts: Multipart::default(),
@@ -132,7 +140,7 @@ impl ZeroMq {
             announced: Filter::new(),
             peer_socket: None,
         };
-        put_greeting(session.config.mechanism.name(), session.out.buffer());
+        put_signature(session.out.buffer());
         session
     }
 

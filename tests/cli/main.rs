@@ -43,3 +43,4 @@ mod tap_end;
 mod tls;
 mod websocket;
 mod zeromq;
+mod zeromq_curve;

@@ -45,7 +45,9 @@ pub fn command_of(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = imp
     let mut command = Command::new(program);
     command.args(args).env_remove("RUST_LOG").env("NO_COLOR", "1").env("XDG_CONFIG_HOME", "/nonexistent");
     let own = std::env::vars_os().map(|(name, _)| name);
-    own.filter(|name| name.to_string_lossy().starts_with("ZEEK_BRIDGE_")).for_each(|name| {
+    let is_setting =
+        |name: &str| ["ZEEK_BRIDGE_", "ZEEK_CLUSTER_"].iter().any(|prefix| name.starts_with(prefix));
+    own.filter(|name| is_setting(&name.to_string_lossy())).for_each(|name| {
         command.env_remove(name);
     });
     // Python's WebSocket packages would use a proxy even for loopback addresses.

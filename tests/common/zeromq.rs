@@ -1,4 +1,5 @@
-//! A minimal proxy of a ZeroMQ cluster on plain sockets. It forwards frames as they are, and does not use the session of this crate.
+//! A minimal proxy of a ZeroMQ cluster on plain sockets, with or without CURVE. It forwards frames as they are, and does not use the
+//! session of this crate.
 
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 
@@ -9,8 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use zeek_bridge::wire::encode_value;
 use zeek_bridge::zeek::{Event, IntoPayload as _};
+use zeek_bridge::zeromq::curve::{AllowedClients, Channel, Flags, KeyPair, Server, ServerStep};
 
 /// The time limit for each wait.
 const LONG: Duration = Duration::from_secs(60);
@@ -40,14 +43,16 @@ struct State {
     nodes: Vec<String>,
     /// Whether new publishers receive all but the first of them together with the next internal subscription only.
     are_late: bool,
+    /// The keys of the server and the clients that it accepts, with CURVE.
+    curve: Option<(KeyPair, Arc<AllowedClients>)>,
     subscribers: Vec<Subscriber>,
-    publishers: Vec<TcpStream>,
+    publishers: Vec<Connection>,
     published: Sender<Vec<Vec<u8>>>,
     changes: Sender<Vec<u8>>,
 }
 
 struct Subscriber {
-    stream: TcpStream,
+    connection: Connection,
     topics: Vec<Vec<u8>>,
 }
 
@@ -59,12 +64,22 @@ impl Proxy {
     /// Starts a proxy with these subscriptions of other nodes. If `are_late`, a publisher receives all but the first of them
     /// together with the next internal subscription.
     pub fn with_subscriptions(nodes: &[&str], are_late: bool) -> Self {
+        Self::new(nodes, are_late, None)
+    }
+
+    /// Starts a proxy with CURVE. The other nodes subscribe to all topics.
+    pub fn with_curve(keys: KeyPair, clients: AllowedClients) -> Self {
+        Self::new(&[""], false, Some((keys, Arc::new(clients))))
+    }
+
+    fn new(nodes: &[&str], are_late: bool, curve: Option<(KeyPair, Arc<AllowedClients>)>) -> Self {
         let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [xpub, xsub] = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
         let ((published_sender, published), (changes_sender, changes)) = (channel(), channel());
         let state = Arc::new(Mutex::new(State {
             nodes: nodes.iter().map(|topic| (*topic).to_owned()).collect(),
             are_late,
+            curve,
             subscribers: Vec::new(),
             publishers: Vec::new(),
             published: published_sender,
@@ -101,9 +116,10 @@ impl Proxy {
     /// Closes all connections.
     pub fn disconnect(&self) {
         let mut state = self.state.lock().unwrap();
-        let subscribers: Vec<_> = state.subscribers.drain(..).map(|subscriber| subscriber.stream).collect();
-        for stream in subscribers.into_iter().chain(state.publishers.drain(..)) {
-            let _ = stream.shutdown(Shutdown::Both);
+        let subscribers: Vec<_> =
+            state.subscribers.drain(..).map(|subscriber| subscriber.connection).collect();
+        for connection in subscribers.into_iter().chain(state.publishers.drain(..)) {
+            let _ = connection.stream.shutdown(Shutdown::Both);
         }
     }
 
@@ -119,32 +135,29 @@ impl Proxy {
 
 impl State {
     fn forward_change(&mut self, change: &[u8]) {
-        self.publishers.iter_mut().for_each(|publisher| _ = publisher.write_all(change));
+        self.publishers.iter_mut().for_each(|publisher| _ = publisher.write(change));
     }
 
     fn deliver(&mut self, frames: &[u8]) {
         let topic = parts_of(frames).swap_remove(0);
         for subscriber in &mut self.subscribers {
             if subscriber.topics.iter().any(|prefix| topic.starts_with(prefix)) {
-                let _ = subscriber.stream.write_all(frames);
+                let _ = subscriber.connection.write(frames);
             }
         }
     }
 }
 
 /// Serves a connection of the XPUB.
-fn subscriber(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
-    handshake(&mut stream, "XPUB", "NULL")?;
-    let port = stream.peer_addr().ok()?.port();
-    let is_this =
-        move |subscriber: &Subscriber| subscriber.stream.peer_addr().is_ok_and(|peer| peer.port() == port);
-    state
-        .lock()
-        .unwrap()
-        .subscribers
-        .push(Subscriber { stream: stream.try_clone().ok()?, topics: Vec::new() });
+fn subscriber(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
+    let mut connection = Connection::establish(stream, "XPUB", &state)?;
+    let port = connection.stream.peer_addr().ok()?.port();
+    let is_this = move |subscriber: &Subscriber| {
+        subscriber.connection.stream.peer_addr().is_ok_and(|peer| peer.port() == port)
+    };
+    state.lock().unwrap().subscribers.push(Subscriber { connection: connection.clone(), topics: Vec::new() });
     loop {
-        let (flags, body) = frame(&mut stream)?;
+        let (flags, body) = connection.frame()?;
         assert_eq!(flags, 0, "a subscription is a message of one part");
         let mut state = state.lock().unwrap();
         let (first, topic) = body.split_first()?;
@@ -165,27 +178,27 @@ fn subscriber(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
 }
 
 /// Serves a connection of the XSUB, and closes it at its end.
-fn publisher(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
-    let ended = receive(&mut stream, &state);
-    let _ = stream.shutdown(Shutdown::Both);
+fn publisher(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
+    let mut connection = Connection::establish(stream, "XSUB", &state)?;
+    let ended = receive(&mut connection, &state);
+    let _ = connection.stream.shutdown(Shutdown::Both);
     ended
 }
 
-fn receive(stream: &mut TcpStream, state: &Mutex<State>) -> Option<()> {
-    handshake(stream, "XSUB", "NULL")?;
+fn receive(connection: &mut Connection, state: &Mutex<State>) -> Option<()> {
     {
         let mut state = state.lock().unwrap();
         let of_clients = state.subscribers.iter().flat_map(|subscriber| subscriber.topics.clone());
         let of_nodes = state.nodes.iter().take(if state.are_late { 1 } else { usize::MAX });
         let all = of_nodes.map(|topic| topic.clone().into_bytes()).chain(of_clients);
         let changes: Vec<u8> = all.flat_map(|topic| change(1, &topic)).collect();
-        stream.write_all(&changes).ok()?;
-        state.publishers.push(stream.try_clone().ok()?);
+        connection.write(&changes)?;
+        state.publishers.push(connection.clone());
     }
     loop {
         let mut frames = Vec::new();
         loop {
-            let (flags, body) = frame(stream)?;
+            let (flags, body) = connection.frame()?;
             put_frame(flags, &body, &mut frames);
             if flags & 1 == 0 {
                 break;
@@ -197,25 +210,96 @@ fn receive(stream: &mut TcpStream, state: &Mutex<State>) -> Option<()> {
     }
 }
 
+/// An established connection.
+struct Connection {
+    stream: TcpStream,
+    /// The keys, with CURVE.
+    channel: Option<Arc<Mutex<Channel>>>,
+}
+
+impl Clone for Connection {
+    fn clone(&self) -> Self {
+        Connection { stream: self.stream.try_clone().unwrap(), channel: self.channel.clone() }
+    }
+}
+
+impl Connection {
+    /// Performs the handshake of the mechanism.
+    fn establish(mut stream: TcpStream, socket: &str, state: &Mutex<State>) -> Option<Self> {
+        let curve = state.lock().unwrap().curve.clone();
+        let Some((keys, clients)) = curve else {
+            handshake(&mut stream, socket, "NULL")?;
+            return Some(Connection { stream, channel: None });
+        };
+        exchange_greetings(&mut stream, "CURVE")?;
+        let metadata = [&b"\x0bSocket-Type\0\0\0\x04"[..], socket.as_bytes()].concat();
+        let mut server = Server::new(keys, clients, metadata.into()).unwrap();
+        loop {
+            let (flags, body) = frame(&mut stream)?;
+            assert_eq!(flags, 4, "a command of the handshake");
+            let (answer, channel): (Bytes, _) = match server.receive(&body).ok()? {
+                ServerStep::Welcome(welcome) => (welcome, None),
+                ServerStep::Established { ready, channel, .. } => (ready, Some(channel)),
+                ServerStep::Denied { error, .. } => (error, None),
+                step => panic!("{step:?}"),
+            };
+            let mut frames = Vec::new();
+            put_frame(4, &answer, &mut frames);
+            stream.write_all(&frames).ok()?;
+            if let Some(channel) = channel {
+                return Some(Connection { stream, channel: Some(Arc::new(Mutex::new(channel))) });
+            }
+        }
+    }
+
+    /// Writes complete frames.
+    fn write(&mut self, frames: &[u8]) -> Option<()> {
+        let Some(channel) = &self.channel else { return self.stream.write_all(frames).ok() };
+        let mut channel = channel.lock().unwrap();
+        let mut sealed = Vec::new();
+        for (flags, body) in frames_of(frames) {
+            let flags = Flags { more: flags & 1 != 0, command: flags & 4 != 0 };
+            put_frame(0, &channel.seal(flags, body).unwrap(), &mut sealed);
+        }
+        self.stream.write_all(&sealed).ok()
+    }
+
+    /// Reads a frame, as [`frame`] does.
+    fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let (flags, body) = frame(&mut self.stream)?;
+        let Some(channel) = &self.channel else { return Some((flags, body)) };
+        let (flags, body) = channel.lock().unwrap().open(BytesMut::from(&body[..])).unwrap();
+        Some((u8::from(flags.more) | u8::from(flags.command) << 2, body.to_vec()))
+    }
+}
+
 /// Exchanges greetings and READY. Sends nothing after READY until that of the client has arrived.
 pub fn handshake(stream: &mut TcpStream, socket: &str, mechanism: &str) -> Option<()> {
+    exchange_greetings(stream, mechanism)?;
+    let mut ready = b"\x05READY\x0bSocket-Type\x00\x00\x00".to_vec();
+    ready.push(u8::try_from(socket.len()).unwrap());
+    ready.extend(socket.as_bytes());
+    let mut frames = Vec::new();
+    put_frame(4, &ready, &mut frames);
+    stream.write_all(&frames).ok()?;
+    let (flags, body) = frame(stream)?;
+    assert!(flags == 4 && body.starts_with(b"\x05READY"), "{flags} {body:?}");
+    Some(())
+}
+
+/// Sends a greeting, and reads that of the client. Returns `None` if the client has a different mechanism.
+fn exchange_greetings(stream: &mut TcpStream, mechanism: &str) -> Option<()> {
     let mut greeting = [0; 64];
     (greeting[0], greeting[8], greeting[9], greeting[10], greeting[11]) = (0xff, 1, 0x7f, 3, 1);
     greeting[12..12 + mechanism.len()].copy_from_slice(mechanism.as_bytes());
     stream.write_all(&greeting).ok()?;
     let mut greeting = [0; 64];
     stream.read_exact(&mut greeting).ok()?;
-    let mut ready = vec![0x04, 0x1a];
-    ready.extend(b"\x05READY\x0bSocket-Type\x00\x00\x00\x04");
-    ready.extend(socket.as_bytes());
-    stream.write_all(&ready).ok()?;
-    let (flags, body) = frame(stream)?;
-    assert!(flags == 4 && body.starts_with(b"\x05READY"), "{flags} {body:?}");
-    Some(())
+    greeting[12..].starts_with(mechanism.as_bytes()).then_some(())
 }
 
 /// Reads a frame: its flags without that of the length, and its body. Returns `None` at the end of the stream.
-fn frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+pub fn frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut flags = [0];
     stream.read_exact(&mut flags).ok()?;
     let mut length = [0; 8];
@@ -226,7 +310,7 @@ fn frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     Some((flags[0] & !2, body))
 }
 
-fn put_frame(flags: u8, body: &[u8], to: &mut Vec<u8>) {
+pub fn put_frame(flags: u8, body: &[u8], to: &mut Vec<u8>) {
     match u8::try_from(body.len()) {
         Ok(length) => to.extend([flags, length]),
         Err(_) => {
@@ -237,7 +321,7 @@ fn put_frame(flags: u8, body: &[u8], to: &mut Vec<u8>) {
     to.extend(body);
 }
 
-fn message(parts: &[&[u8]]) -> Vec<u8> {
+pub fn message(parts: &[&[u8]]) -> Vec<u8> {
     let mut frames = Vec::new();
     for (index, part) in parts.iter().enumerate() {
         put_frame(u8::from(index + 1 < parts.len()), part, &mut frames);
@@ -245,7 +329,12 @@ fn message(parts: &[&[u8]]) -> Vec<u8> {
     frames
 }
 
-fn parts_of(mut frames: &[u8]) -> Vec<Vec<u8>> {
+fn parts_of(frames: &[u8]) -> Vec<Vec<u8>> {
+    frames_of(frames).into_iter().map(|(_, body)| body.to_vec()).collect()
+}
+
+/// Returns the flags and the bodies of frames.
+fn frames_of(mut frames: &[u8]) -> Vec<(u8, &[u8])> {
     let mut parts = Vec::new();
     while let [flags, rest @ ..] = frames {
         let (length, rest) = match flags & 2 {
@@ -255,12 +344,12 @@ fn parts_of(mut frames: &[u8]) -> Vec<Vec<u8>> {
                 (usize::try_from(u64::from_be_bytes(*length)).unwrap(), rest)
             }
         };
-        parts.push(rest[..length].to_vec());
+        parts.push((flags & !2, &rest[..length]));
         frames = &rest[length..];
     }
     parts
 }
 
-fn change(first: u8, topic: &[u8]) -> Vec<u8> {
+pub fn change(first: u8, topic: &[u8]) -> Vec<u8> {
     message(&[&[&[first], topic].concat()])
 }

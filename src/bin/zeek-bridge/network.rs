@@ -1,14 +1,16 @@
 //! The endpoint of a network command, with its address and TLS mode.
 
 use zeek_bridge::data::EndpointId;
-use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, WebSocketConfig};
+use zeek_bridge::endpoint::{ConnectError, Endpoint, EndpointConfig, Retry, WebSocketConfig, ZeroMqConfig};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::net::{Exposure, Scheme, Url};
+use zeek_bridge::peering::{PeeringError, SessionError};
+use zeek_bridge::zeromq::EventFormat;
 
 use crate::args::tls::{self, TlsChoice};
-use crate::args::{Address, NetworkArgs, WebSocketArgs, is_for_broker_only, protocol_of, scheme};
+use crate::args::{Address, CurveArgs, NetworkArgs, WebSocketArgs, is_for_broker_only, protocol_of, scheme};
 use crate::output::{Exit, Failure, stderr};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Settings, ZeroMqSettings};
 use crate::signals::Signals;
 use crate::tls_auto;
 
@@ -18,6 +20,8 @@ pub(crate) struct Network {
     retry: Retry,
     tls: TlsChoice,
     websocket: WebSocketConfig,
+    zeromq: ZeroMqConfig,
+    zeromq_settings: ZeroMqSettings,
 }
 
 /// The handling of failed connections.
@@ -30,9 +34,14 @@ pub(crate) enum Persistence {
 }
 
 impl Network {
-    /// Chooses the settings from the command line, the environment and a profile, and loads the certificates and the token.
-    pub(crate) fn new(args: NetworkArgs, websocket: &WebSocketArgs) -> Result<Self, Failure> {
-        let settings = settings::choose(args, || Ok(None))?;
+    /// Chooses the settings from the command line, the environment and a profile, and loads the certificates, the token and the keys
+    /// of CURVE.
+    pub(crate) fn new(
+        args: NetworkArgs,
+        websocket: &WebSocketArgs,
+        curve: CurveArgs,
+    ) -> Result<Self, Failure> {
+        let settings = settings::choose(args, curve, || Ok(None))?;
         let websocket = websocket.settings(&settings.address)?;
         Self::load(settings, websocket)
     }
@@ -43,7 +52,7 @@ impl Network {
         args: NetworkArgs,
         agent: impl FnOnce() -> Result<Option<Address>, Failure>,
     ) -> Result<Self, Failure> {
-        let settings = settings::choose(args, agent)?;
+        let settings = settings::choose(args, CurveArgs::default(), agent)?;
         let (Address::Connect(address) | Address::Listen(address)) = &settings.address;
         match scheme(address) {
             Scheme::Broker => Self::load(settings, WebSocketConfig::default()),
@@ -58,15 +67,32 @@ impl Network {
     }
 
     fn load(settings: Settings, websocket: WebSocketConfig) -> Result<Self, Failure> {
-        let Settings { address, retry, tls: settings } = settings;
+        let Settings { address, retry, tls: settings, zeromq: zeromq_settings } = settings;
         let tls = settings.load()?;
+        let zeromq = zeromq_settings.load()?;
         if let (TlsChoice::Auto, Address::Listen(address)) = (&tls, &address) {
             return Err(Failure::usage(format!(
                 "{} cannot be used to listen on {address}, because it probes a peer; use --tls anonymous or --tls off",
                 settings.setting("tls", "auto")
             )));
         }
-        Ok(Network { address, retry, tls, websocket })
+        Ok(Network { address, retry, tls, websocket, zeromq, zeromq_settings })
+    }
+
+    /// Sets the format of the events that are published to a ZeroMQ cluster.
+    ///
+    /// # Errors
+    /// Fails if the address is not one of ZeroMQ.
+    pub(crate) fn set_event_format(&mut self, format: EventFormat) -> Result<(), Failure> {
+        let (Address::Connect(address) | Address::Listen(address)) = &self.address;
+        if scheme(address) != Scheme::ZeroMq {
+            return Err(Failure::usage(format!(
+                "--event-format is for zeromq:// addresses, and {address} is an address of {}; remove it",
+                protocol_of(address)
+            )));
+        }
+        self.zeromq.format = format;
+        Ok(())
     }
 
     /// Returns the address to connect to. `None` if the command listens.
@@ -120,9 +146,12 @@ impl Network {
             }
         };
         tls::keep_up(&tls)?;
-        warn_of_exposure(&tls, address);
+        if self.zeromq.client.is_none() {
+            warn_of_exposure(&tls, address);
+        }
         self.warn_of_open_listener(&tls);
         endpoint.set_websocket(self.websocket.clone());
+        endpoint.set_zeromq(self.zeromq.clone());
         match &self.address {
             Address::Listen(address) => {
                 let listener = endpoint.listen(address, tls.clone()).await.map_err(|error| {
@@ -139,11 +168,32 @@ impl Network {
             }
             Address::Connect(target) => {
                 let connector = endpoint.connect_and_reconnect(target, tls, self.retry);
-                return connector.await.map(Some).map_err(|error| Failure::connect(target, &error));
+                return connector
+                    .await
+                    .map(Some)
+                    .map_err(|error| unconnected(target, &error, &self.zeromq_settings));
             }
         }
         Ok(None)
     }
+}
+
+/// Reports that the first attempt to connect failed. For ZeroMQ, adds the options for keys if the handshake failed.
+pub(crate) fn unconnected(target: &str, error: &ConnectError, settings: &ZeroMqSettings) -> Failure {
+    let failure = Failure::connect(target, error);
+    match error {
+        ConnectError::Peering(PeeringError::Session(error))
+            if scheme(target) == Scheme::ZeroMq && is_of_keys(error) =>
+        {
+            failure.with(settings.hint())
+        }
+        _ => failure,
+    }
+}
+
+/// Returns whether wrong or missing keys may be the cause of an error of a ZeroMQ session.
+pub(crate) fn is_of_keys(error: &SessionError) -> bool {
+    matches!(error.cause, "mechanism" | "closed" | "refused" | "curve")
 }
 
 /// Logs a warning if the connection can leave this host, and this TLS mode does not authenticate peers. Called once for each

@@ -51,4 +51,21 @@ impl ZeroMqConfig {
         }
         Mechanism::Null
     }
+
+    /// Returns the mechanism of a connection that this endpoint accepts.
+    pub(in crate::endpoint) fn server_mechanism(&self) -> Mechanism {
+        #[cfg(feature = "curve")]
+        if let Some(CurveServer { keys, clients }) = self.server.clone() {
+            return Mechanism::CurveServer { keys, clients };
+        }
+        Mechanism::Null
+    }
+
+    /// Returns whether the clients of a listener prove a key that has a name.
+    pub(in crate::endpoint) fn is_curve_server(&self) -> bool {
+        #[cfg(feature = "curve")]
+        return self.server.is_some();
+        #[cfg(not(feature = "curve"))]
+        false
+    }
 }

@@ -28,10 +28,10 @@ pub enum ServerStep {
         /// Encrypts and decrypts messages.
         channel: Channel,
     },
-    /// The client owns a key that is not allowed. Send this ERROR, as libzmq does, and close the connection.
+    /// The client owns a key that is not allowed. Close the connection. The ERROR is optional:
     ///
-    /// A client with libzmq then does not connect again, and a node of Zeek 8.2 or later ends. If the connection is closed without an
-    /// ERROR, they connect again.
+    /// - Without it, as in [`ZeroMq`](crate::zeromq::ZeroMq), clients connect again.
+    /// - With it, as in libzmq, a client with libzmq does not connect again, and a node of Zeek 8.2 or later ends.
     Denied {
         /// The body of ERROR, with the status 400.
         error: Bytes,

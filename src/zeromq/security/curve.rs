@@ -80,10 +80,8 @@ impl Curve {
                     put_frame(out, FrameKind::Command, ready);
                     (peer, channel, Some(client))
                 }
-                ServerStep::Denied { error, key } => {
-                    put_frame(out, FrameKind::Command, error);
-                    return Err(Error::ClientNotAllowed { key });
-                }
+                // A node of Zeek 8.2 or later would end if it received the ERROR. Without it, the node connects again.
+                ServerStep::Denied { error: _, key } => return Err(Error::ClientNotAllowed { key }),
             },
             Curve::Established { .. } => return Err(Error::NotEncrypted),
         };

@@ -145,11 +145,11 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
         [
             (
                 format!(
-                    "the server refused the client key {other}: 400; the server does not allow this key: add it to the client \
-                     keys of the server"
+                    "the peer closed the connection before the server's READY; it may not allow the client key {other}, its socket \
+                     may be of a type that cannot be connected to this one, or it may be shutting down"
                 ),
-                Refused,
-                "refused"
+                Closed,
+                "curve"
             ),
             (
                 format!(
@@ -160,6 +160,24 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
             ),
         ]
     );
+    // libzmq also sends an ERROR.
+    let (mut connector, mut listener) =
+        (end(SocketType::XPub, client_with(SERVER, OTHER)), end(SocketType::XSub, server()));
+    for _ in 0..2 {
+        let output = connector.take_output();
+        listener.receive(&output);
+        connector.receive(&listener.take_output());
+    }
+    assert!(!connector.take_output().is_empty(), "INITIATE");
+    connector.receive(&command("ERROR", b"\x03400"));
+    assert_eq!(
+        connector.closed_text(),
+        format!(
+            "the server refused the client key {other}: 400; the server does not allow this key: add it to the client keys of the \
+             server"
+        )
+    );
+    assert_eq!(connector.failure(), (Refused, "refused"));
     assert_eq!(
         failures(client_with(OTHER, CLIENT), server()),
         [
@@ -169,7 +187,7 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
                      shutting down"
                 ),
                 Closed,
-                "closed"
+                "curve"
             ),
             (
                 format!(

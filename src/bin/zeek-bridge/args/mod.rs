@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod agent;
+pub(crate) mod curve;
 mod format;
 pub(crate) mod network;
 pub(crate) mod retry;
@@ -15,6 +16,7 @@ pub(crate) use address::{
     AddressArg, connect_address, connect_address_without_zeromq, is_for_broker_only, listen_address,
     protocol_of, scheme,
 };
+pub(crate) use curve::CurveArgs;
 pub(crate) use format::{Format, FormatArgs};
 pub(crate) use network::{Address, NetworkArgs, OneConnectionArgs, ProfileArg};
 pub(crate) use source::Source;

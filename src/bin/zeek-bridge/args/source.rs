@@ -15,6 +15,8 @@ pub(crate) enum Source {
     Environment,
     /// The environment variables of Zeek's Management framework.
     Agent,
+    /// The environment variables of Zeek for the keys of CURVE.
+    Zeek,
     /// A profile in this file.
     Profile { name: String, file: PathBuf },
 }
@@ -28,6 +30,7 @@ impl Source {
         match self {
             Source::CommandLine { prefix } => format!("--{prefix}{option}"),
             Source::Environment | Source::Agent => variable(option),
+            Source::Zeek => zeek_variable(option),
             Source::Profile { .. } => option.replace('-', "_"),
         }
     }
@@ -37,7 +40,7 @@ impl Source {
         let name = self.option(option);
         match self {
             Source::CommandLine { .. } => format!("{name} {value}"),
-            Source::Environment | Source::Agent => format!("{name}={value}"),
+            Source::Environment | Source::Agent | Source::Zeek => format!("{name}={value}"),
             Source::Profile { .. } => format!("{name} = \"{value}\""),
         }
     }
@@ -56,12 +59,23 @@ pub(crate) fn variable(option: &str) -> String {
     format!("{PREFIX}{}", option.replace('-', "_").to_uppercase())
 }
 
+/// Returns the name of Zeek's environment variable of an option for keys of CURVE.
+fn zeek_variable(option: &str) -> String {
+    let key = match option {
+        "curve-server-key" => "SERVER_PUBLICKEY",
+        "curve-public-key" => "CLIENT_PUBLICKEY",
+        _ => "CLIENT_SECRETKEY",
+    };
+    format!("ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_{key}")
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::CommandLine { .. } => f.write_str("the command line"),
             Source::Environment => f.write_str("the environment"),
             Source::Agent => f.write_str("ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT"),
+            Source::Zeek => f.write_str("the environment variables of Zeek"),
             Source::Profile { name, file } => write!(f, "profile {name} in {}", file.display()),
         }
     }

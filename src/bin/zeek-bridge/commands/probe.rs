@@ -14,7 +14,8 @@ use zeek_bridge::net::tls::{PeerIdentity, Tls};
 
 use crate::args::tls::{CertificateArgs, TlsArgs, TlsChoice};
 use crate::args::{
-    Address, AddressArg, DurationArg, FormatArgs, ProfileArg, WebSocketArgs, connect_address, scheme,
+    Address, AddressArg, CurveArgs, DurationArg, FormatArgs, ProfileArg, WebSocketArgs, connect_address,
+    scheme,
 };
 use crate::deadline;
 use crate::output::{Failure, Output, identity_json, printable, steers, to_line};
@@ -54,13 +55,16 @@ pub(crate) struct ProbeArgs {
     certificates: CertificateArgs,
     #[command(flatten)]
     websocket: WebSocketArgs,
+    #[command(flatten)]
+    curve: CurveArgs,
 }
 
 pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let timeout_at = args.timeout.map(|time| deadline::after(time.0));
     let own = TlsArgs::of_certificates(args.certificates);
-    let (AddressArg(target), tls) =
-        settings::choose_for_probe(args.target.or(args.connect), args.profile.profile, own)?;
+    let target = args.target.or(args.connect);
+    let (AddressArg(target), tls, zeromq) =
+        settings::choose_for_probe(target, args.profile.profile, own, args.curve)?;
     let target = &target;
     let not_in_time =
         || Failure::timeout(format!("timeout: {target} is not identified yet; use a longer --timeout"));
@@ -68,10 +72,10 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
         // Refuses a token, and options for TLS.
         args.websocket.settings(&Address::Connect(target.clone()))?;
         let proxy = tokio::select! {
-            proxy = zeromq::probe(target, args.wait.0) => proxy?,
+            proxy = zeromq::probe(target, &zeromq, args.wait.0) => proxy?,
             () = deadline::until(timeout_at) => return Err(not_in_time()),
         };
-        return proxy.print(target, args.format.is_json());
+        return proxy.print(target, &zeromq, args.format.is_json());
     }
     if scheme(target).is_websocket() {
         let settings = args.websocket.settings(&Address::Connect(target.clone()))?;

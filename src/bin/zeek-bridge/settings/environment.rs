@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use super::Layer;
 use crate::args::source::variable;
 use crate::args::tls::{TLS_OPTIONS, TlsArgs};
-use crate::args::{Source, connect_address};
+use crate::args::{CurveArgs, Source, connect_address};
 use crate::environment::var;
 use crate::output::Failure;
 
@@ -26,7 +26,8 @@ pub(super) fn read() -> Result<Layer, Failure> {
             tls.set(option, value.clone()).map_err(|valid| invalid(option, &value, &valid))?;
         }
     }
-    Ok(Layer { source: Source::Environment, connect: connect.transpose()?, tls })
+    let curve = CurveArgs::from_environment(&Source::Environment);
+    Ok(Layer { source: Source::Environment, connect: connect.transpose()?, tls, curve })
 }
 
 fn text(option: &str) -> Result<Option<String>, Failure> {

@@ -5,21 +5,24 @@
 //! 3. the environment;
 //! 4. the profile that the environment names, or the default profile.
 //!
-//! The address and the TLS options are chosen separately. All TLS options are taken from the first source that sets any of them.
-//! A mixture of several sources could result in a TLS mode that no source has chosen.
+//! The address, the TLS options and the keys of CURVE are chosen separately. All TLS options are taken from the first source that sets any of them.
+//! A mixture of several sources could result in a TLS mode that no source has chosen. The same applies to the keys of CURVE, whose
+//! last source are Zeek's variables; the secret key may also be in the environment if the other keys are in another source.
 
 mod environment;
 mod profile;
+mod zeromq;
 
 use zeek_bridge::endpoint::Retry;
 use zeek_bridge::net::Scheme;
 use zeek_bridge::net::tls::Tls;
 
 use crate::args::tls::{self, Role, TlsArgs, TlsChoice};
-use crate::args::{Address, AddressArg, NetworkArgs, Source, scheme};
+use crate::args::{Address, AddressArg, CurveArgs, NetworkArgs, Source, scheme};
 use crate::output::{Exit, Failure};
 
 pub(crate) use profile::HELP as PROFILE_HELP;
+pub(crate) use zeromq::ZeroMqSettings;
 
 /// The settings of a command that uses the network.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) address: Address,
     pub(crate) retry: Retry,
     pub(crate) tls: TlsSettings,
+    pub(crate) zeromq: ZeroMqSettings,
 }
 
 /// The TLS options of one source.
@@ -46,12 +50,14 @@ struct Layer {
     source: Source,
     connect: Option<AddressArg>,
     tls: TlsArgs,
+    curve: CurveArgs,
 }
 
 /// Chooses the settings of a command. `agent` returns the address in the variables of Zeek's Management framework. These variables
 /// have priority over the variables of this program.
 pub(crate) fn choose(
     args: NetworkArgs,
+    curve: CurveArgs,
     agent: impl FnOnce() -> Result<Option<Address>, Failure>,
 ) -> Result<Settings, Failure> {
     let NetworkArgs { address, profile, retry, tls } = args;
@@ -68,9 +74,10 @@ pub(crate) fn choose(
         return Err(no_address("use --connect HOST:PORT or --listen ADDR:PORT"));
     };
     let (Address::Connect(text) | Address::Listen(text)) = &address;
+    let zeromq = ZeroMqSettings::choose(curve, &layers.layers, text, &source)?;
     if scheme(text) != Scheme::Broker {
         let tls = layers.tls_of_scheme(tls, &address, &source)?;
-        return Ok(Settings { address, retry: retry.0, tls });
+        return Ok(Settings { address, retry: retry.0, tls, zeromq });
     }
     let tls = layers.tls(tls).ok_or_else(|| {
         let auto = match &address {
@@ -83,7 +90,7 @@ pub(crate) fn choose(
         let (Address::Connect(shown) | Address::Listen(shown)) = &address;
         tracing::info!("address {shown} from {source}; TLS options from {}", tls.source);
     }
-    Ok(Settings { address, retry: retry.0, tls })
+    Ok(Settings { address, retry: retry.0, tls, zeromq })
 }
 
 /// Chooses the target of a probe, and the options for the certificates to present, if any source sets them.
@@ -91,7 +98,8 @@ pub(crate) fn choose_for_probe(
     target: Option<AddressArg>,
     profile: Option<String>,
     certificates: TlsArgs,
-) -> Result<(AddressArg, Option<TlsSettings>), Failure> {
+    curve: CurveArgs,
+) -> Result<(AddressArg, Option<TlsSettings>, ZeroMqSettings), Failure> {
     let layers = Layers::new(profile, target.is_some() && certificates.chooses())?;
     let (target, source) = match target {
         Some(target) => (target, Source::COMMAND_LINE),
@@ -103,10 +111,11 @@ pub(crate) fn choose_for_probe(
             _ => return Err(no_address("name one as HOST:PORT")),
         },
     };
+    let zeromq = ZeroMqSettings::choose(curve, &layers.layers, &target.0, &source)?;
     if scheme(&target.0) != Scheme::Broker {
         let address = Address::Connect(target.0.clone());
         let tls = layers.tls_of_scheme(certificates, &address, &source)?;
-        return Ok((target, Some(tls)));
+        return Ok((target, Some(tls), zeromq));
     }
     let tls = layers.tls(certificates);
     if let Some(TlsSettings { args, source, unused: Some(unused), .. }) = &tls
@@ -124,7 +133,7 @@ pub(crate) fn choose_for_probe(
     {
         tracing::info!("TLS options from {source}");
     }
-    Ok((target, tls))
+    Ok((target, tls, zeromq))
 }
 
 fn no_address(hint: &str) -> Failure {
@@ -202,7 +211,8 @@ impl Layers {
 
     /// Returns the TLS options of the first source that sets any.
     fn tls(self, own: TlsArgs) -> Option<TlsSettings> {
-        let own = Layer { source: Source::COMMAND_LINE, connect: None, tls: own };
+        let own =
+            Layer { source: Source::COMMAND_LINE, connect: None, tls: own, curve: CurveArgs::default() };
         let mut set = std::iter::once(own).chain(self.layers).filter(|layer| !layer.tls.is_empty());
         let (first, next) = (set.next()?, set.next());
         // The command line is explicit; a variable may have been set long ago.
@@ -255,7 +265,7 @@ mod tests {
     fn layer(source: Source, options: &[(&str, &str)]) -> Layer {
         let mut tls = TlsArgs::default();
         options.iter().for_each(|(option, value)| tls.set(option, (*value).into()).unwrap());
-        Layer { source, connect: None, tls }
+        Layer { source, connect: None, tls, curve: CurveArgs::default() }
     }
 
     #[test]

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
+use zeek_bridge::zeromq::curve::PublicKey;
 
 use super::Layer;
+use crate::args::curve::{PUBLIC_KEY, SECRET_KEY, SERVER_KEY};
 use crate::args::tls::TlsArgs;
-use crate::args::{Source, connect_address};
+use crate::args::{CurveArgs, Source, connect_address};
 use crate::environment::var;
 use crate::output::{Failure, printable};
 
@@ -29,8 +31,8 @@ Files:
       certificate = \"pki/client.pem\"
       keyfile = \"pki/client.key\"
     --profile selects one; [profile.default] applies if none is selected. The other
-    keys are tls, capath, passphrase_file, verify_name and tls_backend. Paths are relative
-    to the directory of the file.";
+    keys are tls, capath, passphrase_file, verify_name, tls_backend, curve_server_key,
+    curve_public_key and curve_secret_key. Paths are relative to the directory of the file.";
 
 /// The content of the file.
 #[derive(Debug, Deserialize)]
@@ -53,6 +55,9 @@ struct Profile {
     passphrase_file: Option<Spanned<String>>,
     verify_name: Option<Spanned<String>>,
     tls_backend: Option<Spanned<String>>,
+    curve_server_key: Option<Spanned<String>>,
+    curve_public_key: Option<Spanned<String>>,
+    curve_secret_key: Option<Spanned<String>>,
 }
 
 /// Returns the settings of the named profile. Without a name, returns those of the default profile, if it exists.
@@ -166,8 +171,24 @@ impl Profile {
             };
             tls.set(option, set).map_err(|valid| invalid(&key, &value, &valid))?;
         }
+        let mut curve = CurveArgs::default();
+        for (option, value) in [
+            (SERVER_KEY, self.curve_server_key),
+            (PUBLIC_KEY, self.curve_public_key),
+            (SECRET_KEY, self.curve_secret_key),
+        ] {
+            let Some(value) = value else { continue };
+            if value.get_ref().is_empty() {
+                return Err(invalid(&option.replace('-', "_"), &value, "it is empty; set it or remove it"));
+            }
+            // A public key may be the key itself.
+            let file = folder.join(value.get_ref());
+            let is_key =
+                option != SECRET_KEY && !file.exists() && value.get_ref().parse::<PublicKey>().is_ok();
+            curve.set(option, if is_key { value.get_ref().into() } else { file.into_os_string() });
+        }
         let source = Source::Profile { name: printable(name), file: path.to_owned() };
-        Ok(Layer { source, connect: connect.transpose()?, tls })
+        Ok(Layer { source, connect: connect.transpose()?, tls, curve })
     }
 }
 

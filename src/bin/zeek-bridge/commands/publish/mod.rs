@@ -11,15 +11,16 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ValueEnum};
 use delivery::{Delivery, Input, Progress};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use zeek_bridge::data::{EndpointId, Topic, Value};
 use zeek_bridge::endpoint::{ConnectError, Endpoint, EndpointConfig, Status};
+use zeek_bridge::zeromq;
 
-use crate::args::{DurationArg, NetworkArgs, TopicArg, WebSocketArgs};
+use crate::args::{CurveArgs, DurationArg, NetworkArgs, TopicArg, WebSocketArgs};
 use crate::deadline;
 use crate::input::{self, Line};
 use crate::network::{self, Network, Persistence};
@@ -78,8 +79,30 @@ pub(crate) struct PublishArgs {
     timeout: Option<DurationArg>,
     #[command(flatten)]
     network: NetworkArgs,
+    /// The format of events for a ZeroMQ cluster, Cluster::event_serializer in Zeek: bin for broker-bin-v1, Zeek's default, or json
+    /// for broker-json-v1
+    #[arg(long, value_name = "bin|json", value_enum, hide_possible_values = true)]
+    event_format: Option<EventFormat>,
     #[command(flatten)]
     websocket: WebSocketArgs,
+    #[command(flatten)]
+    curve: CurveArgs,
+}
+
+/// The format of events for a ZeroMQ cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EventFormat {
+    Bin,
+    Json,
+}
+
+impl From<EventFormat> for zeromq::EventFormat {
+    fn from(format: EventFormat) -> Self {
+        match format {
+            EventFormat::Bin => zeromq::EventFormat::Binary,
+            EventFormat::Json => zeromq::EventFormat::Json,
+        }
+    }
 }
 
 pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
@@ -87,7 +110,10 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let event = args.event.as_ref().map(|name| argument::event(name, &args.arguments));
     let event = event.transpose().map_err(Failure::usage)?;
     let mut signals = Signals::new()?;
-    let network = Network::new(args.network, &args.websocket)?;
+    let mut network = Network::new(args.network, &args.websocket, args.curve)?;
+    if let Some(format) = args.event_format {
+        network.set_event_format(format.into())?;
+    }
     // Nothing else uses this endpoint, so a slow peer can have more time than with the default settings.
     let endpoint = network::endpoint_with(EndpointConfig {
         patience: SLOW_PEER,

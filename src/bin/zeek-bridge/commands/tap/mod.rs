@@ -44,7 +44,7 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let mut show = Show::new(&args);
     let timeout_at = args.timeout.map(|time| deadline::after(time.0));
     let persistence = if args.follow { Persistence::Persistent } else { Persistence::FirstMustSucceed };
-    let network = Network::new(args.network, &args.websocket)?;
+    let network = Network::new(args.network, &args.websocket, args.curve)?;
     // A listener may never have a peer.
     let may_have_none = network.target().is_none();
     let config = EndpointConfig { subscriber_queue: QUEUE, ..EndpointConfig::default() };

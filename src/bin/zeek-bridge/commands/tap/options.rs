@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 
-use crate::args::{DurationArg, Interval, NetworkArgs, TopicArg, WebSocketArgs, count, node_name};
+use crate::args::{CurveArgs, DurationArg, Interval, NetworkArgs, TopicArg, WebSocketArgs, count, node_name};
 
 /// Subscribe to topics and print the messages
 ///
@@ -77,6 +77,8 @@ pub(crate) struct TapArgs {
     pub(super) network: NetworkArgs,
     #[command(flatten)]
     pub(super) websocket: WebSocketArgs,
+    #[command(flatten)]
+    pub(super) curve: CurveArgs,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
