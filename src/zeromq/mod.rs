@@ -12,7 +12,7 @@ mod command;
 mod config;
 #[cfg(feature = "curve")]
 pub mod curve;
-#[cfg_attr(not(test), allow(dead_code, reason = "used by endpoints"))]
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only endpoints are nodes"))]
 pub(crate) mod discovery;
 mod encode;
 mod error;
