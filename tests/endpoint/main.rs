@@ -29,3 +29,4 @@ mod tls_crowd;
 mod tls_kinds;
 mod websocket;
 mod zeromq;
+mod zeromq_curve;
