@@ -21,7 +21,7 @@ fn a_handshake_passes_the_metadata_and_the_name_of_the_client() {
 fn random_keys_complete_a_handshake_and_differ_in_each_connection() {
     let mut hellos = Vec::new();
     for _ in 0..2 {
-        let mut server = Server::new(keys(SERVER), allowed(), Bytes::new()).unwrap();
+        let mut server = Server::new(keys(SERVER), allowed(), Bytes::new());
         let (mut client, hello) = Client::start(*keys(SERVER).public(), keys(CLIENT), Bytes::new()).unwrap();
         let welcome = welcome_of(server.receive(&hello));
         let initiate = initiate_of(client.receive(&welcome));
