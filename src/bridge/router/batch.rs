@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::core::Core;
 use super::links::{LinkSet, Target};
 use super::origin::{Instance, MessageId};
+use crate::bridge::LinkId;
 use crate::bridge::audience::{Audience, Exceptions};
 use crate::bridge::outlet::Route;
 use crate::data::{EndpointId, Topic};
@@ -19,10 +22,14 @@ const MAX_SAME_TOPICS: usize = 16;
 pub(in crate::bridge) struct OutgoingBatch<'a> {
     core: &'a Core,
     links: &'a LinkSet,
+    /// The link over which the messages were received.
+    source: LinkId,
     from: &'a Peer,
     batch: Batch,
     /// The sender in the envelope of the first message as it was received, which is the last hop.
     last_hop: EndpointId,
+    /// The exact text of the sender, if it is a publisher of a ZeroMQ cluster.
+    sender_text: Option<Bytes>,
     /// The first bridge on the path of the messages, if they have ids. It is the same for all messages of the batch.
     instance: Option<Instance>,
     /// More topics that have the same subscribers as the first topic of the batch.
@@ -49,6 +56,7 @@ impl<'a> OutgoingBatch<'a> {
     pub(in crate::bridge) fn new(
         core: &'a Core,
         links: &'a LinkSet,
+        source: LinkId,
         from: &'a Peer,
         received: &Batch,
     ) -> Self {
@@ -58,9 +66,11 @@ impl<'a> OutgoingBatch<'a> {
         OutgoingBatch {
             core,
             links,
+            source,
             from,
             batch,
             last_hop: EndpointId::NIL,
+            sender_text: None,
             instance: None,
             same_topics: Vec::new(),
             to: Vec::new(),
@@ -71,13 +81,14 @@ impl<'a> OutgoingBatch<'a> {
 
     /// Adds a message, with its id if it has one. If the message has different recipients than the batch, or the batch
     /// has no room for it, first sends the batch and begins a new one. `more` is the maximum number of messages that
-    /// follow in the same call.
+    /// follow in the same call. `sender_text` is [`Batch::sender_text`].
     pub(in crate::bridge) fn add(
         &mut self,
         envelope: Envelope,
         id: Option<MessageId>,
         to: &[Target],
         more: usize,
+        sender_text: Option<&Bytes>,
     ) {
         let instance = id.map(|id| id.origin);
         if self.instance != instance || !self.accepts(&envelope, to) {
@@ -85,6 +96,7 @@ impl<'a> OutgoingBatch<'a> {
             self.send();
             self.begin(to, &envelope);
             self.instance = instance;
+            self.sender_text = sender_text.cloned();
         }
         self.batch.set_following(more);
         // Only other bridges receive the id. It is the same on all links, so that these bridges recognize copies of the
@@ -158,6 +170,7 @@ impl<'a> OutgoingBatch<'a> {
                 first: self.instance,
                 standby: lane.standby.clone(),
                 bridges_only: target.bridges_only,
+                sender_text: self.sender_text.clone().filter(|_| target.link == self.source),
             });
             let before = self.forwarded.recipients();
             link.send_batch(&self.batch, &mut lane.route, &audience, &mut self.forwarded);
