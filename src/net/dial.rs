@@ -216,7 +216,7 @@ pub async fn bind(address: &str) -> io::Result<TcpListener> {
 /// # Errors
 /// Fails like [`bind`]. The error names the port.
 pub(crate) async fn bind_proxy(xpub: &HostPort, xsub_port: u16) -> io::Result<[TcpListener; 2]> {
-    bind_first(xpub, async |xpub| {
+    bind_first(xpub, |xpub| async move {
         let named = |socket: &str, port: u16, error: io::Error| {
             io::Error::new(error.kind(), format!("port {port} ({socket}): {error}"))
         };
@@ -230,9 +230,10 @@ pub(crate) async fn bind_proxy(xpub: &HostPort, xsub_port: u16) -> io::Result<[T
 }
 
 /// Calls `bind` with the addresses of the host until it succeeds. Otherwise, returns the first error.
-async fn bind_first<L>(
+async fn bind_first<L, F: Future<Output = io::Result<L>>>(
     host_port: &HostPort,
-    bind: impl AsyncFn(SocketAddr) -> io::Result<L>,
+    // Not an `AsyncFn`: the compiler could not prove that the future of its caller is `Send`.
+    bind: impl Fn(SocketAddr) -> F,
 ) -> io::Result<L> {
     let not_found = |error| io::Error::new(io::ErrorKind::NotFound, error);
     let mut first_error = None;
