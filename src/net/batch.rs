@@ -90,7 +90,6 @@ impl Batch {
     pub(crate) fn sender_text(&self) -> Option<&Bytes> {
         self.senders.front()?.1.as_ref()
     }
-    }
 
     pub(crate) fn first(&self) -> Option<&Envelope> {
         self.messages.front()
