@@ -30,7 +30,7 @@ mod subscriptions;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
-#[cfg_attr(not(test), allow(dead_code, reason = "used by endpoints"))]
+#[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "the bridge uses the rest"))]
 pub(crate) mod topics;
 
 pub use config::{Config, EventFormat, Mechanism, SocketType};
