@@ -175,6 +175,8 @@ struct Context {
     probes: Arc<Probes>,
     /// The subscriptions of the ZeroMQ cluster whose proxy is this endpoint.
     cluster: Arc<Cluster>,
+    /// The node of a ZeroMQ cluster that this endpoint is.
+    node: Option<Arc<zeromq::Node>>,
     /// Limits how many connections are accepted per second.
     connects: Option<Arc<RateLimiter>>,
     /// Held by every task that a shutdown waits for.
@@ -253,6 +255,7 @@ impl Endpoint {
             zeromq: Arc::new(RwLock::new(config.zeromq.clone())),
             probes: Arc::default(),
             cluster: Cluster::new(config.peer_queue.bytes),
+            node: config.zeromq.node.as_deref().map(|name| zeromq::Node::new(name, id)),
             connects: config.connects_per_second.map(|count| Arc::new(RateLimiter::new(count))),
             config: Arc::new(config),
             _task: None,
@@ -411,13 +414,14 @@ impl Endpoint {
         let mut full = Vec::new();
         let mut failure = None;
         for route in routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)) {
-            let frames = match route.encode(&mut encoder, &batch, &|_| self.id(), &self.0.context.stats) {
-                Ok(frames) => frames,
-                Err(error) => {
-                    failure = Some(*error);
-                    continue;
-                }
-            };
+            let frames =
+                match route.encode(&mut encoder, &batch, &|_| self.id().into(), &self.0.context.stats) {
+                    Ok(frames) => frames,
+                    Err(error) => {
+                        failure = Some(*error);
+                        continue;
+                    }
+                };
             match route.queue.try_push(frames) {
                 Ok(()) => reached = reached.saturating_add(1),
                 Err(Refused::Full) => full.push((route, frames.clone())),

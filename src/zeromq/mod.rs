@@ -12,7 +12,7 @@ mod command;
 mod config;
 #[cfg(feature = "curve")]
 pub mod curve;
-#[cfg_attr(not(test), allow(dead_code, reason = "used by endpoints"))]
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only endpoints are nodes"))]
 pub(crate) mod discovery;
 mod encode;
 mod error;
@@ -34,9 +34,9 @@ mod tests;
 pub(crate) mod topics;
 
 pub use config::{Config, EventFormat, Mechanism, SocketType};
-pub(crate) use encode::encode;
 #[cfg(feature = "net")]
 pub(crate) use encode::{OVERHEAD, first_length};
+pub(crate) use encode::{encode, id_text};
 pub use log::{LogBatch, LogField, LogHeader, LogRow, LogRows, LogValue, TypeTag};
 pub use recorded::Part;
 pub(crate) use recorded::{Cut, PartReader, is_signature};
@@ -244,8 +244,8 @@ impl ZeroMq {
         }
         let Config { own_id, format, .. } = self.config;
         let mut frames = BytesMut::new();
-        let (_, payload) =
-            encode(envelope, own_id, format, COPIED, &mut frames).map_err(|left_out| left_out.error)?;
+        let (_, payload) = encode(envelope, &id_text(own_id), format, COPIED, &mut frames)
+            .map_err(|left_out| left_out.error)?;
         self.send_encoded([frames.freeze(), payload.unwrap_or_default()])
     }
 

@@ -64,7 +64,7 @@ fn a_client_that_is_not_allowed_receives_the_error_400() {
     assert_eq!(
         refused.to_string(),
         format!(
-            "the server refused the client key {key}: 400; the server does not allow this key: add it to the client keys of \
+            "the server refused the CURVE key {key}: 400; the server does not allow this key: add it to the client keys of \
              the server"
         )
     );
@@ -89,7 +89,7 @@ fn a_client_names_the_expected_key_if_the_server_has_another() {
     let error = client.receive(&welcome).unwrap_err();
     let key = *keys(9).public();
     assert_eq!(error, Error::WrongServer { key });
-    assert!(error.to_string().contains(&format!("a public key other than {key}")), "{error}");
+    assert!(error.to_string().contains(&format!("a CURVE key other than {key}")), "{error}");
 }
 
 #[test]
