@@ -40,6 +40,20 @@ pub enum ConnectError {
         /// The number of messages that were dropped.
         dropped: usize,
     },
+    /// A publisher of a ZeroMQ cluster did not read the subscriptions of the cluster: see
+    /// [`EndpointConfig::peer_queue`](super::EndpointConfig::peer_queue).
+    #[error("the publisher did not read more than {limit} bytes of changed subscriptions")]
+    UnreadSubscriptions {
+        /// The maximum length of the unread changes in bytes.
+        limit: usize,
+    },
+    /// A subscriber of a ZeroMQ cluster exceeded the limit for the subscriptions of all subscribers together: see
+    /// [`EndpointConfig::peer_queue`](super::EndpointConfig::peer_queue).
+    #[error("the subscriptions of all subscribers of the cluster are longer than {limit} bytes")]
+    TooManySubscriptions {
+        /// The maximum length of the subscriptions in bytes.
+        limit: usize,
+    },
     /// The handshake was not complete when a waiting connection needed its slot: see
     /// [`EndpointConfig::max_handshakes`](super::EndpointConfig::max_handshakes).
     #[error("the handshake was not complete when a waiting connection needed its slot")]
@@ -137,6 +151,8 @@ impl ConnectError {
             ConnectError::Closed(CloseReason::Lost) | ConnectError::Stream(ConnectionFault::Io(_)) => "lost",
             ConnectError::Stream(ConnectionFault::DoesNotRead) => "does_not_read",
             ConnectError::Overflow { .. } => "overflow",
+            ConnectError::UnreadSubscriptions { .. } => "unread_subscriptions",
+            ConnectError::TooManySubscriptions { .. } => "too_many_subscriptions",
             ConnectError::GaveWay => "gave_way",
             ConnectError::Superseded => "superseded",
             ConnectError::IdConflict { .. } => "id_conflict",
@@ -161,6 +177,8 @@ impl ConnectError {
             ConnectError::IdConflict { .. } | ConnectError::NotAllowed(_) => ErrorKind::Denied,
             ConnectError::ExposedToken => ErrorKind::Local,
             ConnectError::Overflow { .. }
+            | ConnectError::UnreadSubscriptions { .. }
+            | ConnectError::TooManySubscriptions { .. }
             | ConnectError::GaveWay
             | ConnectError::Evicted(_)
             | ConnectError::TooManyPeers(_) => ErrorKind::Limit,
@@ -233,6 +251,8 @@ mod tests {
             (ConnectError::IdConflict { identity: None, owner: "a host".into() }, ErrorKind::Denied),
             (ConnectError::ExposedToken, ErrorKind::Local),
             (ConnectError::Overflow { dropped: 1 }, ErrorKind::Limit),
+            (ConnectError::UnreadSubscriptions { limit: 1 }, ErrorKind::Limit),
+            (ConnectError::TooManySubscriptions { limit: 1 }, ErrorKind::Limit),
             (ConnectError::GaveWay, ErrorKind::Limit),
             (ConnectError::Evicted(1), ErrorKind::Limit),
             (ConnectError::TooManyPeers(1), ErrorKind::Limit),

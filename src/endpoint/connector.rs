@@ -324,7 +324,7 @@ enum NewSession {
     Broker,
     WebSocket(Client),
     /// With the socket of this side.
-    ZeroMq(zeromq::Client, SocketType),
+    ZeroMq(zeromq::Settings, SocketType),
 }
 
 impl Task {
@@ -332,7 +332,7 @@ impl Task {
     async fn open(&self) -> Result<(Stream, Instant, NewSession), ConnectError> {
         let config = &self.context.config;
         if let Some(ProxySocket { own, peer }) = &self.socket {
-            let client = zeromq::Client::new(&self.context, *own)?;
+            let client = zeromq::Settings::client(&self.context, *own)?;
             // The error names the address, because the user's address has two ports.
             let (_, tcp) = dial_host(peer, config.connect_timeout, true).await?;
             let deadline = std_after(config.handshake_timeout);

@@ -15,10 +15,12 @@ use super::peer_connection::{self, NewConnection};
 use super::protocol::Protocol;
 use super::status::Status;
 use super::websocket::Server;
-use super::{Context, Phase};
+use super::{Context, Phase, zeromq};
+use crate::data::Filter;
 use crate::net::tls::Tls;
-use crate::net::{ConnectionFault, Scheme, Url, bind, std_after};
+use crate::net::{ConnectionFault, Url, bind, bind_proxy, std_after};
 use crate::peering::{Peering, Side};
+use crate::zeromq::SocketType;
 
 /// How long to wait after the operating system failed to accept a connection, for example because there are no free file
 /// descriptors.
@@ -27,14 +29,14 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// An address that this endpoint listens on. Dropping this value does not stop listening; see [`Listener::stop`].
 #[derive(Debug)]
 pub struct Listener {
-    scheme: Scheme,
+    url: Url,
     address: SocketAddr,
     stop: watch::Sender<bool>,
 }
 
 impl Listener {
     /// Returns the address that this listener is bound to. If port 0 was requested, it contains the port that the operating system
-    /// chose.
+    /// chose. A `zeromq://` listener has two ports; this is the one of the XPUB, and [`Listener::url`] contains both.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -43,7 +45,7 @@ impl Listener {
     /// Returns the protocol and the address that this listener is bound to.
     #[must_use]
     pub fn url(&self) -> Url {
-        Url::new(self.scheme, self.address)
+        self.url.clone()
     }
 
     /// Stops accepting connections. Established peerings continue.
@@ -57,20 +59,33 @@ pub(super) async fn start(context: Context, address: &str, tls: Tls) -> io::Resu
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
     let url = Url::to_listen(address).map_err(invalid)?;
     url.check_tls(&tls).map_err(invalid)?;
-    let scheme = url.scheme();
+    let (stop, stopped) = watch::channel(false);
+    let accept = |context: Context, listener, protocol, local| {
+        let span = tracing::error_span!("listener", link = context.config.label.as_deref());
+        tokio::spawn(
+            run(context, listener, (protocol, local), tls.clone(), stopped.clone()).instrument(span),
+        );
+    };
+    if let Some(xsub) = url.xsub() {
+        let [xpub, xsub] = bind_proxy(url.host_port(), xsub.port()).await?;
+        let (address, xsub_address) = (xpub.local_addr()?, xsub.local_addr()?);
+        context.cluster.follow(|| zeromq::announced(&context));
+        accept(context.clone(), xpub, Protocol::ZeroMq(SocketType::XPub), address);
+        accept(context, xsub, Protocol::ZeroMq(SocketType::XSub), xsub_address);
+        return Ok(Listener { url: Url::of_proxy(address, xsub_address.port()), address, stop });
+    }
     let listener = bind(address).await?;
     let address = listener.local_addr()?;
-    let (stop, stopped) = watch::channel(false);
-    let span = tracing::error_span!("listener", link = context.config.label.as_deref());
-    tokio::spawn(run(context, listener, (scheme, address), tls, stopped).instrument(span));
-    Ok(Listener { scheme, address, stop })
+    let protocol = if url.scheme().is_websocket() { Protocol::WebSocket } else { Protocol::Broker };
+    accept(context, listener, protocol, address);
+    Ok(Listener { url: Url::new(url.scheme(), address), address, stop })
 }
 
 /// Accepts connections until the listener or the endpoint is stopped. A separate task serves each connection.
 async fn run(
     context: Context,
     listener: TcpListener,
-    (scheme, local): (Scheme, SocketAddr),
+    (protocol, local): (Protocol, SocketAddr),
     tls: Tls,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -92,7 +107,7 @@ async fn run(
                     // Taken before a task is spawned, so that the number of waiting tasks is bounded.
                     let ticket = context.handshakes.ticket(&host);
                     let context = context.clone();
-                    let accepted = Accepted { context, scheme, address: address.to_string().into(), host };
+                    let accepted = Accepted { context, protocol, address: address.to_string().into(), host };
                     match ticket {
                         Some(ticket) => {
                             let span = accepted.span();
@@ -127,7 +142,7 @@ async fn until_stopped(stop: &mut watch::Receiver<bool>) {
 /// A connection that was accepted.
 struct Accepted {
     context: Context,
-    scheme: Scheme,
+    protocol: Protocol,
     address: Arc<str>,
     /// The owner by the address only, because the certificate is unknown before TLS.
     host: Owner,
@@ -148,8 +163,12 @@ impl Accepted {
         let Some((slot, mut evicted)) = slot else { return self.fail(ConnectError::GaveWay) };
         // A peer slot is taken later, after the peer is identified. If no slot is available for this owner now, the
         // connection is closed before TLS.
-        let has_tokens = self.scheme.is_websocket() && !context.websocket.read().access.tokens.is_empty();
-        let owner = if matches!(tls, Tls::Mutual(_)) || has_tokens { None } else { Some(&self.host) };
+        let is_named_later = match self.protocol {
+            Protocol::Broker => false,
+            Protocol::WebSocket => !context.websocket.read().access.tokens.is_empty(),
+            Protocol::ZeroMq(_) => context.zeromq.read().is_curve_server(),
+        };
+        let owner = if matches!(tls, Tls::Mutual(_)) || is_named_later { None } else { Some(&self.host) };
         if !context.peer_slots.may_take(owner) {
             return self.fail(ConnectError::TooManyPeers(context.config.max_peers));
         }
@@ -173,22 +192,35 @@ impl Accepted {
         let new = NewConnection {
             stream,
             side: Side::Listener,
-            protocol: if self.scheme.is_websocket() { Protocol::WebSocket } else { Protocol::Broker },
-            filter: context.hub.filter.clone(),
+            protocol: self.protocol,
+            filter: match self.protocol {
+                // The publishers of a cluster receive this endpoint's filter with the subscriptions of the cluster.
+                Protocol::ZeroMq(_) => watch::channel(Filter::new()).1,
+                Protocol::Broker | Protocol::WebSocket => context.hub.filter.clone(),
+            },
             address: self.address.clone(),
             deadline,
             evicted: Some(evicted),
         };
         let established = |_| drop(slot);
-        let end = if self.scheme.is_websocket() {
-            let server = match Server::new(context, local) {
-                Ok(server) => server,
-                Err(error) => return self.fail(error),
-            };
-            let session = |common, now| server.session(common, now);
-            Box::pin(peer_connection::run(context.clone(), new, session, established)).await
-        } else {
-            peer_connection::run(context.clone(), new, Peering::new, established).await
+        let end = match self.protocol {
+            Protocol::Broker => peer_connection::run(context.clone(), new, Peering::new, established).await,
+            Protocol::WebSocket => {
+                let server = match Server::new(context, local) {
+                    Ok(server) => server,
+                    Err(error) => return self.fail(error),
+                };
+                let session = |common, now| server.session(common, now);
+                Box::pin(peer_connection::run(context.clone(), new, session, established)).await
+            }
+            Protocol::ZeroMq(socket) => {
+                let settings = match zeromq::Settings::server(context, socket) {
+                    Ok(settings) => settings,
+                    Err(error) => return self.fail(error),
+                };
+                let session = |common, now| settings.session(common, now);
+                Box::pin(peer_connection::run(context.clone(), new, session, established)).await
+            }
         };
         match (end.peer, end.redundant, end.error) {
             // A peering was established; its end has been reported.

@@ -82,7 +82,7 @@ mod topics;
 mod websocket;
 mod zeromq;
 
-pub use config::{Admits, EndpointConfig, Retry, WhenFull};
+pub use config::{Admits, Candidate, EndpointConfig, Retry, WhenFull};
 pub use connect_error::ConnectError;
 pub use connector::Connector;
 pub use counters::Stats;
@@ -134,7 +134,7 @@ pub use limits::Owner;
 use limits::{Handshakes, LogLimiter, PeerSlots, RateLimiter};
 use queue::Refused;
 use routing::PeerRoute;
-use zeromq::Probes;
+use zeromq::{Cluster, Probes};
 
 /// One Broker endpoint. Cheap to clone; all clones are the same endpoint.
 ///
@@ -173,6 +173,8 @@ struct Context {
     zeromq: Arc<RwLock<ZeroMqConfig>>,
     /// The subscriptions with which this endpoint waits for those of ZeroMQ clusters.
     probes: Arc<Probes>,
+    /// The subscriptions of the ZeroMQ cluster whose proxy is this endpoint.
+    cluster: Arc<Cluster>,
     /// Limits how many connections are accepted per second.
     connects: Option<Arc<RateLimiter>>,
     /// Held by every task that a shutdown waits for.
@@ -250,6 +252,7 @@ impl Endpoint {
             websocket: Arc::new(RwLock::new(config.websocket.clone())),
             zeromq: Arc::new(RwLock::new(config.zeromq.clone())),
             probes: Arc::default(),
+            cluster: Cluster::new(config.peer_queue.bytes),
             connects: config.connects_per_second.map(|count| Arc::new(RateLimiter::new(count))),
             config: Arc::new(config),
             _task: None,
@@ -286,6 +289,12 @@ impl Endpoint {
         self.0.context.websocket.read().clone()
     }
 
+    /// Returns the settings of ZeroMQ for new connections.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn zeromq_settings(&self) -> ZeroMqConfig {
+        self.0.context.zeromq.read().clone()
+    }
+
     /// Replaces the settings of ZeroMQ for all later connections. Established connections are unchanged.
     pub fn set_zeromq(&self, settings: ZeroMqConfig) {
         *self.0.context.zeromq.write() = settings;
@@ -297,8 +306,14 @@ impl Endpoint {
     /// The scheme selects the protocol: peers of a `ws://` or `wss://` listener are clients of Zeek's WebSocket API.
     /// [`EndpointConfig::websocket`] has the settings. `ws://` requires [`Tls::Off`], and `wss://` certificates.
     ///
+    /// At a `zeromq://` address, this endpoint is the proxy of a cluster with Zeek's ZeroMQ back end. It listens on two ports: the
+    /// peers at the first one are subscribers, those at the second one are publishers, and each connection is a peer with an id of its own.
+    /// The publishers receive the subscriptions of all subscribers, and of this endpoint. [`EndpointConfig::zeromq`] has the keys of
+    /// CURVE. The events of publishers are delivered to the subscribers of this endpoint; only a [bridge](crate::bridge) also
+    /// forwards them to the other peers. [`Tls::Off`] is required.
+    ///
     /// # Errors
-    /// Fails if the address cannot be resolved or bound, if `tls` does not match its scheme, or for a `zeromq://` address.
+    /// Fails if the address cannot be resolved or bound, or if `tls` does not match its scheme.
     pub async fn listen(&self, address: impl ToAddress, tls: Tls) -> io::Result<Listener> {
         listener::start(self.task_context(), &address.to_address(), tls).await
     }

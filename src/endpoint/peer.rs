@@ -1,7 +1,10 @@
 //! The other side of a peering.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+#[cfg(feature = "bridge")]
+use super::config::Candidate;
 #[cfg(all(test, feature = "bridge"))]
 use super::id::ConnectionId;
 use super::id::PeeringId;
@@ -16,6 +19,8 @@ pub(crate) struct Peer {
     pub(crate) id: EndpointId,
     /// The peer's address: `host:port`.
     pub(crate) address: Arc<str>,
+    /// The peer's IP address. `None` if the connection had ended before the address was read.
+    pub(crate) ip: Option<IpAddr>,
     /// The identity in the peer's certificate, if it presented one.
     pub(crate) identity: Option<Arc<PeerIdentity>>,
     /// The protocol, and what the peer has sent about itself.
@@ -25,11 +30,22 @@ pub(crate) struct Peer {
     pub(crate) peering: PeeringId,
 }
 
+#[cfg(feature = "bridge")]
 impl Peer {
-    /// Returns the name of the token with which the peer has authenticated itself.
-    #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only rules use it"))]
-    pub(crate) fn token(&self) -> Option<&str> {
-        self.protocol.websocket()?.token.as_deref()
+    /// Returns the last hop of a message from this peer with this sender in its envelope. A publisher of a ZeroMQ cluster chooses the
+    /// sender, so that it proves nothing.
+    pub(crate) fn last_hop(&self, sender: EndpointId) -> EndpointId {
+        if self.protocol.zeromq().is_some() { self.id } else { sender }
+    }
+
+    /// Returns the properties of the peer that rules depend on.
+    pub(crate) fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            certificate: self.identity.as_deref(),
+            token: self.protocol.websocket().and_then(|peer| peer.token.as_deref()),
+            curve: self.protocol.zeromq().and_then(|peer| peer.curve.as_deref()),
+            address: self.ip,
+        }
     }
 }
 
@@ -41,6 +57,7 @@ impl Peer {
         Peer {
             id,
             address: "peer:1".into(),
+            ip: Some(host.into()),
             identity: None,
             protocol: PeerProtocol::Broker,
             owner: Owner::Host(host.into()),

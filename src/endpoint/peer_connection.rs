@@ -1,7 +1,9 @@
 //! One connection in an endpoint, from its first byte to its end.
 
 mod receive;
+mod subscriptions;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +11,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::blocked::Blocked;
 use super::command::Command;
+use super::config::Candidate;
 use super::connect_error::ConnectError;
 use super::id::{ConnectionId, PeeringId};
 use super::id_registry::{Admission, Answers, Party};
@@ -18,6 +21,8 @@ use super::protocol::Protocol;
 use super::queue::{End, Popped, Queue};
 use super::status::Status;
 use super::{Context, Phase};
+use subscriptions::{Member, changed};
+
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
 use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, Stream, after, sleep_until};
@@ -58,6 +63,8 @@ struct PeerConnection<S> {
     slot: Option<PeerSlot>,
     connection: Connection<S>,
     address: Arc<str>,
+    /// The peer's IP address. `None` if the connection has ended already.
+    ip: Option<IpAddr>,
     /// The identity in the peer's certificate.
     identity: Option<Arc<PeerIdentity>>,
     /// The party to which the connection is accounted.
@@ -84,6 +91,8 @@ struct PeerConnection<S> {
     blocked: Vec<Blocked>,
     /// Notified when a queue may have room for a blocked message.
     room: Arc<Notify>,
+    /// The role of the peer in the ZeroMQ cluster whose proxy is this endpoint.
+    member: Option<Member>,
 }
 
 /// Returns the span of a connection's task. The peer is recorded when the peering is established.
@@ -121,15 +130,18 @@ pub(super) async fn run<S: Session>(
         now,
     );
     let identity = stream.peer_identity().map(Arc::new);
-    let owner = match stream.tcp().peer_addr() {
-        Ok(peer) => Owner::of(identity.as_deref(), peer),
-        // The peer has reset the connection already.
-        Err(_) => Owner::Target(address.clone()),
+    // There is no address if the peer has reset the connection already.
+    let remote = stream.tcp().peer_addr().ok();
+    let ip = remote.map(|remote| remote.ip().to_canonical());
+    let owner = match remote {
+        Some(remote) => Owner::of(identity.as_deref(), remote),
+        None => Owner::Target(address.clone()),
     };
     let connection = Connection::new(stream, session, config.limits.max_frame);
-    // The token of a WebSocket client is not known yet.
-    let is_client = protocol == Protocol::WebSocket && side == Side::Listener;
-    if !is_client && config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref(), None)) {
+    let candidate = Candidate { certificate: identity.as_deref(), address: ip, ..Candidate::default() };
+    if !is_identified_later(protocol, side)
+        && config.admits.as_ref().is_some_and(|admits| !admits.ask(&candidate))
+    {
         Box::pin(connection.refuse()).await;
         let error = Some(ConnectError::NotAllowed(identity));
         return ConnectionOutcome { peer: None, error, redundant: None };
@@ -142,6 +154,7 @@ pub(super) async fn run<S: Session>(
         slot: None,
         connection,
         address,
+        ip,
         identity,
         owner,
         peer: None,
@@ -155,6 +168,7 @@ pub(super) async fn run<S: Session>(
         inbox: Batch::default(),
         blocked: Vec::new(),
         room: Arc::default(),
+        member: None,
     };
     let end = running.drive(filter, evicted, established).await;
     // In a box, so that an idle peer does not reserve the memory for the end of its connection.
@@ -166,6 +180,7 @@ impl<S: Session> PeerConnection<S> {
     async fn finish(mut self, mut end: ConnectionOutcome) -> ConnectionOutcome {
         // Messages for which there is still no room are lost. They must be counted before the end is reported.
         self.hand_on_rest();
+        self.member = None;
         let PeerConnection { context, id, protocol, mut connection, address, owner, queue, leaving, .. } =
             self;
         let unwritten = connection.owes_messages().await;
@@ -208,7 +223,7 @@ impl<S: Session> PeerConnection<S> {
             if !self.blocked.is_empty() {
                 self.unblock();
             }
-            if let Some(end) = self.send_queued() {
+            if let Some(end) = self.send_queued().or_else(|| self.send_subscriptions()) {
                 return end;
             }
             let (shutdown, drain) = match *phase.borrow_and_update() {
@@ -242,7 +257,13 @@ impl<S: Session> PeerConnection<S> {
                     }
                     Progress::Event(Event::Closed(reason)) => return self.closed(reason),
                     Progress::Event(event) => self.handle(event).await,
+                    Progress::Subscription(change) => {
+                        if let Err(error) = self.pass_on_subscriptions(change) {
+                            return self.end(Some(error));
+                        }
+                    }
                 },
+                () = changed(&mut self.member), if !self.leaving => {}
                 () = asked(&mut evicted), if self.peer.is_none() => {
                     return self.end(Some(ConnectError::GaveWay));
                 }
@@ -326,14 +347,20 @@ impl<S: Session> PeerConnection<S> {
         self.connection.leave();
     }
 
-    /// Returns whether a WebSocket client is allowed. All other peers are checked before their handshake.
+    /// Returns whether a client of a WebSocket or ZeroMQ listener is allowed. All other peers are checked before their handshake.
     fn is_allowed(&self) -> bool {
-        if self.protocol != Protocol::WebSocket || self.side == Side::Connector {
+        if !is_identified_later(self.protocol, self.side) {
             return true;
         }
-        let token = self.connection.session().token();
-        let admits = self.context.config.admits.as_ref();
-        admits.is_none_or(|admits| admits.ask(self.identity.as_deref(), token.as_deref()))
+        let session = self.connection.session();
+        let (token, curve) = (session.token(), session.curve_client());
+        let candidate = Candidate {
+            certificate: self.identity.as_deref(),
+            token: token.as_deref(),
+            curve: curve.as_deref(),
+            address: self.ip,
+        };
+        self.context.config.admits.as_ref().is_none_or(|admits| admits.ask(&candidate))
     }
 
     /// Takes a slot for this peer. Returns `false` if there is none. No slot is needed if this side has connected.
@@ -349,6 +376,9 @@ impl<S: Session> PeerConnection<S> {
         if let Some(token) = self.connection.session().token() {
             self.owner = self.owner.clone().with_token(token);
         }
+        if let Some(client) = self.connection.session().curve_client() {
+            self.owner = Owner::Curve(client);
+        }
         let (answer, admission) = oneshot::channel();
         let (supersede, superseded) = oneshot::channel();
         self.admission = Some(admission);
@@ -363,7 +393,7 @@ impl<S: Session> PeerConnection<S> {
     async fn established(&mut self, id: EndpointId, filter: Filter) -> Result<(), ConnectionOutcome> {
         let (address, identity, owner) = (self.address.clone(), self.identity.clone(), self.owner.clone());
         let protocol = self.protocol.peer(self.connection.session(), self.side);
-        let peer = Peer { id, address, identity, protocol, owner, peering: PeeringId(self.id) };
+        let peer = Peer { id, address, ip: self.ip, identity, protocol, owner, peering: PeeringId(self.id) };
         let (answer, queue) = oneshot::channel();
         let format = self.connection.format();
         self.context.hub.send(Command::Established { peer: peer.clone(), filter, format, answer }).await;
@@ -372,6 +402,7 @@ impl<S: Session> PeerConnection<S> {
                 tracing::Span::current().record("peer", tracing::field::display(id));
                 self.peer = Some(peer);
                 self.queue = Some(queue);
+                self.join_cluster();
                 Ok(())
             }
             Ok(Err(refused)) => Err(match self.conflict(refused) {
@@ -449,11 +480,19 @@ impl<S: Session> PeerConnection<S> {
     }
 }
 
+/// Returns whether the peer proves who it is during the handshake of the session: by the token of a WebSocket client, or the
+/// CURVE key of a ZeroMQ client.
+fn is_identified_later(protocol: Protocol, side: Side) -> bool {
+    side == Side::Listener && protocol != Protocol::Broker
+}
+
 /// Returns whether this side ended the peering because of this error.
 const fn is_ours(error: &ConnectError) -> bool {
     matches!(
         error,
         ConnectError::Overflow { .. }
+            | ConnectError::UnreadSubscriptions { .. }
+            | ConnectError::TooManySubscriptions { .. }
             | ConnectError::Evicted(_)
             | ConnectError::ShuttingDown
             | ConnectError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed)

@@ -25,7 +25,7 @@ impl Protocol {
             Protocol::WebSocket => {
                 PeerProtocol::WebSocket(Arc::new(WebSocketPeer::of(session, side == Side::Connector)))
             }
-            Protocol::ZeroMq(_) => PeerProtocol::ZeroMq(ZeroMqPeer::of(session)),
+            Protocol::ZeroMq(_) => PeerProtocol::ZeroMq(ZeroMqPeer::of(session, side == Side::Connector)),
         }
     }
 }
@@ -39,7 +39,7 @@ pub enum PeerProtocol {
     Broker,
     /// Zeek's WebSocket API.
     WebSocket(Arc<WebSocketPeer>),
-    /// Zeek's ZeroMQ back end. The peer is one socket of the proxy.
+    /// Zeek's ZeroMQ back end. The peer is one socket of the proxy or, if this endpoint is the proxy, of a client.
     ZeroMq(ZeroMqPeer),
 }
 
@@ -63,7 +63,7 @@ impl PeerProtocol {
     }
 }
 
-/// A peer that speaks ZeroMQ: one socket of the proxy of a cluster.
+/// A peer that speaks ZeroMQ: one socket of the proxy of a cluster or, if this endpoint is the proxy, of a client such as a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ZeroMqPeer {
@@ -73,13 +73,16 @@ pub struct ZeroMqPeer {
     /// The name in [`CurveServer::clients`](super::CurveServer::clients) of the key that the peer owns, if this endpoint is the
     /// server of CURVE. The handshake proves it.
     pub curve: Option<Arc<str>>,
+    /// Whether the peer is the proxy. If not, this endpoint is the proxy, and the peer is a client.
+    pub is_proxy: bool,
 }
 
 impl ZeroMqPeer {
-    fn of(session: &impl Session) -> Self {
+    fn of(session: &impl Session, is_proxy: bool) -> Self {
         ZeroMqPeer {
             socket: session.peer_socket().unwrap_or("unknown socket"),
             curve: session.curve_client(),
+            is_proxy,
         }
     }
 
@@ -90,10 +93,11 @@ impl ZeroMqPeer {
     }
 }
 
-/// Writes the protocol, the socket and the key: `ZeroMQ XPUB of the proxy`.
+/// Writes the protocol, the socket and the key: `ZeroMQ XPUB of the proxy`, or `ZeroMQ XPUB of a client, CURVE key zeek`.
 impl fmt::Display for ZeroMqPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ZeroMQ {} of the proxy", self.socket)?;
+        let side = if self.is_proxy { "the proxy" } else { "a client" };
+        write!(f, "ZeroMQ {} of {side}", self.socket)?;
         match &self.curve {
             Some(name) => write!(f, ", CURVE key {name}"),
             None => Ok(()),

@@ -175,6 +175,7 @@ mod tests {
         let peer = Peer {
             id: id(n),
             address: "127.0.0.1:1".into(),
+            ip: None,
             identity: None,
             protocol: Default::default(),
             owner: owner(),

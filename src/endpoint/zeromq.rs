@@ -1,5 +1,6 @@
-//! The two connections to the proxy of a cluster with Zeek's ZeroMQ back end.
+//! Clusters with Zeek's ZeroMQ back end: the two connections to the proxy of a cluster, and this endpoint as the proxy.
 
+mod cluster;
 mod config;
 
 use std::collections::{BTreeMap, HashSet};
@@ -16,6 +17,7 @@ use crate::data::{EndpointId, Filter, Topic};
 use crate::net::{ConnectionFault, Session};
 use crate::peering;
 use crate::zeromq::{Config, EventFormat, Mechanism, SocketType, ZeroMq};
+pub(super) use cluster::{Cluster, Publisher, Subscriber};
 pub use config::ZeroMqConfig;
 #[cfg(feature = "curve")]
 pub use config::{CurveClient, CurveServer};
@@ -59,32 +61,50 @@ impl Drop for Probe<'_> {
 }
 
 /// The parts of a session's configuration that are known before the session.
-pub(super) struct Client {
+pub(super) struct Settings {
     socket: SocketType,
     own_id: EndpointId,
     peer_id: EndpointId,
     mechanism: Mechanism,
     format: EventFormat,
+    is_proxy: bool,
 }
 
-impl Client {
-    /// Returns the configuration for a connection with this socket on this side.
+impl Settings {
+    /// Returns the configuration for a connection to a proxy with this socket on this side.
     ///
     /// # Errors
     /// Fails if there are no random bytes.
-    pub(super) fn new(context: &Context, socket: SocketType) -> Result<Self, ConnectError> {
+    pub(super) fn client(context: &Context, socket: SocketType) -> Result<Self, ConnectError> {
+        Self::new(context, socket, ZeroMqConfig::client_mechanism, false)
+    }
+
+    /// Returns the configuration for an accepted connection with this socket on this side.
+    ///
+    /// # Errors
+    /// Fails if there are no random bytes.
+    pub(super) fn server(context: &Context, socket: SocketType) -> Result<Self, ConnectError> {
+        Self::new(context, socket, ZeroMqConfig::server_mechanism, true)
+    }
+
+    fn new(
+        context: &Context,
+        socket: SocketType,
+        mechanism: impl FnOnce(&ZeroMqConfig) -> Mechanism,
+        is_proxy: bool,
+    ) -> Result<Self, ConnectError> {
         // The protocol has no endpoint ids.
         let peer_id = EndpointId::random()
             .map_err(|error| ConnectError::Stream(ConnectionFault::Io(Arc::new(error))))?;
         let settings = context.zeromq.read();
-        let (mechanism, format) = (settings.client_mechanism(), settings.format);
-        Ok(Client { socket, own_id: context.id, peer_id, mechanism, format })
+        let (mechanism, format) = (mechanism(&settings), settings.format);
+        Ok(Settings { socket, own_id: context.id, peer_id, mechanism, format, is_proxy })
     }
 
     pub(super) fn session(self, common: peering::Config, now: Instant) -> ZeroMq {
-        let Client { socket, own_id, peer_id, mechanism, format } = self;
-        let reports_subscriptions = false;
-        ZeroMq::new(Config { common, socket, own_id, peer_id, format, mechanism, reports_subscriptions }, now)
+        let Settings { socket, own_id, peer_id, mechanism, format, is_proxy } = self;
+        let reports_subscriptions = is_proxy;
+        ZeroMq::new(Config { common, socket, own_id, peer_id, mechanism, format, reports_subscriptions }, now)
     }
 }
 
@@ -196,6 +216,9 @@ impl Endpoint {
     ///
     /// If this endpoint itself subscribes to a prefix of this topic, such as all topics, this method waits for that
     /// subscription instead.
+    ///
+    /// If this endpoint is the proxy, this also returns at once: a subscriber sends its subscriptions directly, and nothing tells
+    /// whether it has sent all of them. Wait for a subscription with [`Endpoint::wait_for_subscribers`].
     pub async fn until_subscriptions_known(&self, peer: EndpointId) -> bool {
         let context = &self.0.context;
         let topic = Topic::from(format!("{INTERNAL_TOPIC}{}.{}.", context.id, context.next_id()));
@@ -205,7 +228,7 @@ impl Endpoint {
         loop {
             let now = routes.borrow_and_update().clone();
             let Some(PeerRoute { peer: found, filter, .. }) = now.peers.get(peer) else { return false };
-            if found.protocol.zeromq().is_none() {
+            if found.protocol.zeromq().is_none_or(|peer| !peer.is_proxy) {
                 return true;
             }
             let is_covered = context.hub.filter.borrow().matches(&topic) && filter.matches(&topic);

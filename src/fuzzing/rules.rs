@@ -8,6 +8,7 @@ use crate::bridge::LinkId;
 use crate::bridge::config::{Glob, RuleConfig};
 use crate::bridge::policy::{Decision, PeerPolicy, Refusal, Rules};
 use crate::data::{EndpointId, Value};
+use crate::endpoint::Candidate;
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
 use crate::wire::{Envelope, EnvelopeType, INITIAL_TTL, Limits};
 use crate::zeek::ZeekMessage;
@@ -28,7 +29,7 @@ fn policy(events: &[&str], passthrough: bool) -> PeerPolicy {
         commands: false,
         passthrough,
     };
-    Rules::new([("a", false), ("b", false)], &[rule]).for_peer(LinkId(0), None, None)
+    Rules::new([("a", false), ("b", false)], &[rule]).for_peer(LinkId(0), &Candidate::default())
 }
 
 static UP: LazyLock<PeerPolicy> = LazyLock::new(|| policy(&FROM_NODES, false));

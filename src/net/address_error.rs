@@ -89,8 +89,8 @@ pub enum AddressError {
     /// `zeromq://host:5555,5555`
     #[error("the XPUB and the XSUB of the proxy cannot have the same port, {0}; give the port of each")]
     SamePort(u16),
-    /// A `zeromq://` URL to listen on.
-    #[error("cannot listen on zeromq://; connect to the proxy of the cluster instead")]
+    /// A `zeromq://` URL for a listener that does not speak ZeroMQ, or that has only one socket.
+    #[error("cannot listen on zeromq:// here; connect to the proxy of the cluster instead")]
     ListenZeroMq,
     /// A `zeromq://` URL with TLS.
     #[error("zeromq:// is without TLS, because Zeek's ZeroMQ back end does not use it; turn TLS off")]

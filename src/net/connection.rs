@@ -16,6 +16,7 @@ use super::tls::TlsError;
 use crate::data::Filter;
 use crate::peering::{Event, Peering, SendError};
 use crate::wire::{EncodeError, Envelope};
+use crate::zeromq::SubscriptionChange;
 
 /// The number of unwritten bytes from which [`Connection::is_backlogged`] returns `true`.
 const BACKLOG: usize = 256 * 1024;
@@ -62,6 +63,8 @@ struct WriteFailure {
 pub enum Progress {
     /// The session reports an event.
     Event(Event),
+    /// The peer has changed a subscription. Only sessions of ZeroMQ report this, after the new filter.
+    Subscription(SubscriptionChange),
     /// The connection is no longer [backlogged](Connection::is_backlogged), or everything is written.
     CaughtUp,
 }
@@ -120,6 +123,9 @@ impl<S: Session> Connection<S> {
             if !paused {
                 if let Some(event) = self.session.poll_event() {
                     return Progress::Event(event);
+                }
+                if let Some(change) = self.session.poll_subscription() {
+                    return Progress::Subscription(change);
                 }
                 if self.more_input {
                     self.handle_input();
@@ -249,6 +255,16 @@ impl<S: Session> Connection<S> {
         self.session.poll_message()
     }
 
+    /// Returns the next change of the peer's subscriptions. Does not read from the stream.
+    pub(crate) fn next_subscription(&mut self) -> Option<SubscriptionChange> {
+        self.session.poll_subscription()
+    }
+
+    /// Calls [`Session::send_subscription`].
+    pub(crate) fn send_subscription(&mut self, change: &SubscriptionChange) -> Result<(), SendError> {
+        self.session.send_subscription(change)
+    }
+
     /// Returns the number of queued events, most of which are messages.
     pub(crate) fn pending_events(&self) -> usize {
         self.session.pending_events()
@@ -266,8 +282,8 @@ impl<S: Session> Connection<S> {
         self.output.take_latencies()
     }
 
-    /// Stops or resumes reading and returning events. Writing continues in the meantime, and the session sends pings so that
-    /// the peer does not consider this side dead. After the end of the session, the remaining events are returned even
+    /// Stops or resumes reading and returning events. Writing continues in the meantime, and a session whose peer
+    /// expects signs of life sends them. After the end of the session, the remaining events are returned even
     /// while paused.
     pub(crate) fn pause(&mut self, paused: bool) {
         if self.paused != paused {

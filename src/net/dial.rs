@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::address::{HostPort, ResolveError};
 use super::address_error::AddressError;
 use super::timer::after;
-use super::url::Url;
+use super::url::{Scheme, Url};
 use crate::peering::ErrorKind;
 
 /// The time between the start of an attempt and the start of the next: the "Connection Attempt Delay" that RFC 8305, section 5,
@@ -199,14 +199,46 @@ pub(crate) async fn dial_host(
 /// a name, uses its first address that can be listened on.
 ///
 /// # Errors
-/// Fails if `address` is a `zeromq://` URL. Fails if `address` is not an address, cannot be resolved or cannot be listened on.
+/// Fails if `address` is not an address, cannot be resolved or cannot be listened on, and for a `zeromq://` URL, which has two
+/// ports.
 pub async fn bind(address: &str) -> io::Result<TcpListener> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
     let url = Url::to_listen(address).map_err(invalid)?;
+    if url.scheme() == Scheme::ZeroMq {
+        return Err(invalid(AddressError::ListenZeroMq));
+    }
+    bind_first(url.host_port(), |address| TcpListener::bind(address)).await
+}
+
+/// Listens on both ports of the proxy of a ZeroMQ cluster: the first one for its XPUB, the second one for its XSUB. If the host
+/// is a name, uses its first address on which both can be listened on.
+///
+/// # Errors
+/// Fails like [`bind`]. The error names the port.
+pub(crate) async fn bind_proxy(xpub: &HostPort, xsub_port: u16) -> io::Result<[TcpListener; 2]> {
+    // Not an async closure, whose future would not be `Send` for every lifetime.
+    bind_first(xpub, |xpub| async move {
+        let named = |socket: &str, port: u16, error: io::Error| {
+            io::Error::new(error.kind(), format!("port {port} ({socket}): {error}"))
+        };
+        let (mut xsub, xpub_port) = (xpub, xpub.port());
+        xsub.set_port(xsub_port);
+        let xpub = TcpListener::bind(xpub).await.map_err(|error| named("XPUB", xpub_port, error))?;
+        let xsub = TcpListener::bind(xsub).await.map_err(|error| named("XSUB", xsub_port, error))?;
+        Ok([xpub, xsub])
+    })
+    .await
+}
+
+/// Calls `bind` with the addresses of the host until it succeeds. Otherwise, returns the first error.
+async fn bind_first<L, F: Future<Output = io::Result<L>>>(
+    host_port: &HostPort,
+    bind: impl Fn(SocketAddr) -> F,
+) -> io::Result<L> {
     let not_found = |error| io::Error::new(io::ErrorKind::NotFound, error);
     let mut first_error = None;
-    for address in url.host_port().resolve_in_background().await.map_err(not_found)? {
-        match TcpListener::bind(address).await {
+    for address in host_port.resolve_in_background().await.map_err(not_found)? {
+        match bind(address).await {
             Ok(listener) => return Ok(listener),
             Err(error) => _ = first_error.get_or_insert(error),
         }

@@ -10,6 +10,7 @@ use crate::data::{EndpointId, Filter, Topic};
 use crate::peering::{Event, SendError};
 use crate::wire::{EncodeError, Envelope};
 use crate::zeek::events::LeftOut;
+use crate::zeromq::SubscriptionChange;
 
 /// The protocol on one connection, without I/O and without a clock. Its inputs are bytes and the time; its outputs are
 /// bytes and events.
@@ -143,6 +144,20 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// this, because it does not contain a prefix that a shorter prefix covers.
     fn is_subscribed(&self, _prefix: &Topic) -> bool {
         false
+    }
+
+    /// Returns the next change of the peer's subscriptions, in the order in which the peer has sent them, if the protocol is ZeroMQ
+    /// and the session reports them. The filter in the events is already up to date.
+    fn poll_subscription(&mut self) -> Option<SubscriptionChange> {
+        None
+    }
+
+    /// Sends a change of subscriptions to a publisher, if the protocol is ZeroMQ.
+    ///
+    /// # Errors
+    /// Fails if the session is not established, or if the peer is not a publisher.
+    fn send_subscription(&mut self, _change: &SubscriptionChange) -> Result<(), SendError> {
+        Err(SendError::NotEstablished)
     }
 
     /// Returns the version of the peer's software, if the peer has sent it. It is safe to log.

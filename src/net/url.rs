@@ -60,7 +60,8 @@ impl Scheme {
 /// the WebSocket API, `zeromq://HOST:PORT` for the proxy of a ZeroMQ cluster. Host and port are written as in [`HostPort`].
 ///
 /// A proxy has two sockets. `PORT` is the port of its XPUB, and `PORT` + 1 that of its XSUB, as Zeek and `zeekctl` configure
-/// them. If they are elsewhere, both ports are given: `zeromq://HOST:XPUB,XSUB`.
+/// them. If they are elsewhere, both ports are given: `zeromq://HOST:XPUB,XSUB`. To listen on two ports that the system chooses,
+/// both are 0: `zeromq://HOST:0`.
 ///
 /// A WebSocket URL may end with the path of the API, `/v1/messages/json`, which is also the default. A different path, a
 /// query, a fragment, and a user name or password are errors.
@@ -96,19 +97,22 @@ impl Url {
         if is_zero { Err(AddressError::PortZero) } else { Ok(url) }
     }
 
-    /// Parses an address to listen on: like [`str::parse`], but `zeromq://` is an error, because this crate does not provide the
-    /// proxy of a cluster.
+    /// Parses an address to listen on: the same as [`str::parse`]. The system chooses each port that is 0.
     ///
     /// # Errors
     /// Returns the first error in the text.
     pub fn to_listen(text: &str) -> Result<Self, AddressError> {
-        let url: Url = text.parse()?;
-        if url.scheme == Scheme::ZeroMq { Err(AddressError::ListenZeroMq) } else { Ok(url) }
+        text.parse()
     }
 
-    /// Returns the address of a listener, whose scheme is not [`Scheme::ZeroMq`].
+    /// Returns an address whose scheme is not [`Scheme::ZeroMq`].
     pub(crate) fn new(scheme: Scheme, host_port: impl Into<HostPort>) -> Self {
         Url { scheme, host_port: host_port.into(), xsub_port: None }
+    }
+
+    /// Returns the address of a ZeroMQ proxy.
+    pub(crate) fn of_proxy(xpub: impl Into<HostPort>, xsub_port: u16) -> Self {
+        Url { scheme: Scheme::ZeroMq, host_port: xpub.into(), xsub_port: Some(xsub_port) }
     }
 
     /// Checks that `tls` is possible with this scheme. The scheme decides whether the WebSocket API uses TLS. Anonymous TLS
@@ -157,6 +161,12 @@ impl Url {
     #[must_use]
     pub fn host_port(&self) -> &HostPort {
         &self.host_port
+    }
+
+    /// Returns the addresses of all sockets: two for a `zeromq://` URL, and one for other schemes.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<HostPort> {
+        [Some(self.host_port.clone()), self.xsub()].into_iter().flatten().collect()
     }
 
     /// Returns the address of the XPUB of a ZeroMQ proxy, where events are received. `None` for other schemes.
@@ -219,7 +229,7 @@ fn zeromq(address: &str) -> Result<Url, AddressError> {
     let host_port: HostPort = host_port.parse()?;
     let xpub_port = host_port.port();
     let xsub_port = match xsub {
-        None => xpub_port.checked_add(1).ok_or(AddressError::NoSecondPort)?,
+        None => second_port(xpub_port).ok_or(AddressError::NoSecondPort)?,
         Some(text) => {
             let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
             digits
@@ -227,10 +237,15 @@ fn zeromq(address: &str) -> Result<Url, AddressError> {
                 .ok_or_else(|| AddressError::SecondPort(text.to_owned()))?
         }
     };
-    if xsub_port == xpub_port {
+    if xsub_port == xpub_port && xpub_port != 0 {
         return Err(AddressError::SamePort(xsub_port));
     }
-    Ok(Url { scheme: Scheme::ZeroMq, host_port, xsub_port: Some(xsub_port) })
+    Ok(Url::of_proxy(host_port, xsub_port))
+}
+
+/// Returns the port of the XSUB of a proxy if only the port of its XPUB is given.
+fn second_port(xpub_port: u16) -> Option<u16> {
+    if xpub_port == 0 { Some(0) } else { xpub_port.checked_add(1) }
 }
 
 impl fmt::Display for Url {
@@ -240,7 +255,7 @@ impl fmt::Display for Url {
             scheme => write!(f, "{}://{}", scheme.name(), self.host_port),
         }?;
         match self.xsub_port {
-            Some(port) if self.host_port.port().checked_add(1) != Some(port) => write!(f, ",{port}"),
+            Some(port) if second_port(self.host_port.port()) != Some(port) => write!(f, ",{port}"),
             _ => Ok(()),
         }
     }
@@ -263,6 +278,8 @@ mod tests {
             ("zeromq://[::1]:5555,5556/", Scheme::ZeroMq, "zeromq://[::1]:5555"),
             ("zeromq://zeek.example:5556,5555", Scheme::ZeroMq, "zeromq://zeek.example:5556,5555"),
             ("zeromq://zeek.example:65535,1", Scheme::ZeroMq, "zeromq://zeek.example:65535,1"),
+            ("zeromq://zeek.example:0,0", Scheme::ZeroMq, "zeromq://zeek.example:0"),
+            ("zeromq://zeek.example:0,1", Scheme::ZeroMq, "zeromq://zeek.example:0,1"),
         ] {
             let url: Url = text.parse().unwrap();
             assert_eq!((url.scheme(), url.to_string().as_str()), (scheme, shown), "{text}");
@@ -305,9 +322,8 @@ mod tests {
         }
         for zero in ["ws://localhost:0", "zeromq://localhost:0", "zeromq://localhost:1,0"] {
             assert_eq!(Url::to_connect(zero), Err(E::PortZero), "{zero}");
+            assert!(Url::to_listen(zero).is_ok(), "{zero}");
         }
-        assert_eq!(Url::to_listen("zeromq://localhost:5555"), Err(E::ListenZeroMq));
-        assert!(Url::to_listen("ws://localhost:0").is_ok());
     }
 
     #[test]

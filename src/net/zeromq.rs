@@ -11,7 +11,7 @@ use crate::data::{EndpointId, Filter, Topic};
 use crate::peering::{Event, SendError};
 use crate::wire::{EncodeError, Envelope};
 use crate::zeek::events::{Changes, LeftOut};
-use crate::zeromq::{EventFormat, OVERHEAD, ZeroMq, encode, first_length};
+use crate::zeromq::{EventFormat, OVERHEAD, SubscriptionChange, ZeroMq, encode, first_length};
 
 /// Events with Broker's binary values (`PROTOCOL.md`, section 11).
 static BINARY: Format = Format {
@@ -44,7 +44,7 @@ fn append(
 
 impl sealed::Sealed for ZeroMq {}
 
-/// Each method except `format` and `note_unwritten` calls the method of [`ZeroMq`] with the same name.
+/// Each method except `format`, `note_unwritten` and `send_subscription` calls the method of [`ZeroMq`] with the same name.
 impl Session for ZeroMq {
     const COPIED: usize = ZeroMq::COPIED;
 
@@ -151,6 +151,17 @@ impl Session for ZeroMq {
 
     fn sender_name(&self, sender: EndpointId) -> Option<Arc<str>> {
         ZeroMq::sender_name(self, sender)
+    }
+
+    fn poll_subscription(&mut self) -> Option<SubscriptionChange> {
+        ZeroMq::poll_subscription(self)
+    }
+
+    fn send_subscription(&mut self, change: &SubscriptionChange) -> Result<(), SendError> {
+        match change {
+            SubscriptionChange::Subscribed(prefix) => self.subscribe(prefix),
+            SubscriptionChange::Cancelled(prefix) => self.cancel(prefix),
+        }
     }
 
     fn is_subscribed(&self, prefix: &Topic) -> bool {

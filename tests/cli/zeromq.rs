@@ -76,6 +76,26 @@ fn a_proxy_with_curve_is_recognized() {
 }
 
 #[test]
+fn a_proxy_is_measured() {
+    let proxy = Proxy::start();
+    let bench = format!("bench relay --format json --publish-to {}", proxy.url);
+    for (size, with_all_parts) in [(223, 237), (70_000, 70_021)] {
+        let end = Program::run(&format!("{bench} --count 2000 --round-trips 20 --peers 2 --size {size}"), "");
+        assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
+        let report = &end.json()[0];
+        assert_eq!((&report["delivered"], &report["lost"]), (&4040.into(), &0.into()), "{report}");
+        assert_eq!((&report["zeromq_size"], &report["size"]), (&with_all_parts.into(), &size.into()));
+        let parts = proxy.next_published();
+        assert_eq!((&parts[0][..], &parts[2][..]), (&b"/zeek-bridge/bench"[..], &b"broker-bin-v1"[..]));
+    }
+    // The proxy sends to one subscriber after the other, and waits for each.
+    let end = Program::run(&format!("{bench} --stalled-peers 1 --size 1000000 --wait 1"), "");
+    assert_eq!(end.code, Some(5), "{end:?}");
+    end.has_said(&["no message arrived for 1.0 s"]);
+    assert_eq!(end.json()[0]["stalled_subscribers"], 1);
+}
+
+#[test]
 fn commands_without_zeromq_refuse_the_address() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().display();
@@ -90,7 +110,11 @@ fn commands_without_zeromq_refuse_the_address() {
             &format!("record --out {folder} --listen 127.0.0.1:0 --connect zeromq://127.0.0.1:5555"),
             ["does not speak ZeroMQ", "Broker"],
         ),
-        ("bench relay --publish-to zeromq://127.0.0.1:5555", ["does not speak ZeroMQ", "Broker"]),
+        (
+            "bench relay --publish-to zeromq://127.0.0.1:5555 --tls off",
+            ["--tls cannot be used", "ZeroMQ has no TLS"],
+        ),
+        ("bench relay --publish-to zeromq://127.0.0.1:5555 --token-file x", ["--token-file", "ZeroMQ"]),
         (
             &format!("replay {folder} --connect zeromq://127.0.0.1:5555 --tls off"),
             ["zeromq://127.0.0.1:5555", "Broker"],

@@ -276,10 +276,12 @@ impl Connection {
 /// Exchanges greetings and READY. Sends nothing after READY until that of the client has arrived.
 pub fn handshake(stream: &mut TcpStream, socket: &str, mechanism: &str) -> Option<()> {
     exchange_greetings(stream, mechanism)?;
-    let mut ready = vec![0x04, 0x1a];
-    ready.extend(b"\x05READY\x0bSocket-Type\x00\x00\x00\x04");
+    let mut ready = b"\x05READY\x0bSocket-Type\x00\x00\x00".to_vec();
+    ready.push(u8::try_from(socket.len()).unwrap());
     ready.extend(socket.as_bytes());
-    stream.write_all(&ready).ok()?;
+    let mut frames = Vec::new();
+    put_frame(4, &ready, &mut frames);
+    stream.write_all(&frames).ok()?;
     let (flags, body) = frame(stream)?;
     assert!(flags == 4 && body.starts_with(b"\x05READY"), "{flags} {body:?}");
     Some(())
@@ -297,7 +299,7 @@ fn exchange_greetings(stream: &mut TcpStream, mechanism: &str) -> Option<()> {
 }
 
 /// Reads a frame: its flags without that of the length, and its body. Returns `None` at the end of the stream.
-fn frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+pub fn frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut flags = [0];
     stream.read_exact(&mut flags).ok()?;
     let mut length = [0; 8];
@@ -308,7 +310,7 @@ fn frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     Some((flags[0] & !2, body))
 }
 
-fn put_frame(flags: u8, body: &[u8], to: &mut Vec<u8>) {
+pub fn put_frame(flags: u8, body: &[u8], to: &mut Vec<u8>) {
     match u8::try_from(body.len()) {
         Ok(length) => to.extend([flags, length]),
         Err(_) => {
@@ -319,7 +321,7 @@ fn put_frame(flags: u8, body: &[u8], to: &mut Vec<u8>) {
     to.extend(body);
 }
 
-fn message(parts: &[&[u8]]) -> Vec<u8> {
+pub fn message(parts: &[&[u8]]) -> Vec<u8> {
     let mut frames = Vec::new();
     for (index, part) in parts.iter().enumerate() {
         put_frame(u8::from(index + 1 < parts.len()), part, &mut frames);
@@ -348,6 +350,6 @@ fn frames_of(mut frames: &[u8]) -> Vec<(u8, &[u8])> {
     parts
 }
 
-fn change(first: u8, topic: &[u8]) -> Vec<u8> {
+pub fn change(first: u8, topic: &[u8]) -> Vec<u8> {
     message(&[&[&[first], topic].concat()])
 }

@@ -11,6 +11,8 @@ mod raw;
 #[path = "../common/websocket.rs"]
 mod raw_websocket;
 mod support;
+#[path = "../common/zeromq_client.rs"]
+mod zeromq_client;
 #[path = "../common/zeromq.rs"]
 mod zeromq_proxy;
 
@@ -30,3 +32,4 @@ mod tls_kinds;
 mod websocket;
 mod zeromq;
 mod zeromq_curve;
+mod zeromq_listener;

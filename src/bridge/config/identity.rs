@@ -1,4 +1,4 @@
-//! Parses patterns for certificate identities.
+//! Parses patterns for identities.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,6 +8,7 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
 use super::schema::{Glob, IdentityPattern};
 use super::suggest::suggestion;
+use crate::data::{Address, Subnet};
 
 /// A text that is not an [`IdentityPattern`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +29,17 @@ pub enum InvalidIdentity {
     /// The text is neither an IP address nor a pattern.
     #[error("{0:?} is not an IP address")]
     InvalidAddress(String),
+    /// The text is neither an IP address nor a network.
+    #[error("{0:?} is not an IP address or a network")]
+    InvalidNetwork(String),
+    /// The address of a network has bits after the prefix.
+    #[error("{text:?} is an address in the network {network}")]
+    HostBits {
+        /// The text after `address:`.
+        text: String,
+        /// The network.
+        network: Subnet,
+    },
     /// The pattern contains a character that no host name has.
     #[error("{0:?} cannot match a host name, which consists of letters, digits, `-`, `_` and `.`")]
     InvalidHostName(String),
@@ -43,11 +55,11 @@ impl InvalidIdentity {
             }
             InvalidIdentity::NoKind(_) => {
                 "use \"subject:GLOB\", \"DNS:GLOB\", \"IP:GLOB\", \"email:GLOB\", \"URI:GLOB\", \"DirName:GLOB\", \
-                 \"sha256:HEX\" or \"token:NAME\""
+                 \"sha256:HEX\", \"token:NAME\", \"curve:NAME\" or \"address:IP/BITS\""
                     .to_owned()
             }
             InvalidIdentity::UnknownKind(kind) => {
-                suggestion(kind, ["subject", "sha256", "token"].into_iter().chain(SAN_KINDS))
+                suggestion(kind, ["subject", "sha256", "token", "curve", "address"].into_iter().chain(SAN_KINDS))
             }
             InvalidIdentity::EmptyPattern(kind) => {
                 format!("use a name, or a pattern such as \"{}*\"", kind.escape_debug())
@@ -56,6 +68,12 @@ impl InvalidIdentity {
                 "use the output of `openssl x509 -in CERTIFICATE -noout -fingerprint -sha256`".to_owned()
             }
             InvalidIdentity::InvalidAddress(_) => "use an IP address, or a pattern such as 192.0.2.*".to_owned(),
+            InvalidIdentity::InvalidNetwork(_) => {
+                "use an IP address such as \"address:192.0.2.1\", or a network such as \"address:192.0.2.0/24\"".to_owned()
+            }
+            InvalidIdentity::HostBits { network, .. } => {
+                format!("use \"address:{network}\", or remove the length for this address only")
+            }
             InvalidIdentity::InvalidHostName(_) => {
                 "use a name or a pattern such as \"DNS:*.example\" (certificates contain the ASCII form of an \
                  internationalized name: xn--...)"
@@ -92,6 +110,8 @@ impl FromStr for IdentityPattern {
         match kind {
             "subject" => Ok(IdentityPattern::Subject(Glob::new(pattern))),
             "token" => Ok(IdentityPattern::Token(Glob::new(pattern))),
+            "curve" => Ok(IdentityPattern::Curve(Glob::new(pattern))),
+            "address" => network(pattern).map(IdentityPattern::Address),
             // Normalize the address: the pattern is compared with the text of the address in the certificate, which is
             // normalized, too.
             "IP" if !is_glob => match pattern.parse::<IpAddr>() {
@@ -108,6 +128,31 @@ impl FromStr for IdentityPattern {
     }
 }
 
+/// Parses an IP address or a network.
+fn network(text: &str) -> Result<Subnet, InvalidIdentity> {
+    let invalid = || InvalidIdentity::InvalidNetwork(text.to_owned());
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let address: Address = address.parse().map_err(|_| invalid())?;
+    let length = match length {
+        Some(length) => length.parse().map_err(|_| invalid())?,
+        None => max_length(address),
+    };
+    let network = Subnet::new(address, length).map_err(|_| invalid())?;
+    if network.network() == address {
+        Ok(network)
+    } else {
+        Err(InvalidIdentity::HostBits { text: text.to_owned(), network })
+    }
+}
+
+/// Returns the length of the prefix that contains only this address.
+fn max_length(address: Address) -> u8 {
+    if address.is_v4() { 32 } else { 128 }
+}
+
 fn is_host_name_or_glob(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.' | '*' | '?')
 }
@@ -120,6 +165,11 @@ impl fmt::Display for IdentityPattern {
             IdentityPattern::San(glob) => glob.fmt(f),
             IdentityPattern::Sha256(hash) => write!(f, "sha256:{}", HEXLOWER.encode(hash)),
             IdentityPattern::Token(glob) => write!(f, "token:{glob}"),
+            IdentityPattern::Curve(glob) => write!(f, "curve:{glob}"),
+            IdentityPattern::Address(network) if network.length() == max_length(network.network()) => {
+                write!(f, "address:{}", network.network())
+            }
+            IdentityPattern::Address(network) => write!(f, "address:{network}"),
         }
     }
 }
@@ -139,6 +189,11 @@ mod tests {
             ("IP:192.0.2.*", "IP:192.0.2.*".to_owned()),
             ("URI:spiffe://a/b", "URI:spiffe://a/b".to_owned()),
             ("token:soar-*", "token:soar-*".to_owned()),
+            ("curve:worker-?", "curve:worker-?".to_owned()),
+            ("address:192.0.2.1", "address:192.0.2.1".to_owned()),
+            ("address:192.0.2.1/32", "address:192.0.2.1".to_owned()),
+            ("address:10.0.0.0/8", "address:10.0.0.0/8".to_owned()),
+            ("address:2001:DB8::/32", "address:2001:db8::/32".to_owned()),
             (&format!("sha256:{hash}"), format!("sha256:{}", hash.to_lowercase())),
             (&format!("sha256:{colons}"), format!("sha256:{}", hash.to_lowercase())),
         ] {
@@ -162,6 +217,9 @@ mod tests {
             ("sha256:", "64 hexadecimal digits"),
             ("subject:", "pattern after \"subject:\" is empty"),
             ("IP:300.1.1.1", "is not an IP address"),
+            ("address:192.0.2.*", "is not an IP address or a network"),
+            ("address:192.0.2.0/33", "is not an IP address or a network"),
+            ("address:10.1.2.3/8", "use \"address:10.0.0.0/8\""),
             ("DNS:node\0.example", "cannot match a host name"),
             ("DNS:b\u{fc}cher.example", "xn--"),
             ("DNS:node .example", "cannot match a host name"),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::net::tls::PeerIdentity;
 
-/// The party to which a connection is attributed: the holder of its certificate or, without a certificate, of its token. Without
-/// both, its host.
+/// The party to which a connection is attributed: the holder of its certificate or, without a certificate, of its token or CURVE
+/// key. Without these, its host.
 ///
 /// Limits apply to an owner, and names of nodes and endpoint ids belong to an owner. A host with many addresses counts as
 /// many owners.
@@ -16,6 +16,8 @@ pub enum Owner {
     Certificate([u8; 32]),
     /// The name of the token of a WebSocket client without a certificate.
     Token(Arc<str>),
+    /// The name of the CURVE key of a ZeroMQ client.
+    Curve(Arc<str>),
     /// The address of a peer without a certificate and a token.
     Host(IpAddr),
     /// The configured target of a connection attempt. Used while the peer's address is not known.
@@ -35,7 +37,7 @@ impl Owner {
     pub(crate) fn with_token(self, name: Arc<str>) -> Self {
         match self {
             Owner::Certificate(_) => self,
-            Owner::Token(_) | Owner::Host(_) | Owner::Target(_) => Owner::Token(name),
+            Owner::Token(_) | Owner::Curve(_) | Owner::Host(_) | Owner::Target(_) => Owner::Token(name),
         }
     }
 }

@@ -21,6 +21,7 @@ impl SmallRoute {
         let peer = Peer {
             id: id(1),
             address: "here".into(),
+            ip: None,
             identity: None,
             protocol: PeerProtocol::Broker,
             owner,

@@ -51,12 +51,12 @@ impl Stream {
     }
 }
 
-fn lines(path: PathBuf) -> Vec<Json> {
+pub(super) fn lines(path: PathBuf) -> Vec<Json> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(super) fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/zeromq").join(name)
 }
 

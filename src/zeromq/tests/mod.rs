@@ -3,6 +3,7 @@
 mod captures;
 #[cfg(feature = "curve")]
 mod curve;
+mod discovery;
 mod handshake;
 mod limits;
 mod sessions;

@@ -11,9 +11,12 @@ pub(crate) fn connect_address(text: &str) -> Result<AddressArg, AddressError> {
     Url::to_connect(text).map(|_| AddressArg(text.to_owned()))
 }
 
-/// Parses an address to listen on. For port 0, the system chooses a port.
+/// Parses an address to listen on. For port 0, the system chooses a port. A command cannot be the proxy of a ZeroMQ cluster.
 pub(crate) fn listen_address(text: &str) -> Result<AddressArg, AddressError> {
-    Url::to_listen(text).map(|_| AddressArg(text.to_owned()))
+    match Url::to_listen(text)?.scheme() {
+        Scheme::ZeroMq => Err(AddressError::ListenZeroMq),
+        _ => Ok(AddressArg(text.to_owned())),
+    }
 }
 
 /// Parses an address to connect to, for a command that does not speak ZeroMQ.

@@ -15,7 +15,7 @@ use super::support::*;
 /// allocation.
 fn count_allowed_without_allocation(rule: RuleConfig) -> usize {
     let rules = Rules::new(LINKS, &[rule]);
-    let policy = rules.for_peer(LinkId(0), Some(&WORKER), None);
+    let policy = rules.for_peer(LinkId(0), &by(Some(&WORKER)));
     let mut count = 0;
     for fixture in Fixture::all() {
         for frame in fixture.frames.iter().filter(|frame| frame.phase == Phase::Peered) {
@@ -64,7 +64,7 @@ fn a_payload_without_a_matching_rule_is_not_inspected() {
         (NODE, &*WORKER, Reason::Malformed),
     ] {
         let incoming = Incoming::bytes(topic, EnvelopeType::Data, payload.to_vec());
-        let policy = rules.for_peer(LinkId(0), Some(identity), None);
+        let policy = rules.for_peer(LinkId(0), &by(Some(identity)));
         let mut denied = None;
         let cost = measure(|| {
             let decision = policy

@@ -85,7 +85,7 @@ fn there_is_a_denial_for_each_link_that_a_message_does_not_reach() {
             rule(|rule| (rule.to, rule.topics) = (names(&["hub"]), vec![Topic::from_static("other")])),
         ],
     );
-    let policy = rules.for_peer(LinkId(0), None, None);
+    let policy = rules.for_peer(LinkId(0), &by(None));
     let denials = |incoming: Incoming| policy.denials(&incoming.envelope, &Limits::DEFAULT);
     let event_not_allowed = Denial { reason: Reason::EventNotAllowed, rule: Some(RuleId(0)), invalid: false };
     assert_eq!(denials(event("f")), [(LinkId(1), Some(event_not_allowed)), (LinkId(3), None)]);
@@ -94,7 +94,7 @@ fn there_is_a_denial_for_each_link_that_a_message_does_not_reach() {
 
     // There is no rule to `c` and to the hub.
     let rules = Rules::new(LINKS, &[rule(|rule| rule.events = globs(&["e"]))]);
-    let denials = rules.for_peer(LinkId(0), None, None).denials(&event("f").envelope, &Limits::DEFAULT);
+    let denials = rules.for_peer(LinkId(0), &by(None)).denials(&event("f").envelope, &Limits::DEFAULT);
     assert_eq!(denials, [(LinkId(1), Some(event_not_allowed))]);
 }
 
@@ -173,6 +173,7 @@ fn a_message_is_not_forwarded_within_a_group() {
         name,
         hub: name == "hub",
         group: Some(group).filter(|group| !group.is_empty()),
+        zeromq: None,
     });
     let rules =
         Rules::of_links(links.into_iter(), &[rule(|rule| (rule.from, rule.to) = (all.clone(), all.clone()))]);

@@ -7,6 +7,7 @@ use crate::bridge::LinkId;
 use crate::bridge::config::{Arguments, Glob, IdentityPattern, RuleConfig};
 use crate::bridge::policy::{Decision, Reason, Rules};
 use crate::data::{EndpointId, Topic, Value};
+use crate::endpoint::Candidate;
 use crate::management::{DispatchRequest, DispatchResponse, ManagementResult, NodeMessage, NotifyNodeHello};
 use crate::net::tls::PeerIdentity;
 use crate::wire::{
@@ -103,6 +104,11 @@ fn certificate(name: &str, sans: bool) -> PeerIdentity {
     PeerIdentity::of(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der())
 }
 
+/// Returns a peer with this certificate.
+pub(super) fn by(certificate: Option<&PeerIdentity>) -> Candidate<'_> {
+    Candidate { certificate, ..Candidate::default() }
+}
+
 /// A received message, by default over `a` and from a peer without a certificate.
 #[derive(Clone)]
 pub(super) struct Incoming {
@@ -155,7 +161,7 @@ impl Incoming {
         then: impl FnOnce(Vec<(usize, usize)>, Decision<'_>) -> T,
     ) -> T {
         let mut passes = Vec::new();
-        let policy = rules.for_peer(LinkId(self.link), self.identity, None);
+        let policy = rules.for_peer(LinkId(self.link), &by(self.identity));
         let decision =
             policy.evaluate(&self.envelope, &Limits::DEFAULT, |to, rule| passes.push((to.0, rule.0)));
         assert!(!passes.is_empty() || decision.denial.is_some(), "neither allowed nor denied");

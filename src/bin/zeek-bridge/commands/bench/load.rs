@@ -1,5 +1,6 @@
 //! The load: one publisher, and subscribers that count what they receive.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use zeek_bridge::peering::Notice;
 
 use super::pattern::{DECLARATION, Pattern};
 use super::peer::LoadPeer;
-use super::side::{Protocol, Side};
+use super::side::{PeerRole, Protocol, Side};
 use super::tally::{Received, Tally};
 use crate::output::{Failure, Progress};
 
@@ -37,6 +38,8 @@ pub(super) struct Target {
     pub(super) subscribe_at: Side,
     pub(super) topic: Topic,
     pub(super) peers: usize,
+    /// The number of further subscribers that never read.
+    pub(super) stalled: usize,
     pub(super) timeout: Duration,
 }
 
@@ -58,6 +61,8 @@ pub(super) struct Load {
     /// The number of the first message that is counted.
     first: u64,
     subscribers: Vec<Arc<Subscriber>>,
+    /// Subscribers that never read. They stay connected until the end.
+    _stalled: Vec<LoadPeer>,
     waited_for: Arc<WaitedFor>,
     tasks: JoinSet<Result<(), ConnectError>>,
     stop: watch::Sender<bool>,
@@ -88,26 +93,34 @@ impl Load {
     /// Connects the publisher and all subscribers. The publisher publishes the first pattern, and the subscribers receive the
     /// second one.
     pub(super) async fn connect(target: Target, [pattern, received]: [Pattern; 2]) -> Result<Self, Failure> {
-        let Target { publish_to, subscribe_at, topic, peers, timeout } = &target;
+        let Target { publish_to, subscribe_at, topic, peers, stalled, timeout } = &target;
         let notice = Arc::<OnceLock<Notice>>::default();
-        let publisher = LoadPeer::connect(publish_to, Filter::new(), *timeout, notice.clone()).await;
+        let role = PeerRole::Publisher;
+        let publisher = LoadPeer::connect(publish_to, role, Filter::new(), *timeout, notice.clone()).await;
         let publisher = publisher.map_err(|error| no_peering(&publish_to.address, &error))?;
         let progress = Progress::new(u64::try_from(*peers).ok(), "subscribers");
         let started = Instant::now();
-        let mut connecting = JoinSet::new();
+        let mut attempts = JoinSet::new();
         let mut connected = Vec::new();
         while connected.len() < *peers {
-            if connecting.len() < CONNECTING.min(peers.saturating_sub(connected.len())) {
+            if attempts.len() < CONNECTING.min(peers.saturating_sub(connected.len())) {
                 let (side, patience, notice) = (subscribe_at.clone(), *timeout, notice.clone());
-                let filter = Filter::from_iter([topic.clone()]);
-                connecting.spawn(async move { LoadPeer::connect(&side, filter, patience, notice).await });
-            } else if let Some(joined) = connecting.join_next().await {
+                let (role, filter) = (PeerRole::Subscriber, Filter::from_iter([topic.clone()]));
+                attempts.spawn(async move { LoadPeer::connect(&side, role, filter, patience, notice).await });
+            } else if let Some(joined) = attempts.join_next().await {
                 let peer = joined.map_err(|error| Failure::failed(error.to_string()))?;
                 connected.push(peer.map_err(|error| no_peering(&subscribe_at.address, &error))?);
                 progress.inc(1);
             }
         }
         progress.finish();
+        let connecting = started.elapsed();
+        let mut never_reading = Vec::new();
+        for _ in 0..*stalled {
+            let (role, filter) = (PeerRole::Subscriber, Filter::from_iter([topic.clone()]));
+            let peer = LoadPeer::connect(subscribe_at, role, filter, *timeout, notice.clone()).await;
+            never_reading.push(peer.map_err(|error| no_peering(&subscribe_at.address, &error))?);
+        }
         let (stop, stopped) = watch::channel(false);
         let mut load = Load {
             publisher,
@@ -115,11 +128,12 @@ impl Load {
             next: 0,
             first: 0,
             subscribers: Vec::new(),
+            _stalled: never_reading,
             waited_for: Arc::default(),
             tasks: JoinSet::new(),
             stop,
             notice,
-            connecting: started.elapsed(),
+            connecting,
             enough: Arc::default(),
             target,
         };
@@ -243,13 +257,31 @@ impl Load {
 
     async fn publish(&mut self, frames: &mut [u8]) -> Result<(), Failure> {
         let next = self.pattern.count_from(self.next, frames);
-        let sent = tokio::select! {
-            biased;
-            sent = self.publisher.send(frames) => sent,
-            Some(ended) = self.tasks.join_next() => return Err(self.subscriber_ended(ended)),
+        let mut arrived = arrived(&self.subscribers);
+        let sent = {
+            let mut sending = pin!(self.publisher.send(frames));
+            loop {
+                tokio::select! {
+                    biased;
+                    sent = &mut sending => break Ok(sent),
+                    Some(ended) = self.tasks.join_next() => break Err(Some(ended)),
+                    // The relay may not read any more.
+                    () = sleep(self.target.timeout) => {}
+                }
+                let before = std::mem::replace(&mut arrived, self::arrived(&self.subscribers));
+                if arrived == before {
+                    break Err(None);
+                }
+            }
         };
-        self.next = next;
-        sent.map_err(|error| self.publisher_ended(&error))
+        match sent {
+            Ok(sent) => {
+                self.next = next;
+                sent.map_err(|error| self.publisher_ended(&error))
+            }
+            Err(Some(ended)) => Err(self.subscriber_ended(ended)),
+            Err(None) => Err(self.stuck()),
+        }
     }
 
     /// Waits until all subscribers have received message `number - 1` or a later one. Returns the number of the last message that
@@ -299,7 +331,7 @@ impl Load {
 
     /// Returns the number of the last message that all subscribers have received, plus one.
     fn arrived(&self) -> u64 {
-        self.subscribers.iter().map(|subscriber| subscriber.arrived.load(SeqCst)).min().unwrap_or_default()
+        arrived(&self.subscribers)
     }
 
     /// Returns the number of counted messages that were published.
@@ -360,13 +392,13 @@ impl Load {
     }
 
     fn not_relayed(&self) -> Failure {
-        let Target { publish_to, subscribe_at, topic, peers, timeout } = &self.target;
+        let Target { publish_to, subscribe_at, topic, peers, timeout, .. } = &self.target;
         let silent =
             self.subscribers.iter().filter(|subscriber| subscriber.arrived.load(SeqCst) == 0).count();
         let subscribes = match publish_to.protocol() {
             Protocol::WebSocket => "accepts",
-            Protocol::Broker if self.publisher.filter.matches(topic) => "subscribes to",
-            Protocol::Broker => "does not subscribe to",
+            _ if self.publisher.filter.matches(topic) => "subscribes to",
+            _ => "does not subscribe to",
         };
         let sides = [publish_to, subscribe_at];
         let zeek = if sides.into_iter().any(|side| side.protocol() == Protocol::WebSocket) {
@@ -378,7 +410,7 @@ impl Load {
         Failure::timeout(format!(
             "timeout: {notice}{silent} of {peers} subscribers at {} received no message within {:.1} s; the messages were \
              published to {}, which {subscribes} the topic {topic}; check that the relay forwards the topic: a \
-             zeek-bridge needs a rule from one link to the other with topics = [{topic:?}], a broker-node needs \
+             zeek-bridge needs a rule from the publisher's link to the subscribers' link with topics = [{topic:?}], a broker-node needs \
              --mode relay --topics '[{topic:?}]'{zeek}; or use --topic with a topic that is relayed",
             subscribe_at.address,
             timeout.as_secs_f64(),
@@ -429,6 +461,11 @@ impl Subscriber {
         // No code panics while it holds the lock.
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns the number of the last message that all subscribers have received, plus one.
+fn arrived(subscribers: &[Arc<Subscriber>]) -> u64 {
+    subscribers.iter().map(|subscriber| subscriber.arrived.load(SeqCst)).min().unwrap_or_default()
 }
 
 fn no_peering(address: &str, error: &ConnectError) -> Failure {

@@ -31,9 +31,7 @@ use side::{Protocol, Side};
 use zeek_bridge::data::EndpointId;
 
 use crate::args::tls::TlsArgs;
-use crate::args::{
-    AddressArg, DurationArg, FormatArgs, TopicArg, WebSocketArgs, connect_address_without_zeromq, count,
-};
+use crate::args::{AddressArg, DurationArg, FormatArgs, TopicArg, WebSocketArgs, connect_address, count};
 use crate::network;
 use crate::output::{Failure, Output, to_line};
 use crate::runtime;
@@ -61,18 +59,20 @@ enum What {
     /// Without --publish-to, a bridge is started on loopback and measured. The relay may be any program that forwards the
     /// topic: a zeek-bridge with a rule for it, or a broker-node --mode relay --topics '["/zeek-bridge/bench"]'.
     ///
-    /// Each side uses Broker's native protocol or the WebSocket API. A Zeek that serves the WebSocket API forwards only events
+    /// Each side uses Broker's native protocol, the WebSocket API, or ZeroMQ without CURVE: a zeromq:// address is that of a proxy,
+    /// such as libzmq's, or a zeek-bridge with a link that listens on it. A Zeek that serves the WebSocket API forwards only events
     /// that it declares: `global ZeekBridge::bench: event(run: count, number: count, padding: string);`.
     Relay(Box<RelayArgs>),
 }
 
 #[derive(Debug, Args)]
 struct RelayArgs {
-    /// The address of the relay: HOST:PORT, or a ws:// or wss:// address; without this option, a bridge is started and measured
-    #[arg(long, value_name = "ADDRESS", value_parser = connect_address_without_zeromq)]
+    /// The address of the relay: HOST:PORT, or a ws://, wss:// or zeromq:// address; without this option, a bridge is started and
+    /// measured
+    #[arg(long, value_name = "ADDRESS", value_parser = connect_address)]
     publish_to: Option<AddressArg>,
     /// The address for subscribers, if it differs from --publish-to
-    #[arg(long, value_name = "ADDRESS", requires = "publish_to", value_parser = connect_address_without_zeromq)]
+    #[arg(long, value_name = "ADDRESS", requires = "publish_to", value_parser = connect_address)]
     subscribe_at: Option<AddressArg>,
     /// The protocol of the publisher, if a bridge is started; websocket is ws://, or wss:// with --tls mutual
     #[arg(
@@ -98,7 +98,14 @@ struct RelayArgs {
     /// The number of subscribers
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     peers: u32,
-    /// The size of an event's Broker frame in bytes, including the four bytes of the length field; as JSON, it is larger
+    /// The number of further subscribers that never read, to see whether they slow down the others
+    ///
+    /// The relay queues events for them, then drops the events or disconnects the subscriber, or stops to relay. In the last
+    /// case, the benchmark ends with a timeout.
+    #[arg(long, value_name = "N", default_value = "0")]
+    stalled_peers: u32,
+    /// The size of an event's Broker frame in bytes, including the four bytes of the length field; as JSON and in ZeroMQ, it is
+    /// larger
     #[arg(long, value_name = "BYTES", default_value = "223")]
     size: u32,
     /// The number of events to publish
@@ -181,10 +188,13 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     };
     let [published, received] = sides.each_ref().map(|side| message.pattern(side.protocol()));
     let (published, received) = (published.map_err(unusable)?, received.map_err(unusable)?);
-    let received_size = bytes(received.content());
+    let received_size = bytes(received.event_size());
     let [publish_to, subscribe_at] = sides;
-    let json = [(&publish_to, &published), (&subscribe_at, &received)];
-    let json = json.into_iter().find(|(side, _)| side.protocol() == Protocol::WebSocket);
+    let patterns = [(&publish_to, &published), (&subscribe_at, &received)];
+    let size_in = |protocol| {
+        let found = patterns.iter().find(|(side, _)| side.protocol() == protocol);
+        found.map(|(_, pattern)| bytes(pattern.event_size()))
+    };
     let mut report = Report {
         publish_to: publish_to.address.clone(),
         subscribe_at: subscribe_at.address.clone(),
@@ -193,15 +203,18 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
         subscriber_tls: TlsArgs::name(&subscribe_at.tls),
         topic: topic.to_string(),
         size,
-        json_size: json.map(|(_, pattern)| bytes(pattern.content())),
+        json_size: size_in(Protocol::WebSocket),
+        zeromq_size: size_in(Protocol::ZeroMq),
         subscribers: args.peers.into(),
+        stalled_subscribers: args.stalled_peers.into(),
         window,
         rate: args.rate,
         ..Report::default()
     };
 
-    let peers = usize::try_from(args.peers).unwrap_or(usize::MAX);
-    let target = Target { publish_to, subscribe_at, topic, peers, timeout: args.wait.0 };
+    let [peers, stalled] =
+        [args.peers, args.stalled_peers].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+    let target = Target { publish_to, subscribe_at, topic, peers, stalled, timeout: args.wait.0 };
     let mut load = tokio::select! {
         load = Load::connect(target, [published, received]) => load?,
         () = signals.next() => return Err(nothing_yet()),

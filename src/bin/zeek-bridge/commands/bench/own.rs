@@ -111,6 +111,7 @@ fn configuration(mode: TlsMode, protocols: [Protocol; 2], topic: &Topic) -> Stri
         let (scheme, tls) = match (protocol, mode) {
             (Protocol::WebSocket, TlsMode::Off) => ("ws://", ""),
             (Protocol::WebSocket, _) => ("wss://", CERTIFICATES),
+            (Protocol::ZeroMq, _) => ("zeromq://", "hub = true"),
             (Protocol::Broker, TlsMode::Off) => ("", "tls = 'off'"),
             (Protocol::Broker, TlsMode::Anonymous | TlsMode::Auto) => ("", "tls = 'anonymous'"),
             (Protocol::Broker, TlsMode::Mutual) => ("", CERTIFICATES),

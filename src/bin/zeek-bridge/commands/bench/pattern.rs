@@ -2,10 +2,11 @@
 
 use bytes::BytesMut;
 use zeek_bridge::data::{EndpointId, Topic, Value};
-use zeek_bridge::wire::{EncodeError, Envelope, LENGTH_FIELD, TOPIC_OFFSET};
+use zeek_bridge::wire::{EncodeError, Envelope, LENGTH_FIELD, TOPIC_OFFSET, encode_value};
 use zeek_bridge::zeek::{Event, ZeekMessage};
+use zeek_bridge::zeromq::EventFormat;
 
-use super::session::{DATA_MESSAGE, LAST, LENGTH_16, LENGTH_64, MASKED, TEXT};
+use super::session::{DATA_MESSAGE, LAST, LENGTH_16, LENGTH_64, LONG, MASKED, MORE, TEXT};
 use super::side::Protocol;
 
 /// The name of the event. Its arguments are the id of the run, the number, and a string that fills the requested size.
@@ -24,7 +25,7 @@ const LAST_NUMBER: u64 = 9_999_999_999_999_999_999;
 /// The number of decimal digits of each number.
 const DIGITS: usize = 19;
 
-/// The size of a number in a Broker frame in bytes.
+/// The size of a number in Broker's binary form in bytes.
 const NUMBER: usize = 8;
 
 /// The offset of the topic in a Broker frame. A relay may change the fields before it.
@@ -49,9 +50,9 @@ pub(super) struct Message {
 #[derive(Debug)]
 pub(super) struct Pattern {
     protocol: Protocol,
-    /// The frame of a publisher.
+    /// The frame of a publisher, or, in ZeroMQ, the frames of an event.
     frame: Vec<u8>,
-    /// The offset of the content, which subscribers read: the complete frame or, in the WebSocket API, its payload.
+    /// The offset of the content, which subscribers read: the complete frame or, in the WebSocket API and in ZeroMQ, the payload.
     content_at: usize,
     /// The offset of the number in the content.
     number_at: usize,
@@ -93,6 +94,7 @@ impl Message {
         let encode = |number| match protocol {
             Protocol::Broker => frame(topic, *run, number, *letters),
             Protocol::WebSocket => Ok(text(topic, *run, number, *letters)),
+            Protocol::ZeroMq => payload(*run, number, *letters),
         };
         let (first, last) = (encode(0)?, encode(LAST_NUMBER.saturating_sub(FIRST_NUMBER))?);
         let number_at = first.iter().zip(&last).take_while(|(a, b)| a == b).count();
@@ -101,6 +103,10 @@ impl Message {
             Protocol::WebSocket => {
                 let header = header(first.len());
                 (header.len(), [header, first].concat())
+            }
+            Protocol::ZeroMq => {
+                let parts = first_parts(topic, *run, first.len());
+                (parts.len(), [parts, first].concat())
             }
         };
         Ok(Pattern { protocol, frame, content_at, number_at })
@@ -113,15 +119,18 @@ impl Pattern {
         self.frame.len()
     }
 
-    /// Returns the length of the content in bytes.
-    pub(super) fn content(&self) -> usize {
-        self.frame.len().saturating_sub(self.content_at)
+    /// Returns the size of an event in bytes: of all its frames or, in the WebSocket API, of the JSON.
+    pub(super) fn event_size(&self) -> usize {
+        match self.protocol {
+            Protocol::Broker | Protocol::ZeroMq => self.frame.len(),
+            Protocol::WebSocket => self.frame.len().saturating_sub(self.content_at),
+        }
     }
 
     /// Returns the length in bytes of the prefix of the content that [`Pattern::number`] needs.
     pub(super) fn head(&self) -> usize {
         self.number_at.saturating_add(match self.protocol {
-            Protocol::Broker => NUMBER,
+            Protocol::Broker | Protocol::ZeroMq => NUMBER,
             Protocol::WebSocket => DIGITS,
         })
     }
@@ -139,7 +148,7 @@ impl Pattern {
             let number = frame.get_mut(at..).unwrap_or_default();
             let value = FIRST_NUMBER.saturating_add(next);
             match self.protocol {
-                Protocol::Broker => {
+                Protocol::Broker | Protocol::ZeroMq => {
                     if let Some(number) = number.first_chunk_mut() {
                         *number = value.to_be_bytes();
                     }
@@ -158,20 +167,21 @@ impl Pattern {
     /// Returns the message number in a frame of `length` bytes whose content begins with `head`. Returns `None` if the frame does
     /// not belong to this benchmark.
     ///
-    /// The length of a frame of the WebSocket API is not checked, because a relay may add metadata and split messages.
+    /// The length of a frame of the WebSocket API is not checked, because a relay may add metadata and split messages. That of an
+    /// event in ZeroMQ is not checked either, because a relay may replace the sender.
     pub(super) fn number(&self, length: usize, head: &[u8]) -> Option<u64> {
         let content = self.frame.get(self.content_at..)?;
         let same = match self.protocol {
             Protocol::Broker if length != self.size() => return None,
             Protocol::Broker => BEFORE_TOPIC..self.number_at,
-            Protocol::WebSocket => 0..self.number_at,
+            Protocol::WebSocket | Protocol::ZeroMq => 0..self.number_at,
         };
         if head.get(same.clone())? != content.get(same)? {
             return None;
         }
         let number = head.get(self.number_at..)?;
         let value = match self.protocol {
-            Protocol::Broker => u64::from_be_bytes(*number.first_chunk()?),
+            Protocol::Broker | Protocol::ZeroMq => u64::from_be_bytes(*number.first_chunk()?),
             Protocol::WebSocket => read_digits(number.first_chunk()?)?,
         };
         value.checked_sub(FIRST_NUMBER)
@@ -190,6 +200,35 @@ fn frame(topic: &Topic, run: u64, number: u64, letters: usize) -> Result<Vec<u8>
     let mut frame = BytesMut::new();
     Envelope::data(sender, topic.clone(), &event(run, number, letters))?.encode(&mut frame)?;
     Ok(frame.into())
+}
+
+/// Returns the event in Broker's binary form.
+fn payload(run: u64, number: u64, letters: usize) -> Result<Vec<u8>, EncodeError> {
+    let mut payload = BytesMut::new();
+    encode_value(&event(run, number, letters), &mut payload)?;
+    Ok(payload.into())
+}
+
+/// Returns the first three parts of an event in ZeroMQ, and the header of the payload, which has `length` bytes.
+fn first_parts(topic: &Topic, run: u64, length: usize) -> Vec<u8> {
+    let sender = format!("zeek-bridge-bench-{run:016x}");
+    let mut parts = Vec::new();
+    for part in [topic.as_bytes(), sender.as_bytes(), EventFormat::default().name().as_bytes()] {
+        put_part_header(MORE, part.len(), &mut parts);
+        parts.extend_from_slice(part);
+    }
+    put_part_header(0, length, &mut parts);
+    parts
+}
+
+fn put_part_header(flags: u8, length: usize, to: &mut Vec<u8>) {
+    match u8::try_from(length) {
+        Ok(length) => to.extend([flags, length]),
+        Err(_) => {
+            to.push(flags | LONG);
+            to.extend(u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
+        }
+    }
 }
 
 /// Returns the event as the JSON that Zeek and zeek-bridge write (`PROTOCOL.md`, section 10).
@@ -231,8 +270,9 @@ fn read_digits(digits: &[u8; DIGITS]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use zeek_bridge::wire::Limits;
+    use zeek_bridge::wire::{Limits, decode_value};
 
+    use super::super::session::{Framing, Next};
     use super::*;
 
     const TOPIC: Topic = Topic::from_static("/t");
@@ -240,13 +280,10 @@ mod tests {
     fn event(frame: &[u8]) -> Event {
         let envelope = Envelope::decode(&Bytes::copy_from_slice(&frame[LENGTH_FIELD..])).unwrap();
         assert_eq!(envelope.topic, TOPIC);
-        match ZeekMessage::from_value(envelope.value(&Limits::DEFAULT).unwrap()).unwrap() {
-            ZeekMessage::Event(event) => event,
-            other => panic!("{other:?}"),
-        }
+        event_of_value(envelope.value(&Limits::DEFAULT).unwrap())
     }
 
-    const PROTOCOLS: [Protocol; 2] = [Protocol::Broker, Protocol::WebSocket];
+    const PROTOCOLS: [Protocol; 3] = [Protocol::Broker, Protocol::WebSocket, Protocol::ZeroMq];
 
     fn pattern(topic: &Topic, size: usize, run: u64, protocol: Protocol) -> Pattern {
         Message::new(topic, size, run).unwrap().pattern(protocol).unwrap()
@@ -287,6 +324,7 @@ mod tests {
                 let event = match protocol {
                     Protocol::Broker => event(frame),
                     Protocol::WebSocket => event_of_text(content),
+                    Protocol::ZeroMq => event_of_value(decode_value(content, &Limits::DEFAULT).unwrap()),
                 };
                 let args: (u64, u64, String) = event.args_as().unwrap();
                 assert_eq!((args.0, args.1), (7, FIRST_NUMBER + number));
@@ -297,9 +335,24 @@ mod tests {
     fn event_of_text(text: &[u8]) -> Event {
         let json: serde_json::Value = serde_json::from_slice(text).unwrap();
         assert_eq!(json["topic"], "/t");
-        match ZeekMessage::from_value(Value::from_json(&json).unwrap()).unwrap() {
+        event_of_value(Value::from_json(&json).unwrap())
+    }
+
+    fn event_of_value(value: Value) -> Event {
+        match ZeekMessage::from_value(value).unwrap() {
             ZeekMessage::Event(event) => event,
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_event_in_zeromq_has_four_parts() {
+        for size in [150, 1200] {
+            let pattern = pattern(&TOPIC, size, 7, Protocol::ZeroMq);
+            let mut framing = Framing::ZeroMq { in_message: false };
+            let next = framing.next(&pattern.frame, pattern.head());
+            let Next::Data { length, head } = next else { panic!("{next:?}") };
+            assert_eq!((length, pattern.number(length, head)), (pattern.event_size(), Some(0)));
         }
     }
 
@@ -317,7 +370,7 @@ mod tests {
     #[test]
     fn only_fields_that_a_relay_changes_may_differ() {
         for protocol in PROTOCOLS {
-            let pattern_of = |topic, size, run| pattern(&topic, size, run, protocol);
+            let pattern_of = |topic: Topic, size, run| pattern(&topic, size, run, protocol);
             let pattern = pattern_of(TOPIC, 223, 7);
             let number = |content: &[u8]| pattern.number(content.len(), &content[..pattern.head()]);
             let mut relayed = content(&pattern);
@@ -328,8 +381,10 @@ mod tests {
                 relayed.extend_from_slice(b" ");
             }
             assert_eq!(number(&relayed), Some(0));
-            for other in [pattern_of(TOPIC, 223, 8), pattern_of(Topic::from_static("/u"), 223, 7)] {
-                assert_eq!(number(&content(&other)), None);
+            assert_eq!(number(&content(&pattern_of(TOPIC, 223, 8))), None);
+            if protocol != Protocol::ZeroMq {
+                // In ZeroMQ, the topic is not a part of the content.
+                assert_eq!(number(&content(&pattern_of(Topic::from_static("/u"), 223, 7))), None);
             }
             assert_eq!(pattern.number(223, &content(&pattern)[..pattern.head() - 1]), None);
         }

@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use zeek_bridge::data::{EndpointId, Filter};
 use zeek_bridge::endpoint::ConnectError;
 use zeek_bridge::net::tls::TlsError;
-use zeek_bridge::net::{ConnectionFault, Stream, dial};
+use zeek_bridge::net::{ConnectionFault, DialError, Stream, dial};
 use zeek_bridge::peering::{CloseReason, Config, Event, Notice};
 use zeek_bridge::wire::Limits;
 
 use super::session::{Framing, Next, Session};
-use super::side::Side;
+use super::side::{PeerRole, Side};
 
 /// The buffer size of one read.
 const READ: usize = 64 * 1024;
@@ -48,15 +48,16 @@ impl LoadPeer {
     /// handshake of the session.
     pub(super) async fn connect(
         side: &Side,
+        role: PeerRole,
         filter: Filter,
         patience: Duration,
         notice: Arc<OnceLock<Notice>>,
     ) -> Result<Self, ConnectError> {
-        let stream = open(side, patience).await?;
+        let stream = open(side, role, patience).await?;
         let (reader, writer) = tokio::io::split(stream);
         let [id, peer_id] = [EndpointId::random(), EndpointId::random()];
         let (id, peer_id) = (id.map_err(connect_error)?, peer_id.map_err(connect_error)?);
-        let session = Session::new(side, id, peer_id, filter, patience);
+        let session = Session::new(side, role, id, peer_id, filter, patience);
         let mut peer = LoadPeer {
             reader,
             writer,
@@ -220,18 +221,27 @@ impl LoadPeer {
         self.writer.flush().await.map_err(connect_error)
     }
 
+    async fn until_left(&mut self) -> Result<(), ConnectError> {
+        self.answer().await?;
+        // ZeroMQ has no confirmation: the session ends when everything is written.
+        self.session.handle_timeout();
+        self.events()?;
+        Err(self.attend().await)
+    }
+
     /// Leaves the relay and waits for its confirmation.
     pub(super) async fn leave(mut self) {
         if !self.is_partial {
             self.session.leave();
-            let _ = timeout(Config::LEAVE_TIMEOUT, self.attend()).await;
+            let _ = timeout(Config::LEAVE_TIMEOUT, self.until_left()).await;
         }
         let _ = timeout(Config::LEAVE_TIMEOUT, self.writer.shutdown()).await;
     }
 }
 
-async fn open(side: &Side, patience: Duration) -> Result<Stream, ConnectError> {
-    let tcp = dial(&side.address, patience).await?;
+async fn open(side: &Side, role: PeerRole, patience: Duration) -> Result<Stream, ConnectError> {
+    let address = side.target(role).map_err(DialError::from)?;
+    let tcp = dial(&address, patience).await?;
     Ok(timeout(patience, side.tls.connect_to(tcp, side.host.clone()))
         .await
         .map_err(|_| ConnectError::TlsTimeout(patience))??)

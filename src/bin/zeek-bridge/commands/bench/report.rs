@@ -31,7 +31,11 @@ pub(super) struct Report {
     pub(super) size: u64,
     /// The size of an event as JSON in bytes, if a side uses the WebSocket API.
     pub(super) json_size: Option<u64>,
+    /// The size of an event with all its parts in bytes, if a side uses ZeroMQ.
+    pub(super) zeromq_size: Option<u64>,
     pub(super) subscribers: u64,
+    /// The number of further subscribers that never read.
+    pub(super) stalled_subscribers: u64,
     pub(super) window: u64,
     pub(super) rate: Option<u64>,
     /// The time until all subscribers were established.
@@ -172,10 +176,15 @@ impl Report {
         row(
             "messages",
             format!(
-                "{} bytes{}, to {}, at most {} in flight{}",
+                "{} bytes{}{}, to {}{}, at most {} in flight{}",
                 self.size,
                 self.json_size.map(|size| format!(" ({size} as JSON)")).unwrap_or_default(),
+                self.zeromq_size.map(|size| format!(" ({size} in ZeroMQ)")).unwrap_or_default(),
                 many(self.subscribers, "subscriber"),
+                match self.stalled_subscribers {
+                    0 => String::new(),
+                    stalled => format!(" beside {stalled} that do not read"),
+                },
                 HumanCount(self.window),
                 self.rate.map(|rate| format!(", {} per second", HumanCount(rate))).unwrap_or_default()
             ),
@@ -310,13 +319,13 @@ mod tests {
         let line = |report: Report| String::from_utf8(to_line(&report)).unwrap();
         assert_eq!(
             line(report()),
-            r#"{"publish_to":"a:1","subscribe_at":"b:2","own_relay":false,"tls":"off","subscriber_tls":"off","topic":"","size":223,"json_size":null,"subscribers":2,"window":1000,"rate":null,"connecting_seconds":0.0015,"throughput":{"events":1000000,"seconds":4.0,"events_per_second":250000,"bytes_per_second":55750000},"relay":{"pid":7,"name":"relay\u001b[2J","cpu_us_per_event":6.0,"user_seconds":5.0,"system_seconds":1.0,"resident_bytes":2048,"peak_resident_bytes":4096},"generator":{"cpu_us_per_event":null,"user_seconds":0.04,"system_seconds":0.01},"round_trip":{"samples":1000,"min_us":1.0,"p50_us":500.0,"p90_us":900.0,"p99_us":990.0,"max_us":1000.0},"published":1001000,"delivered":2001997,"lost":3,"duplicated":1,"reordered":2,"foreign":4,"interrupted":false}"#
+            r#"{"publish_to":"a:1","subscribe_at":"b:2","own_relay":false,"tls":"off","subscriber_tls":"off","topic":"","size":223,"json_size":null,"zeromq_size":null,"subscribers":2,"stalled_subscribers":0,"window":1000,"rate":null,"connecting_seconds":0.0015,"throughput":{"events":1000000,"seconds":4.0,"events_per_second":250000,"bytes_per_second":55750000},"relay":{"pid":7,"name":"relay\u001b[2J","cpu_us_per_event":6.0,"user_seconds":5.0,"system_seconds":1.0,"resident_bytes":2048,"peak_resident_bytes":4096},"generator":{"cpu_us_per_event":null,"user_seconds":0.04,"system_seconds":0.01},"round_trip":{"samples":1000,"min_us":1.0,"p50_us":500.0,"p90_us":900.0,"p99_us":990.0,"max_us":1000.0},"published":1001000,"delivered":2001997,"lost":3,"duplicated":1,"reordered":2,"foreign":4,"interrupted":false}"#
         );
         let relay = report().relay.map(|relay| Relay { cpu: None, memory: None, ..relay });
         let ended = Report { relay, ..Report::default() };
         assert_eq!(
             line(ended),
-            r#"{"publish_to":"","subscribe_at":"","own_relay":false,"tls":"","subscriber_tls":"","topic":"","size":0,"json_size":null,"subscribers":0,"window":0,"rate":null,"connecting_seconds":0.0,"throughput":{"events":0,"seconds":0.0,"events_per_second":0,"bytes_per_second":0},"relay":{"pid":7,"name":"relay\u001b[2J"},"generator":null,"round_trip":null,"published":0,"delivered":0,"lost":0,"duplicated":0,"reordered":0,"foreign":0,"interrupted":false}"#
+            r#"{"publish_to":"","subscribe_at":"","own_relay":false,"tls":"","subscriber_tls":"","topic":"","size":0,"json_size":null,"zeromq_size":null,"subscribers":0,"stalled_subscribers":0,"window":0,"rate":null,"connecting_seconds":0.0,"throughput":{"events":0,"seconds":0.0,"events_per_second":0,"bytes_per_second":0},"relay":{"pid":7,"name":"relay\u001b[2J"},"generator":null,"round_trip":null,"published":0,"delivered":0,"lost":0,"duplicated":0,"reordered":0,"foreign":0,"interrupted":false}"#
         );
     }
 
@@ -337,6 +346,15 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&to_line(&report)).unwrap();
         assert_eq!(json["json_size"], 458);
         assert_eq!(json["throughput"]["bytes_per_second"], 250_000 * 458);
+    }
+
+    #[test]
+    fn the_size_in_zeromq_and_stalled_subscribers_are_reported() {
+        let report = Report { zeromq_size: Some(227), stalled_subscribers: 2, ..report() };
+        let words = "223 bytes (227 in ZeroMQ), to 2 subscribers beside 2 that do not read, at most";
+        assert!(report.table().contains(words), "{}", report.table());
+        let json: serde_json::Value = serde_json::from_slice(&to_line(&report)).unwrap();
+        assert_eq!((&json["zeromq_size"], &json["stalled_subscribers"]), (&227.into(), &2.into()));
     }
 
     #[test]

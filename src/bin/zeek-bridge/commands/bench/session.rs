@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use zeek_bridge::data::{EndpointId, Filter};
-use zeek_bridge::net::Url;
+use zeek_bridge::net::{Scheme, Url};
 use zeek_bridge::peering::{Config, Event, Peering, Side as PeeringSide};
 use zeek_bridge::websocket::{ClientConfig, WebSocket};
 use zeek_bridge::wire::{EnvelopeType, LENGTH_FIELD, TYPE_OFFSET};
+use zeek_bridge::zeromq::{self, EventFormat, Mechanism, SocketType, ZeroMq};
 
-use super::side::Side;
+use super::side::{PeerRole, Side};
 
 /// The name of this program in the WebSocket API.
 const APPLICATION: &str = concat!("zeek-bridge-bench/", env!("CARGO_PKG_VERSION"));
@@ -30,19 +31,26 @@ pub(super) const MASKED: u8 = 0x80;
 pub(super) const LENGTH_16: u8 = 126;
 pub(super) const LENGTH_64: u8 = 127;
 
+/// The flags of a ZeroMQ frame (`PROTOCOL.md`, section 11).
+pub(super) const MORE: u8 = 1;
+pub(super) const LONG: u8 = 2;
+const COMMAND: u8 = 4;
+
 /// The session of a peer.
 #[derive(Debug)]
 pub(super) enum Session {
     Broker(Box<Peering>),
     WebSocket(Box<WebSocket>),
+    ZeroMq(Box<ZeroMq>),
 }
 
-/// Calls a method that both sessions have.
+/// Calls a method that all sessions have.
 macro_rules! call {
     ($session:expr, $method:ident($($argument:expr),*)) => {
         match $session {
             Session::Broker(session) => session.$method($($argument),*),
             Session::WebSocket(session) => session.$method($($argument),*),
+            Session::ZeroMq(session) => session.$method($($argument),*),
         }
     };
 }
@@ -51,6 +59,7 @@ impl Session {
     /// Returns the session of a client of `side`. `patience` is the limit for the handshake.
     pub(super) fn new(
         side: &Side,
+        role: PeerRole,
         id: EndpointId,
         peer_id: EndpointId,
         filter: Filter,
@@ -75,6 +84,23 @@ impl Session {
                 };
                 Session::WebSocket(Box::new(WebSocket::client(config, now)))
             }
+            Ok(url) if url.scheme() == Scheme::ZeroMq => {
+                let socket = match role {
+                    PeerRole::Publisher => SocketType::XPub,
+                    PeerRole::Subscriber => SocketType::XSub,
+                };
+                let (mechanism, format) = (Mechanism::Null, EventFormat::default());
+                let config = zeromq::Config {
+                    common,
+                    socket,
+                    own_id: id,
+                    peer_id,
+                    mechanism,
+                    format,
+                    reports_subscriptions: false,
+                };
+                Session::ZeroMq(Box::new(ZeroMq::new(config, now)))
+            }
             _ => Session::Broker(Box::new(Peering::new(common, now))),
         }
     }
@@ -83,6 +109,7 @@ impl Session {
         match self {
             Session::Broker(_) => Framing::Broker,
             Session::WebSocket(_) => Framing::WebSocket { in_message: false },
+            Session::ZeroMq(_) => Framing::ZeroMq { in_message: false },
         }
     }
 
@@ -131,12 +158,17 @@ pub(super) enum Framing {
     WebSocket {
         in_message: bool,
     },
+    /// `in_message`: the last frame is a part of a message that is not an event, and its other parts follow.
+    ZeroMq {
+        in_message: bool,
+    },
 }
 
 /// The frame at the beginning of the input. Lengths are those of complete frames in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next<'a> {
-    /// A data message, or its first fragment. `head` is the beginning of the frame, or, in the WebSocket API, of its payload.
+    /// A data message, or its first fragment. `head` is the beginning of the frame, or, in the WebSocket API and in ZeroMQ, of its
+    /// payload.
     Data { length: usize, head: &'a [u8] },
     /// A further fragment of a data message.
     Fragment { length: usize },
@@ -153,6 +185,7 @@ impl Framing {
         let next = match self {
             Framing::Broker => broker(input, head),
             Framing::WebSocket { in_message } => websocket(input, head, in_message),
+            Framing::ZeroMq { in_message } => zeromq(input, head, in_message),
         };
         next.unwrap_or(Next::Incomplete)
     }
@@ -201,6 +234,58 @@ fn websocket<'a>(input: &'a [u8], head: usize, in_message: &mut bool) -> Option<
         _ => Next::Other { length },
     };
     Some(next)
+}
+
+/// The header of a ZeroMQ frame.
+struct FrameHeader {
+    flags: u8,
+    /// The length of the header in bytes.
+    header: usize,
+    /// The length of the body in bytes.
+    body: usize,
+}
+
+impl FrameHeader {
+    fn read(input: &[u8]) -> Option<Self> {
+        let (flags, rest) = input.split_first()?;
+        let (header, body) = if flags & LONG == 0 {
+            (2, (*rest.first()?).into())
+        } else {
+            (9, usize::try_from(u64::from_be_bytes(*rest.first_chunk()?)).unwrap_or(usize::MAX))
+        };
+        Some(FrameHeader { flags: flags & !LONG, header, body })
+    }
+
+    fn length(&self) -> usize {
+        self.header.saturating_add(self.body)
+    }
+}
+
+/// An event has four parts. All other frames are for the session: commands, subscriptions and other messages.
+fn zeromq<'a>(input: &'a [u8], head: usize, in_message: &mut bool) -> Option<Next<'a>> {
+    let first = FrameHeader::read(input)?;
+    let other = Next::Other { length: first.length() };
+    if *in_message || first.flags != MORE {
+        if first.flags & COMMAND == 0 {
+            *in_message = first.flags & MORE != 0;
+        }
+        return Some(other);
+    }
+    let mut start = first.length();
+    for expected in [MORE, MORE, 0] {
+        let part = input.get(start..)?;
+        let frame = FrameHeader::read(part)?;
+        if frame.flags != expected {
+            *in_message = true;
+            return Some(other);
+        }
+        if expected == 0 {
+            let head = part.get(frame.header..)?.get(..frame.body.min(head))?;
+            return Some(Next::Data { length: start.saturating_add(frame.length()), head });
+        }
+        start = start.saturating_add(frame.length());
+    }
+    None
 }
 
 #[cfg(test)]
@@ -264,6 +349,65 @@ mod tests {
         for payload in [&error[..], b"{}", b""] {
             let frame = frame(LAST | TEXT, payload);
             assert_eq!(websocket().next(&frame, 40), Next::Other { length: frame.len() });
+        }
+    }
+
+    fn parts(parts: &[(u8, &[u8])]) -> Vec<u8> {
+        let frame = |(flags, body): &(u8, &[u8])| match u8::try_from(body.len()) {
+            Ok(length) => [&[*flags, length], *body].concat(),
+            Err(_) => {
+                let length = u64::try_from(body.len()).unwrap().to_be_bytes();
+                [&[flags | LONG], &length[..], body].concat()
+            }
+        };
+        parts.iter().map(frame).collect::<Vec<_>>().concat()
+    }
+
+    /// Returns the lengths of the frames in the input, and whether they are data.
+    fn zeromq_frames(mut input: &[u8]) -> Vec<(bool, usize)> {
+        let (mut framing, mut found) = (Framing::ZeroMq { in_message: false }, Vec::new());
+        loop {
+            let (is_data, length) = match framing.next(input, 8) {
+                Next::Data { length, .. } => (true, length),
+                Next::Other { length } => (false, length),
+                Next::Incomplete => return found,
+                Next::Fragment { .. } => panic!("ZeroMQ has no fragments"),
+            };
+            found.push((is_data, length));
+            input = &input[length..];
+        }
+    }
+
+    #[test]
+    fn zeromq_events_are_found_at_each_length() {
+        for length in [0, 5, 8, 300, 70_000] {
+            let payload = vec![7; length];
+            let event = parts(&[(MORE, b"topic"), (MORE, b"sender"), (MORE, b"format"), (0, &payload)]);
+            let head = length.min(8);
+            let expected = Next::Data { length: event.len(), head: &payload[..head] };
+            let mut framing = Framing::ZeroMq { in_message: false };
+            assert_eq!(framing.next(&event, 8), expected);
+            for end in 0..event.len() - length + head {
+                assert_eq!(framing.next(&event[..end], 8), Next::Incomplete, "{length} {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_zeromq_frames_are_for_the_session() {
+        let event: &[(u8, &[u8])] = &[(MORE, b"t"), (MORE, b"s"), (MORE, b"f"), (0, b"payload")];
+        let others: [&[(u8, &[u8])]; 5] = [
+            &[(0, b"\x01topic")],
+            &[(COMMAND, b"\x04PING")],
+            &[(MORE, b"a"), (0, b"b")],
+            &[(MORE, b"a"), (MORE, b"b"), (MORE, b"c"), (MORE, b"d"), (0, b"e")],
+            &[(MORE, b"a"), (COMMAND, b"\x04PING"), (MORE, b"c"), (0, b"d")],
+        ];
+        for other in others {
+            let found = zeromq_frames(&[parts(other), parts(event)].concat());
+            let mut expected: Vec<_> = other.iter().map(|(_, body)| (false, 2 + body.len())).collect();
+            expected.push((true, parts(event).len()));
+            assert_eq!(found, expected, "{other:?}");
         }
     }
 }

@@ -17,12 +17,25 @@ pub(super) enum Protocol {
     Broker,
     #[value(name = "websocket")]
     WebSocket,
+    #[value(skip)]
+    ZeroMq,
 }
 
 impl Protocol {
     pub(super) fn of(address: &str) -> Self {
-        if scheme(address).is_websocket() { Protocol::WebSocket } else { Protocol::Broker }
+        match scheme(address) {
+            Scheme::Broker => Protocol::Broker,
+            Scheme::ZeroMq => Protocol::ZeroMq,
+            _ => Protocol::WebSocket,
+        }
     }
+}
+
+/// The role of a peer of the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PeerRole {
+    Publisher,
+    Subscriber,
 }
 
 /// The address of one side, and the credentials to connect to it.
@@ -41,6 +54,16 @@ impl Side {
         Protocol::of(&self.address)
     }
 
+    /// Returns the address to connect to. A ZeroMQ proxy has a socket for publishers and one for subscribers.
+    pub(super) fn target(&self, role: PeerRole) -> Result<String, AddressError> {
+        let url: Url = self.address.parse()?;
+        let socket = match role {
+            PeerRole::Publisher => url.xsub(),
+            PeerRole::Subscriber => url.xpub(),
+        };
+        Ok(socket.map_or_else(|| self.address.clone(), |socket| socket.to_string()))
+    }
+
     /// Reads the certificates and the token for the two addresses. Options that apply to neither are errors.
     pub(super) fn load(
         addresses: [&str; 2],
@@ -50,7 +73,7 @@ impl Side {
         let [publish_to, subscribe_at] = addresses;
         let has = |wanted| addresses.into_iter().any(|address| scheme(address) == wanted);
         let unused = match (has(Scheme::Broker), has(Scheme::SecureWebSocket)) {
-            (false, false) => tls.conflict_with(Scheme::WebSocket),
+            (false, false) => tls.conflict_with(scheme(publish_to)),
             (false, true) => tls.conflict_with(Scheme::SecureWebSocket),
             (true, _) => None,
         };
@@ -69,7 +92,7 @@ impl Side {
         let for_broker = beside_secure.as_ref().unwrap_or(tls);
         let load = |address: &str| {
             let tls = match scheme(address) {
-                Scheme::WebSocket => Tls::Off,
+                Scheme::WebSocket | Scheme::ZeroMq => Tls::Off,
                 Scheme::SecureWebSocket => tls.secure(&Source::COMMAND_LINE, Role::Client)?,
                 _ => for_broker.load()?,
             };

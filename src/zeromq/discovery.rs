@@ -1,0 +1,189 @@
+//! The discovery of a node of a ZeroMQ cluster, by which the other nodes know that it is up (`PROTOCOL.md`, section 11).
+//!
+//! Each node subscribes to the topic of its id, and sees the subscriptions of all nodes at its own XPUB. It sends each of them a
+//! `Cluster::Backend::ZeroMQ::hello`, and then, once it has also received theirs, a `Cluster::hello`.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::subscriptions::SubscriptionChange;
+use crate::data::{ByteString, Topic};
+use crate::wire::{Envelope, Limits};
+use crate::zeek::{Event, ZeekMessage};
+
+/// The topic of an id is this prefix, the id and a dot.
+const NODE_IDS: &str = "zeek.cluster.nodeid.";
+/// The topic of a name is this prefix, the name and a dot.
+const NODES: &str = "zeek.cluster.node.";
+
+const BACKEND_HELLO: &str = "Cluster::Backend::ZeroMQ::hello";
+const CLUSTER_HELLO: &str = "Cluster::hello";
+
+/// The maximum number of nodes that are known, and of nodes that have sent a hello without a subscription.
+const MAX_NODES: usize = 1024;
+/// The maximum length of an id in bytes.
+const MAX_ID: usize = 1024;
+
+/// What this node knows of the others. It does no I/O: the methods return the events to publish, in their order.
+///
+/// Only a node with a name in `Cluster::nodes` of the other nodes is accepted by them.
+#[derive(Debug)]
+pub(crate) struct Discovery {
+    name: String,
+    id: String,
+    topic: Topic,
+    /// The nodes that are subscribed to the topic of their id.
+    nodes: HashMap<Box<[u8]>, Node>,
+    /// The ids of the nodes that have sent a hello, and whose subscription has not arrived yet. The oldest are forgotten.
+    early: VecDeque<Box<[u8]>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Node {
+    /// Whether this node has sent the first hello since its own last subscription.
+    greeted: bool,
+    hello: Hello,
+}
+
+/// The hello of the other node, which it sends for each subscription of this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Hello {
+    #[default]
+    Missing,
+    Received,
+    /// Received again. It belongs to the next subscription of this node, if the cancellation of the last one is still on its way.
+    Repeated,
+}
+
+impl Discovery {
+    /// Returns the state of a node that has subscribed to nothing. `id` is the sender of the messages that it publishes, and must
+    /// not be used by another node or process.
+    pub(crate) fn new(name: impl Into<String>, id: impl Into<String>) -> Self {
+        let (name, id) = (name.into(), id.into());
+        let topic = Topic::from(format!("{NODE_IDS}{id}."));
+        Discovery { name, id, topic, nodes: HashMap::new(), early: VecDeque::new() }
+    }
+
+    /// Returns the prefixes to which this node must subscribe: the topics of its id and its name. They must not be covered by a
+    /// shorter prefix instead, because the other nodes recognize them.
+    pub(crate) fn subscriptions(&self) -> [Topic; 2] {
+        [self.topic.clone(), Topic::from(format!("{NODES}{}.", self.name))]
+    }
+
+    /// Handles a change that the XPUB of this node has received.
+    ///
+    /// At most 1024 nodes with ids of at most 1024 bytes are known. Further ones are ignored.
+    #[must_use]
+    pub(crate) fn handle_subscription(&mut self, change: &SubscriptionChange) -> Vec<(Topic, Event)> {
+        match change {
+            SubscriptionChange::Subscribed(topic) if *topic == self.topic => self.greet_again(),
+            SubscriptionChange::Subscribed(topic) => self.subscribed(topic),
+            SubscriptionChange::Cancelled(topic) if *topic == self.topic => {
+                self.forget_hellos();
+                Vec::new()
+            }
+            SubscriptionChange::Cancelled(topic) => {
+                if let Some(id) = node_id(topic) {
+                    self.nodes.remove(id);
+                    self.early.retain(|early| **early != *id);
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Handles a message that the XSUB of this node has received. Messages that are not a hello to this node are ignored.
+    #[must_use]
+    pub(crate) fn handle_message(&mut self, envelope: &Envelope) -> Option<(Topic, Event)> {
+        if envelope.topic != self.topic {
+            return None;
+        }
+        let value = envelope.value(&Limits::DEFAULT).ok()?;
+        let event = ZeekMessage::from_value(value).ok()?.into_event().ok()?;
+        if event.name != BACKEND_HELLO {
+            return None;
+        }
+        let (_, id) = event.args_as::<(ByteString, ByteString)>().ok()?;
+        let id = id.as_bytes();
+        if id.len() > MAX_ID || id == self.id.as_bytes() {
+            return None;
+        }
+        let Some(node) = self.nodes.get_mut(id) else {
+            if !self.early.iter().any(|early| **early == *id) {
+                if self.early.len() >= MAX_NODES {
+                    self.early.pop_front();
+                }
+                self.early.push_back(id.into());
+            }
+            return None;
+        };
+        node.hello = match node.hello {
+            Hello::Missing => Hello::Received,
+            Hello::Received | Hello::Repeated => Hello::Repeated,
+        };
+        let is_complete = node.greeted && node.hello == Hello::Received;
+        is_complete.then(|| self.event(topic(id), CLUSTER_HELLO))
+    }
+
+    /// Handles the end of the connection of the XPUB. The next connection receives all subscriptions again.
+    pub(crate) fn handle_disconnected(&mut self) {
+        for (id, node) in self.nodes.drain() {
+            if node.hello != Hello::Missing && self.early.len() < MAX_NODES {
+                self.early.push_back(id);
+            }
+        }
+    }
+
+    /// Handles the subscription of another node. A repeated one has no effect: proxies repeat them.
+    fn subscribed(&mut self, topic: &Topic) -> Vec<(Topic, Event)> {
+        let Some(id) = node_id(topic) else { return Vec::new() };
+        if self.nodes.contains_key(id) || self.nodes.len() >= MAX_NODES {
+            return Vec::new();
+        }
+        let early = self.early.iter().position(|early| **early == *id);
+        let hello = early.and_then(|at| self.early.remove(at)).map_or(Hello::Missing, |_| Hello::Received);
+        self.nodes.insert(id.into(), Node { greeted: true, hello });
+        self.hellos(topic.clone(), hello)
+    }
+
+    /// Records that the other nodes have seen the end of this node's subscription. They await new hellos.
+    fn forget_hellos(&mut self) {
+        for node in self.nodes.values_mut() {
+            let hello = if node.hello == Hello::Repeated { Hello::Received } else { Hello::Missing };
+            *node = Node { greeted: false, hello };
+        }
+    }
+
+    /// Greets the nodes that have not been greeted since this node's last subscription.
+    fn greet_again(&mut self) -> Vec<(Topic, Event)> {
+        let mut new = Vec::new();
+        for (id, node) in self.nodes.iter_mut().filter(|(_, node)| !node.greeted) {
+            node.greeted = true;
+            new.push((topic(id), node.hello));
+        }
+        new.into_iter().flat_map(|(topic, hello)| self.hellos(topic, hello)).collect()
+    }
+
+    /// Returns the first hello to a node, and the second one if the hello of the node has arrived.
+    fn hellos(&self, topic: Topic, hello: Hello) -> Vec<(Topic, Event)> {
+        let mut events = vec![self.event(topic.clone(), BACKEND_HELLO)];
+        if hello != Hello::Missing {
+            events.push(self.event(topic, CLUSTER_HELLO));
+        }
+        events
+    }
+
+    fn event(&self, topic: Topic, name: &str) -> (Topic, Event) {
+        (topic, Event::new(name, (self.name.as_str(), self.id.as_str())))
+    }
+}
+
+/// Returns the id in the topic of a node.
+fn node_id(topic: &Topic) -> Option<&[u8]> {
+    let id = topic.as_bytes().strip_prefix(NODE_IDS.as_bytes())?.strip_suffix(b".")?;
+    (!id.is_empty() && id.len() <= MAX_ID).then_some(id)
+}
+
+fn topic(id: &[u8]) -> Topic {
+    // The length is limited.
+    Topic::new([NODE_IDS.as_bytes(), id, b"."].concat()).unwrap_or_default()
+}
