@@ -6,6 +6,8 @@ use std::time::Instant;
 #[cfg(feature = "bridge")]
 use super::memory::SHARED_BUFFER;
 use super::memory::copied;
+#[cfg(feature = "bridge")]
+use crate::data::Topic;
 use crate::wire::Envelope;
 
 /// A list of messages, in order.
@@ -51,6 +53,16 @@ impl Batch {
         let envelope = self.messages.pop_front()?;
         self.copied = self.copied.saturating_sub(copied(&envelope));
         Some(envelope)
+    }
+
+    /// Replaces the topic of all messages.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn set_topic(&mut self, topic: &Topic) {
+        self.copied = 0;
+        for envelope in &mut self.messages {
+            envelope.topic = topic.clone();
+            self.copied = self.copied.saturating_add(copied(envelope));
+        }
     }
 
     pub(crate) fn first(&self) -> Option<&Envelope> {

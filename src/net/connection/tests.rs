@@ -38,8 +38,8 @@ async fn next_message(from: &mut Connection, to: &mut Connection) -> Envelope {
     loop {
         let progress = tokio::select! {
             progress = from.progress() => match progress {
-                Progress::Event(event) => panic!("{event:?}, {:?}", from.fault()),
                 Progress::CaughtUp => continue,
+                other => panic!("{other:?}, {:?}", from.fault()),
             },
             progress = to.progress() => progress,
         };

@@ -73,7 +73,7 @@ async fn a_side_that_leaves_sends_everything() {
                     publisher.finish().await;
                     break reason;
                 }
-                Progress::Event(event) => panic!("{event:?}"),
+                other => panic!("{other:?}"),
             }
         }
     };
@@ -86,7 +86,7 @@ async fn a_side_that_leaves_sends_everything() {
                 Progress::Event(Event::Established { filter, .. }) => assert!(filter.is_empty()),
                 Progress::Event(Event::Message(envelope)) => received.push(envelope),
                 Progress::Event(Event::Closed(reason)) => break (received, reason),
-                Progress::Event(event) => panic!("{event:?}"),
+                other => panic!("{other:?}"),
             }
         }
     };
