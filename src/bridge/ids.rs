@@ -7,3 +7,8 @@ pub(crate) struct LinkId(pub(crate) usize);
 /// The index of a rule in the configuration that the bridge runs with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RuleId(pub(crate) usize);
+
+impl RuleId {
+    /// Stands for messages that are forwarded without a rule. No counter and no name belong to it.
+    pub(crate) const NONE: RuleId = RuleId(usize::MAX);
+}

@@ -14,12 +14,14 @@ use super::faults::FaultInjector;
 use super::management::outbox::Outbox;
 use super::management::registry::MAX_SHARE;
 use super::outlet::{EndpointOutlet, Outlet, Route};
-use super::policy::RuleLink;
+use super::policy::{RuleLink, ZeroMqSide};
 use super::router::origin::Origin;
 use super::router::peer_counts::PeerCounts;
 use super::router::sides::Sides;
 use crate::data::{EndpointId, Filter, Topic};
-use crate::endpoint::{Blocked, Endpoint, EndpointConfig, Forwarded, Listener, Relay, WebSocketConfig};
+use crate::endpoint::{
+    Blocked, Endpoint, EndpointConfig, Forwarded, Listener, Relay, WebSocketConfig, ZeroMqConfig,
+};
 use crate::net::tls::{MutualTls, Tls};
 use crate::net::{Batch, Encoder, Url};
 use crate::wire::{Envelope, Limits};
@@ -63,11 +65,12 @@ impl Link {
         config: LinkConfig,
         tls: Tls,
         websocket: WebSocketConfig,
+        zeromq: ZeroMqConfig,
         context: LinkContext,
         relay: Arc<dyn Relay>,
     ) -> std::io::Result<Self> {
         let id = Some(context.origin.link_id(context.id));
-        let settings = EndpointConfig { id, websocket, ..config.endpoint_config() };
+        let settings = EndpointConfig { id, websocket, zeromq, ..config.endpoint_config() };
         let limits = settings.limits;
         let endpoint = Endpoint::with_relay(settings, relay)?;
         let outlet = EndpointOutlet { endpoint: endpoint.clone(), origin: context.origin.clone() };
@@ -145,8 +148,12 @@ impl Link {
 
     /// Returns the parts of the configuration that rules depend on.
     pub(super) fn rule_link(&self) -> RuleLink<'_> {
-        let LinkConfig { name, hub, group, .. } = &self.config;
-        RuleLink { name, hub: *hub, group: group.as_deref() }
+        let LinkConfig { name, hub, group, address, zeromq, .. } = &self.config;
+        let zeromq = zeromq.as_ref().map(|zeromq| ZeroMqSide {
+            maps_topics: zeromq.map_topics,
+            is_proxy: matches!(address, LinkAddress::Listen(_)),
+        });
+        RuleLink { name, hub: *hub, group: group.as_deref(), zeromq }
     }
 
     /// Returns the limits for input from its peers.

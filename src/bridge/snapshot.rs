@@ -11,7 +11,8 @@ use super::config::{LinkAddress, LinkTls};
 use super::link::Link;
 use super::management::AnsweredFor;
 use super::router::core::now;
-use crate::endpoint::PeerState;
+use crate::endpoint::{PeerProtocol, PeerState};
+use crate::net::{Scheme, Url};
 
 /// The state of a bridge at one moment. Counters count from the start of the bridge, unless stated otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,7 +51,8 @@ pub struct LinkSnapshot {
     pub listening: Vec<String>,
     /// The addresses that it connects to.
     pub connecting: Vec<String>,
-    /// `off`, `anonymous`, `mutual`, or `server` if only the listening side has a certificate.
+    /// `off`, `anonymous`, `mutual`, or `server` if only the listening side has a certificate; `curve` for a ZeroMQ link with
+    /// CURVE.
     pub tls: String,
     /// The time at which the link's certificate expires, in seconds since 1970. Without a certificate, `None`.
     #[serde(default)]
@@ -93,11 +95,14 @@ pub struct PeerSnapshot {
     pub id: String,
     /// The address, as `host:port`.
     pub address: String,
-    /// The identity in its certificate, the name of its token, or both.
+    /// The identity in its certificate, the name of its token or CURVE key, or several of these.
     pub identity: Option<String>,
-    /// `broker` or `websocket`.
+    /// `broker`, `websocket` or `zeromq`.
     #[serde(default)]
     pub protocol: String,
+    /// The type of the ZeroMQ socket of the peer, such as `XPUB`.
+    #[serde(default)]
+    pub socket: Option<String>,
     /// The name that a peer of the WebSocket API has sent. It is not an identity: nothing proves it.
     #[serde(default)]
     pub name: Option<String>,
@@ -199,7 +204,9 @@ impl Link {
             LinkAddress::Connect(targets) => targets.clone(),
             LinkAddress::Listen(_) => Vec::new(),
         };
-        let is_connected = |target: &String| peers.iter().any(|peer| *peer.address == **target);
+        let is_connected = |target: &String| {
+            addresses_of(target).iter().all(|address| peers.iter().any(|peer| *peer.address == **address))
+        };
         let failures = endpoint.failures().into_iter();
         LinkSnapshot {
             name: config.name.clone(),
@@ -208,6 +215,7 @@ impl Link {
             ready: self.is_listening() && connecting.iter().all(is_connected),
             connecting,
             tls: match config.tls {
+                _ if config.zeromq.as_ref().is_some_and(|zeromq| zeromq.curve.is_some()) => "curve",
                 LinkTls::Off => "off",
                 LinkTls::Anonymous => "anonymous",
                 LinkTls::Mutual(_) => "mutual",
@@ -234,6 +242,15 @@ impl Link {
     }
 }
 
+/// Returns the addresses of the peers to which a link connects. A `zeromq://` address leads to two sockets.
+fn addresses_of(target: &str) -> Vec<String> {
+    let sockets = target.parse::<Url>().ok().filter(|url| url.scheme() == Scheme::ZeroMq);
+    match sockets {
+        Some(url) => url.sockets().iter().map(|socket| format!("tcp://{socket}")).collect(),
+        None => vec![target.to_owned()],
+    }
+}
+
 fn seconds_since_1970(time: SystemTime) -> Option<u64> {
     time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
@@ -245,8 +262,14 @@ impl From<&PeerState> for PeerSnapshot {
             id: peer.id.to_string(),
             address: peer.address.to_string(),
             identity: identity(peer),
-            protocol: if peer.websocket.is_some() { "websocket" } else { "broker" }.to_owned(),
-            name: peer.websocket.as_ref().and_then(|peer| peer.name.as_deref()).map(str::to_owned),
+            protocol: match &peer.protocol {
+                PeerProtocol::Broker => "broker",
+                PeerProtocol::WebSocket(_) => "websocket",
+                PeerProtocol::ZeroMq(_) => "zeromq",
+            }
+            .to_owned(),
+            socket: peer.protocol.zeromq().map(|peer| peer.socket.to_owned()),
+            name: peer.protocol.websocket().and_then(|peer| peer.name.as_deref()).map(str::to_owned),
             filter: peer.filter.topics().iter().map(ToString::to_string).collect(),
             queued: count(peer.queued),
             queued_bytes: count(peer.queued_bytes),
@@ -256,10 +279,15 @@ impl From<&PeerState> for PeerSnapshot {
     }
 }
 
-/// Describes the certificate and the token of a peer.
+/// Describes the certificate, the token and the CURVE key of a peer.
 fn identity(peer: &PeerState) -> Option<String> {
-    let token = peer.websocket.as_ref().and_then(|peer| peer.token.as_ref());
-    let parts = [peer.identity.as_ref().map(ToString::to_string), token.map(|name| format!("token:{name}"))];
+    let token = peer.protocol.websocket().and_then(|peer| peer.token.as_ref());
+    let curve = peer.protocol.zeromq().and_then(|peer| peer.curve.as_ref());
+    let parts = [
+        peer.identity.as_ref().map(ToString::to_string),
+        token.map(|name| format!("token:{name}")),
+        curve.map(|name| format!("curve:{name}")),
+    ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }

@@ -14,7 +14,7 @@ use super::router::core::Core;
 use super::router::link_relay::LinkRelay;
 use super::router::links::{LinkSet, RuleCount};
 use super::router::origin::Origin;
-use crate::endpoint::WebSocketConfig;
+use crate::endpoint::{WebSocketConfig, ZeroMqConfig};
 use crate::net::tls::Tls;
 
 /// A running bridge.
@@ -59,17 +59,33 @@ struct Plan {
     /// The links to close.
     closing: Vec<Arc<Link>>,
     /// The links to start; their ids follow those of `kept`.
-    new: Vec<(LinkConfig, Loaded)>,
-    /// The settings of the WebSocket API for the links that keep running, by name.
-    websocket: Vec<(String, WebSocketConfig)>,
+    new: Vec<(LinkConfig, Tls, Settings)>,
+    /// The settings for new connections of the links that keep running, by name.
+    settings: Vec<(String, Settings)>,
     /// The changes, as text for users.
     news: Vec<String>,
 }
 
-/// The files of a link.
-struct Loaded {
-    tls: Tls,
+/// The settings of a link for new connections, with the content of its files.
+struct Settings {
     websocket: WebSocketConfig,
+    zeromq: ZeroMqConfig,
+}
+
+impl Settings {
+    /// Loads files in a blocking task.
+    async fn load(link: &LinkConfig) -> Result<Self, Diagnostics> {
+        let websocket = load(link.clone(), LinkConfig::websocket_settings).await;
+        let zeromq = load(link.clone(), LinkConfig::zeromq_settings).await;
+        match (websocket, zeromq) {
+            (Ok(websocket), Ok(zeromq)) => Ok(Settings { websocket, zeromq }),
+            (websocket, zeromq) => {
+                let errors: Vec<_> =
+                    [websocket.err(), zeromq.err()].into_iter().flatten().flatten().collect();
+                Err(errors.into())
+            }
+        }
+    }
 }
 
 impl Bridge {
@@ -116,10 +132,11 @@ impl Bridge {
         let mut errors = Vec::new();
         let mut links = plan.kept.clone();
         let mut opening = Vec::new();
-        for (link, Loaded { tls, websocket }) in plan.new {
+        for (link, tls, settings) in plan.new {
             let relay = Arc::new(LinkRelay::new(LinkId(links.len()), &link, self.core.clone()));
             let name = link.name.clone();
-            match Link::new(link, tls, websocket, relay.context(), relay) {
+            let Settings { websocket, zeromq } = settings;
+            match Link::new(link, tls, websocket, zeromq, relay.context(), relay) {
                 Ok(link) => {
                     let link = Arc::new(link);
                     opening.push(link.clone());
@@ -152,8 +169,9 @@ impl Bridge {
         for link in plan.kept.iter().flatten() {
             // Try again to listen: addresses that were in use before may be free now.
             errors.extend(link.listen().await);
-            if let Some((_, settings)) = plan.websocket.iter().find(|(name, _)| *name == link.config.name) {
-                link.endpoint.set_websocket(settings.clone());
+            if let Some((_, settings)) = plan.settings.iter().find(|(name, _)| *name == link.config.name) {
+                link.endpoint.set_websocket(settings.websocket.clone());
+                link.endpoint.set_zeromq(settings.zeromq.clone());
             }
             if !link.reload_certificates().await {
                 previous_certificates.push(link.config.name.clone());
@@ -191,17 +209,21 @@ impl Plan {
             |link: &Arc<Link>| config.links.iter().any(|config| config.keeps_peers_of(&link.config));
         let kept: Vec<_> = old.slots().map(|link| link.cloned().filter(is_unchanged)).collect();
         let closing: Vec<_> = old.iter().filter(|link| !is_unchanged(link)).cloned().collect();
-        let mut plan = Plan { kept, closing, new: Vec::new(), websocket: Vec::new(), news: Vec::new() };
+        let mut plan = Plan { kept, closing, new: Vec::new(), settings: Vec::new(), news: Vec::new() };
         let mut errors = Vec::new();
         for link in &config.links {
             if let Some(kept) = plan.kept.iter().flatten().find(|kept| link.keeps_peers_of(&kept.config)) {
-                match load(link.clone(), LinkConfig::websocket_settings).await {
+                match Settings::load(link).await {
                     Ok(settings) => {
-                        if let Some(changes) = settings.changes_from(&kept.endpoint.websocket_settings()) {
+                        let changes = [
+                            settings.websocket.changes_from(&kept.endpoint.websocket_settings()),
+                            settings.zeromq.changes_from(&kept.endpoint.zeromq_settings()),
+                        ];
+                        for changes in changes.into_iter().flatten() {
                             let name = &link.name;
                             plan.news.push(format!("link {name}: changed for new connections: {changes}"));
                         }
-                        plan.websocket.push((link.name.clone(), settings));
+                        plan.settings.push((link.name.clone(), settings));
                     }
                     Err(problems) => errors.extend(problems),
                 }
@@ -210,11 +232,10 @@ impl Plan {
             let existed = plan.closing.iter().any(|closing| closing.config.name == link.name);
             plan.news.push(format!("link {}: {}", link.name, if existed { "changed" } else { "new" }));
             let tls = load(link.clone(), LinkConfig::tls).await;
-            let websocket = load(link.clone(), LinkConfig::websocket_settings).await;
-            match (tls, websocket) {
-                (Ok(tls), Ok(websocket)) => plan.new.push((link.clone(), Loaded { tls, websocket })),
-                (tls, websocket) => {
-                    let problems = [tls.err(), websocket.err()];
+            match (tls, Settings::load(link).await) {
+                (Ok(tls), Ok(settings)) => plan.new.push((link.clone(), tls, settings)),
+                (tls, settings) => {
+                    let problems = [tls.err(), settings.err()];
                     problems.into_iter().flatten().for_each(|problems| errors.extend(problems));
                 }
             }

@@ -10,10 +10,10 @@ use super::command::Command;
 use super::counters::Counters;
 use super::latency::Latency;
 use super::peer::Peer;
+use super::protocol::PeerProtocol;
 use super::queue::Refused;
 use super::relay::Relay;
 use super::routing::{PeerRoute, Routes};
-use super::websocket::WebSocketPeer;
 use super::{Endpoint, EndpointConfig, WhenFull};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
@@ -49,8 +49,8 @@ pub(crate) struct PeerState {
     pub(crate) address: Arc<str>,
     /// The identity in the peer's certificate.
     pub(crate) identity: Option<Arc<PeerIdentity>>,
-    /// What the peer has sent about itself, if it speaks the WebSocket API.
-    pub(crate) websocket: Option<Arc<WebSocketPeer>>,
+    /// The protocol, and what the peer has sent about itself.
+    pub(crate) protocol: PeerProtocol,
     /// The topics that the peer subscribes to.
     pub(crate) filter: Arc<Filter>,
     /// The number of queued messages.
@@ -155,7 +155,7 @@ impl Endpoint {
                 id: peer.id,
                 address: peer.address,
                 identity: peer.identity,
-                websocket: peer.protocol.websocket().cloned(),
+                protocol: peer.protocol,
                 filter: route.filter.clone(),
                 queued: fill.messages,
                 queued_bytes: fill.bytes,

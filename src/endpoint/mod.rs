@@ -289,6 +289,12 @@ impl Endpoint {
         self.0.context.websocket.read().clone()
     }
 
+    /// Returns the settings of ZeroMQ for new connections.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn zeromq_settings(&self) -> ZeroMqConfig {
+        self.0.context.zeromq.read().clone()
+    }
+
     /// Replaces the settings of ZeroMQ for all later connections. Established connections are unchanged.
     pub fn set_zeromq(&self, settings: ZeroMqConfig) {
         *self.0.context.zeromq.write() = settings;

@@ -32,6 +32,12 @@ pub(crate) struct Peer {
 
 #[cfg(feature = "bridge")]
 impl Peer {
+    /// Returns the last hop of a message from this peer with this sender in its envelope. A publisher of a ZeroMQ cluster chooses the
+    /// sender, so that it proves nothing.
+    pub(crate) fn last_hop(&self, sender: EndpointId) -> EndpointId {
+        if self.protocol.zeromq().is_some() { self.id } else { sender }
+    }
+
     /// Returns the properties of the peer that rules depend on.
     pub(crate) fn candidate(&self) -> Candidate<'_> {
         Candidate {

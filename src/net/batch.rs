@@ -9,6 +9,8 @@ use bytes::Bytes;
 use super::memory::SHARED_BUFFER;
 use super::memory::copied;
 use crate::data::EndpointId;
+#[cfg(feature = "bridge")]
+use crate::data::Topic;
 use crate::wire::Envelope;
 
 /// A list of messages, in order.
@@ -77,6 +79,16 @@ impl Batch {
     #[cfg(feature = "bridge")]
     pub(crate) fn sender_text(&self) -> Option<&Bytes> {
         self.senders.front()?.1.as_ref()
+    }
+
+    /// Replaces the topic of all messages.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn set_topic(&mut self, topic: &Topic) {
+        self.copied = 0;
+        for envelope in &mut self.messages {
+            envelope.topic = topic.clone();
+            self.copied = self.copied.saturating_add(copied(envelope));
+        }
     }
 
     pub(crate) fn first(&self) -> Option<&Envelope> {

@@ -282,8 +282,8 @@ impl<S: Session> Connection<S> {
         self.output.take_latencies()
     }
 
-    /// Stops or resumes reading and returning events. Writing continues in the meantime, and the session sends pings so that
-    /// the peer does not consider this side dead. After the end of the session, the remaining events are returned even
+    /// Stops or resumes reading and returning events. Writing continues in the meantime, and a session whose peer
+    /// expects signs of life sends them. After the end of the session, the remaining events are returned even
     /// while paused.
     pub(crate) fn pause(&mut self, paused: bool) {
         if self.paused != paused {

@@ -207,7 +207,7 @@ pub async fn bind(address: &str) -> io::Result<TcpListener> {
     if url.scheme() == Scheme::ZeroMq {
         return Err(invalid(AddressError::ListenZeroMq));
     }
-    bind_first(url.host_port(), TcpListener::bind).await
+    bind_first(url.host_port(), |address| TcpListener::bind(address)).await
 }
 
 /// Listens on both ports of the proxy of a ZeroMQ cluster: the first one for its XPUB, the second one for its XSUB. If the host
@@ -216,7 +216,8 @@ pub async fn bind(address: &str) -> io::Result<TcpListener> {
 /// # Errors
 /// Fails like [`bind`]. The error names the port.
 pub(crate) async fn bind_proxy(xpub: &HostPort, xsub_port: u16) -> io::Result<[TcpListener; 2]> {
-    bind_first(xpub, async |xpub| {
+    // Not an async closure, whose future would not be `Send` for every lifetime.
+    bind_first(xpub, |xpub| async move {
         let named = |socket: &str, port: u16, error: io::Error| {
             io::Error::new(error.kind(), format!("port {port} ({socket}): {error}"))
         };
@@ -230,9 +231,9 @@ pub(crate) async fn bind_proxy(xpub: &HostPort, xsub_port: u16) -> io::Result<[T
 }
 
 /// Calls `bind` with the addresses of the host until it succeeds. Otherwise, returns the first error.
-async fn bind_first<L>(
+async fn bind_first<L, F: Future<Output = io::Result<L>>>(
     host_port: &HostPort,
-    bind: impl AsyncFn(SocketAddr) -> io::Result<L>,
+    bind: impl Fn(SocketAddr) -> F,
 ) -> io::Result<L> {
     let not_found = |error| io::Error::new(io::ErrorKind::NotFound, error);
     let mut first_error = None;

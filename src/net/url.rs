@@ -163,6 +163,12 @@ impl Url {
         &self.host_port
     }
 
+    /// Returns the addresses of all sockets: two for a `zeromq://` URL, and one for other schemes.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<HostPort> {
+        [Some(self.host_port.clone()), self.xsub()].into_iter().flatten().collect()
+    }
+
     /// Returns the address of the XPUB of a ZeroMQ proxy, where events are received. `None` for other schemes.
     #[must_use]
     pub fn xpub(&self) -> Option<HostPort> {

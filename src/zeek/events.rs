@@ -54,6 +54,15 @@ pub(crate) fn kind(value: &[u8]) -> Option<u64> {
     }
 }
 
+/// Returns the name in an encoded event. The bytes must have been checked.
+pub(crate) fn event_name(event: &[u8]) -> Option<&[u8]> {
+    // The vector, the version, the kind, the vector of the content, and the name.
+    match Heads(event).nth(4)? {
+        Head::Scalar(ValueRef::String(name) | ValueRef::EnumValue(name)) => Some(name),
+        _ => None,
+    }
+}
+
 /// The content of a batch.
 #[derive(Default)]
 pub(crate) struct Content<'a> {

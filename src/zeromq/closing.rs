@@ -6,6 +6,8 @@
 use std::time::Instant;
 
 use super::error::{Error, Stage};
+use super::frame::FrameKind;
+use super::liveness::{Action, PING};
 use super::{State, ZeroMq};
 #[cfg(doc)]
 use crate::peering::Config;
@@ -70,6 +72,10 @@ impl ZeroMq {
         }
         match self.state {
             State::Handshake { stage, .. } => self.close(Error::HandshakeTimeout { stage }),
+            State::Established { leaving: None } => match self.liveness.handle_timeout(now) {
+                Action::SendPing => self.send_ping(),
+                Action::End => self.close(Error::Silent),
+            },
             State::Established { .. } if self.is_written() => self.close(CloseReason::Left),
             State::Established { .. } => self.close(CloseReason::LeftUnconfirmed),
             State::Closed => {}
@@ -84,7 +90,14 @@ impl ZeroMq {
             State::Handshake { deadline, .. } => Some(deadline),
             State::Established { leaving: Some(leaving) } if self.is_written() => Some(leaving.since),
             State::Established { leaving: Some(leaving) } => Some(leaving.deadline),
-            State::Established { leaving: None } | State::Closed => None,
+            State::Established { leaving: None } => self.liveness.deadline(self.config.common.idle_timeout),
+            State::Closed => None,
+        }
+    }
+
+    fn send_ping(&mut self) {
+        if let Err(error) = self.security.send(FrameKind::Command, PING, &mut self.out) {
+            self.close(error);
         }
     }
 

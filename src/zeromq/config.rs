@@ -19,8 +19,8 @@ pub struct Config {
     /// - `limits`: `max_frame` is the maximum length of a message with all of its parts and their headers,
     ///   `max_handshake_frame` that of a command before the session is established (CURVE needs 300 bytes), and `max_filter_topics` and
     ///   `max_filter_bytes` limit the peer's subscriptions;
-    /// - `handshake_timeout`, and `leave_timeout`: how long to wait until the queued messages are written.
-    ///   `idle_timeout` is not used, because Zeek's ZeroMQ back end has no heartbeat.
+    /// - `handshake_timeout`, and `leave_timeout`: how long to wait until the queued messages are written;
+    /// - `idle_timeout`: how long an established peer may be silent. It receives a PING after half of this time.
     pub common: peering::Config,
     /// The socket of this side.
     pub socket: SocketType,

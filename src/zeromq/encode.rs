@@ -11,9 +11,10 @@ use super::frame::{
 };
 #[cfg(any(feature = "net", test))]
 use super::multipart::PARTS;
+use super::topics::crosses;
 use crate::data::EndpointId;
 use crate::wire::{EncodeError, Envelope, EnvelopeType, Limits, check_value};
-use crate::zeek::events::{BATCH, Changes, Content, EVENT, LeftOut, kind};
+use crate::zeek::events::{BATCH, Changes, Content, EVENT, LeftOut, event_name, kind};
 use crate::zeek::v1::{Dialect, MAX_LENGTH, Text, put_value};
 
 /// The length of a sender in bytes: an endpoint id as text.
@@ -31,8 +32,8 @@ struct Head<'a> {
 }
 
 /// Appends an event, with the text `sender` instead of the sender that the envelope contains. A batch becomes one message for each of
-/// its events. Messages of a batch that are not events, that cannot be encoded, or for which the batch is too long, are omitted
-/// and counted in the result.
+/// its events. Messages of a batch that are not events, with which the nodes of a cluster find each other, that cannot be encoded,
+/// or for which the batch is too long, are omitted and counted in the result.
 ///
 /// If the event is not part of a batch, is binary, and is longer than `max_copied` bytes, its payload is returned instead of
 /// appended. It must be written after the appended bytes. Binary events are not checked, except for those of a batch.
@@ -79,7 +80,12 @@ pub(crate) fn encode(
                 // The topic, the sender and the format are repeated for each event.
                 max = max.saturating_add(payload.len());
             }
-            let changes = head.put_events(&Content::of(payload), max, out)?;
+            let mut content = Content::of(payload);
+            let crosses = |event: &&[u8]| crosses(&envelope.topic, event_name(event).unwrap_or_default());
+            let before = content.events.len();
+            content.events.retain(crosses);
+            content.others = content.others.saturating_add(before.saturating_sub(content.events.len()));
+            let changes = head.put_events(&content, max, out)?;
             Ok((changes, None))
         }
         Some(_) => Err(LeftOut::NOT_AN_EVENT.into()),

@@ -64,6 +64,8 @@ pub(super) enum Error {
     IncompleteFrame,
     #[error("the peer closed the connection before {}; {}", stage.expected(), stage.closed_hint(*own))]
     ClosedInHandshake { stage: Stage, own: OwnMechanism },
+    #[error("the peer does not respond: a ping was not answered in time")]
+    Silent,
     #[error("timed out while waiting for {}; {}", stage.expected(), stage.timeout_hint())]
     HandshakeTimeout { stage: Stage },
 }
@@ -245,7 +247,7 @@ impl Error {
             #[cfg(feature = "curve")]
             Error::NoKeys | Error::IncompleteFrame => ErrorKind::Local,
             Error::ClosedInHandshake { .. } => ErrorKind::Closed,
-            Error::HandshakeTimeout { .. } => ErrorKind::TimedOut,
+            Error::HandshakeTimeout { .. } | Error::Silent => ErrorKind::TimedOut,
         }
     }
 
@@ -277,6 +279,7 @@ impl Error {
             } => "curve",
             Error::ClosedInHandshake { .. } => "closed",
             Error::HandshakeTimeout { .. } => "timeout",
+            Error::Silent => "silent",
         }
     }
 }

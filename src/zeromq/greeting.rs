@@ -39,11 +39,13 @@ pub(super) fn put_rest(mechanism: &str, out: &mut BytesMut) {
     out.put_bytes(0, NAME.saturating_sub(name.len()).saturating_add(REST));
 }
 
+/// The major and minor version of ZMTP.
+pub(super) type Version = [u8; 2];
+
 /// The content of a greeting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Greeting<'a> {
-    /// The major and minor version.
-    pub(super) version: [u8; 2],
+    pub(super) version: Version,
     /// The name of the mechanism.
     pub(super) mechanism: &'a [u8],
     /// The role in the mechanism. libzmq always sends 0.
@@ -94,15 +96,15 @@ pub(super) fn has_version(input: &[u8]) -> Result<bool, Error> {
     Ok(start.is_some())
 }
 
-/// Checks the greeting at the start of `input`. Returns whether it is complete.
+/// Checks the greeting at the start of `input`. Returns its version if it is complete.
 ///
 /// # Errors
 /// Fails if the greeting is not one of ZMTP 3 with this mechanism, as early as the bytes show it.
-pub(super) fn check_greeting(input: &[u8], mechanism: &Mechanism) -> Result<bool, Error> {
-    let Some(greeting) = read_greeting(input)? else { return Ok(false) };
+pub(super) fn check_greeting(input: &[u8], mechanism: &Mechanism) -> Result<Option<Version>, Error> {
+    let Some(greeting) = read_greeting(input)? else { return Ok(None) };
     if greeting.mechanism != mechanism.name().as_bytes() {
         let peer = one_line(&String::from_utf8_lossy(greeting.mechanism));
         return Err(Error::Mechanism { peer, own: mechanism.into() });
     }
-    Ok(true)
+    Ok(Some(greeting.version))
 }

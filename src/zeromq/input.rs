@@ -31,8 +31,7 @@ impl ZeroMq {
     /// Returns `true` if it stopped early because many events or changes of subscriptions are queued. In that case, poll both, and
     /// call it again.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> bool {
-        // The time of the input does not matter: the protocol of Zeek's sockets has no heartbeat.
-        let _ = now;
+        self.liveness.handle_input(now, input.len());
         let more = match self.consume(input) {
             Ok(more) => more,
             Err(error) => {
@@ -42,7 +41,9 @@ impl ZeroMq {
         };
         if self.is_closed() {
             input.clear();
+            return false;
         }
+        self.liveness.set_left(input.len());
         more
     }
 
@@ -59,9 +60,8 @@ impl ZeroMq {
                         put_rest(mechanism.name(), self.out.buffer());
                         self.is_greeted = true;
                     }
-                    if !check_greeting(input, mechanism)? {
-                        return Ok(false);
-                    }
+                    let Some(version) = check_greeting(input, mechanism)? else { return Ok(false) };
+                    self.liveness.set_version(version);
                     input.advance(GREETING);
                     if common.side == Side::Listener {
                         put_rest(mechanism.name(), self.out.buffer());

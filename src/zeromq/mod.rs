@@ -20,6 +20,7 @@ mod event;
 mod frame;
 mod greeting;
 mod input;
+mod liveness;
 mod log;
 mod multipart;
 mod recorded;
@@ -29,7 +30,7 @@ mod subscriptions;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
-#[cfg_attr(not(test), allow(dead_code, reason = "used by endpoints"))]
+#[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "the bridge uses the rest"))]
 pub(crate) mod topics;
 
 pub use config::{Config, EventFormat, Mechanism, SocketType};
@@ -54,6 +55,7 @@ use closing::Leaving;
 use error::Stage;
 use event::MessageReader;
 use greeting::put_signature;
+use liveness::Liveness;
 use multipart::Multipart;
 use security::Security;
 use subscriptions::Subscriptions;
@@ -78,6 +80,9 @@ use subscriptions::Subscriptions;
 /// - A message with a wrong number of parts, an unknown format, a payload that is not an event, or a sender or topic that is too
 ///   long is reported with [`Event::Malformed`], and the session continues, as in Zeek.
 ///
+/// An established peer that is silent for half of [`idle_timeout`](crate::peering::Config::idle_timeout) receives a PING. If nothing
+/// arrives in the other half, the session ends. A peer with version 3.0 of the protocol has no pings, so its silence is not limited.
+///
 /// The protocol has no message for the end of a session; see [`ZeroMq::leave`].
 #[derive(Debug)]
 pub struct ZeroMq {
@@ -97,6 +102,7 @@ pub struct ZeroMq {
     /// The subscriptions that an XSUB has sent.
     announced: Filter,
     peer_socket: Option<&'static str>,
+    liveness: Liveness,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +145,7 @@ impl ZeroMq {
             subscriptions,
             announced: Filter::new(),
             peer_socket: None,
+            liveness: Liveness::new(now),
         };
         put_signature(session.out.buffer());
         session
@@ -267,10 +274,10 @@ impl ZeroMq {
         }
     }
 
-    /// Records that the caller stops or resumes reading from the peer. This has no effect, because the protocol of Zeek's sockets
-    /// has no heartbeat. A subscriber that stops reading stalls the proxy of the cluster, so do not pause an XSUB for long.
+    /// Records that the caller stops or resumes reading from the peer. In the meantime, the peer's silence is ignored, and its pings
+    /// are not answered. A subscriber that stops reading stalls the proxy of the cluster, so do not pause an XSUB for long.
     pub fn pause(&mut self, now: Instant, paused: bool) {
-        let _ = (now, paused);
+        self.liveness.pause(now, paused);
     }
 
     /// Returns whether [`ZeroMq::handle_input`] consumes input: always, except between [`Event::Introduced`] and the call of

@@ -2,12 +2,21 @@
 
 use std::net::IpAddr;
 
-use crate::net::Url;
+use crate::net::{HostPort, Url};
 
 /// Returns whether two listeners on these addresses would conflict.
 pub(super) fn collide(one: &str, other: &str) -> bool {
+    any_pair(one, other, sockets_collide)
+}
+
+/// Returns whether a socket of one address and a socket of the other one fulfill a condition. A `zeromq://` address has two sockets.
+fn any_pair(one: &str, other: &str, condition: impl Fn(&HostPort, &HostPort) -> bool) -> bool {
     let (Ok(one), Ok(other)) = (one.parse::<Url>(), other.parse::<Url>()) else { return false };
-    let (one, other) = (one.host_port(), other.host_port());
+    let others = other.sockets();
+    one.sockets().iter().any(|one| others.iter().any(|other| condition(one, other)))
+}
+
+fn sockets_collide(one: &HostPort, other: &HostPort) -> bool {
     // The system chooses a free port for each port 0.
     if one.port() != other.port() || one.port() == 0 {
         return false;
@@ -26,13 +35,11 @@ fn ips_collide(one: IpAddr, other: IpAddr) -> bool {
 
 /// Returns whether a connection to `target` probably reaches a listener on `address` of this host.
 pub(super) fn reaches(target: &str, address: &str) -> bool {
-    if collide(target, address) {
-        return true;
-    }
-    let (Ok(target), Ok(address)) = (target.parse::<Url>(), address.parse::<Url>()) else { return false };
-    let (target, address) = (target.host_port(), address.host_port());
-    let listens_everywhere = address.ip().is_some_and(|ip| ip.is_unspecified());
-    target.is_loopback() && target.port() == address.port() && listens_everywhere
+    any_pair(target, address, |target, address| {
+        let listens_everywhere = address.ip().is_some_and(|ip| ip.is_unspecified());
+        sockets_collide(target, address)
+            || target.is_loopback() && target.port() == address.port() && listens_everywhere
+    })
 }
 
 #[cfg(test)]
@@ -45,6 +52,10 @@ mod tests {
             ("127.0.0.1:1", "127.0.0.1:1", true),
             ("127.0.0.1:1", "ws://127.0.0.1:1", true),
             ("127.0.0.1:1", "127.0.0.1:2", false),
+            ("zeromq://127.0.0.1:5555", "127.0.0.1:5555", true),
+            ("zeromq://127.0.0.1:5555", "127.0.0.1:5556", true),
+            ("zeromq://127.0.0.1:5555", "zeromq://127.0.0.1:5556", true),
+            ("zeromq://127.0.0.1:5555,7", "zeromq://127.0.0.1:5556", false),
             ("127.0.0.1:1", "127.0.0.2:1", false),
             ("127.0.0.1:1", "0.0.0.0:1", true),
             ("[::1]:1", "[::]:1", true),

@@ -2,9 +2,9 @@
 
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::schema::{
-    IdentityPattern, LinkConfig, LinkTls, TlsFiles, TokenConfig, TokenSource, WebSocketLink,
+    IdentityPattern, LinkConfig, LinkTls, TlsFiles, TokenConfig, TokenSource, WebSocketLink, ZeroMqLink,
 };
-use crate::endpoint::{Admits, EndpointConfig, WebSocketConfig};
+use crate::endpoint::{Admits, EndpointConfig, WebSocketConfig, ZeroMqConfig};
 use crate::net::tls::{
     Authentication, CredentialError, CredentialKind, Credentials, Passphrase, PemSource, Remedy, Tls,
 };
@@ -39,10 +39,30 @@ impl LinkConfig {
     }
 
     /// Returns whether a link with this configuration can keep the peers of a link with the other one: only settings of the
-    /// WebSocket API may differ, which apply to new connections.
+    /// WebSocket API and the keys of CURVE may differ, which apply to new connections.
     pub(in crate::bridge) fn keeps_peers_of(&self, other: &Self) -> bool {
+        let zeromq = match (&self.zeromq, &other.zeromq) {
+            (Some(own), Some(other)) => {
+                // Connections with and without CURVE cannot exist on one link.
+                if own.curve.is_some() != other.curve.is_some() {
+                    return false;
+                }
+                let ZeroMqLink { curve, anonymous, accepts_loops, .. } = own.clone();
+                Some(ZeroMqLink { curve, anonymous, accepts_loops, ..other.clone() })
+            }
+            (_, other) => other.clone(),
+        };
         let keeps = self.websocket.is_some() == other.websocket.is_some();
-        keeps && *self == LinkConfig { websocket: self.websocket.clone(), ..other.clone() }
+        keeps && *self == LinkConfig { websocket: self.websocket.clone(), zeromq, ..other.clone() }
+    }
+
+    /// Loads the keys of CURVE of this link, as [`ZeroMqLink::load`] does. Returns the default settings for a link that does
+    /// not use ZeroMQ.
+    ///
+    /// # Errors
+    /// Returns the errors of [`ZeroMqLink::load`].
+    pub fn zeromq_settings(&self) -> Result<ZeroMqConfig, Diagnostics> {
+        self.zeromq.as_ref().map_or_else(|| Ok(ZeroMqConfig::default()), |link| link.load(&self.name))
     }
 
     /// Loads the tokens of this link, as [`WebSocketLink::load`] does. Returns the default settings for a link that does not

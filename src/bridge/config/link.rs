@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::reader::{Entry, Table};
 use super::schema::{
-    Chaos, IdentityPattern, LinkAddress, LinkConfig, LinkLimits, LinkTls, PeerRole, WebSocketLink,
+    Chaos, IdentityPattern, LinkAddress, LinkConfig, LinkLimits, LinkTls, PeerRole, WebSocketLink, ZeroMqLink,
 };
 use super::websocket::{self, Kind};
-use super::{link_tls, values};
+use super::{link_tls, values, zeromq};
 use crate::data::MAX_DEPTH;
 use crate::endpoint::{EndpointConfig, QueueLimits, Retry, WhenFull};
-use crate::net::{AddressError, Scheme, Url};
+use crate::net::{AddressError, Url};
 use crate::wire::{INITIAL_TTL, Limits};
 
 /// A link, with the parts that could be read.
@@ -60,27 +60,44 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
     let kind = address_entry.as_ref().map(Kind::of);
     let tls = link_tls::read(&mut table, kind);
     let is_tls_valid = tls.is_some() && entry.report.count() == before;
-    let websocket = websocket::Keys::take(&mut table);
-    let websocket = websocket.read(kind, address_entry.as_ref().zip(address.as_ref()), tls.as_ref());
+    let (websocket_keys, zeromq_keys) = (websocket::Keys::take(&mut table), zeromq::Keys::take(&mut table));
+    let (hub, group) = (table.take("hub"), table.take("group"));
+    let hub_read = hub.as_ref().and_then(Entry::flag);
+    let shared = zeromq::Shared {
+        websocket: &websocket_keys,
+        faces: faces.as_ref(),
+        hub: hub.as_ref().zip(hub_read),
+        group: group.as_ref(),
+    };
+    let address_read = address_entry.as_ref().zip(address.as_ref());
+    let zeromq = zeromq_keys.read(kind, address_read, &shared);
+    let websocket = websocket_keys.read(kind, address_read, tls.as_ref());
+    let is_proxy = zeromq.is_some() && kind.is_some_and(|kind| kind.listens);
+    let when_full = table.take("when_full").and_then(|entry| {
+        let when_full = when_full(&entry)?;
+        zeromq::check_when_full(kind, &entry, when_full);
+        Some(when_full)
+    });
     let config = LinkConfig {
         name: entry.key.to_owned(),
         faces: faces_read,
         address: address.unwrap_or_else(|| LinkAddress::Connect(Vec::new())),
         retry: table.take("retry").and_then(|entry| retry(&entry)).unwrap_or_default(),
         // An invalid value counts as true, so that it causes no second error about a link that is not a hub.
-        hub: table.take("hub").is_some_and(|entry| entry.flag().unwrap_or(true)),
-        group: table.take("group").and_then(|entry| entry.name().map(str::to_owned)),
+        hub: is_proxy || hub.is_some() && hub_read.unwrap_or(true),
+        group: group.as_ref().and_then(Entry::name).map(str::to_owned),
         ttl: table
             .take("ttl")
             .and_then(|entry| u16::try_from(entry.whole(1..=u64::from(MAX_TTL))?).ok())
             .unwrap_or(DEFAULT_TTL),
-        allow: allow(&mut table, tls.as_ref(), websocket.as_ref()),
+        allow: allow(&mut table, tls.as_ref(), websocket.as_ref(), zeromq.as_ref()),
         limits: table.take("limits").map_or_else(LinkLimits::default, |entry| limits(&entry)),
-        when_full: table.take("when_full").and_then(|entry| when_full(&entry)).unwrap_or_default(),
+        when_full: when_full.unwrap_or_else(|| zeromq::default_when_full(kind)),
         chaos: table.take("chaos").and_then(|entry| chaos(&entry)),
         // The placeholder never runs: `validate::read` builds no configuration from a link without valid TLS.
         tls: tls.filter(|_| is_tls_valid).unwrap_or(LinkTls::Off),
         websocket,
+        zeromq,
     };
     if let (LinkAddress::Connect(targets), Some(entry)) = (&config.address, &address_entry)
         && targets.len() > config.limits.peers
@@ -91,7 +108,7 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
             "remove addresses, or raise the limit",
         );
     }
-    if config.hub && config.group.is_some() {
+    if config.hub && config.group.is_some() && !is_proxy {
         table.error(
             "hub and group contradict each other: the peers of a hub receive each other's messages, and those of a group \
              do not",
@@ -146,13 +163,6 @@ fn addresses(
     entry.list(expected, |entry| {
         let text = entry.text(expected)?;
         match parse(text) {
-            Ok(url) if url.scheme() == Scheme::ZeroMq => {
-                entry.error(
-                    format!("{text:?}: links do not support zeromq:// addresses"),
-                    "use a ws:// address of Zeek's WebSocket API, which every node of a ZeroMQ cluster can provide",
-                );
-                None
-            }
             Ok(url) if url.scheme() != scheme => {
                 let name = url.scheme().name();
                 entry.error(
@@ -178,6 +188,7 @@ fn allow(
     table: &mut Table<'_>,
     tls: Option<&LinkTls>,
     websocket: Option<&WebSocketLink>,
+    zeromq: Option<&ZeroMqLink>,
 ) -> Vec<IdentityPattern> {
     let Some(entry) = table.take("allow") else { return Vec::new() };
     let has_tokens = websocket.is_some_and(|websocket| !websocket.tokens.is_empty());
@@ -187,12 +198,21 @@ fn allow(
     let patterns = identities(&entry).unwrap_or_default();
     if matches!(tls, Some(LinkTls::Off | LinkTls::Anonymous | LinkTls::Server(_)))
         && !has_tokens
+        && !zeromq.is_some_and(ZeroMqLink::has_client_names)
         && !connects
         && !patterns.iter().any(IdentityPattern::is_for_every_peer)
     {
         entry.error(
-            "the peers of this link present no certificate and no token, so no peer can match",
-            "set cafile, certificate and keyfile, or remove allow",
+            if zeromq.is_some() {
+                "the peers of this link have no CURVE key with a name, so no peer can match"
+            } else {
+                "the peers of this link present no certificate and no token, so no peer can match"
+            },
+            if zeromq.is_some() {
+                "use \"address:IP/BITS\", or set curve in a link that listens"
+            } else {
+                "set cafile, certificate and keyfile, or remove allow"
+            },
         );
     }
     patterns

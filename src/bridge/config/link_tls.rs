@@ -53,8 +53,10 @@ pub(super) fn read(table: &mut Table<'_>, kind: Option<Kind>) -> Option<LinkTls>
         return if is_secure { keys.secure(table, listens, backend) } else { keys.plain() };
     }
     if kind.is_some_and(|kind| kind.scheme == Scheme::ZeroMq) {
-        // The address itself is an error, so the missing TLS causes no second one.
-        return None;
+        for entry in mode.iter().chain(keys.implying()).chain(&keys.backend) {
+            entry.error("ZeroMQ has no TLS", "remove it, and use curve across a network");
+        }
+        return Some(LinkTls::Off);
     }
     let Some(mode) = mode else {
         if keys.implying().is_empty() {

@@ -28,6 +28,7 @@
 
 mod address;
 mod build;
+mod curve;
 mod cycles;
 mod diagnostic;
 mod identity;
@@ -46,6 +47,7 @@ mod validate;
 mod values;
 mod warnings;
 mod websocket;
+mod zeromq;
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -77,6 +79,8 @@ pub struct References {
     pub tls: Vec<(String, LinkTls)>,
     /// The settings of each link that uses the WebSocket API, by the link's name.
     pub websocket: Vec<(String, WebSocketLink)>,
+    /// The settings of each link that uses ZeroMQ, by the link's name.
+    pub zeromq: Vec<(String, ZeroMqLink)>,
     /// The addresses of each link, by the link's name. Links whose addresses are invalid are left out.
     pub addresses: Vec<(String, LinkAddress)>,
     /// The address of the metrics.
@@ -144,6 +148,7 @@ impl ConfigFile {
                 .iter()
                 .filter_map(|link| Some((link.name.clone(), link.websocket.clone()?)))
                 .collect(),
+            zeromq: links.iter().filter_map(|link| Some((link.name.clone(), link.zeromq.clone()?))).collect(),
             addresses: links.iter().map(|link| (link.name.clone(), link.address.clone())).collect(),
             metrics: operation.metrics,
             status_socket: operation.status_socket.clone(),

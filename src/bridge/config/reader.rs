@@ -224,6 +224,10 @@ impl<'r> Entry<'r> {
         }
     }
 
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
+    }
+
     /// Returns the elements of an array. Errors about them are reported under the array's key.
     pub(super) fn elements(&self) -> Option<Vec<Entry<'r>>> {
         let DeValue::Array(array) = self.value else { return None };

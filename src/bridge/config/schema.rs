@@ -12,6 +12,8 @@ use crate::data::{Subnet, Topic};
 use crate::endpoint::{QueueLimits, Retry, WhenFull};
 use crate::net::tls::Backend;
 use crate::websocket::BinaryText;
+use crate::zeromq::EventFormat;
+use crate::zeromq::curve::PublicKey;
 
 /// A complete configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,8 +89,10 @@ pub struct LinkConfig {
     pub when_full: WhenFull,
     /// Faults to inject; `None`: none.
     pub chaos: Option<Chaos>,
-    /// The settings of the WebSocket API; `None` if the addresses are those of Broker's protocol.
+    /// The settings of the WebSocket API; `None` if the addresses are those of another protocol.
     pub websocket: Option<WebSocketLink>,
+    /// The settings of ZeroMQ; `None` if the addresses are those of another protocol.
+    pub zeromq: Option<ZeroMqLink>,
 }
 
 /// The role of a link's peers in the Management framework.
@@ -101,9 +105,16 @@ pub enum PeerRole {
 }
 
 impl LinkConfig {
-    /// Returns whether peers of this link can have an identity: a certificate or a token.
+    /// Returns whether rules may forward events to, or from, another link that may lead to the same cluster.
+    pub(super) fn accepts_loops(&self) -> bool {
+        self.websocket.as_ref().is_some_and(|websocket| websocket.accepts_loops)
+            || self.zeromq.as_ref().is_some_and(|zeromq| zeromq.accepts_loops)
+    }
+
+    /// Returns whether peers of this link can have an identity: a certificate, a token, or a CURVE key with a name.
     pub(super) fn has_identities(&self) -> bool {
-        let has_tokens = self.websocket.as_ref().is_some_and(|websocket| !websocket.tokens.is_empty());
+        let has_tokens = self.websocket.as_ref().is_some_and(|websocket| !websocket.tokens.is_empty())
+            || self.zeromq.as_ref().is_some_and(ZeroMqLink::has_client_names);
         match &self.tls {
             LinkTls::Off | LinkTls::Anonymous => has_tokens,
             LinkTls::Mutual(_) => true,
@@ -130,6 +141,81 @@ pub struct WebSocketLink {
     pub all_topics: bool,
     /// Whether rules may forward events from this link to another one that may lead to the same cluster.
     pub accepts_loops: bool,
+}
+
+/// The settings of a link whose addresses begin with `zeromq://`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZeroMqLink {
+    /// Whether the topics that Zeek defines for clusters are translated: `zeek/cluster/worker` of Broker is
+    /// `zeek.cluster.worker` of ZeroMQ.
+    pub map_topics: bool,
+    /// The format of the events that are sent. All nodes of a cluster have the same one.
+    pub event_format: EventFormat,
+    /// The name of the node of the cluster that this link represents. `None`: the link is not a node.
+    pub node: Option<String>,
+    /// The keys of CURVE; `None`: not encrypted.
+    pub curve: Option<CurveKeys>,
+    /// Whether a listener may be reachable from other hosts without CURVE.
+    pub anonymous: bool,
+    /// Whether rules may forward events from this link to a server of the WebSocket API that may belong to the same cluster.
+    pub accepts_loops: bool,
+}
+
+impl ZeroMqLink {
+    /// Returns whether peers of the link have a key with a name.
+    pub(super) fn has_client_names(&self) -> bool {
+        matches!(self.curve, Some(CurveKeys::Server { .. }))
+    }
+}
+
+/// The keys of CURVE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CurveKeys {
+    /// The keys of a link that connects.
+    Client {
+        /// The public key of the proxy.
+        server: PublicKeySource,
+        /// The public key of this client, which must match the secret key. `None`: not checked.
+        public: Option<PublicKeySource>,
+        /// The secret key of this client.
+        secret: SecretKeySource,
+    },
+    /// The keys of a link that listens.
+    Server {
+        /// The secret key of this proxy.
+        secret: SecretKeySource,
+        /// The clients that may connect. Several clients may have the same name.
+        clients: Vec<CurveClientConfig>,
+    },
+}
+
+/// A client that may connect to a link with CURVE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CurveClientConfig {
+    /// The name, to which rules refer as `curve:NAME`.
+    pub name: String,
+    /// The public key of the client.
+    pub public_key: PublicKeySource,
+}
+
+/// A public key, or where it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicKeySource {
+    /// The key.
+    Key(PublicKey),
+    /// In a file.
+    File(PathBuf),
+    /// In this environment variable.
+    Environment(String),
+}
+
+/// Where a secret key is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretKeySource {
+    /// In a file.
+    File(PathBuf),
+    /// In this environment variable.
+    Environment(String),
 }
 
 /// A token that clients may present. Several tokens may have the same name.

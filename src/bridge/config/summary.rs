@@ -4,11 +4,13 @@ use std::fmt::{self, Display};
 
 use super::link::DEFAULT_TTL;
 use super::schema::{
-    LinkAddress, LinkConfig, LinkTls, LogFormat, Operation, PeerRole, RuleConfig, WebSocketLink,
+    CurveKeys, LinkAddress, LinkConfig, LinkTls, LogFormat, Operation, PeerRole, RuleConfig, WebSocketLink,
+    ZeroMqLink,
 };
 use crate::endpoint::WhenFull;
 use crate::net::tls::Backend;
 use crate::websocket::BinaryText;
+use crate::zeromq::EventFormat;
 
 /// `bridge: metrics on 127.0.0.1:9747, status on ..`.
 impl Display for Operation {
@@ -42,6 +44,7 @@ impl Display for LinkConfig {
             LinkAddress::Listen(addresses) => write!(f, "listens on {}", addresses.join(" and "))?,
         }
         match &self.tls {
+            LinkTls::Off if self.zeromq.is_some() => {}
             LinkTls::Off => f.write_str(", no TLS")?,
             LinkTls::Anonymous => f.write_str(", anonymous TLS")?,
             LinkTls::Mutual(files) | LinkTls::Server(files) => {
@@ -87,6 +90,9 @@ impl Display for LinkConfig {
         if let Some(websocket) = &self.websocket {
             websocket.fmt(f)?;
         }
+        if let Some(zeromq) = &self.zeromq {
+            zeromq.fmt(f)?;
+        }
         if let Some(chaos) = &self.chaos {
             let delay = humantime::format_duration(chaos.delay);
             let (drop, duplicate, corrupt) = (chaos.drop, chaos.duplicate, chaos.corrupt);
@@ -122,6 +128,38 @@ impl Display for WebSocketLink {
         }
         if self.all_topics {
             f.write_str(", all topics")?;
+        }
+        if self.accepts_loops {
+            f.write_str(", loop: accepted")?;
+        }
+        Ok(())
+    }
+}
+
+/// `, CURVE with clients sensor and worker, ..`. Settings with their default value are left out, except for the encryption.
+impl Display for ZeroMqLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.curve {
+            None => f.write_str(", no CURVE")?,
+            Some(CurveKeys::Client { .. }) => f.write_str(", CURVE")?,
+            Some(CurveKeys::Server { clients, .. }) => {
+                let mut names: Vec<&str> = clients.iter().map(|client| client.name.as_str()).collect();
+                names.dedup();
+                let noun = if names.len() == 1 { "client" } else { "clients" };
+                write!(f, ", CURVE with {noun} {}", joined(&names, " and "))?;
+            }
+        }
+        if self.anonymous {
+            f.write_str(", anonymous")?;
+        }
+        if self.event_format == EventFormat::Json {
+            f.write_str(", events as JSON")?;
+        }
+        if let Some(node) = &self.node {
+            write!(f, ", is node {node}")?;
+        }
+        if !self.map_topics {
+            f.write_str(", topics are not translated")?;
         }
         if self.accepts_loops {
             f.write_str(", loop: accepted")?;

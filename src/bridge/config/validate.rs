@@ -10,6 +10,8 @@ use super::reader::{Entry, Table};
 use super::rule::{self, RuleDraft};
 use super::schema::{BridgeConfig, IdentityPattern, LinkAddress, Operation, PeerRole};
 use super::suggest::suggestion;
+use super::zeromq;
+use crate::endpoint::WhenFull;
 
 /// The parts of a file that could be read.
 pub(super) struct Draft {
@@ -49,6 +51,7 @@ pub(super) fn read(mut document: Table<'_>) -> Draft {
             .iter()
             .filter_map(|link| Some((name(link), link.config.websocket.clone()?)))
             .collect(),
+        zeromq: links.iter().filter_map(|link| Some((name(link), link.config.zeromq.clone()?))).collect(),
         addresses: valid_addresses.map(|link| (name(link), link.config.address.clone())).collect(),
         metrics: operation.metrics,
         status_socket: operation.status_socket.clone(),
@@ -162,15 +165,19 @@ fn check_rule(rule: &RuleDraft<'_>, links: &BTreeMap<&str, &LinkDraft<'_>>) {
             );
             return;
         }
-        rule.table.error(
-            format!("nothing can match: the rule is from {name} to {name}, which is not a hub"),
+        let hint = if link(name).is_some_and(|link| link.config.zeromq.is_some()) {
+            "use another link: the proxy of the cluster forwards these messages".to_owned()
+        } else {
             format!(
                 "set hub = true in [link.{name}] to forward messages between its peers, or use another link"
-            ),
-        );
+            )
+        };
+        rule.table
+            .error(format!("nothing can match: the rule is from {name} to {name}, which is not a hub"), hint);
     }
     check_subscriptions(rule, from, &link);
     check_loops(from, to, &link, &forwards);
+    check_blocking(from, to, &link, &forwards);
     let has_none =
         |name: &str| link(name).is_some_and(|link| link.is_tls_valid && !link.config.has_identities());
     let is_for_some = rule.config.identities.iter().any(IdentityPattern::is_for_every_peer);
@@ -178,7 +185,8 @@ fn check_rule(rule: &RuleDraft<'_>, links: &BTreeMap<&str, &LinkDraft<'_>>) {
     if let Some(entry) = rule.identities.as_ref().filter(|_| no_peer) {
         entry.error(
             "nothing can match: the peers of the links in from present no certificate and no token",
-            "remove identities, or set cafile, certificate and keyfile, or with ws:// and wss:// a token, in the link",
+            "remove identities, or set cafile, certificate and keyfile, with ws:// and wss:// a token, or with zeromq:// curve, in \
+             the link",
         );
     }
 }
@@ -211,9 +219,9 @@ fn check_subscriptions<'d, 'r: 'd>(
     }
 }
 
-/// Reports rules by which an event may return to its cluster without end: from one server of the WebSocket API to another.
-/// If both belong to the same cluster, the event arrives again on the first link. The WebSocket API has neither a ttl nor
-/// the id of a sender, by which a bridge would recognize it.
+/// Reports rules by which an event may return to its cluster without end: from one server of the WebSocket API to another, and
+/// between such a server and the proxy of a ZeroMQ cluster. If both belong to the same cluster, the event arrives again on the
+/// first link. The WebSocket API has neither a ttl nor the id of a sender, by which a bridge would recognize it.
 fn check_loops<'d, 'r: 'd>(
     from: &[(&str, Entry<'_>)],
     to: &[(&str, Entry<'_>)],
@@ -221,17 +229,19 @@ fn check_loops<'d, 'r: 'd>(
     forwards: &impl Fn(&str, &str) -> bool,
 ) {
     let server = |name: &str| {
-        let link = link(name).filter(|link| link.connects())?;
-        Some((link, link.config.websocket.as_ref()?))
+        link(name).filter(|link| {
+            link.connects() && (link.config.websocket.is_some() || link.config.zeromq.is_some())
+        })
     };
     for (name, _) in from {
-        let Some((one, settings)) = server(name) else { continue };
+        let Some(one) = server(name) else { continue };
         for (other_name, entry) in to {
-            let Some((_, other)) = server(other_name) else { continue };
+            let Some(other) = server(other_name) else { continue };
             let is_single = matches!(&one.config.address, LinkAddress::Connect(targets) if targets.len() < 2);
             if !forwards(name, other_name)
-                || settings.accepts_loops
-                || other.accepts_loops
+                || (one.config.websocket.is_none() && other.config.websocket.is_none())
+                || one.config.accepts_loops()
+                || other.config.accepts_loops()
                 || (name == other_name && is_single)
             {
                 continue;
@@ -246,6 +256,32 @@ fn check_loops<'d, 'r: 'd>(
                 ),
             );
             return;
+        }
+    }
+}
+
+/// Reports a target whose full queue would stop the reading from a ZeroMQ link.
+fn check_blocking<'d, 'r: 'd>(
+    from: &[(&str, Entry<'_>)],
+    to: &[(&str, Entry<'_>)],
+    link: &impl Fn(&str) -> Option<&'d LinkDraft<'r>>,
+    forwards: &impl Fn(&str, &str) -> bool,
+) {
+    let blocks = |name: &str| {
+        link(name)
+            .is_some_and(|link| link.config.zeromq.is_none() && link.config.when_full == WhenFull::Block)
+    };
+    for (target, entry) in to.iter().filter(|(target, _)| blocks(target)) {
+        let is_zeromq = |name: &str| link(name).is_some_and(|link| link.config.zeromq.is_some());
+        let stopped = from.iter().find(|(name, _)| is_zeromq(name) && forwards(name, target));
+        if let Some((name, _)) = stopped {
+            entry.error(
+                format!(
+                    "{target} has when_full = \"block\", which stops the reading from {name}, but {}",
+                    zeromq::CANNOT_BLOCK
+                ),
+                format!("use another value for when_full in [link.{target}], or split the link in two"),
+            );
         }
     }
 }

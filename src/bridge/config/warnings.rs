@@ -2,7 +2,7 @@
 
 use super::address::reaches;
 use super::diagnostic::Diagnostic;
-use super::schema::{IdentityPattern, LinkAddress, LinkConfig, LinkTls, RuleConfig};
+use super::schema::{CurveKeys, IdentityPattern, LinkAddress, LinkConfig, LinkTls, RuleConfig};
 use super::{ConfigFile, cycles};
 use crate::net::Exposure;
 use crate::websocket::receives_logs;
@@ -64,13 +64,20 @@ impl ConfigFile {
         };
         // A listener with ws:// addresses needs an explicit setting to be reachable without tokens.
         let is_listener = matches!(link.address, LinkAddress::Listen(_));
-        let exposure = exposure.filter(|_| link.websocket.is_none() || !is_listener);
+        let needs_setting = is_listener && (link.websocket.is_some() || link.zeromq.is_some());
+        let is_encrypted = link.zeromq.as_ref().is_some_and(|zeromq| zeromq.curve.is_some());
+        let exposure = exposure.filter(|_| !needs_setting && !is_encrypted);
         if let Some(exposure) = exposure {
-            let (key, hint) = match link.websocket {
-                None => ("tls", "use certificates across a network"),
-                Some(_) => (address_key, "use wss:// across a network"),
-            };
-            warn(key, exposure.to_string(), hint);
+            match (&exposure, &link.zeromq, &link.websocket) {
+                (Exposure::Plain(address), Some(_), _) => {
+                    let message = format!(
+                        "no CURVE at {address}: a host between the two ends can read and change everything"
+                    );
+                    warn(address_key, message, "set curve across a network; Zeek 8.2 and later support it");
+                }
+                (_, _, None) => warn("tls", exposure.to_string(), "use certificates across a network"),
+                (_, _, Some(_)) => warn(address_key, exposure.to_string(), "use wss:// across a network"),
+            }
         }
         if let (Some(group), LinkAddress::Connect(targets)) = (&link.group, &link.address)
             && targets.len() == 1
@@ -98,9 +105,11 @@ impl ConfigFile {
                 "add it to from or to of a rule",
             );
         } else if link.hub && !rules.iter().any(|rule| rule.from.contains(name) && rule.to.contains(name)) {
+            // A proxy is a hub without the key.
+            let key = if link.zeromq.is_some() { address_key } else { "hub" };
             let message =
                 "no rule is from this link to itself, so its peers do not receive each other's messages";
-            warn("hub", message.to_owned(), "add such a rule");
+            warn(key, message.to_owned(), "add such a rule");
         }
     }
 
@@ -137,17 +146,22 @@ impl ConfigFile {
             warn("topics", message, "remove the `*`");
         }
         self.check_logs(rule, warn);
-        self.check_tokens(rule, warn);
+        self.check_names(rule, warn);
+        self.check_copies(rule, warn);
         self.check_loops(rule, warn);
         if !rule.identities.is_empty() && !rule.identities.iter().any(IdentityPattern::is_for_every_peer) {
             let links = self.config.links.iter();
             for link in links.filter(|link| rule.from.contains(&link.name)) {
                 if !link.has_identities() {
-                    let (proof, hint) = match link.websocket {
-                        None => ("certificate", "set cafile, certificate and keyfile in that link"),
-                        Some(_) => (
+                    let (proof, hint) = match (&link.websocket, &link.zeromq) {
+                        (None, None) => ("certificate", "set cafile, certificate and keyfile in that link"),
+                        (Some(_), _) => (
                             "certificate and no token",
                             "add [[link.NAME.token]], or cafile with wss://, to that link",
+                        ),
+                        (None, Some(_)) => (
+                            "CURVE key with a name",
+                            "use \"address:IP\", or set curve in a link that listens",
                         ),
                     };
                     let message =
@@ -164,14 +178,12 @@ impl ConfigFile {
         let links = self.config.links.iter();
         let connecting: Vec<_> =
             links.filter(|link| matches!(link.address, LinkAddress::Connect(_))).collect();
-        let accepts =
-            |link: &LinkConfig| link.websocket.as_ref().is_some_and(|websocket| websocket.accepts_loops);
         for from in connecting.iter().filter(|link| rule.from.contains(&link.name)) {
             let loops = connecting.iter().find(|to| {
                 rule.to.contains(&to.name)
                     && from.websocket.is_some() != to.websocket.is_some()
-                    && !accepts(from)
-                    && !accepts(to)
+                    && !from.accepts_loops()
+                    && !to.accepts_loops()
                     && (from.group.is_none() || from.group != to.group)
             });
             if let Some(to) = loops {
@@ -212,21 +224,62 @@ impl ConfigFile {
         }
     }
 
-    /// Warns of names of tokens that no link of the rule has.
-    fn check_tokens(&self, rule: &RuleConfig, warn: &mut Warn<'_>) {
+    /// Warns of names of tokens and of CURVE keys that no link of the rule has.
+    fn check_names(&self, rule: &RuleConfig, warn: &mut Warn<'_>) {
         let links = self.config.links.iter().filter(|link| rule.from.contains(&link.name));
-        let tokens: Vec<&str> = links
-            .filter_map(|link| link.websocket.as_ref())
-            .flat_map(|websocket| websocket.tokens.iter().map(|token| token.name.as_str()))
-            .collect();
-        // `check_rule` warns of links without any token.
-        let unmatched = rule.identities.iter().find(|identity| {
-            matches!(identity, IdentityPattern::Token(_))
-                && !tokens.iter().any(|name| identity.matches_token(name))
+        let (mut tokens, mut clients): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+        for link in links {
+            let of_link = link.websocket.iter().flat_map(|websocket| &websocket.tokens);
+            tokens.extend(of_link.map(|token| token.name.as_str()));
+            let keys = link.zeromq.as_ref().and_then(|zeromq| zeromq.curve.as_ref());
+            if let Some(CurveKeys::Server { clients: of_link, .. }) = keys {
+                clients.extend(of_link.iter().map(|client| client.name.as_str()));
+            }
+        }
+        // `check_rule` warns of links without any identity.
+        let unmatched = rule.identities.iter().find(|identity| match identity {
+            IdentityPattern::Token(_) => !tokens.iter().any(|name| identity.matches_token(name)),
+            IdentityPattern::Curve(_) => !clients.iter().any(|name| identity.matches_curve(name)),
+            _ => false,
         });
-        if let Some(identity) = unmatched.filter(|_| !tokens.is_empty()) {
-            let message = format!("no link in from has a token that {identity} matches");
-            warn("identities", message, "check the name; it is the name in [[link.NAME.token]]");
+        match unmatched {
+            Some(identity @ IdentityPattern::Token(_)) if !tokens.is_empty() => {
+                let message = format!("no link in from has a token that {identity} matches");
+                warn("identities", message, "check the name; it is the name in [[link.NAME.token]]");
+            }
+            Some(identity @ IdentityPattern::Curve(_)) if !clients.is_empty() => {
+                let message = format!("no link in from has a client that {identity} matches");
+                warn("identities", message, "check the name; it is the name in curve of [link.NAME]");
+            }
+            _ => {}
+        }
+    }
+
+    /// Warns of a rule between two ZeroMQ links, which may belong to the same cluster. Events do not return without end, because the
+    /// bridge recognizes its own sender.
+    fn check_copies(&self, rule: &RuleConfig, warn: &mut Warn<'_>) {
+        let connects = |link: &&LinkConfig| {
+            link.zeromq.is_some() && matches!(link.address, LinkAddress::Connect(_)) && !link.accepts_loops()
+        };
+        let links: Vec<_> = self.config.links.iter().filter(connects).collect();
+        for from in links.iter().filter(|link| rule.from.contains(&link.name)) {
+            let to = links.iter().find(|to| {
+                rule.to.contains(&to.name)
+                    && from.name != to.name
+                    && (from.group.is_none() || from.group != to.group)
+            });
+            if let Some(to) = to {
+                let message = format!(
+                    "if {} and {} lead to the same cluster, its nodes receive each event twice",
+                    from.name, to.name
+                );
+                let hint = format!(
+                    "if they lead to different clusters, set loop = \"accepted\" in [link.{}]; otherwise, remove one of them",
+                    from.name
+                );
+                warn("to", message, &hint);
+                return;
+            }
         }
     }
 

@@ -30,15 +30,15 @@ impl Kind {
     }
 }
 
-/// The entries of a link that are for the WebSocket API only.
+/// The entries of a link that are for the WebSocket API. `anonymous` and `loop` are also for ZeroMQ.
 pub(super) struct Keys<'r> {
     token: Option<Entry<'r>>,
     token_file: Option<Entry<'r>>,
     origins: Option<Entry<'r>>,
-    anonymous: Option<Entry<'r>>,
+    pub(super) anonymous: Option<Entry<'r>>,
     binary: Option<Entry<'r>>,
     all_topics: Option<Entry<'r>>,
-    loops: Option<Entry<'r>>,
+    pub(super) loops: Option<Entry<'r>>,
 }
 
 impl<'r> Keys<'r> {
@@ -62,8 +62,8 @@ impl<'r> Keys<'r> {
         tls: Option<&LinkTls>,
     ) -> Option<WebSocketLink> {
         let kind = kind?;
-        let of_listener = [&self.token, &self.origins, &self.anonymous, &self.binary];
-        let of_connector = [&self.token_file, &self.all_topics, &self.loops];
+        let of_listener = [&self.anonymous, &self.token, &self.origins, &self.binary];
+        let of_connector = [&self.loops, &self.token_file, &self.all_topics];
         let misplaced = |entries: &[&Option<Entry<'_>>], message: &str| {
             entries
                 .iter()
@@ -71,9 +71,14 @@ impl<'r> Keys<'r> {
                 .for_each(|entry| entry.error(message, "remove it"));
         };
         if !kind.scheme.is_websocket() {
+            let ([shared, of_listener @ ..], [other_shared, of_connector @ ..]) = (of_listener, of_connector);
             let message = "the key is only for a link with ws:// or wss:// addresses";
             misplaced(&of_listener, message);
             misplaced(&of_connector, message);
+            if kind.scheme != Scheme::ZeroMq {
+                let message = "the key is only for a link with ws://, wss:// or zeromq:// addresses";
+                misplaced(&[shared, other_shared], message);
+            }
             return None;
         }
         if kind.listens {
@@ -88,15 +93,16 @@ impl<'r> Keys<'r> {
             anonymous: self.anonymous.as_ref().and_then(Entry::flag).unwrap_or_default(),
             binary: self.binary.as_ref().and_then(binary).unwrap_or_default(),
             all_topics: self.all_topics.as_ref().and_then(Entry::flag).unwrap_or_default(),
-            accepts_loops: self
-                .loops
-                .as_ref()
-                .is_some_and(|entry| entry.choice(&[("accepted", ())]).is_some()),
+            accepts_loops: self.accepts_loops(),
         };
         if let Some((entry, address)) = address {
             self.check_exposure(kind, entry, address, tls, link.anonymous);
         }
         Some(link)
+    }
+
+    pub(super) fn accepts_loops(&self) -> bool {
+        self.loops.as_ref().is_some_and(|entry| entry.choice(&[("accepted", ())]).is_some())
     }
 
     /// Reports tokens that would be sent unencrypted over a network, and a listener that everybody can use.

@@ -33,6 +33,8 @@ pub(crate) enum Reason {
     NodeNotAllowed,
     /// The rules do not allow the action of the request, or the arguments of the action.
     ActionNotAllowed,
+    /// The event, or the topic of a node id, is only for the nodes of one ZeroMQ cluster.
+    ClusterOnly,
     /// The message is a batch that contains an event of the node API.
     BatchedNodeApi,
     /// The message is an invalid event of the node API.
@@ -41,7 +43,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     #[cfg(test)]
-    pub(super) const ALL: [Reason; 12] = [
+    pub(super) const ALL: [Reason; 13] = [
         Reason::LocalTopic,
         Reason::Ttl,
         Reason::NoRule,
@@ -52,6 +54,7 @@ impl Reason {
         Reason::Malformed,
         Reason::NodeNotAllowed,
         Reason::ActionNotAllowed,
+        Reason::ClusterOnly,
         Reason::BatchedNodeApi,
         Reason::InvalidNodeApi,
     ];
@@ -70,6 +73,7 @@ impl Reason {
             Reason::Malformed => "malformed",
             Reason::NodeNotAllowed => "node_not_allowed",
             Reason::ActionNotAllowed => "action_not_allowed",
+            Reason::ClusterOnly => "cluster_only",
             Reason::BatchedNodeApi => "batched_node_api",
             Reason::InvalidNodeApi => "invalid_node_api",
         }
@@ -96,6 +100,9 @@ impl Reason {
             Reason::Malformed => "the payload is invalid",
             Reason::NodeNotAllowed => "the rules do not allow these nodes, or requests to all nodes",
             Reason::ActionNotAllowed => "the rules do not allow the action or its arguments",
+            Reason::ClusterOnly => {
+                "the event or its topic is only for the nodes of one cluster, and no rule forwards it to another link"
+            }
             Reason::BatchedNodeApi => "the message is a batch that contains an event of the node API",
             Reason::InvalidNodeApi => "the message is an invalid event of the node API",
         }

@@ -6,7 +6,7 @@
 //! | key of the rule | matches if |
 //! | --- | --- |
 //! | `from`, `to` | the message was received over a link in `from`, and the target is a link in `to`. Never if the two links are in one group, or if they are the same link and this link is not a hub |
-//! | `topics` | one of the topics is a string prefix of the message's topic |
+//! | `topics` | one of the topics is a string prefix of the message's topic. Between a ZeroMQ link and any other link, it may be a prefix of either form of a topic that Zeek translates |
 //! | `commands` | if set, the message is a data-store command; otherwise, it is data |
 //! | `identities` | the key is absent, or one of the identities matches the peer: its certificate, its token, its CURVE key, or its address |
 //! | `events` | the key is absent, or the message is an event whose name matches, or a batch that contains only such events |
@@ -34,6 +34,9 @@
 //!   does.
 //! - Other data must be a value within the limits. A rule with `events` matches only Zeek messages.
 //! - A command must be well-formed.
+//!
+//! No rule allows the events with which the nodes of a ZeroMQ cluster find each other, and the topics of node ids, to enter or
+//! leave the cluster. Within the cluster, hellos need no rule.
 //!
 //! A rule with `passthrough` also allows invalid messages. The bridge still decodes them as far as possible: see
 //! [`Decision::node`].
@@ -66,11 +69,18 @@ use super::config::RuleConfig;
 use super::{LinkId, RuleId};
 use crate::data::{Filter, Topic};
 use crate::endpoint::Candidate;
-use rule::Rule;
+use crate::zeromq::topics::covering;
+use rule::{Inspected, Rule};
 
 /// Maximum length in bytes of a name that a glob can match. The limit prevents a peer from keeping the bridge busy with
 /// long names. Zeek's names are far shorter.
 pub(crate) const MAX_NAME: usize = 1024;
+
+/// The prefix of the topics of node ids in a ZeroMQ cluster.
+const NODE_IDS: &[u8] = b"zeek.cluster.nodeid.";
+
+/// The events with which the nodes of a ZeroMQ cluster find each other.
+const HELLOS: [&[u8]; 2] = [b"Cluster::Backend::ZeroMQ::hello", b"Cluster::hello"];
 
 /// The rules of a bridge. Clones share the same data.
 #[derive(Clone, Debug)]
@@ -79,8 +89,16 @@ pub(crate) struct Rules(Arc<Compiled>);
 #[derive(Debug)]
 struct Compiled {
     rules: Vec<Rule>,
-    /// The possible routes of a message. The index is the [`LinkId`] of the link over which the message was received.
-    links: Vec<Vec<Route>>,
+    /// The index is the [`LinkId`] of the link over which a message was received.
+    links: Vec<Source>,
+}
+
+/// A link over which messages are received.
+#[derive(Debug, Default)]
+struct Source {
+    zeromq: Option<ZeroMqSide>,
+    /// The possible routes of a message.
+    routes: Vec<Route>,
 }
 
 /// Links to which the same rules apply.
@@ -89,6 +107,17 @@ struct Route {
     to: Vec<LinkId>,
     /// The rules in the order of the file. The list is not empty.
     rules: Vec<RuleId>,
+    crossing: Crossing,
+}
+
+/// The properties of a route that depend on whether its two ends are ZeroMQ links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Crossing {
+    /// Whether the topics of rules match both forms of a topic.
+    maps_topics: bool,
+    /// Whether the route leads into a ZeroMQ cluster, or out of one. The events with which the nodes of a cluster find each other
+    /// take no such route.
+    leaves_cluster: bool,
 }
 
 /// The properties of a link that rules depend on.
@@ -97,6 +126,16 @@ pub(super) struct RuleLink<'a> {
     pub(super) name: &'a str,
     pub(super) hub: bool,
     pub(super) group: Option<&'a str>,
+    /// `None` for a link of another protocol.
+    pub(super) zeromq: Option<ZeroMqSide>,
+}
+
+/// The properties of a ZeroMQ link that rules depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ZeroMqSide {
+    pub(crate) maps_topics: bool,
+    /// Whether the link is the proxy of the cluster.
+    pub(crate) is_proxy: bool,
 }
 
 impl RuleLink<'_> {
@@ -104,13 +143,24 @@ impl RuleLink<'_> {
     fn shares_group(&self, other: &RuleLink<'_>) -> bool {
         self.group.is_some() && self.group == other.group
     }
+
+    fn crossing_to(&self, target: &RuleLink<'_>, is_same: bool) -> Crossing {
+        let ends = [self.zeromq, target.zeromq];
+        Crossing {
+            maps_topics: ends.iter().flatten().any(|zeromq| zeromq.maps_topics),
+            leaves_cluster: !is_same && ends.iter().any(Option::is_some),
+        }
+    }
 }
 
 impl Rules {
     /// Compiles rules for links without groups. Each link is a pair of its name and whether it is a hub. If a rule
     /// names a link that does not exist, this name is ignored.
     pub(crate) fn new<'a>(links: impl IntoIterator<Item = (&'a str, bool)>, rules: &[RuleConfig]) -> Self {
-        Self::of_links(links.into_iter().map(|(name, hub)| RuleLink { name, hub, group: None }), rules)
+        Self::of_links(
+            links.into_iter().map(|(name, hub)| RuleLink { name, hub, ..RuleLink::default() }),
+            rules,
+        )
     }
 
     /// Like [`Rules::new`], for links that may have groups. Messages that are received over a link of a group are not
@@ -129,13 +179,15 @@ impl Rules {
                 let numbered = rules.iter().enumerate();
                 let rules: Vec<_> =
                     numbered.filter(|(_, rule)| applies(rule)).map(|(index, _)| RuleId(index)).collect();
-                match routes.iter_mut().find(|route| route.rules == rules) {
+                let crossing = source.crossing_to(target, to == from);
+                let same = |route: &&mut Route| route.rules == rules && route.crossing == crossing;
+                match routes.iter_mut().find(same) {
                     _ if rules.is_empty() => {}
                     Some(route) => route.to.push(LinkId(to)),
-                    None => routes.push(Route { to: vec![LinkId(to)], rules }),
+                    None => routes.push(Route { to: vec![LinkId(to)], rules, crossing }),
                 }
             }
-            routes
+            Source { zeromq: source.zeromq, routes }
         };
         Rules(Arc::new(Compiled {
             links: links.iter().enumerate().map(routes).collect(),
@@ -145,14 +197,29 @@ impl Rules {
 
     /// Returns the topics to subscribe to on a link: the topics of all rules that can allow a message received on this
     /// link.
+    ///
+    /// On a ZeroMQ link, the topics of node ids are left out: the nodes would treat each subscriber as a node. On the proxy of a
+    /// cluster, the topics of rules between its own peers are left out too: the publishers receive the subscriptions of the
+    /// subscribers.
     pub(crate) fn filter(&self, from: LinkId) -> Filter {
-        let rules = self.0.routes(from).iter().flat_map(|route| &route.rules);
-        rules.filter_map(|rule| self.0.rules.get(rule.0)).flat_map(Rule::topics).cloned().collect()
+        let Some(source) = self.0.links.get(from.0) else { return Filter::new() };
+        let is_proxy = source.zeromq.is_some_and(|zeromq| zeromq.is_proxy);
+        let routes = source.routes.iter().filter(|route| !is_proxy || route.crossing.leaves_cluster);
+        let topics = routes.flat_map(|route| {
+            let rules = route.rules.iter().filter_map(|rule| self.0.rules.get(rule.0));
+            rules.flat_map(Rule::topics).flat_map(|topic| {
+                let other = if route.crossing.maps_topics { covering(topic) } else { Vec::new() };
+                other.into_iter().chain([topic.clone()])
+            })
+        });
+        let is_zeromq = source.zeromq.is_some();
+        topics.filter(|topic| !is_zeromq || !topic.as_bytes().starts_with(NODE_IDS)).collect()
     }
 
     /// Returns whether any rule can allow an event of this name, under this topic, to reach a link.
     pub(crate) fn may_reach(&self, to: LinkId, topic: &Topic, event: &str) -> bool {
-        let routes = self.0.links.iter().flatten().filter(|route| route.to.contains(&to));
+        let routes = self.0.links.iter().flat_map(|source| &source.routes);
+        let routes = routes.filter(|route| route.to.contains(&to));
         let mut rules = routes.flat_map(|route| &route.rules).filter_map(|rule| self.0.rules.get(rule.0));
         rules.any(|rule| rule.may_match(topic, event))
     }
@@ -165,6 +232,15 @@ impl Rules {
 
 impl Compiled {
     fn routes(&self, from: LinkId) -> &[Route] {
-        self.links.get(from.0).map_or(&[], Vec::as_slice)
+        self.links.get(from.0).map_or(&[], |source| source.routes.as_slice())
+    }
+
+    /// Returns whether a message is a hello between two nodes of the cluster whose proxy is the link `from`. It needs no rule:
+    /// without it, nodes do not find each other.
+    fn forwards_hello(&self, from: LinkId, message: &Inspected<'_>) -> bool {
+        let zeromq = self.links.get(from.0).and_then(|source| source.zeromq);
+        zeromq.is_some_and(|zeromq| zeromq.is_proxy)
+            && message.envelope.topic.as_bytes().starts_with(NODE_IDS)
+            && message.is_event(&HELLOS)
     }
 }

@@ -80,6 +80,9 @@ impl PeerPolicy {
             Reason::LocalTopic
         } else if envelope.ttl <= 1 {
             Reason::Ttl
+        } else if self.rules.forwards_hello(self.from, &message) {
+            allow(self.from, RuleId::NONE);
+            return Self::decision(message, None);
         } else {
             for route in self.rules.routes(self.from) {
                 match self.evaluate_route(route, &message) {
@@ -117,10 +120,15 @@ impl PeerPolicy {
         let mut closest = None;
         for &id in &route.rules {
             let rule = self.rules.rules.get(id.0);
-            let Some(rule) = rule.filter(|rule| rule.covers(&message.envelope.topic)) else { continue };
+            let maps_topics = route.crossing.maps_topics;
+            let Some(rule) = rule.filter(|rule| rule.covers_message(message, maps_topics)) else { continue };
             let applies = self.applies.get(id.0).is_some_and(|applies| *applies);
             let denial = |reason, invalid| Some(Denial { reason, rule: Some(id), invalid });
-            match rule.evaluate(message, applies) {
+            let verdict = match rule.evaluate(message, applies) {
+                Verdict::Allow if route.crossing.leaves_cluster => message.evaluate_crossing(),
+                verdict => verdict,
+            };
+            match verdict {
                 Verdict::Allow => return Ok(id),
                 Verdict::Deny(reason) => return Err(denial(reason, true)),
                 Verdict::NoMatch(reason) => closest = closer(closest, denial(reason, false)),

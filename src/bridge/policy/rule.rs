@@ -13,6 +13,7 @@ use crate::data::{Filter, Topic};
 use crate::endpoint::Candidate;
 use crate::management::{NamedNodes, NodeMessage};
 use crate::wire::{Envelope, EnvelopeType, Limits};
+use crate::zeromq::topics;
 
 /// A rule, with its topics as a filter.
 #[derive(Debug)]
@@ -37,11 +38,44 @@ pub(super) struct Inspected<'a> {
     limits: Limits,
     payload: OnceCell<PayloadKind<'a>>,
     command: OnceCell<Option<Fault>>,
+    /// The other form of the topic, with dots instead of slashes or the reverse. `None` if the topic has only one.
+    other_topic: OnceCell<Option<Topic>>,
 }
 
 impl<'a> Inspected<'a> {
     pub(super) fn new(envelope: &'a Envelope, limits: &Limits) -> Self {
-        Inspected { envelope, limits: *limits, payload: OnceCell::new(), command: OnceCell::new() }
+        Inspected {
+            envelope,
+            limits: *limits,
+            payload: OnceCell::new(),
+            command: OnceCell::new(),
+            other_topic: OnceCell::new(),
+        }
+    }
+
+    fn other_topic(&self) -> Option<&Topic> {
+        let topic = &self.envelope.topic;
+        let translate = || topics::to_dots(topic).or_else(|| topics::to_slashes(topic));
+        self.other_topic.get_or_init(translate).as_ref()
+    }
+
+    /// Returns whether the message is a valid event with one of these names.
+    pub(super) fn is_event(&self, names: &[&[u8]]) -> bool {
+        self.envelope.kind == EnvelopeType::Data
+            && matches!(self.payload(), PayloadKind::Event { name, flaw: None, .. } if names.contains(name))
+    }
+
+    /// Decides whether the message, which a rule allows, may enter or leave a ZeroMQ cluster. The events of a batch that may not are
+    /// left out when the batch is encoded.
+    pub(super) fn evaluate_crossing(&self) -> Verdict {
+        let is_data = self.envelope.kind == EnvelopeType::Data;
+        let event = match is_data.then(|| self.payload()) {
+            Some(PayloadKind::Event { name, .. }) => *name,
+            // A lenient receiver could find an event in the payload.
+            Some(PayloadKind::Undecodable(_)) => return Deny(Reason::Malformed),
+            _ => b"",
+        };
+        if topics::crosses(&self.envelope.topic, event) { Allow } else { NoMatch(Reason::ClusterOnly) }
     }
 
     fn payload(&self) -> &PayloadKind<'a> {
@@ -75,6 +109,12 @@ impl Rule {
 
     pub(super) fn covers(&self, topic: &Topic) -> bool {
         self.topics.matches(topic)
+    }
+
+    /// Returns whether the rule covers the topic of a message. With `maps_topics`, it may cover either form of the topic.
+    pub(super) fn covers_message(&self, message: &Inspected<'_>, maps_topics: bool) -> bool {
+        self.covers(&message.envelope.topic)
+            || maps_topics && message.other_topic().is_some_and(|topic| self.covers(topic))
     }
 
     /// Returns whether the rule can match an event of this name under this topic.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::core::Core;
-use super::links::{LinkSet, Target};
+use super::links::{LinkSet, Target, Translate};
 use super::origin::{Instance, MessageId};
 use crate::bridge::LinkId;
 use crate::bridge::audience::{Audience, Exceptions};
@@ -26,8 +26,8 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     source: LinkId,
     from: &'a Peer,
     batch: Batch,
-    /// The sender in the envelope of the first message as it was received, which is the last hop.
-    last_hop: EndpointId,
+    /// The sender in the envelope of the first message as it was received.
+    sender: EndpointId,
     /// The exact text of the sender, if it is a publisher of a ZeroMQ cluster.
     sender_text: Option<Bytes>,
     /// The first bridge on the path of the messages, if they have ids. It is the same for all messages of the batch.
@@ -49,6 +49,10 @@ struct Lane {
     route: Route,
     /// See [`Exceptions::standby`].
     standby: Option<Arc<[EndpointId]>>,
+    /// Translates topics for this link, if that is necessary.
+    translate: Option<Translate>,
+    /// The translated topic of the first message, if it is different. All messages of the batch have the same topic then.
+    topic: Option<Topic>,
 }
 
 impl<'a> OutgoingBatch<'a> {
@@ -69,7 +73,7 @@ impl<'a> OutgoingBatch<'a> {
             source,
             from,
             batch,
-            last_hop: EndpointId::NIL,
+            sender: EndpointId::NIL,
             sender_text: None,
             instance: None,
             same_topics: Vec::new(),
@@ -119,7 +123,7 @@ impl<'a> OutgoingBatch<'a> {
         let Some(first) = self.batch.first() else { return false };
         // If the messages have ids, these ids are in the sender fields, which are therefore always different. The
         // caller compares `instance` instead.
-        let same_origin = self.last_hop == envelope.sender || self.instance.is_some();
+        let same_origin = self.sender == envelope.sender || self.instance.is_some();
         let same = first.receiver == envelope.receiver && same_origin && self.to == to;
         if !same || !self.batch.has_room(envelope) {
             return false;
@@ -127,6 +131,9 @@ impl<'a> OutgoingBatch<'a> {
         let topic = &envelope.topic;
         if first.topic == *topic || self.same_topics.contains(topic) {
             return true;
+        }
+        if self.lanes().any(|lane| lane.translate.is_some()) {
+            return false;
         }
         let same_subscribers =
             self.lanes().all(|lane| lane.route.routes.have_same_subscribers(&first.topic, topic));
@@ -137,7 +144,7 @@ impl<'a> OutgoingBatch<'a> {
     }
 
     fn begin(&mut self, to: &[Target], envelope: &Envelope) {
-        self.last_hop = envelope.sender;
+        self.sender = envelope.sender;
         self.same_topics.clear();
         if self.to != to {
             self.to.clear();
@@ -148,10 +155,13 @@ impl<'a> OutgoingBatch<'a> {
         for (lane, target) in self.lanes.iter_mut().zip(to) {
             let encoders = std::mem::take(&mut lane.route.encoders);
             *lane = match self.links.link(target.link) {
-                Some(link) => Lane {
-                    route: link.route(encoders, target.bridges_only),
-                    standby: link.standby(links.clone(), &envelope.topic),
-                },
+                Some(link) => {
+                    let translate = self.links.translation(self.source, target.link);
+                    let topic = translate.and_then(|translate| translate(&envelope.topic));
+                    let standby = link.standby(links.clone(), topic.as_ref().unwrap_or(&envelope.topic));
+                    let route = link.route(encoders, target.bridges_only);
+                    Lane { route, standby, translate, topic }
+                }
                 None => Lane::default(),
             };
         }
@@ -166,14 +176,22 @@ impl<'a> OutgoingBatch<'a> {
             self.links.count_passed(target.rule, if target.bridges_only { 0 } else { self.batch.len() });
             let Some(link) = self.links.link(target.link) else { continue };
             let audience = Audience::AllExcept(Exceptions {
-                origins: [self.from.id, self.last_hop],
+                origins: [self.from.id, self.from.last_hop(self.sender)],
                 first: self.instance,
                 standby: lane.standby.clone(),
                 bridges_only: target.bridges_only,
                 sender_text: self.sender_text.clone().filter(|_| target.link == self.source),
             });
             let before = self.forwarded.recipients();
+            let original = lane.topic.as_ref().and_then(|topic| {
+                let original = self.batch.first()?.topic.clone();
+                self.batch.set_topic(topic);
+                Some(original)
+            });
             link.send_batch(&self.batch, &mut lane.route, &audience, &mut self.forwarded);
+            if let Some(original) = original {
+                self.batch.set_topic(&original);
+            }
             // Take the sample of the latency on only one link: the first on which a peer receives the batch.
             if self.forwarded.recipients() > before {
                 self.batch.set_received(None);

@@ -21,7 +21,7 @@ use crate::bridge::link::{Link, LinkContext};
 use crate::bridge::policy::{Denial, PeerPolicy};
 use crate::bridge::{LinkId, RuleId};
 use crate::data::{EndpointId, Filter, excerpt};
-use crate::endpoint::{Blocked, Peer, Relay};
+use crate::endpoint::{Blocked, Peer, PeerProtocol, Relay};
 use crate::management::NodeMessage;
 use crate::net::{Batch, for_keeping};
 use crate::wire::Envelope;
@@ -71,7 +71,8 @@ impl LinkRelay {
             tracing::warn!(
                 topic = excerpt(&envelope.topic.to_str_lossy()),
                 "dropped a message that this bridge forwarded over another link and received again over this one (reported \
-                 once for each link); if both links lead to the same bridges, put them in one group"
+                 once for each link); if both links lead to the same bridges, put them in one group; if they lead to the same ZeroMQ \
+                 cluster, remove one of them"
             );
         }
     }
@@ -102,7 +103,11 @@ impl<'a> Inbound<'a> {
         let (core, limits) = (&relay.core, self.here.limits());
         let sender = envelope.sender;
         let id = self.from_bridge.then(|| MessageId::of(sender)).flatten();
-        if id.is_some_and(|id| core.origin.is_ours(id)) {
+        let is_returned = match from.protocol {
+            PeerProtocol::ZeroMq(_) => core.origin.is_own_link(sender),
+            _ => id.is_some_and(|id| core.origin.is_ours(id)),
+        };
+        if is_returned {
             return relay.returned(&envelope);
         }
         self.to.clear();
@@ -220,7 +225,7 @@ impl<'a> Inbound<'a> {
             policy: self.policy,
             link: self.relay.id,
             from: self.from,
-            sender,
+            last_hop: self.from.last_hop(sender),
             first: id.map(|id| id.origin),
             envelope,
             received: self.received,

@@ -10,8 +10,10 @@ use crate::bridge::link::Link;
 use crate::bridge::management::registry::PeeringKey;
 use crate::bridge::policy::{Denial, PeerPolicy, Rules};
 use crate::bridge::{LinkId, RuleId};
+use crate::data::Topic;
 use crate::endpoint::Peer;
 use crate::wire::{Envelope, INITIAL_TTL};
+use crate::zeromq::topics;
 
 /// The links and rules of a bridge. Every change replaces the complete set, so that handling a message only reads it.
 #[derive(Debug)]
@@ -39,6 +41,9 @@ pub(in crate::bridge) struct Target {
     /// Whether only the bridges on this link need the message, because all other peers have already received a copy.
     pub(in crate::bridge) bridges_only: bool,
 }
+
+/// Translates a topic, or returns `None` if it stays the same.
+pub(in crate::bridge) type Translate = fn(&Topic) -> Option<Topic>;
 
 /// The counters of a rule.
 #[derive(Debug, Default)]
@@ -87,6 +92,17 @@ impl LinkSet {
     /// Returns the links that are running.
     pub(in crate::bridge) fn iter(&self) -> impl Iterator<Item = &Arc<Link>> {
         self.slots().flatten()
+    }
+
+    /// Returns the function by which the topics of messages are translated on the way from one link to another, if they are
+    /// translated.
+    pub(in crate::bridge) fn translation(&self, from: LinkId, to: LinkId) -> Option<Translate> {
+        let zeromq = |link: LinkId| self.link(link)?.config.zeromq.as_ref();
+        match (zeromq(from), zeromq(to)) {
+            (None, Some(zeromq)) if zeromq.map_topics => Some(topics::to_dots),
+            (Some(zeromq), None) if zeromq.map_topics => Some(topics::to_slashes),
+            _ => None,
+        }
     }
 
     /// Returns the rules for messages of a peer of this link.
@@ -179,7 +195,7 @@ mod tests {
     use crate::bridge::Bridge;
     use crate::bridge::config::BridgeConfig;
     use crate::bridge::router::core::peering_key;
-    use crate::data::{EndpointId, Topic, Value};
+    use crate::data::{EndpointId, Value};
     use crate::endpoint::Endpoint;
     use crate::net::tls::Tls;
 

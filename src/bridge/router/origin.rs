@@ -101,6 +101,11 @@ impl Origin {
         Instance::of(id).is_some_and(|instance| instance != self.instance)
     }
 
+    /// Returns whether this is the endpoint id of a link of this bridge.
+    pub(in crate::bridge) fn is_own_link(&self, id: EndpointId) -> bool {
+        Instance::of(id) == Some(self.instance)
+    }
+
     /// Returns whether this bridge received a message first.
     pub(in crate::bridge) fn is_ours(&self, id: MessageId) -> bool {
         id.origin == self.instance
@@ -154,6 +159,7 @@ mod tests {
             assert_eq!(ids.iter().position(|found| found == id), Some(number));
             assert!(same_side(*id, ids[0]) && !same_side(*id, other.link_id(LinkId(number))));
             assert!(other.is_other_bridge(*id) && !one.is_other_bridge(*id));
+            assert!(one.is_own_link(*id) && !other.is_own_link(*id));
             assert_eq!(MessageId::of(*id), None, "an endpoint id is not a message id");
         }
         assert_eq!(&one.link_id(LinkId(0)).to_string()[..19], "5a425247-0000-4000-", "a UUID of version 4");

@@ -1,5 +1,6 @@
 //! A message with the links that rules allow it to reach.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::core::peering_key;
@@ -21,8 +22,8 @@ pub(in crate::bridge) struct RoutedMessage<'a> {
     pub(in crate::bridge) link: LinkId,
     /// The peer that sent the message.
     pub(in crate::bridge) from: &'a Peer,
-    /// The sender in the received envelope, which is the last hop.
-    pub(in crate::bridge) sender: EndpointId,
+    /// The last hop.
+    pub(in crate::bridge) last_hop: EndpointId,
     /// The bridge that received the message first, if it is not this bridge.
     pub(in crate::bridge) first: Option<Instance>,
     /// The envelope to send: its ttl is already decremented, and its sender is the message id.
@@ -44,6 +45,15 @@ impl RoutedMessage<'_> {
         self.to.iter().find(|(to, _)| *to == link).map(|(_, rule)| *rule)
     }
 
+    /// Returns the envelope to send over a link. Its topic is translated if that is necessary.
+    fn envelope_to(&self, link: LinkId) -> Cow<'_, Envelope> {
+        let translate = self.links.translation(self.link, link);
+        match translate.and_then(|translate| translate(&self.envelope.topic)) {
+            Some(topic) => Cow::Owned(Envelope { topic, ..self.envelope.clone() }),
+            None => Cow::Borrowed(&self.envelope),
+        }
+    }
+
     /// Sends the message to the subscribers on each link in `to`, except the peer that sent it, its last hop, the bridge that
     /// received it first, and peers on standby. Returns the copies for which a queue has no room.
     pub(in crate::bridge) fn forward(self) -> Vec<Blocked> {
@@ -53,13 +63,13 @@ impl RoutedMessage<'_> {
             self.links.count_passed(*rule, 1);
             let ids = self.to.iter().map(|(id, _)| *id);
             let audience = Audience::AllExcept(Exceptions {
-                origins: [self.from.id, self.sender],
+                origins: [self.from.id, self.last_hop],
                 first: self.first,
                 standby: link.standby(ids, &self.envelope.topic),
                 bridges_only: false,
                 sender_text: None,
             });
-            blocked.extend(link.send(&self.envelope, self.received, &audience));
+            blocked.extend(link.send(&self.envelope_to(*id), self.received, &audience));
         }
         blocked
     }
@@ -71,7 +81,8 @@ impl RoutedMessage<'_> {
         for peer in peers {
             if let (Some(link), Some(rule)) = (self.links.link(peer.link), self.rule_to(peer.link)) {
                 self.links.count_passed(rule, 1);
-                blocked.extend(link.send(&self.envelope, self.received, &Audience::Peer(peer.peer)));
+                let envelope = self.envelope_to(peer.link);
+                blocked.extend(link.send(&envelope, self.received, &Audience::Peer(peer.peer)));
             }
         }
         blocked

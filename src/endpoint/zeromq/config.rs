@@ -42,6 +42,24 @@ pub struct CurveServer {
     pub clients: Arc<AllowedClients>,
 }
 
+#[cfg(feature = "bridge")]
+impl ZeroMqConfig {
+    /// Describes the settings that are different in `before`, for the log, without secrets. `None` if there are none.
+    pub(crate) fn changes_from(&self, before: &Self) -> Option<String> {
+        let client =
+            |config: &Self| config.client.as_ref().map(|client| (client.server, *client.keys.public()));
+        let server = |config: &Self| config.server.as_ref().map(|server| *server.keys.public());
+        let clients = |config: &Self| config.server.as_ref().map(|server| server.clients.clone());
+        let changes = [
+            (client(self) != client(before) || server(self) != server(before), "keys of CURVE"),
+            (clients(self) != clients(before), "clients of CURVE"),
+        ];
+        let changes: Vec<&str> =
+            changes.into_iter().filter(|(is_changed, _)| *is_changed).map(|(_, text)| text).collect();
+        (!changes.is_empty()).then(|| changes.join(" and "))
+    }
+}
+
 impl ZeroMqConfig {
     /// Returns the mechanism of a connection that this endpoint opens.
     pub(in crate::endpoint) fn client_mechanism(&self) -> Mechanism {

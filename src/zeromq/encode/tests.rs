@@ -211,6 +211,29 @@ fn the_length_of_the_sender_does_not_change_where_a_message_ends() {
 
 /// JSON escapes a control character with six characters.
 #[test]
+fn events_with_which_nodes_find_each_other_are_left_out_of_a_batch() {
+    let names = ["Cluster::hello", "a", "Cluster::Backend::ZeroMQ::hello", "Cluster::Experimental::x", "b"];
+    let events = |names: &[&str]| names.iter().map(|name| Event::new(*name, ()).into()).collect();
+    let envelope = batch(events(&names));
+    for format in [EventFormat::Binary, EventFormat::Json] {
+        let (changes, out) = encoded(&envelope, format);
+        assert_eq!(changes.left_out.map(|left_out| left_out.messages), Some(3));
+        let sent = messages(&out);
+        assert_eq!(sent.len(), 2, "{sent:?}");
+        for (message, name) in sent.iter().zip(["a", "b"]) {
+            assert!(message[3].windows(name.len()).any(|part| part == name.as_bytes()));
+        }
+        let hellos = batch(events(&["Cluster::hello"]));
+        let error = encode(&hellos, ID, format, usize::MAX, &mut BytesMut::new()).unwrap_err();
+        assert_eq!(error.messages, 1);
+        let to_id =
+            Envelope { topic: Topic::from_static("zeek.cluster.nodeid.a."), ..batch(events(&["a", "b"])) };
+        let error = encode(&to_id, ID, format, usize::MAX, &mut BytesMut::new()).unwrap_err();
+        assert_eq!(error.messages, 2);
+    }
+}
+
+#[test]
 fn the_length_of_a_batch_is_limited() {
     let events = |count: usize, length: usize| {
         let event = Event::new("e", (Value::from("\u{1}".repeat(length)),));

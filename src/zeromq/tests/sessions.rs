@@ -1,5 +1,7 @@
 //! Established sessions, and their end.
 
+use std::time::Duration;
+
 use super::*;
 use crate::wire::EnvelopeType;
 use crate::zeek::LogWrite;
@@ -307,13 +309,62 @@ fn a_peer_that_does_not_read_delays_the_end_for_a_limited_time() {
 }
 
 #[test]
-fn an_established_session_has_no_timeout() {
-    let mut end = End::established(SocketType::XPub, |_| {});
-    assert_eq!(end.session.poll_timeout(), None);
+fn a_silent_peer_is_pinged_and_then_considered_dead() {
+    const IDLE: Duration = peering::Config::IDLE_TIMEOUT;
+    for socket in [SocketType::XPub, SocketType::XSub, SocketType::Push, SocketType::Pull] {
+        let mut end = End::established(socket, |_| {});
+        let start = end.now;
+        for answer in [command("PONG", b""), command("JOIN", b""), b"\x04".to_vec()] {
+            let before = end.now;
+            end.time_out();
+            assert_eq!(end.now, before + IDLE / 2);
+            assert_eq!(end.take_output(), command("PING", b"\0\0"));
+            end.now += Duration::from_secs(10);
+            end.receive(&answer);
+        }
+        assert_eq!(end.now, start + 3 * (IDLE / 2 + Duration::from_secs(10)));
+        end.time_out();
+        // Input without a new byte is not a sign of life.
+        end.receive(b"");
+        end.time_out();
+        assert_eq!(end.now, start + 3 * (IDLE / 2 + Duration::from_secs(10)) + IDLE);
+        assert_eq!(end.closed_text(), "the peer does not respond: a ping was not answered in time");
+        assert_eq!(end.failure(), (ErrorKind::TimedOut, "silent"));
+        assert_eq!(end.session.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn a_late_timer_leaves_time_for_the_answer_to_a_ping() {
+    let mut end = End::established(SocketType::XSub, |_| {});
+    end.now += Duration::from_secs(1000);
     end.session.handle_timeout(end.now);
+    assert_eq!(end.session.poll_timeout(), Some(end.now + peering::Config::IDLE_TIMEOUT / 2));
+}
+
+#[test]
+fn silence_is_not_limited_without_pings_while_paused_and_without_a_timeout() {
+    let mut greeting = greeting("NULL");
+    greeting[11] = 0;
+    let mut end = End::new(SocketType::XPub, |_| {});
+    end.receive(&[greeting, ready("SUB")].concat());
+    assert!(end.session.is_established());
+    assert_eq!(end.session.poll_timeout(), None);
+    end.session.handle_timeout(end.now + Duration::from_secs(1000));
     end.session.handle_eof();
     end.poll();
-    assert_eq!(end.take_events(), [Event::Closed(CloseReason::Lost)]);
+    assert_eq!(end.close_reason(), Some(&CloseReason::Lost));
+
+    let end = End::established(SocketType::XPub, |config| config.common.idle_timeout = None);
+    assert_eq!(end.session.poll_timeout(), None);
+
+    let mut end = End::established(SocketType::XPub, |_| {});
+    end.time_out();
+    end.session.pause(end.now, true);
+    assert_eq!(end.session.poll_timeout(), None);
+    end.now += Duration::from_secs(1000);
+    end.session.pause(end.now, false);
+    assert_eq!(end.session.poll_timeout(), Some(end.now + peering::Config::IDLE_TIMEOUT / 2));
 }
 
 #[test]
@@ -349,6 +400,11 @@ fn each_change_of_subscriptions_is_reported_as_received() {
     publisher.receive(&message(&[b"\x01d"]));
     publisher.session.handle_eof();
     assert_eq!(publisher.session.poll_subscription(), None);
+    let mut full = End::established(SocketType::XPub, |config| config.reports_subscriptions = true);
+    full.input.extend(message(&[b"\x01a"]).repeat(2000));
+    assert!(full.session.handle_input(full.now, &mut full.input));
+    full.session.handle_eof();
+    assert!(!full.session.handle_input(full.now, &mut full.input), "no input is left");
 
     let mut silent = End::established(SocketType::XPub, |_| {});
     silent.receive(&message(&[b"\x01a"]));

@@ -9,8 +9,8 @@ use clap::Args;
 use tokio::net::TcpSocket;
 use tracing::subscriber::NoSubscriber;
 use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, LinkAddress, LinkTls, References, Source};
-use zeek_bridge::net::Url;
 use zeek_bridge::net::tls::{Backend, CredentialWarning, Tls};
+use zeek_bridge::net::{HostPort, Url};
 
 use crate::output::{Failure, Output, printable, stderr};
 
@@ -51,6 +51,13 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     for (link, websocket) in &references.websocket {
         if let Err(errors) = websocket.load(link) {
+            errors.into_iter().for_each(|error| findings.error(error));
+        }
+    }
+    for (link, zeromq) in &references.zeromq {
+        // The warnings that are logged about files are not needed twice.
+        let loaded = tracing::subscriber::with_default(NoSubscriber::new(), || zeromq.load(link));
+        if let Err(errors) = loaded {
             errors.into_iter().for_each(|error| findings.error(error));
         }
     }
@@ -195,10 +202,15 @@ fn test_addresses(references: &References, findings: &mut Findings<'_>) {
 
 impl Address<'_> {
     fn test(&self) -> Option<Problem> {
+        // The configuration was validated before, so the address can be parsed.
+        let sockets = self.text.parse::<Url>().ok()?.sockets();
+        sockets.iter().find_map(|socket| self.test_socket(socket))
+    }
+
+    fn test_socket(&self, socket: &HostPort) -> Option<Problem> {
         let text = self.text;
         let diagnostic = |message: String| Diagnostic::new(self.key.as_str(), message);
-        // The configuration was validated before, so the address can be parsed.
-        let found = match text.parse::<Url>().ok()?.host_port().resolve() {
+        let found = match socket.resolve() {
             Ok(found) => found,
             Err(error) => return Some(Problem::Error(diagnostic(format!("{text}: {error}")))),
         };

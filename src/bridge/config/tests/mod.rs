@@ -4,6 +4,7 @@ mod errors;
 mod random;
 mod warnings;
 mod websocket;
+mod zeromq;
 
 use std::path::Path;
 use std::time::Duration;
@@ -146,6 +147,7 @@ commands = true
         when_full: WhenFull::Block,
         chaos: Some(Chaos { delay: Duration::from_millis(50), drop: 0.25, duplicate: 1.0, corrupt: 0.0 }),
         websocket: None,
+        zeromq: None,
     };
     let east = LinkConfig {
         name: "east".to_owned(),
@@ -161,6 +163,7 @@ commands = true
         when_full: WhenFull::Disconnect,
         chaos: None,
         websocket: None,
+        zeromq: None,
     };
     assert_eq!(config.links, [west.clone(), east]);
     let ids = RuleConfig {

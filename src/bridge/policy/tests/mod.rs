@@ -14,3 +14,4 @@ mod properties;
 mod routes;
 mod smuggling;
 mod table;
+mod zeromq;

@@ -173,6 +173,7 @@ fn a_message_is_not_forwarded_within_a_group() {
         name,
         hub: name == "hub",
         group: Some(group).filter(|group| !group.is_empty()),
+        zeromq: None,
     });
     let rules =
         Rules::of_links(links.into_iter(), &[rule(|rule| (rule.from, rule.to) = (all.clone(), all.clone()))]);

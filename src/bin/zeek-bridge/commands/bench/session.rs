@@ -90,7 +90,15 @@ impl Session {
                     PeerRole::Subscriber => SocketType::XSub,
                 };
                 let (mechanism, format) = (Mechanism::Null, EventFormat::default());
-                let config = zeromq::Config { common, socket, own_id: id, peer_id, mechanism, format };
+                let config = zeromq::Config {
+                    common,
+                    socket,
+                    own_id: id,
+                    peer_id,
+                    mechanism,
+                    format,
+                    reports_subscriptions: false,
+                };
                 Session::ZeroMq(Box::new(ZeroMq::new(config, now)))
             }
             _ => Session::Broker(Box::new(Peering::new(common, now))),

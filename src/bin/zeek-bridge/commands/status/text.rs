@@ -137,13 +137,19 @@ fn peers(snapshot: &Snapshot, with_identities: bool) -> Table {
     table
 }
 
-/// Returns the identity of a peer. For a peer of the WebSocket API, adds the protocol and the name that it has sent.
+/// Returns the identity of a peer. For a peer that does not speak Broker's protocol, adds the protocol, and the name that it has
+/// sent or its socket.
 fn described(peer: &PeerSnapshot) -> Option<String> {
-    let websocket = (peer.protocol == "websocket").then(|| match peer.name.as_deref() {
-        None | Some("") => "WebSocket".to_owned(),
-        Some(name) => format!("WebSocket {name}"),
+    let protocol = match peer.protocol.as_str() {
+        "websocket" => Some(("WebSocket", &peer.name)),
+        "zeromq" => Some(("ZeroMQ", &peer.socket)),
+        _ => None,
+    };
+    let protocol = protocol.map(|(protocol, name)| match name.as_deref() {
+        None | Some("") => protocol.to_owned(),
+        Some(name) => format!("{protocol} {name}"),
     });
-    let parts: Vec<String> = peer.identity.clone().into_iter().chain(websocket).collect();
+    let parts: Vec<String> = peer.identity.clone().into_iter().chain(protocol).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
@@ -248,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_of_the_websocket_api_are_shown_with_their_names() {
+    fn peers_of_other_protocols_are_shown_with_their_names() {
         let peer = |identity: Option<&str>, name: Option<&str>| PeerSnapshot {
             identity: identity.map(str::to_owned),
             name: name.map(str::to_owned),
@@ -258,6 +264,9 @@ mod tests {
         let text = |identity, name| described(&peer(identity, name)).unwrap();
         assert_eq!(text(Some("token:soar"), Some("soar/1.0")), "token:soar, WebSocket soar/1.0");
         assert_eq!(text(None, None), "WebSocket");
+        let (protocol, socket) = ("zeromq".into(), Some("XPUB".into()));
+        let zeromq = PeerSnapshot { protocol, socket, ..peer(Some("curve:sensor"), None) };
+        assert_eq!(described(&zeromq).unwrap(), "curve:sensor, ZeroMQ XPUB");
         let broker = PeerSnapshot { protocol: "broker".into(), ..peer(None, None) };
         assert_eq!(described(&broker), None);
     }

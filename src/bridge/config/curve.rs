@@ -1,0 +1,106 @@
+//! Loads the keys of CURVE of a link.
+
+use std::sync::Arc;
+
+use super::diagnostic::{Diagnostic, Diagnostics};
+use super::schema::{CurveClientConfig, CurveKeys, PublicKeySource, SecretKeySource, ZeroMqLink};
+use crate::endpoint::{CurveClient, CurveServer, ZeroMqConfig};
+use crate::zeromq::curve::{AllowedClients, KeyPair, PublicKey, SecretKey};
+
+impl ZeroMqLink {
+    /// Reads the keys of the link with this name, and returns its settings. Blocks while it reads files.
+    ///
+    /// # Errors
+    /// Returns an error for each key that cannot be read, and for keys that do not match.
+    pub fn load(&self, link: &str) -> Result<ZeroMqConfig, Diagnostics> {
+        let mut settings = ZeroMqConfig { format: self.event_format, ..ZeroMqConfig::default() };
+        let mut keys = Reader { link, errors: Vec::new() };
+        match &self.curve {
+            None => {}
+            Some(CurveKeys::Client { server, public, secret }) => {
+                let server = keys.public("curve.server_key", "", server);
+                let public = public.as_ref().map(|public| keys.public("curve.public_key", "", public));
+                let secret = keys.secret(secret);
+                settings.client = server
+                    .zip(secret)
+                    .map(|(server, secret)| CurveClient { server, keys: KeyPair::from(secret) });
+                if let (Some(Some(public)), Some(client)) = (public, &settings.client)
+                    && public != *client.keys.public()
+                {
+                    let message = format!("the public key of the secret key is {}", client.keys.public());
+                    keys.error(
+                        "curve.public_key",
+                        message,
+                        "use the two files of one pair, or remove public_key",
+                    );
+                }
+            }
+            Some(CurveKeys::Server { secret, clients }) => {
+                let allowed = keys.clients(clients);
+                settings.server = keys
+                    .secret(secret)
+                    .map(|secret| CurveServer { keys: KeyPair::from(secret), clients: Arc::new(allowed) });
+            }
+        }
+        if keys.errors.is_empty() { Ok(settings) } else { Err(keys.errors.into()) }
+    }
+}
+
+/// Reads the keys of a link, and collects the errors.
+struct Reader<'a> {
+    link: &'a str,
+    errors: Vec<Diagnostic>,
+}
+
+impl Reader<'_> {
+    fn error(&mut self, key: &str, message: String, hint: &str) {
+        let diagnostic = Diagnostic::new(format!("link.{}.{key}", self.link), message);
+        self.errors.push(diagnostic.with_hint(hint));
+    }
+
+    /// Reads a public key. `owner` begins the message of an error.
+    fn public(&mut self, key: &str, owner: &str, source: &PublicKeySource) -> Option<PublicKey> {
+        let read = match source {
+            PublicKeySource::Key(key) => Ok(*key),
+            PublicKeySource::File(path) => {
+                PublicKey::from_file(path).map_err(|error| format!("{}: {error}", path.display()))
+            }
+            PublicKeySource::Environment(name) => {
+                variable(name).and_then(|text| text.parse().map_err(|error| format!("{name}: {error}")))
+            }
+        };
+        read.map_err(|message| self.error(key, format!("{owner}{message}"), "")).ok()
+    }
+
+    fn secret(&mut self, source: &SecretKeySource) -> Option<SecretKey> {
+        let read = match source {
+            SecretKeySource::File(path) => {
+                SecretKey::from_file(path).map_err(|error| format!("{}: {error}", path.display()))
+            }
+            // The value is a secret, so it is not in the error.
+            SecretKeySource::Environment(name) => {
+                variable(name).and_then(|text| text.parse().map_err(|error| format!("{name}: {error}")))
+            }
+        };
+        read.map_err(|message| self.error("curve.secret_key", message, "")).ok()
+    }
+
+    fn clients(&mut self, clients: &[CurveClientConfig]) -> AllowedClients {
+        let mut allowed = AllowedClients::default();
+        for CurveClientConfig { name, public_key } in clients {
+            let Some(key) = self.public("curve.client", &format!("client {name}: "), public_key) else {
+                continue;
+            };
+            if let Some(other) = allowed.insert(key, name.as_str()).filter(|other| **other != **name) {
+                let message = format!("clients {other} and {name} have the same key");
+                self.error("curve.client", message, "use one name for it, or create another key");
+            }
+        }
+        allowed
+    }
+}
+
+fn variable(name: &str) -> Result<String, String> {
+    std::env::var(name)
+        .map_err(|_| format!("the environment variable {name} is not set, or not UTF-8; set it"))
+}
