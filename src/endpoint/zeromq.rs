@@ -2,6 +2,7 @@
 
 mod cluster;
 mod config;
+mod logs;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(super) use cluster::{Cluster, Publisher, Subscriber};
 pub use config::ZeroMqConfig;
 #[cfg(feature = "curve")]
 pub use config::{CurveClient, CurveServer};
+pub use logs::{LogListener, ReceivedLogs};
+pub(super) use logs::{LogQueue, PendingLogs};
 
 /// The prefix of the topics to which only one node listens (`PROTOCOL.md`, section 11). Every node sends a hello to a
 /// subscriber of such a topic, and expects one from it.
