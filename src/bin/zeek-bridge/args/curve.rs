@@ -3,10 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::Args;
-use zeek_bridge::endpoint::CurveClient;
-use zeek_bridge::zeromq::curve::{InvalidKey, KeyPair, PublicKey, SecretKey};
+use zeek_bridge::endpoint::{CurveClient, CurveServer};
+use zeek_bridge::zeromq::curve::{AllowedClients, InvalidKey, KeyPair, PublicKey, SecretKey};
 
 use super::source::Source;
 use crate::environment::var;
@@ -118,6 +119,27 @@ impl CurveArgs {
             ))));
         }
         Ok(CurveClient { server, keys })
+    }
+}
+
+impl CurveArgs {
+    /// Reads the keys of a server: its secret key, and the public key of the clients.
+    ///
+    /// # Errors
+    /// Fails if one of them is missing or cannot be read, or if the public key of the server is set, too.
+    pub(crate) fn server(&self, source: &Source) -> Result<CurveServer, Failure> {
+        let own = |option| self.as_options().into_iter().find(|(name, _)| *name == option);
+        let own = |option| own(option).map(|(_, value)| value);
+        let [None, Some(public), Some(secret)] = [SERVER_KEY, PUBLIC_KEY, SECRET_KEY].map(own) else {
+            return Err(Failure::usage(source.locate(format!(
+                "a server of CURVE requires {} with its own secret key, {} with the public key of the clients, and no other key",
+                source.option(SECRET_KEY),
+                source.option(PUBLIC_KEY)
+            ))));
+        };
+        let mut clients = AllowedClients::default();
+        clients.insert(public_key(public, source, PUBLIC_KEY)?, "client");
+        Ok(CurveServer { keys: KeyPair::from(secret_key(secret, source)?), clients: Arc::new(clients) })
     }
 }
 

@@ -75,6 +75,13 @@ impl ZeroMqSettings {
         Ok(ZeroMqConfig { client, ..ZeroMqConfig::default() })
     }
 
+    /// Reads the keys of a server from the command line, if there are any. Keys from elsewhere are those of a client.
+    pub(crate) fn load_server(&self) -> Result<ZeroMqConfig, Failure> {
+        let own = self.curve.as_ref().filter(|(_, source)| *source == Source::COMMAND_LINE);
+        let server = own.map(|(keys, source)| keys.server(source)).transpose()?;
+        Ok(ZeroMqConfig { server, ..ZeroMqConfig::default() })
+    }
+
     /// Returns the options that fix the keys: those that set them, or could set them.
     pub(crate) fn hint(&self) -> String {
         let (verb, source) = match &self.curve {
