@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use zeek_bridge::endpoint::{CurveClient, CurveServer};
-use zeek_bridge::zeromq::curve::{InvalidKey, KeyPair, PublicKey, SecretKey};
+use zeek_bridge::zeromq::curve::{AllowedClients, InvalidKey, KeyPair, PublicKey, SecretKey};
 
 use super::source::Source;
 use crate::environment::var;
@@ -151,7 +151,7 @@ impl CurveArgs {
         let client = self.public_key(PUBLIC_KEY, source)?;
         let server = self.pair(source, SERVER_KEY)?.zip(client).map(|(keys, client)| CurveServer {
             keys,
-            clients: Arc::new([(client, CLIENT)].into_iter().collect()),
+            clients: Arc::new(AllowedClients::from((client, CLIENT))),
         });
         server.ok_or_else(|| Failure::usage(format!("CURVE requires {requirement}")))
     }
