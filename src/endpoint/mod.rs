@@ -175,6 +175,8 @@ struct Context {
     probes: Arc<Probes>,
     /// The subscriptions of the ZeroMQ cluster whose proxy is this endpoint.
     cluster: Arc<Cluster>,
+    /// The node of a ZeroMQ cluster that this endpoint is.
+    node: Option<Arc<zeromq::Node>>,
     /// Limits how many connections are accepted per second.
     connects: Option<Arc<RateLimiter>>,
     /// Held by every task that a shutdown waits for.
@@ -253,6 +255,7 @@ impl Endpoint {
             zeromq: Arc::new(RwLock::new(config.zeromq.clone())),
             probes: Arc::default(),
             cluster: Cluster::new(config.peer_queue.bytes),
+            node: config.zeromq.node.as_deref().map(|name| zeromq::Node::new(name, id)),
             connects: config.connects_per_second.map(|count| Arc::new(RateLimiter::new(count))),
             config: Arc::new(config),
             _task: None,

@@ -3,6 +3,7 @@
 mod cluster;
 mod config;
 mod logs;
+mod node;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use config::ZeroMqConfig;
 pub use config::{CurveClient, CurveServer};
 pub use logs::{LogListener, ReceivedLogs};
 pub(super) use logs::{LogQueue, PendingLogs};
+pub(super) use node::{Node, NodePublisher};
 
 /// The prefix of the topics to which only one node listens (`PROTOCOL.md`, section 11). Every node sends a hello to a
 /// subscriber of such a topic, and expects one from it.
@@ -70,7 +72,8 @@ pub(super) struct Settings {
     peer_id: EndpointId,
     mechanism: Mechanism,
     format: EventFormat,
-    is_proxy: bool,
+    /// Whether the changes of the peer's subscriptions are reported.
+    reports_subscriptions: bool,
 }
 
 impl Settings {
@@ -101,12 +104,12 @@ impl Settings {
             .map_err(|error| ConnectError::Stream(ConnectionFault::Io(Arc::new(error))))?;
         let settings = context.zeromq.read();
         let (mechanism, format) = (mechanism(&settings), settings.format);
-        Ok(Settings { socket, own_id: context.id, peer_id, mechanism, format, is_proxy })
+        let reports_subscriptions = is_proxy || context.node.is_some();
+        Ok(Settings { socket, own_id: context.id, peer_id, mechanism, format, reports_subscriptions })
     }
 
     pub(super) fn session(self, common: peering::Config, now: Instant) -> ZeroMq {
-        let Settings { socket, own_id, peer_id, mechanism, format, is_proxy } = self;
-        let reports_subscriptions = is_proxy;
+        let Settings { socket, own_id, peer_id, mechanism, format, reports_subscriptions } = self;
         ZeroMq::new(Config { common, socket, own_id, peer_id, mechanism, format, reports_subscriptions }, now)
     }
 }

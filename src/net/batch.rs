@@ -74,13 +74,6 @@ impl Batch {
         Some(envelope)
     }
 
-    /// Returns the exact text of the sender of the message that [`Batch::pop`] has returned last, if it was added with
-    /// [`Batch::push_from`].
-    #[cfg(feature = "bridge")]
-    pub(crate) fn sender_text(&self) -> Option<&Bytes> {
-        self.senders.front()?.1.as_ref()
-    }
-
     /// Replaces the topic of all messages.
     #[cfg(feature = "bridge")]
     pub(crate) fn set_topic(&mut self, topic: &Topic) {
@@ -89,6 +82,13 @@ impl Batch {
             envelope.topic = topic.clone();
             self.copied = self.copied.saturating_add(copied(envelope));
         }
+    }
+
+    /// Returns the exact text of the sender of the message that [`Batch::pop`] has returned last, if it was added with
+    /// [`Batch::push_from`].
+    #[cfg(feature = "bridge")]
+    pub(crate) fn sender_text(&self) -> Option<&Bytes> {
+        self.senders.front()?.1.as_ref()
     }
 
     pub(crate) fn first(&self) -> Option<&Envelope> {

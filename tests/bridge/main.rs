@@ -8,6 +8,10 @@ mod program;
 mod raw;
 #[path = "../common/websocket.rs"]
 mod raw_websocket;
+#[path = "../common/zeromq_client.rs"]
+mod zeromq_client;
+#[path = "../common/zeromq.rs"]
+mod zeromq_proxy;
 
 mod agent;
 mod batches;
@@ -30,3 +34,5 @@ mod soak;
 mod topologies;
 mod validation;
 mod websocket;
+mod zeek;
+mod zeromq;

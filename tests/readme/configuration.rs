@@ -32,6 +32,10 @@ unknown_in_chaos = 1
 listen = 'ws://127.0.0.1:2'
 [[link.b.token]]
 unknown_in_token = 1
+[link.c]
+listen = 'zeromq://127.0.0.1:3'
+[link.c.curve]
+unknown_in_curve = 1
 [[rule]]
 name = 'a'
 from = 'a'
@@ -45,6 +49,7 @@ const TABLES: &[(&str, &str)] = &[
     ("`[bridge]`", "bridge.unknown_in_bridge"),
     ("`[link.NAME]`", "link.a.unknown_in_link"),
     ("`[[link.NAME.token]]`", "link.b.token.unknown_in_token"),
+    ("`[link.NAME.curve]`", "link.c.curve.unknown_in_curve"),
     ("`retry`", "link.a.retry.unknown_in_retry"),
     ("`[link.NAME.limits]`", "link.a.limits.unknown_in_limits"),
     ("`[link.NAME.chaos]`", "link.a.chaos.unknown_in_chaos"),
@@ -88,6 +93,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
     ("`[bridge]`", "bridge"),
     ("`[link.NAME]`", "link"),
     ("`[[link.NAME.token]]`", "token"),
+    ("`[link.NAME.curve]`", "curve"),
     ("`retry`", "retry"),
     ("`[link.NAME.limits]`", "limits"),
     ("`[link.NAME.chaos]`", "chaos"),

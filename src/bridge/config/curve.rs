@@ -13,7 +13,8 @@ impl ZeroMqLink {
     /// # Errors
     /// Returns an error for each key that cannot be read, and for keys that do not match.
     pub fn load(&self, link: &str) -> Result<ZeroMqConfig, Diagnostics> {
-        let mut settings = ZeroMqConfig { format: self.event_format, ..ZeroMqConfig::default() };
+        let node = self.node.as_deref().map(Arc::from);
+        let mut settings = ZeroMqConfig { format: self.event_format, node, ..ZeroMqConfig::default() };
         let mut keys = Reader { link, errors: Vec::new() };
         match &self.curve {
             None => {}

@@ -35,6 +35,7 @@ mod identity;
 mod identity_match;
 mod link;
 mod link_tls;
+mod notes;
 mod operation;
 mod reader;
 mod rule;

@@ -145,6 +145,14 @@ impl ConfigFile {
             let message = format!("topics are prefixes, and `*` in {topic} is an ordinary character");
             warn("topics", message, "remove the `*`");
         }
+        if rule.commands
+            && let Some(link) = self.config.links.iter().find(|link| {
+                link.zeromq.is_some() && (rule.from.contains(&link.name) || rule.to.contains(&link.name))
+            })
+        {
+            let message = format!("ZeroMQ carries no data-store commands, so none cross {}", link.name);
+            warn("commands", message, "remove the link from from and to of this rule");
+        }
         self.check_logs(rule, warn);
         self.check_names(rule, warn);
         self.check_copies(rule, warn);

@@ -155,41 +155,40 @@ fn curve(entry: &Entry<'_>, listens: bool) -> Option<CurveKeys> {
     };
     let mut table = entry.table(hint)?;
     let secret = table.take("secret_key");
-    if secret.is_none() {
-        table.missing("secret_key", "the key is missing", hint);
+    let [server, public, client] = ["server_key", "public_key", "client"].map(|key| table.take(key));
+    let (misplaced, place) =
+        if listens { ([&server, &public], "connects") } else { ([&client, &None], "listens") };
+    for entry in misplaced.into_iter().flatten() {
+        entry.error(format!("the key is only for a link that {place}"), "remove it");
     }
-    let secret = secret.and_then(|entry| secret_key(&entry));
-    let keys = if listens { server(&mut table, secret, hint) } else { client(&mut table, secret, hint) };
+    let needed = if listens { ("client", client.is_some()) } else { ("server_key", server.is_some()) };
+    for (key, is_set) in [("secret_key", secret.is_some()), needed] {
+        if !is_set {
+            table.missing(key, "the key is missing", hint);
+        }
+    }
     table.finish();
-    keys
-}
-
-fn client(table: &mut Table<'_>, secret: Option<SecretKeySource>, hint: &str) -> Option<CurveKeys> {
-    let server = table.take("server_key");
-    if server.is_none() {
-        table.missing("server_key", "the key is missing", hint);
+    let secret = secret.and_then(|entry| secret_key(&entry));
+    if listens {
+        let clients = clients(&client?, hint)?;
+        return Some(CurveKeys::Server { secret: secret?, clients });
     }
     let server = server.and_then(|entry| public_key(&entry));
-    let public = table.take("public_key").map(|entry| public_key(&entry));
     // An invalid public key has been reported.
-    let public = public.map_or(Some(None), |public| public.map(Some))?;
+    let public = public.map_or(Some(None), |entry| public_key(&entry).map(Some))?;
     Some(CurveKeys::Client { server: server?, public, secret: secret? })
 }
 
-fn server(table: &mut Table<'_>, secret: Option<SecretKeySource>, hint: &str) -> Option<CurveKeys> {
-    let Some(entry) = table.take("client") else {
-        table.missing("client", "there is no client, so no peer could connect", hint);
-        return None;
-    };
+fn clients(entry: &Entry<'_>, hint: &str) -> Option<Vec<CurveClientConfig>> {
     let Some(elements) = entry.elements() else {
         entry.error("expected a list of tables", hint);
         return None;
     };
     if elements.is_empty() {
         entry.error("the list is empty, so no peer could connect", hint);
+        return None;
     }
-    let clients: Vec<CurveClientConfig> = elements.iter().filter_map(curve_client).collect();
-    Some(CurveKeys::Server { secret: secret?, clients }).filter(|_| !elements.is_empty())
+    Some(elements.iter().filter_map(curve_client).collect())
 }
 
 fn curve_client(entry: &Entry<'_>) -> Option<CurveClientConfig> {

@@ -38,7 +38,7 @@ impl<S: Session> PeerConnection<S> {
         let stats = &self.context.stats;
         stats.received.one();
         stats.received_bytes.add(envelope.frame_length());
-        if envelope.topic.is_local() {
+        if envelope.topic.is_local() || self.receive_hello(&envelope) {
             return;
         }
         self.deliver(routes, &envelope);

@@ -1,26 +1,47 @@
-//! The subscriptions on a connection of a ZeroMQ cluster whose proxy is this endpoint.
+//! The subscriptions on a connection of a ZeroMQ cluster whose proxy, or one of whose nodes, is this endpoint.
 
 use std::iter;
+use std::sync::Arc;
 
 use super::{ConnectionOutcome, PeerConnection};
 use crate::endpoint::connect_error::ConnectError;
 use crate::endpoint::protocol::Protocol;
-use crate::endpoint::zeromq::{Publisher, Subscriber};
+use crate::endpoint::zeromq::{Node, NodePublisher, Publisher, Subscriber};
 use crate::net::Session;
 use crate::peering::Side;
+use crate::wire::Envelope;
 use crate::zeromq::{SocketType, SubscriptionChange};
 
 /// The role of a peer in the cluster.
 pub(super) enum Member {
     Subscriber(Subscriber),
     Publisher(Publisher),
+    /// The XSUB of the proxy. This endpoint is a node.
+    ProxyOfPublisher(NodePublisher),
+    /// The XPUB of the proxy. This endpoint is a node.
+    ProxyOfSubscriber(Arc<Node>),
 }
 
 impl<S: Session> PeerConnection<S> {
-    /// Adds an established peer to the cluster, if this endpoint is the proxy.
+    /// Adds an established peer to the cluster, if this endpoint is the proxy or a node.
     pub(super) fn join_cluster(&mut self) {
-        let cluster = &self.context.cluster;
+        let (cluster, node) = (&self.context.cluster, self.context.node.as_ref());
         self.member = match (self.side, self.protocol) {
+            (Side::Connector, Protocol::ZeroMq(SocketType::XPub)) => {
+                node.zip(self.queue.as_ref()).map(|(node, queue)| {
+                    Member::ProxyOfPublisher(NodePublisher::new(node, queue, self.connection.format()))
+                })
+            }
+            (Side::Connector, Protocol::ZeroMq(SocketType::XSub)) => node.cloned().map(|node| {
+                for topic in node.subscriptions() {
+                    if let Err(error) =
+                        self.connection.send_subscription(&SubscriptionChange::Subscribed(topic))
+                    {
+                        tracing::debug!("a subscription was not sent: {error}");
+                    }
+                }
+                Member::ProxyOfSubscriber(node)
+            }),
             (Side::Listener, Protocol::ZeroMq(SocketType::XPub)) => {
                 Some(Member::Subscriber(cluster.subscriber()))
             }
@@ -31,15 +52,27 @@ impl<S: Session> PeerConnection<S> {
         };
     }
 
+    /// Returns whether a message is a hello to this endpoint as a node, which is handled.
+    pub(super) fn receive_hello(&self, envelope: &Envelope) -> bool {
+        matches!(&self.member, Some(Member::ProxyOfSubscriber(node)) if node.receive(envelope))
+    }
+
     /// Passes changes of a subscriber on to the publishers of the cluster. The routes already contain the new filter, so the
     /// events that publishers send from now on reach the subscriber.
     ///
     /// # Errors
     /// Fails if the subscriptions of all subscribers together are too long.
     pub(super) fn pass_on_subscriptions(&mut self, first: SubscriptionChange) -> Result<(), ConnectError> {
-        let Some(Member::Subscriber(subscriber)) = &mut self.member else { return Ok(()) };
         let others = iter::from_fn(|| self.connection.next_subscription());
-        let applied = subscriber.apply(iter::once(first).chain(others));
+        let changes = iter::once(first).chain(others);
+        let applied = match &mut self.member {
+            Some(Member::Subscriber(subscriber)) => subscriber.apply(changes),
+            Some(Member::ProxyOfPublisher(publisher)) => {
+                publisher.apply(changes);
+                Ok(())
+            }
+            _ => Ok(()),
+        };
         applied.map_err(|too_long| ConnectError::TooManySubscriptions { limit: too_long.limit })
     }
 
@@ -68,6 +101,6 @@ impl<S: Session> PeerConnection<S> {
 pub(super) async fn changed(member: &mut Option<Member>) {
     match member {
         Some(Member::Publisher(publisher)) => publisher.changed().await,
-        Some(Member::Subscriber(_)) | None => std::future::pending().await,
+        Some(_) | None => std::future::pending().await,
     }
 }

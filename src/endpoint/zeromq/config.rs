@@ -1,6 +1,5 @@
 //! The settings of ZeroMQ.
 
-#[cfg(feature = "curve")]
 use std::sync::Arc;
 
 #[cfg(feature = "curve")]
@@ -13,6 +12,11 @@ pub struct ZeroMqConfig {
     /// The format in which this endpoint publishes events. All nodes of a cluster have the same one. Received events may have both
     /// formats.
     pub format: EventFormat,
+    /// The name of the node that this endpoint is in the cluster to which it connects. It sends and answers the hellos by which the nodes
+    /// find each other, with the text of [`Endpoint::id`](super::super::Endpoint::id) as the id of the node. So Zeek raises
+    /// `Cluster::node_up` and `Cluster::node_down`, if the name is in `Cluster::nodes`. Such an endpoint must connect to one proxy only.
+    /// `None`: it is not a node. Only the settings with which the endpoint is created count.
+    pub node: Option<Arc<str>>,
     /// The keys for connections to the proxy of a cluster. `None`: they are not encrypted. The proxy must use CURVE if, and only
     /// if, this is set.
     #[cfg(feature = "curve")]

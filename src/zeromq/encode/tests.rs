@@ -308,3 +308,58 @@ fn the_metadata_of_an_event_is_kept() {
         assert_eq!(read(&message), value);
     }
 }
+
+/// Returns the maximum number of braces and brackets that are open at the same time. The strings of the value have none.
+fn depth(text: &[u8]) -> i32 {
+    let mut open = 0;
+    let depths = text.iter().map(|byte| {
+        open += match byte {
+            b'{' | b'[' => 1,
+            b'}' | b']' => -1,
+            _ => 0,
+        };
+        open
+    });
+    depths.max().unwrap()
+}
+
+/// Zeek's reader of JSON refuses a text with more than 128 open braces and brackets.
+#[test]
+fn events_that_are_nested_too_deeply_for_zeek_are_not_sent_as_json() {
+    let (mut sent, mut refused) = (0, 0);
+    for innermost in
+        [Value::Count(1), Value::None, Value::Vector(Vec::new()), Value::Table(Default::default())]
+    {
+        for tables in [0_usize, 1, 2, 3, 10, 30] {
+            let mut value = innermost.clone();
+            for level in 0..tables + 60 - tables * 3 / 2 + 3 {
+                value = match level {
+                    _ if level >= tables => Value::Vector(vec![value]),
+                    _ if level.is_multiple_of(2) => {
+                        Value::Table([(value, Value::None)].into_iter().collect())
+                    }
+                    _ => Value::Table([(Value::Count(1), value)].into_iter().collect()),
+                };
+                let envelope = envelope(&event(value.clone()));
+                let mut text = BytesMut::from(&b"{"[..]);
+                let dialect = Dialect::Server(Default::default());
+                put_value(&envelope.payload, usize::MAX, dialect, &mut text, &mut Text::default()).unwrap();
+                let mut out = BytesMut::new();
+                let encoded = encode(&envelope, ID, EventFormat::Json, usize::MAX, &mut out);
+                if depth(&text) <= 128 {
+                    assert!(encoded.is_ok(), "{value}");
+                    sent += 1;
+                } else {
+                    let what = "a value that is nested too deeply for Zeek's reader of JSON";
+                    assert_eq!(encoded.unwrap_err(), EncodeError::NotCarried { what }.into(), "{value}");
+                    assert!(out.is_empty());
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(sent > 100 && refused > 20, "{sent} {refused}");
+    // Broker's binary form has no such limit.
+    let value = (0..100).fold(Value::Count(1), |value, _| Value::Vector(vec![value]));
+    encoded(&envelope(&event(value)), EventFormat::Binary);
+}

@@ -21,7 +21,7 @@ use crate::output::{Failure, Output, printable, stderr};
 /// and that passphrases decrypt the keys. Resolves host names, and checks that listening addresses belong to this host.
 /// Sends nothing except to the resolver, and does not affect a running bridge.
 ///
-/// Prints the links and rules of a valid configuration.
+/// Prints the links and rules of a valid configuration, and notes about the behaviour of ZeroMQ links.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// The configuration of the bridge
@@ -310,6 +310,9 @@ fn summary(file: &ConfigFile) -> Result<(), Failure> {
     let default = if file.source.contains("rule") { "" } else { "default " };
     for rule in &config.rules {
         output.line(printable(&format!("{default}{rule}")).as_bytes())?;
+    }
+    for note in config.notes() {
+        output.line(printable(&format!("note: {note}")).as_bytes())?;
     }
     output.flush()
 }

@@ -112,6 +112,36 @@ fn a_proxy_is_a_hub_without_a_key() {
 }
 
 #[test]
+fn notes_explain_what_no_key_shows() {
+    let links =
+        format!("[link.x]\n{LISTEN}\n[link.y]\n{CONNECT}0\nnode = 'n'\n{NODES}").replace("5555'0", "5550'");
+    let rules = |to: &str| format!("{links}[[rule]]\nname = 'r'\nfrom = 'x'\nto = {to}\ntopics = 't'\n");
+    let notes = good(&rules("['x', 'nodes']")).notes();
+    let expected = [
+        "link x: topics that Zeek defines for clusters have dots here and slashes on nodes",
+        "link x: no rule forwards Cluster::hello, Cluster::Backend::*",
+        "link x: the hellos of nodes, Cluster::Backend::ZeroMQ::hello and Cluster::hello, need no rule",
+        "link x: a peer that does not read its messages in time",
+        "link y: sends and answers the hellos of nodes as n",
+    ];
+    assert_eq!(notes.len(), expected.len(), "{notes:#?}");
+    for (note, expected) in notes.iter().zip(expected) {
+        assert!(note.starts_with(expected), "{expected}: {note}");
+    }
+    let notes = good(&rules("'y'")).notes();
+    assert!(notes.iter().all(|note| !note.contains("translated")), "{notes:#?}");
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.starts_with("link y: no rule forwards") && note.contains("to or from x;"))
+    );
+    assert_eq!(
+        good(&from_x("[link.x]\nlisten = '127.0.0.1:1'\ntls = 'off'\nhub = true\n", "x")).notes(),
+        [""; 0]
+    );
+}
+
+#[test]
 fn keys_without_a_meaning_are_errors() {
     for (keys, expected) in [
         (format!("{CONNECT}\ntls = 'off'"), "3: link.x.tls: .. ZeroMQ has no TLS; remove it, and use curve"),
@@ -185,9 +215,13 @@ fn curve_has_keys_for_its_side() {
         ),
         (
             client(&format!("server_key = 'f'\n{secret}\nclient = []")),
-            "6: link.x.curve.client: .. unknown key",
+            "6: link.x.curve.client: .. only for a link that listens",
         ),
-        (server(secret), "3: link.x.curve.client: .. no peer could connect"),
+        (server(secret), "3: link.x.curve.client: .. the key is missing"),
+        (
+            server(&format!("{secret}\nserver_key = 'k'\nclient = [{{ name = 'a', public_key = 'k' }}]")),
+            "5: link.x.curve.server_key: .. only for a link that connects",
+        ),
         (server(&format!("{secret}\nclient = []")), "5: link.x.curve.client: .. no peer could connect"),
         (
             server(&format!("{secret}\nclient = [{{ name = 'a' }}]")),
@@ -258,6 +292,16 @@ fn two_links_into_the_same_cluster_are_reported() {
     assert_errors(
         &from_x(&format!("[link.x]\n{CONNECT}\n"), "x"),
         &["3: rule.1: .. use another link: the proxy"],
+    );
+}
+
+#[test]
+fn data_store_commands_do_not_reach_a_cluster() {
+    let text = with_link(CONNECT) + "commands = true\n";
+    let found = warnings(&text);
+    assert!(
+        found[0].contains("rule.r.commands: ZeroMQ carries no data-store commands, so none cross x"),
+        "{found:?}"
     );
 }
 

@@ -9,10 +9,11 @@ use serde_json::{Map, Value as Json};
 use super::SCHEMA;
 
 /// The tables in the order of the page: the heading, and the name of the definition in the schema.
-const TABLES: [(&str, &str); 7] = [
+const TABLES: [(&str, &str); 8] = [
     ("[bridge]", "bridge"),
     ("[link.NAME]", "link"),
     ("[[link.NAME.token]]", "token"),
+    ("[link.NAME.curve]", "curve"),
     ("retry", "retry"),
     ("[link.NAME.limits]", "limits"),
     ("[link.NAME.chaos]", "chaos"),
@@ -20,7 +21,7 @@ const TABLES: [(&str, &str); 7] = [
 ];
 
 /// The types that have a definition of their own.
-const TYPES: [&str; 6] = ["duration", "size", "name", "pattern", "identity", "share"];
+const TYPES: [&str; 7] = ["duration", "size", "name", "pattern", "identity", "share", "key"];
 
 const DESCRIPTION: &str = "The file of zeek-bridge run is in TOML. zeek-bridge check reports all errors in it at once, and \
                            zeek-bridge init writes a commented example. An unknown key is an error. Paths are relative to the \

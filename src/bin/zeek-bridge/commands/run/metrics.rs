@@ -3,6 +3,7 @@
 //! Label values are names of links and rules, reasons and causes. They are defined by the configuration or by this program,
 //! so that a peer cannot create time series.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -160,6 +161,16 @@ impl Families<'_> {
         let way = |link: &LinkSnapshot, way: &str| [of(link), vec![("direction", way.into())]].concat();
 
         self.gauges("peers", "Peers of a link.", links.iter().map(|link| (of(link), link.peers.len())))?;
+        let sockets = links.iter().flat_map(|link| {
+            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+            for socket in link.peers.iter().filter_map(|peer| peer.socket.as_deref()) {
+                let count = counts.entry(socket).or_default();
+                *count = count.saturating_add(1);
+            }
+            let labels = move |socket: &str| [of(link), vec![("socket", label(socket))]].concat();
+            counts.into_iter().map(move |(socket, count)| (labels(socket), count))
+        });
+        self.gauges("zeromq_peers", "Peers of a link that speak ZeroMQ, by their socket.", sockets)?;
         let help = "1 if a link has all its outgoing peerings and listens on all its addresses, otherwise 0.";
         self.gauges("link_ready", help, links.iter().map(|link| (of(link), u64::from(link.ready))))?;
 
@@ -274,6 +285,17 @@ mod tests {
             assert!(samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(), "{sample} twice");
         }
         samples
+    }
+
+    #[test]
+    fn the_sockets_of_zeromq_peers_are_counted() {
+        let mut with_sockets = snapshot();
+        let peer = |socket: &str| PeerSnapshot { socket: Some(socket.to_owned()), ..PeerSnapshot::default() };
+        with_sockets.links[0].peers.extend([peer("XPUB"), peer("XSUB"), peer("XPUB")]);
+        let samples = parse(&text(with_sockets).unwrap());
+        let count =
+            |socket| samples[&format!(r#"zeek_bridge_zeromq_peers{{link="agents",socket="{socket}"}}"#)];
+        assert_eq!([count("XPUB"), count("XSUB")], [2.0, 1.0]);
     }
 
     #[test]

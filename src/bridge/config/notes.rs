@@ -1,0 +1,67 @@
+//! Explains the behaviour of ZeroMQ links that no key of the file shows.
+
+use super::schema::{BridgeConfig, LinkAddress, LinkConfig};
+
+impl BridgeConfig {
+    /// Returns explanations of the behaviour that no key of the configuration shows, one for each line. A configuration without
+    /// ZeroMQ links has none.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let links = self.links.iter().filter(|link| link.zeromq.is_some());
+        links.flat_map(|link| self.notes_of(link)).collect()
+    }
+
+    fn notes_of(&self, link: &LinkConfig) -> Vec<String> {
+        let name = &link.name;
+        let (mut notes, others) = (Vec::new(), self.others(link));
+        if !others.is_empty() {
+            let maps_topics = link.zeromq.as_ref().is_some_and(|zeromq| zeromq.map_topics);
+            let translated: Vec<&str> = others
+                .iter()
+                .filter(|other| other.zeromq.is_none())
+                .map(|other| other.name.as_str())
+                .collect();
+            if maps_topics && !translated.is_empty() {
+                notes.push(format!(
+                    "link {name}: topics that Zeek defines for clusters have dots here and slashes on {}, such as \
+                     zeek.cluster.worker and zeek/cluster/worker; they are translated, and rules match both forms",
+                    translated.join(" and ")
+                ));
+            }
+            let others: Vec<&str> = others.iter().map(|other| other.name.as_str()).collect();
+            notes.push(format!(
+                "link {name}: no rule forwards Cluster::hello, Cluster::Backend::*, Cluster::Experimental::* and topics of node ids \
+                 to or from {}; logs, identifier updates and data-store commands are not sent to the cluster, and are counted",
+                others.join(" and ")
+            ));
+        }
+        if matches!(link.address, LinkAddress::Listen(_)) {
+            notes.push(format!(
+                "link {name}: the hellos of nodes, Cluster::Backend::ZeroMQ::hello and Cluster::hello, need no rule between its \
+                 peers; all other events do"
+            ));
+            notes.push(format!(
+                "link {name}: a peer that does not read its messages in time loses some of them or is disconnected (when_full), and \
+                 does not delay the others"
+            ));
+        }
+        if let Some(node) = link.zeromq.as_ref().and_then(|zeromq| zeromq.node.as_ref()) {
+            notes.push(format!(
+                "link {name}: sends and answers the hellos of nodes as {node}, whatever the rules are; {node} must be in \
+                 Cluster::nodes of each node"
+            ));
+        }
+        notes
+    }
+
+    /// Returns the other links from or to which rules forward the messages of a link.
+    fn others(&self, link: &LinkConfig) -> Vec<&LinkConfig> {
+        let is_connected = |other: &&LinkConfig| {
+            let connects = |from: &LinkConfig, to: &LinkConfig| {
+                self.rules.iter().any(|rule| rule.from.contains(&from.name) && rule.to.contains(&to.name))
+            };
+            other.name != link.name && (connects(link, other) || connects(other, link))
+        };
+        self.links.iter().filter(is_connected).collect()
+    }
+}
