@@ -144,7 +144,7 @@ fn options_without_a_meaning_for_logs_are_refused() {
         ("--logs --listen zeromq://127.0.0.1:0 --token-file x", ["--token-file", "remove it"]),
         (
             "--logs --listen zeromq://127.0.0.1:0 --curve-server-key x",
-            ["a server of CURVE requires --curve-secret-key", "--curve-public-key"],
+            ["CURVE requires the secret key of the server", "public key of the clients"],
         ),
     ] {
         Program::run(&format!("tap {args}"), "").fails(2, &words);

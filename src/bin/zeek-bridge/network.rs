@@ -151,7 +151,7 @@ impl Network {
             }
         };
         tls::keep_up(&tls)?;
-        if self.zeromq.client.is_none() {
+        if self.zeromq.client.is_none() && self.zeromq.server.is_none() {
             warn_of_exposure(&tls, address);
         }
         self.warn_of_open_listener(&tls);
@@ -214,7 +214,7 @@ pub(crate) fn logger(
     websocket.settings(&settings.address)?;
     let (Address::Connect(address) | Address::Listen(address)) = settings.address;
     Url::to_listen_for_logs(&address).map_err(|error| Failure::usage(format!("{address}: {error}")))?;
-    Ok((address, settings.zeromq.load_server()?))
+    Ok((address, settings.zeromq.load()?))
 }
 
 /// Logs a warning if the connection can leave this host, and this TLS mode does not authenticate peers. Called once for each

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::peer_connection::{self, NewConnection};
 use super::protocol::Protocol;
 use super::*;
-use crate::net::{Format, Losses, Session, sealed};
+use crate::net::{Format, Losses, Sender, Session, sealed};
 use crate::peering::{CloseReason, Role, SendError};
 use crate::zeek::events::LeftOut;
 
@@ -34,7 +34,7 @@ static ENCODED: AtomicUsize = AtomicUsize::new(0);
 
 fn encode(
     envelope: &Envelope,
-    _: EndpointId,
+    _: Sender<'_>,
     out: &mut BytesMut,
     _: &mut Losses,
 ) -> Result<Option<Bytes>, LeftOut> {
@@ -210,6 +210,7 @@ impl LinePeer {
             address: address.to_string().into(),
             deadline: Instant::now() + Duration::from_secs(60),
             evicted: None,
+            logs: None,
         };
         let context = relayed.endpoint.task_context();
         tokio::spawn(peer_connection::run(context, new, |config, _| LineSession::new(&config), |_| {}));
