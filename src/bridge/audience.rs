@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::router::origin::{Instance, same_side};
 use crate::data::EndpointId;
 use crate::endpoint::Peer;
@@ -30,12 +32,23 @@ pub(super) struct Exceptions {
     pub(super) standby: Option<Arc<[EndpointId]>>,
     /// Whether only peers that are bridges still need the message, because all other peers have received it.
     pub(super) bridges_only: bool,
+    /// The exact text of the sender, if the message stays in the ZeroMQ cluster of its publisher. Nodes recognize their own
+    /// messages by it.
+    pub(super) sender_text: Option<Bytes>,
 }
 
 impl Audience {
+    /// Returns [`Exceptions::sender_text`].
+    pub(super) fn sender_text(&self) -> Option<&[u8]> {
+        match self {
+            Audience::AllExcept(exceptions) => exceptions.sender_text.as_deref(),
+            Audience::Peer(_) | Audience::PeerReliable(_) => None,
+        }
+    }
+
     pub(super) fn includes(&self, peer: &Peer) -> bool {
         match self {
-            Audience::AllExcept(Exceptions { origins, first, standby, bridges_only }) => {
+            Audience::AllExcept(Exceptions { origins, first, standby, bridges_only, sender_text: _ }) => {
                 let instance = Instance::of(peer.id);
                 !origins.iter().any(|origin| same_side(*origin, peer.id))
                     && !standby.iter().any(|standby| standby.contains(&peer.id))
@@ -66,7 +79,13 @@ mod tests {
         let [near, far] = [Origin::random().unwrap(), Origin::random().unwrap()];
         let [near_0, near_1, far_0] =
             [near.link_id(LinkId(0)), near.link_id(LinkId(1)), far.link_id(LinkId(0))];
-        let all = || Exceptions { origins: [id(8), id(9)], first: None, standby: None, bridges_only: false };
+        let all = || Exceptions {
+            origins: [id(8), id(9)],
+            first: None,
+            standby: None,
+            bridges_only: false,
+            sender_text: None,
+        };
         let peers = [id(1), id(8), id(9), near_1, far_0];
         for (exceptions, expected) in [
             (all(), [true, false, false, true, true]),

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::audience::Audience;
 use super::router::origin::{MessageId, Origin};
-use crate::data::EndpointId;
 use crate::endpoint::{Endpoint, Forwarded, Peer, Routes};
-use crate::net::{Batch, Encoder};
+use crate::net::{Batch, Encoder, Sender};
 use crate::wire::Envelope;
 
 /// Sends messages to the peers of a link.
@@ -44,7 +43,7 @@ impl Route {
 }
 
 /// Sends messages to the peers of an endpoint. The sender field is the message id for peers that are bridges, and the
-/// endpoint's own id for all other peers.
+/// endpoint's own id for all other peers, unless the audience contains the text of a sender.
 #[derive(Clone, Debug)]
 pub(super) struct EndpointOutlet {
     pub(super) endpoint: Endpoint,
@@ -54,7 +53,7 @@ pub(super) struct EndpointOutlet {
 impl Outlet for EndpointOutlet {
     fn send(&self, batch: &Batch, route: &mut Route, audience: &Audience, forwarded: &mut Forwarded) {
         let message_id = |envelope: &Envelope| {
-            MessageId::of(envelope.sender).unwrap_or_else(|| self.origin.next_id()).as_sender()
+            MessageId::of(envelope.sender).unwrap_or_else(|| self.origin.next_id()).as_sender().into()
         };
         let [to_bridges, to_others] = route.has_peers;
         let [bridge_encoder, encoder] = &mut route.encoders;
@@ -62,21 +61,21 @@ impl Outlet for EndpointOutlet {
             self.send_to(true, batch, &route.routes, bridge_encoder, message_id, audience, forwarded);
         }
         if to_others {
-            let own_id = |_: &Envelope| self.endpoint.id();
-            self.send_to(false, batch, &route.routes, encoder, own_id, audience, forwarded);
+            let own = Sender { id: self.endpoint.id(), text: audience.sender_text() };
+            self.send_to(false, batch, &route.routes, encoder, |_| own, audience, forwarded);
         }
     }
 }
 
 impl EndpointOutlet {
     #[allow(clippy::too_many_arguments, reason = "called once with each encoder and sender")]
-    fn send_to(
+    fn send_to<'s>(
         &self,
         bridges: bool,
         batch: &Batch,
         routes: &Routes,
         encoder: &mut Encoder,
-        sender: impl Fn(&Envelope) -> EndpointId,
+        sender: impl Fn(&Envelope) -> Sender<'s>,
         audience: &Audience,
         forwarded: &mut Forwarded,
     ) {

@@ -17,7 +17,7 @@ use super::routing::{PeerRoute, Routes};
 use super::{Endpoint, EndpointConfig, WhenFull};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
-use crate::net::{Batch, Encoder, Frames, Losses};
+use crate::net::{Batch, Encoder, Frames, Losses, Sender};
 use crate::wire::{EncodeError, Envelope};
 
 /// The result of forwarding.
@@ -90,16 +90,16 @@ impl Endpoint {
     ///
     /// `sender` returns the new sender of each message. The ttl and the receiver are not changed. The batch is encoded at
     /// most once for each format, and only if there is a recipient.
-    pub(crate) fn forward(
+    pub(crate) fn forward<'s, T: Into<Sender<'s>>>(
         &self,
         batch: &Batch,
         routes: &Routes,
         encoder: &mut Encoder,
-        sender: impl Fn(&Envelope) -> EndpointId,
+        sender: impl Fn(&Envelope) -> T,
         choose: impl Fn(&Peer) -> bool,
         forwarded: &mut Forwarded,
     ) {
-        let context = &self.0.context;
+        let (context, sender) = (&self.0.context, |envelope: &Envelope| sender(envelope).into());
         encoder.begin();
         for route in recipients(batch, routes, choose) {
             if let Ok(frames) = route.encode(encoder, batch, &sender, &context.stats) {
@@ -111,12 +111,13 @@ impl Endpoint {
     /// Like [`Endpoint::forward`], for messages that the bridge generates. There may be more of them at once than a queue
     /// has room for. Ignores [`EndpointConfig::when_full`], fills at most three quarters of a queue, and returns the
     /// messages that must be retried.
-    pub(crate) fn forward_sparingly(
+    pub(crate) fn forward_sparingly<'s, T: Into<Sender<'s>>>(
         &self,
         batch: &Batch,
-        sender: impl Fn(&Envelope) -> EndpointId,
+        sender: impl Fn(&Envelope) -> T,
         choose: impl Fn(&Peer) -> bool,
     ) -> Vec<Blocked> {
+        let sender = |envelope: &Envelope| sender(envelope).into();
         let (context, routes, mut encoder) = (&self.0.context, self.routes(), Encoder::default());
         let mut blocked = Vec::new();
         for route in recipients(batch, &routes, choose) {
@@ -184,11 +185,11 @@ fn recipients<'a>(
 impl PeerRoute {
     /// Returns the encoded form of a batch for this peer. Counts the messages that cannot be carried and the strings that were
     /// altered. See [`Encoder::frames`].
-    pub(super) fn encode<'e>(
+    pub(super) fn encode<'e, 's>(
         &self,
         encoder: &'e mut Encoder,
         batch: &Batch,
-        sender: &impl Fn(&Envelope) -> EndpointId,
+        sender: &impl Fn(&Envelope) -> Sender<'s>,
         stats: &Counters,
     ) -> Result<&'e Frames, &'e EncodeError> {
         let (frames, losses) = encoder.frames(self.format, batch, sender);

@@ -414,13 +414,14 @@ impl Endpoint {
         let mut full = Vec::new();
         let mut failure = None;
         for route in routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)) {
-            let frames = match route.encode(&mut encoder, &batch, &|_| self.id(), &self.0.context.stats) {
-                Ok(frames) => frames,
-                Err(error) => {
-                    failure = Some(*error);
-                    continue;
-                }
-            };
+            let frames =
+                match route.encode(&mut encoder, &batch, &|_| self.id().into(), &self.0.context.stats) {
+                    Ok(frames) => frames,
+                    Err(error) => {
+                        failure = Some(*error);
+                        continue;
+                    }
+                };
             match route.queue.try_push(frames) {
                 Ok(()) => reached = reached.saturating_add(1),
                 Err(Refused::Full) => full.push((route, frames.clone())),

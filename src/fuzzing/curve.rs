@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::zeromq::curve::boxes::{SharedKey, TAG, nonce};
+use crate::zeromq::curve::boxes::{SharedKey, TAG};
 use crate::zeromq::curve::{
     AllowedClients, Channel, Client, ClientRandom, ClientStep, Flags, KeyPair, PublicKey, SecretKey, Server,
     ServerRandom, ServerStep,
@@ -135,7 +135,8 @@ fn sealed(stage: u8, valid: &[u8], text: &[u8]) -> Vec<u8> {
     };
     let mut sealed = [&[0; TAG][..], text].concat();
     let key = SharedKey::new(server.public(), client_short_term.secret());
-    key.seal(&nonce(prefix, &valid[header.clone()]), &mut sealed).expect("a short text");
+    let nonce = [prefix, &valid[header.clone()]].concat().try_into().expect("24 bytes");
+    key.seal(&nonce, &mut sealed).expect("a short text");
     [&valid[..header.end], &sealed].concat()
 }
 

@@ -1,6 +1,6 @@
 //! A fuzz target with one session of Zeek's ZeroMQ back end, whose peer sends any bytes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -92,6 +92,9 @@ fn run(settings: u8, stream: &[u8], sizes: &[u8]) -> Run {
         run.receive(chunk);
     }
     run.failed = run.session.is_closed();
+    // A change of the filter may have to wait.
+    run.session.handle_timeout(run.now + Duration::from_secs(1));
+    run.poll();
     run.session.handle_eof();
     run.poll();
     assert!(matches!(run.events.last(), Some(Event::Closed(_))), "the session ends with the stream");

@@ -3,9 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 #[cfg(feature = "bridge")]
 use super::memory::SHARED_BUFFER;
 use super::memory::copied;
+use crate::data::EndpointId;
 #[cfg(feature = "bridge")]
 use crate::data::Topic;
 use crate::wire::Envelope;
@@ -21,6 +24,9 @@ pub(crate) struct Batch {
     copied: usize,
     /// The approximate number of messages of this size that follow in later batches.
     following: usize,
+    /// The exact texts of the senders, if the messages are those of a publisher of a ZeroMQ cluster. Consecutive messages of one
+    /// sender have one entry. `None` if the text is not known.
+    senders: VecDeque<(EndpointId, Option<Bytes>)>,
     /// When the messages were received, if their latency is measured. The time is passed on with the messages to the
     /// connection that writes them.
     received: Option<Instant>,
@@ -47,11 +53,24 @@ impl Batch {
         self.messages.push_back(envelope);
     }
 
+    /// Adds a message of a publisher of a ZeroMQ cluster. `text` returns the exact text of its sender. It is called only for the
+    /// first of consecutive messages of one sender.
+    pub(crate) fn push_from(&mut self, envelope: Envelope, text: impl FnOnce(EndpointId) -> Option<Bytes>) {
+        let sender = envelope.sender;
+        if self.senders.back().is_none_or(|(last, _)| *last != sender) {
+            self.senders.push_back((sender, text(sender)));
+        }
+        self.push(envelope);
+    }
+
     /// Removes and returns the first message.
     #[cfg(feature = "bridge")]
     pub(crate) fn pop(&mut self) -> Option<Envelope> {
         let envelope = self.messages.pop_front()?;
         self.copied = self.copied.saturating_sub(copied(&envelope));
+        while self.senders.front().is_some_and(|(first, _)| *first != envelope.sender) {
+            self.senders.pop_front();
+        }
         Some(envelope)
     }
 
@@ -63,6 +82,13 @@ impl Batch {
             envelope.topic = topic.clone();
             self.copied = self.copied.saturating_add(copied(envelope));
         }
+    }
+
+    /// Returns the exact text of the sender of the message that [`Batch::pop`] has returned last, if it was added with
+    /// [`Batch::push_from`].
+    #[cfg(feature = "bridge")]
+    pub(crate) fn sender_text(&self) -> Option<&Bytes> {
+        self.senders.front()?.1.as_ref()
     }
 
     pub(crate) fn first(&self) -> Option<&Envelope> {
@@ -85,6 +111,7 @@ impl Batch {
     #[cfg(feature = "bridge")]
     pub(crate) fn clear(&mut self) {
         self.messages.clear();
+        self.senders.clear();
         self.copied = 0;
     }
 
@@ -92,6 +119,7 @@ impl Batch {
     pub(crate) fn shrink(&mut self) {
         if self.messages.is_empty() && self.messages.capacity() > 0 {
             self.messages = VecDeque::new();
+            self.senders = VecDeque::new();
         }
     }
 
@@ -120,5 +148,29 @@ impl Batch {
 
     pub(super) fn copied(&self) -> usize {
         self.copied
+    }
+}
+
+#[cfg(all(test, feature = "bridge"))]
+mod tests {
+    use super::*;
+    use crate::data::{Topic, Value};
+
+    #[test]
+    fn each_message_keeps_the_text_of_its_sender() {
+        let id = |number| EndpointId::from_bytes([number; 16]);
+        let text = |id: EndpointId| (id.as_bytes()[0] != 3).then(|| Bytes::copy_from_slice(id.as_bytes()));
+        let (mut batch, senders) = (Batch::default(), [1, 1, 2, 3, 3, 1, 2]);
+        for number in senders {
+            let message = Envelope::data(id(number), Topic::from_static("/t"), &Value::None).unwrap();
+            batch.push_from(message, text);
+        }
+        assert_eq!(batch.senders.len(), 5, "one entry for consecutive messages");
+        for number in senders {
+            assert_eq!(batch.pop().unwrap().sender, id(number));
+            assert_eq!(batch.sender_text().cloned(), text(id(number)));
+        }
+        batch.shrink();
+        assert_eq!(batch.sender_text(), None);
     }
 }

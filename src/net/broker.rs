@@ -5,8 +5,8 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::memory::SHARED_BUFFER;
-use super::session::{Format, Losses, Session, sealed};
-use crate::data::{EndpointId, Filter};
+use super::session::{Format, Losses, Sender, Session, sealed};
+use crate::data::Filter;
 use crate::peering::{COPIED, Event, Peering, SendError};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use crate::zeek::events::LeftOut;
@@ -16,11 +16,11 @@ pub(crate) static BROKER: Format = Format { overhead: Envelope::BARE_FRAME, enco
 
 fn encode(
     envelope: &Envelope,
-    sender: EndpointId,
+    sender: Sender<'_>,
     out: &mut BytesMut,
     _: &mut Losses,
 ) -> Result<Option<Bytes>, LeftOut> {
-    envelope.encode_header_as(sender, out)?;
+    envelope.encode_header_as(sender.id, out)?;
     if envelope.frame_length() > SHARED_BUFFER {
         return Ok(Some(envelope.payload.clone()));
     }

@@ -5,8 +5,7 @@ use bytes::BytesMut;
 use super::batch::Batch;
 use super::frames::Frames;
 use super::memory::{self, PIECE, SHARED_BUFFER};
-use super::session::{Format, Losses};
-use crate::data::EndpointId;
+use super::session::{Format, Losses, Sender};
 use crate::wire::{EncodeError, Envelope};
 use crate::zeek::events::LeftOut;
 
@@ -45,11 +44,11 @@ impl Encoder {
     ///
     /// # Errors
     /// Fails if none of the messages can be encoded.
-    pub(crate) fn frames(
+    pub(crate) fn frames<'s>(
         &mut self,
         format: &'static Format,
         batch: &Batch,
-        sender: &impl Fn(&Envelope) -> EndpointId,
+        sender: &impl Fn(&Envelope) -> Sender<'s>,
     ) -> (Result<&Frames, &EncodeError>, Losses) {
         let encoding = self.encoding(format);
         let (frames, losses) =
@@ -82,11 +81,11 @@ struct Writer {
 }
 
 impl Writer {
-    fn encode(
+    fn encode<'s>(
         &mut self,
         format: &'static Format,
         batch: &Batch,
-        sender: &impl Fn(&Envelope) -> EndpointId,
+        sender: &impl Fn(&Envelope) -> Sender<'s>,
     ) -> (Result<Frames, EncodeError>, Losses) {
         self.make_room(batch);
         let room = self.buffer.capacity();
@@ -170,7 +169,7 @@ mod tests {
     use bytes::BufMut;
 
     use super::*;
-    use crate::data::{Topic, Value};
+    use crate::data::{EndpointId, Topic, Value};
     use crate::net::BROKER;
 
     const ID: EndpointId = EndpointId::from_bytes([7; 16]);
@@ -196,7 +195,7 @@ mod tests {
 
     /// Encodes a batch, and passes the encoder on to a new peer of the thread.
     fn encode(format: &'static Format, batch: &Batch) -> Option<Frames> {
-        Encoder::default().frames(format, batch, &|_| ID).0.ok().cloned()
+        Encoder::default().frames(format, batch, &|_| ID.into()).0.ok().cloned()
     }
 
     /// Fails if the thread keeps a buffer that is larger than one piece.
@@ -228,7 +227,7 @@ mod tests {
     fn the_rest_of_an_enlarged_buffer_is_freed() {
         let mut encoder = Encoder::default();
         let text = batch(&Value::String("x".repeat(500).into()));
-        let frames = encoder.frames(&GROWING, &text, &|_| ID).0.unwrap();
+        let frames = encoder.frames(&GROWING, &text, &|_| ID.into()).0.unwrap();
         assert!(frames.allocation().1 > MAX_KEPT);
         assert_eq!(encoder.first.as_ref().unwrap().writer.buffer.capacity(), 0);
     }

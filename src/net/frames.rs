@@ -120,7 +120,7 @@ mod tests {
 
     fn encoded(encoder: &mut Encoder, batch: &Batch) -> Frames {
         encoder.begin();
-        encoder.frames(&BROKER, batch, &|_| ID).0.unwrap().clone()
+        encoder.frames(&BROKER, batch, &|_| ID.into()).0.unwrap().clone()
     }
 
     fn together(messages: &[Envelope]) -> Frames {

@@ -42,10 +42,10 @@ pub(crate) use encoder::Encoder;
 pub use exposure::Exposure;
 pub(crate) use frames::Frames;
 pub(crate) use memory::for_keeping;
-pub(crate) use session::Losses;
 #[cfg(all(test, feature = "bridge"))]
 pub(crate) use session::sealed;
 pub use session::{Format, Session};
+pub(crate) use session::{Losses, Sender};
 pub use stream::Stream;
 pub(crate) use timer::{after, sleep_until, std_after};
 pub use to_address::ToAddress;

@@ -146,6 +146,11 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
         false
     }
 
+    /// Returns the exact text of the sender of recent messages, if the protocol has such texts.
+    fn sender_text(&self, _sender: EndpointId) -> Option<Bytes> {
+        None
+    }
+
     /// Returns the next change of the peer's subscriptions, in the order in which the peer has sent them, if the protocol is ZeroMQ
     /// and the session reports them. The filter in the events is already up to date.
     fn poll_subscription(&mut self) -> Option<SubscriptionChange> {
@@ -177,8 +182,8 @@ pub(crate) mod sealed {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Format {
-    /// The length of an encoded message in bytes, without its topic and payload. It is subtracted from the length of a
-    /// message in a queue, because queues are limited in bytes of topics and payloads.
+    /// The length of an encoded message in bytes, without the parts whose length varies: its topic, its payload and, in ZeroMQ, the
+    /// text of its sender. It is subtracted from the length of a message in a queue, because queues are limited in bytes of these.
     pub(crate) overhead: usize,
     /// Appends a message, with the given sender instead of the sender that it contains. A large payload may be returned
     /// instead of appended. It must then be written after the appended bytes. Increases the losses if
@@ -188,7 +193,21 @@ pub struct Format {
     pub(crate) first_length: fn(&[u8]) -> Option<usize>,
 }
 
-type EncodeMessage = fn(&Envelope, EndpointId, &mut BytesMut, &mut Losses) -> Result<Option<Bytes>, LeftOut>;
+type EncodeMessage = fn(&Envelope, Sender<'_>, &mut BytesMut, &mut Losses) -> Result<Option<Bytes>, LeftOut>;
+
+/// The sender in an encoded message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender<'a> {
+    pub(crate) id: EndpointId,
+    /// The exact text of the sender in messages of ZeroMQ. `None`: the text of the id.
+    pub(crate) text: Option<&'a [u8]>,
+}
+
+impl From<EndpointId> for Sender<'_> {
+    fn from(id: EndpointId) -> Self {
+        Sender { id, text: None }
+    }
+}
 
 /// The losses from encoding messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

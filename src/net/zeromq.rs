@@ -6,12 +6,12 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::memory::SHARED_BUFFER;
-use super::session::{Format, Losses, Session, sealed};
+use super::session::{Format, Losses, Sender, Session, sealed};
 use crate::data::{EndpointId, Filter, Topic};
 use crate::peering::{Event, SendError};
 use crate::wire::{EncodeError, Envelope};
 use crate::zeek::events::{Changes, LeftOut};
-use crate::zeromq::{EventFormat, OVERHEAD, SubscriptionChange, ZeroMq, encode, first_length};
+use crate::zeromq::{EventFormat, OVERHEAD, SubscriptionChange, ZeroMq, encode, first_length, id_text};
 
 /// Events with Broker's binary values (`PROTOCOL.md`, section 11).
 static BINARY: Format = Format {
@@ -29,12 +29,15 @@ static JSON: Format = Format {
 
 fn append(
     envelope: &Envelope,
-    sender: EndpointId,
+    sender: Sender<'_>,
     format: EventFormat,
     out: &mut BytesMut,
     losses: &mut Losses,
 ) -> Result<Option<Bytes>, LeftOut> {
-    let (Changes { left_out, .. }, payload) = encode(envelope, sender, format, SHARED_BUFFER, out)?;
+    let (Changes { left_out, .. }, payload) = match sender.text {
+        Some(text) => encode(envelope, text, format, SHARED_BUFFER, out),
+        None => encode(envelope, &id_text(sender.id), format, SHARED_BUFFER, out),
+    }?;
     if let Some(LeftOut { messages, error }) = left_out {
         tracing::debug!(messages, "a part of a batch was not sent: {error}");
         losses.not_carried = losses.not_carried.saturating_add(messages);
@@ -151,6 +154,10 @@ impl Session for ZeroMq {
 
     fn sender_name(&self, sender: EndpointId) -> Option<Arc<str>> {
         ZeroMq::sender_name(self, sender)
+    }
+
+    fn sender_text(&self, sender: EndpointId) -> Option<Bytes> {
+        ZeroMq::sender_text(self, sender)
     }
 
     fn poll_subscription(&mut self) -> Option<SubscriptionChange> {

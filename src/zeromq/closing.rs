@@ -67,15 +67,21 @@ impl ZeroMq {
 
     /// Handles the passing of time. Call it at the time that [`ZeroMq::poll_timeout`] returns; earlier calls have no effect.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.subscriptions.set_now(now);
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return;
         }
         match self.state {
             State::Handshake { stage, .. } => self.close(Error::HandshakeTimeout { stage }),
-            State::Established { leaving: None } => match self.liveness.handle_timeout(now) {
-                Action::SendPing => self.send_ping(),
-                Action::End => self.close(Error::Silent),
-            },
+            State::Established { leaving: None } => {
+                let idle_timeout = self.config.common.idle_timeout;
+                match self.liveness.handle_timeout(now, idle_timeout) {
+                    // A change of the filter is due.
+                    None => {}
+                    Some(Action::SendPing) => self.send_ping(),
+                    Some(Action::End) => self.close(Error::Silent),
+                }
+            }
             State::Established { .. } if self.is_written() => self.close(CloseReason::Left),
             State::Established { .. } => self.close(CloseReason::LeftUnconfirmed),
             State::Closed => {}
@@ -90,7 +96,10 @@ impl ZeroMq {
             State::Handshake { deadline, .. } => Some(deadline),
             State::Established { leaving: Some(leaving) } if self.is_written() => Some(leaving.since),
             State::Established { leaving: Some(leaving) } => Some(leaving.deadline),
-            State::Established { leaving: None } => self.liveness.deadline(self.config.common.idle_timeout),
+            State::Established { leaving: None } => {
+                let idle = self.liveness.deadline(self.config.common.idle_timeout);
+                idle.into_iter().chain(self.subscriptions.deadline()).min()
+            }
             State::Closed => None,
         }
     }

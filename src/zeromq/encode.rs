@@ -20,9 +20,9 @@ use crate::zeek::v1::{Dialect, MAX_LENGTH, Text, put_value};
 /// The length of a sender in bytes: an endpoint id as text.
 const SENDER: usize = 36;
 
-/// The length of an event in bytes, without its topic and payload: the headers of four frames, the sender, and the format.
+/// The minimum length of an event in bytes, without its topic, sender and payload: the headers of four frames, and the format.
 #[cfg(feature = "net")]
-pub(crate) const OVERHEAD: usize = PARTS * 2 + SENDER + "broker-bin-v1".len();
+pub(crate) const OVERHEAD: usize = PARTS * 2 + "broker-bin-v1".len();
 
 /// The first three parts of the messages of an envelope.
 struct Head<'a> {
@@ -31,7 +31,7 @@ struct Head<'a> {
     format: EventFormat,
 }
 
-/// Appends an event, with `sender` instead of the sender that the envelope contains. A batch becomes one message for each of
+/// Appends an event, with the text `sender` instead of the sender that the envelope contains. A batch becomes one message for each of
 /// its events. Messages of a batch that are not events, with which the nodes of a cluster find each other, that cannot be encoded,
 /// or for which the batch is too long, are omitted and counted in the result.
 ///
@@ -44,7 +44,7 @@ struct Head<'a> {
 /// these cases.
 pub(crate) fn encode(
     envelope: &Envelope,
-    sender: EndpointId,
+    sender: &[u8],
     format: EventFormat,
     max_copied: usize,
     out: &mut BytesMut,
@@ -52,8 +52,7 @@ pub(crate) fn encode(
     if envelope.kind != EnvelopeType::Data {
         return Err(EncodeError::NotCarried { what: "a data-store command" }.into());
     }
-    let sender = id_text(sender);
-    let head = Head { topic: envelope.topic.as_bytes(), sender: &sender, format };
+    let head = Head { topic: envelope.topic.as_bytes(), sender, format };
     let payload = &envelope.payload;
     match kind(payload) {
         Some(EVENT) if format == EventFormat::Binary && payload.len() > max_copied => {
@@ -121,8 +120,11 @@ impl Head<'_> {
         };
         if !ends_batch {
             // The events after it were omitted.
-            let topic = if self.topic.len() < 256 { 2 } else { 9 };
-            shorten_part_header(out, start.saturating_add(topic).saturating_add(self.topic.len()));
+            let lengths = [self.topic, self.sender].map(|part| {
+                let header = if part.len() < 256 { 2 } else { 9 };
+                part.len().saturating_add(header)
+            });
+            shorten_part_header(out, lengths.into_iter().fold(start, usize::saturating_add));
         }
         Ok(Changes { left_out, altered_strings: 0 })
     }
@@ -171,21 +173,22 @@ impl Head<'_> {
     fn put_head(&self, more_follows: bool, out: &mut BytesMut) {
         put_part_header(out, true, self.topic.len());
         out.put_slice(self.topic);
-        // A sender with a long size marks an event that is followed by another event of the same batch, for `first_length`.
-        // Readers accept both sizes.
-        if more_follows {
-            put_long_part_header(out, self.sender.len());
-        } else {
-            put_part_header(out, true, self.sender.len());
-        }
+        put_part_header(out, true, self.sender.len());
         out.put_slice(self.sender);
-        put_part_header(out, true, self.format.name().len());
-        out.put_slice(self.format.name().as_bytes());
+        // A format with a long size marks an event that is followed by another event of the same batch, for `first_length`.
+        // Readers accept both sizes.
+        let format = self.format.name().as_bytes();
+        if more_follows {
+            put_long_part_header(out, format.len());
+        } else {
+            put_part_header(out, true, format.len());
+        }
+        out.put_slice(format);
     }
 }
 
 /// Returns the text of an id. Faster than `Display`.
-fn id_text(id: EndpointId) -> [u8; SENDER] {
+pub(crate) fn id_text(id: EndpointId) -> [u8; SENDER] {
     let mut digits = [0; 32];
     HEXLOWER.encode_mut(id.as_bytes(), &mut digits);
     let mut text = [b'-'; SENDER];
@@ -207,7 +210,7 @@ pub(crate) fn first_length(frames: &[u8]) -> Option<usize> {
         let mut more_follows = false;
         for part in 0..PARTS {
             let (length, has_long_size) = end_of_first(frames.get(end..)?)?;
-            more_follows |= part == 1 && has_long_size;
+            more_follows |= part == 2 && has_long_size;
             end = end.saturating_add(length);
         }
         if !more_follows {

@@ -165,12 +165,12 @@ impl Stage {
             }
             #[cfg(feature = "curve")]
             (Stage::Command(Awaited::Welcome), OwnMechanism::CurveClient { server, .. }) => {
-                return format!("it may have a public key other than {server}, or be shutting down");
+                return format!("it may have a CURVE key other than {server}, or be shutting down");
             }
             #[cfg(feature = "curve")]
             (Stage::Command(Awaited::CurveReady), OwnMechanism::CurveClient { client, .. }) => {
                 return format!(
-                    "it may not allow the client key {client}, its socket may be of a type that cannot be connected to this one, \
+                    "it may not allow the CURVE key {client}, its socket may be of a type that cannot be connected to this one, \
                      or it may be shutting down"
                 );
             }

@@ -32,6 +32,7 @@ impl ZeroMq {
     /// call it again.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> bool {
         self.liveness.handle_input(now, input.len());
+        self.subscriptions.set_now(now);
         let more = match self.consume(input) {
             Ok(more) => more,
             Err(error) => {

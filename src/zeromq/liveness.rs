@@ -69,12 +69,13 @@ impl Liveness {
         })
     }
 
-    /// Called at the time that [`Liveness::deadline`] returns.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> Action {
+    /// Returns the action that is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant, idle_timeout: Option<Duration>) -> Option<Action> {
+        self.deadline(idle_timeout).filter(|deadline| *deadline <= now)?;
         if self.pinged.is_some() {
-            return Action::End;
+            return Some(Action::End);
         }
         self.pinged = Some(now);
-        Action::SendPing
+        Some(Action::SendPing)
     }
 }

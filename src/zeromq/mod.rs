@@ -34,9 +34,9 @@ mod tests;
 pub(crate) mod topics;
 
 pub use config::{Config, EventFormat, Mechanism, SocketType};
-pub(crate) use encode::encode;
 #[cfg(feature = "net")]
 pub(crate) use encode::{OVERHEAD, first_length};
+pub(crate) use encode::{encode, id_text};
 pub use log::{LogBatch, LogField, LogHeader, LogRow, LogRows, LogValue, TypeTag};
 pub use recorded::Part;
 pub(crate) use recorded::{Cut, PartReader, is_signature};
@@ -71,7 +71,8 @@ use subscriptions::Subscriptions;
 /// - The protocol has no endpoint ids, so the peer has the id in the configuration.
 /// - The filter of [`Event::Established`] is empty. The peer of an XPUB sends its subscriptions afterwards, and each change is
 ///   reported with [`Event::FilterChanged`], after the other queued events. If the filter changes again before this event is
-///   polled, the event contains the newest filter. The peers of the other sockets do not subscribe.
+///   polled, the event contains the newest filter. If a peer with many subscriptions often changes them, events are combined in
+///   intervals of up to 0.1 s, at the times of [`ZeroMq::poll_timeout`]. The peers of the other sockets do not subscribe.
 ///   [`ZeroMq::poll_subscription`] returns each change as it was received.
 /// - An XSUB reports events with [`Event::Message`]. The sender of the envelope is that of the message, and not the peer; see
 ///   [`ZeroMq::sender_name`]. The payload is an event of Zeek, whose content is not checked. Messages that this endpoint has
@@ -131,7 +132,7 @@ impl ZeroMq {
     #[must_use]
     pub fn new(config: Config, now: Instant) -> Self {
         let deadline = after(now, config.common.handshake_timeout);
-        let subscriptions = Subscriptions::new(config.reports_subscriptions);
+        let subscriptions = Subscriptions::new(config.reports_subscriptions, now);
         let mut session = ZeroMq {
             config,
             state: State::Handshake { stage: Stage::Greeting, deadline },
@@ -243,8 +244,8 @@ impl ZeroMq {
         }
         let Config { own_id, format, .. } = self.config;
         let mut frames = BytesMut::new();
-        let (_, payload) =
-            encode(envelope, own_id, format, COPIED, &mut frames).map_err(|left_out| left_out.error)?;
+        let (_, payload) = encode(envelope, &id_text(own_id), format, COPIED, &mut frames)
+            .map_err(|left_out| left_out.error)?;
         self.send_encoded([frames.freeze(), payload.unwrap_or_default()])
     }
 

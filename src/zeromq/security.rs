@@ -60,7 +60,7 @@ impl Security {
             }
             #[cfg(feature = "curve")]
             Mechanism::CurveServer { keys, clients } => {
-                let curve = Curve::server(keys.clone(), clients.clone(), metadata(socket))?;
+                let curve = Curve::server(keys.clone(), clients.clone(), metadata(socket));
                 Ok((Security::Curve(Box::new(curve)), Awaited::Hello))
             }
         }

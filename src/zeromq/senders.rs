@@ -11,22 +11,55 @@ use crate::data::{EndpointId, one_line};
 /// The maximum length of a sender in bytes. Zeek's have about 60: names of a node and of a host, and two numbers.
 pub(super) const MAX_SENDER: usize = 1024;
 
-/// The maximum number of senders that are kept. A cluster has fewer nodes.
-const MAX_SENDERS: usize = 4096;
-/// The maximum length of all texts that are kept, in bytes.
-const MAX_BYTES: usize = 512 * 1024;
+/// The maximum number of senders in a generation. A cluster has fewer nodes.
+const MAX_SENDERS: usize = 2048;
+/// The maximum length of all texts in a generation, in bytes.
+const MAX_BYTES: usize = 256 * 1024;
 
 /// The version of the UUIDs that are hashes (RFC 9562), in the upper half of its byte. Random ids of this crate have version 4.
 const VERSION: u8 = 0x80;
 
-/// The recent senders. If there are too many, all are forgotten: they are added again by their next message.
+/// The recent senders, in two generations. When the young one is full, it becomes the old one, whose senders are forgotten unless they
+/// have sent another message. So a sender is forgotten only if many others have sent messages since its last message.
 #[derive(Debug, Default)]
 pub(super) struct Senders {
+    young: Generation,
+    old: Generation,
+}
+
+#[derive(Debug, Default)]
+struct Generation {
     ids: HashMap<Bytes, EndpointId>,
-    /// The text of each sender, and the text that is safe to log.
-    texts: HashMap<EndpointId, (Bytes, Arc<str>)>,
-    /// The length of all texts in both tables.
+    texts: HashMap<EndpointId, Texts>,
+    /// The length of all texts.
     bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Texts {
+    /// The text in the messages.
+    exact: Bytes,
+    /// The text that is safe to log.
+    name: Arc<str>,
+}
+
+impl Generation {
+    /// Returns whether there is room for a sender with texts of this length.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.ids.len() < MAX_SENDERS && self.bytes.saturating_add(bytes) <= MAX_BYTES
+    }
+
+    fn insert(&mut self, id: EndpointId, texts: Texts) {
+        self.bytes = self.bytes.saturating_add(texts.length());
+        self.ids.insert(texts.exact.clone(), id);
+        self.texts.insert(id, texts);
+    }
+}
+
+impl Texts {
+    fn length(&self) -> usize {
+        self.exact.len().saturating_add(self.name.len())
+    }
 }
 
 impl Senders {
@@ -35,31 +68,34 @@ impl Senders {
     /// Hashes are UUIDs of version 8, and a text is used as a UUID only if it is not one of them and is equal to the text that
     /// this crate writes. So no sender can choose the id of another sender that is hashed, and two texts never have the same id.
     pub(super) fn id(&mut self, text: &[u8]) -> EndpointId {
-        if let Some(id) = self.ids.get(text) {
+        if let Some(id) = self.young.ids.get(text) {
             return *id;
         }
-        let readable = String::from_utf8_lossy(text);
-        let id = uuid(&readable).unwrap_or_else(|| hash(text));
-        let name: Arc<str> = one_line(&readable).into();
-        let bytes = text.len().saturating_add(name.len());
-        if self.ids.len() >= MAX_SENDERS || self.bytes.saturating_add(bytes) > MAX_BYTES {
-            *self = Senders::default();
+        let known = self.old.ids.get(text).and_then(|id| Some((*id, self.old.texts.get(id)?.clone())));
+        let (id, texts) = known.unwrap_or_else(|| {
+            let readable = String::from_utf8_lossy(text);
+            let id = uuid(&readable).unwrap_or_else(|| hash(text));
+            (id, Texts { exact: Bytes::copy_from_slice(text), name: one_line(&readable).into() })
+        });
+        if !self.young.has_room(texts.length()) {
+            self.old = std::mem::take(&mut self.young);
         }
-        self.bytes = self.bytes.saturating_add(bytes);
-        let text = Bytes::copy_from_slice(text);
-        self.ids.insert(text.clone(), id);
-        self.texts.insert(id, (text, name));
+        self.young.insert(id, texts);
         id
+    }
+
+    fn texts(&self, id: EndpointId) -> Option<&Texts> {
+        self.young.texts.get(&id).or_else(|| self.old.texts.get(&id))
     }
 
     /// Returns the text of a recent sender, as [`one_line`] returns it.
     pub(super) fn name(&self, id: EndpointId) -> Option<Arc<str>> {
-        self.texts.get(&id).map(|(_, name)| name.clone())
+        self.texts(id).map(|texts| texts.name.clone())
     }
 
     /// Returns the exact text of a recent sender.
     pub(super) fn text(&self, id: EndpointId) -> Option<Bytes> {
-        self.texts.get(&id).map(|(text, _)| text.clone())
+        self.texts(id).map(|texts| texts.exact.clone())
     }
 }
 
@@ -140,17 +176,45 @@ mod tests {
 
     #[test]
     fn the_number_and_the_length_of_senders_are_limited() {
+        let check = |senders: &Senders| {
+            for generation in [&senders.young, &senders.old] {
+                let kept: usize = generation.texts.values().map(Texts::length).sum();
+                assert_eq!((generation.ids.len(), kept), (generation.texts.len(), generation.bytes));
+                assert!(generation.ids.len() <= MAX_SENDERS && kept <= MAX_BYTES);
+            }
+        };
         let mut senders = Senders::default();
-        for number in 0..3 * MAX_SENDERS {
+        for number in 0..5 * MAX_SENDERS {
             senders.id(number.to_string().as_bytes());
-            assert!(senders.ids.len() <= MAX_SENDERS && senders.texts.len() <= MAX_SENDERS);
+            if number.is_multiple_of(100) {
+                check(&senders);
+            }
         }
-        assert!(senders.ids.len() > 1, "the table is used");
-        let mut senders = Senders::default();
         for number in 0..MAX_SENDERS {
             senders.id(&[&number.to_be_bytes()[..], &[b'x'; MAX_SENDER - 8]].concat());
-            let kept: usize = senders.ids.keys().map(|text| text.len()).sum();
-            assert!(senders.bytes <= MAX_BYTES && kept <= MAX_BYTES);
+        }
+        check(&senders);
+    }
+
+    #[test]
+    fn an_active_sender_is_not_forgotten() {
+        let mut senders = Senders::default();
+        let id = senders.id(b"active");
+        let once = senders.id(b"once");
+        for number in 0..10 * MAX_SENDERS {
+            senders.id(number.to_string().as_bytes());
+            if number.is_multiple_of(MAX_SENDERS / 2) {
+                senders.id(b"active");
+            }
+            assert_eq!(senders.text(id).as_deref(), Some(&b"active"[..]), "{number}");
+        }
+        assert_eq!((senders.text(once), senders.name(once)), (None, None));
+        // The newest senders are known as long as their messages can be queued.
+        for number in 0..MAX_SENDERS {
+            let text = format!("new {number}");
+            let id = senders.id(text.as_bytes());
+            let first = Senders::default().id(b"new 0");
+            assert!(senders.text(id).is_some() && senders.text(first).is_some());
         }
     }
 }

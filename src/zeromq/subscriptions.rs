@@ -1,11 +1,13 @@
 //! The subscriptions of a peer.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::error::Error;
 use crate::data::{Filter, Topic};
+use crate::peering::after;
 use crate::wire::Limits;
 
 /// A change of the subscriptions of a peer.
@@ -90,7 +92,7 @@ impl Changes {
 
 /// The subscriptions of a peer: a set of topic prefixes. They are not counted, because libzmq repeats a subscription for each of
 /// its subscribers, but cancels it once, when the last of them is gone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Subscriptions {
     /// The prefixes are copies, so that they do not keep the receive buffer allocated.
     prefixes: BTreeSet<Bytes>,
@@ -98,14 +100,31 @@ pub(super) struct Subscriptions {
     bytes: usize,
     /// Whether prefixes were added or removed since the last call of [`Subscriptions::take_change`].
     is_changed: bool,
+    budget: Budget,
     /// All changes, including those that have no effect, if they are reported.
     changes: Option<Changes>,
 }
 
 impl Subscriptions {
     /// Returns an empty set.
-    pub(super) fn new(reports_changes: bool) -> Self {
-        Subscriptions { changes: reports_changes.then(Changes::default), ..Subscriptions::default() }
+    pub(super) fn new(reports_changes: bool, now: Instant) -> Self {
+        Subscriptions {
+            prefixes: BTreeSet::new(),
+            bytes: 0,
+            is_changed: false,
+            budget: Budget::new(now),
+            changes: reports_changes.then(Changes::default),
+        }
+    }
+
+    /// Records the current time.
+    pub(super) fn set_now(&mut self, now: Instant) {
+        self.budget.set_now(now);
+    }
+
+    /// Returns the time at which a change of the filter can be reported, if there is one that had to wait.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.is_changed.then(|| self.budget.time_of(self.prefixes.len()))
     }
 
     /// Applies a change, and queues it if changes are reported. A repeated subscription does not change the set, nor does a
@@ -115,6 +134,7 @@ impl Subscriptions {
     /// Fails if a limit is exceeded: [`Limits::max_filter_topics`], [`Limits::max_filter_bytes`], or [`Topic::MAX_LEN`] for one
     /// prefix.
     pub(super) fn apply(&mut self, change: Change<'_>, limits: &Limits) -> Result<(), Error> {
+        self.budget.add_change();
         match change {
             Change::Subscribe(prefix) => self.subscribe(prefix, limits)?,
             Change::Cancel(prefix) => self.cancel(prefix),
@@ -168,12 +188,70 @@ impl Subscriptions {
         self.prefixes.contains(prefix)
     }
 
-    /// Returns the filter of the peer if prefixes were added or removed since the last call. The filter may be the same as before,
-    /// because it does not contain prefixes that a shorter one covers.
+    /// Returns the filter of the peer if prefixes were added or removed since the last call, and if the budget allows it. The
+    /// filter may be the same as before, because it does not contain prefixes that a shorter one covers.
     pub(super) fn take_change(&mut self) -> Option<Filter> {
-        let is_changed = std::mem::take(&mut self.is_changed);
-        is_changed
-            .then(|| self.prefixes.iter().filter_map(|prefix| Topic::new(prefix.clone()).ok()).collect())
+        if !self.is_changed || !self.budget.spend(self.prefixes.len()) {
+            return None;
+        }
+        self.is_changed = false;
+        Some(self.prefixes.iter().filter_map(|prefix| Topic::new(prefix.clone()).ok()).collect())
+    }
+}
+
+/// The number of prefixes that may be copied into filters. Without this limit, a peer with many subscriptions could cause the work
+/// for all of them with each change, which takes four bytes.
+///
+/// A filter that must wait is reported at most 0.1 s later with the default limits. This happens only to peers that change their
+/// subscriptions often, or have thousands.
+#[derive(Debug)]
+struct Budget {
+    left: usize,
+    /// The time up to which the budget was increased.
+    since: Instant,
+    now: Instant,
+}
+
+impl Budget {
+    /// The maximum of the budget, and its initial value.
+    const MAX: usize = 65_536;
+    /// The increase for each received change.
+    const FOR_CHANGE: usize = 16;
+    /// The increase for each millisecond.
+    const FOR_MILLISECOND: usize = 164;
+
+    fn new(now: Instant) -> Self {
+        Budget { left: Self::MAX, since: now, now }
+    }
+
+    fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    fn add_change(&mut self) {
+        self.add(Self::FOR_CHANGE);
+    }
+
+    fn add(&mut self, more: usize) {
+        self.left = self.left.saturating_add(more).min(Self::MAX);
+    }
+
+    /// Spends the cost of a filter with this many prefixes. Returns `false` if not enough is left.
+    fn spend(&mut self, prefixes: usize) -> bool {
+        let milliseconds = self.now.saturating_duration_since(self.since).as_millis();
+        let milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX);
+        self.since = after(self.since, Duration::from_millis(milliseconds));
+        let milliseconds = usize::try_from(milliseconds).unwrap_or(usize::MAX);
+        self.add(milliseconds.saturating_mul(Self::FOR_MILLISECOND));
+        let left = self.left.checked_sub(prefixes.min(Self::MAX));
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
+
+    /// Returns the time at which the cost of a filter with this many prefixes can be spent.
+    fn time_of(&self, prefixes: usize) -> Instant {
+        let missing = prefixes.min(Self::MAX).saturating_sub(self.left).div_ceil(Self::FOR_MILLISECOND);
+        after(self.since, Duration::from_millis(u64::try_from(missing).unwrap_or(u64::MAX)))
     }
 }
 
@@ -194,7 +272,7 @@ mod tests {
 
     #[test]
     fn one_cancellation_removes_a_repeated_subscription() {
-        let mut subscriptions = Subscriptions::default();
+        let mut subscriptions = Subscriptions::new(false, Instant::now());
         apply(&mut subscriptions, &[b"\x01a", b"\x01a", b"\x01b"]).unwrap();
         assert_eq!(subscriptions.take_change(), filter(&["a", "b"]));
         apply(&mut subscriptions, &[b"\x01a"]).unwrap();
@@ -209,9 +287,48 @@ mod tests {
         assert_eq!(subscriptions.take_change(), filter(&[""]), "the empty prefix covers all others");
     }
 
+    /// A peer subscribes to as many prefixes as it may, and then changes one of them as often as it can.
+    #[test]
+    fn the_work_for_filters_is_limited_by_the_received_changes_and_the_time() {
+        fn change(subscriptions: &mut Subscriptions, change: Change<'_>) -> Option<usize> {
+            subscriptions.apply(change, &Limits::DEFAULT).unwrap();
+            subscriptions.take_change().map(|filter| filter.topics().len())
+        }
+        let start = Instant::now();
+        let mut subscriptions = Subscriptions::new(false, start);
+        let (mut copied, mut changes) = (0, 0);
+        for number in 0..16_000_u16 {
+            copied +=
+                change(&mut subscriptions, Change::Subscribe(&number.to_be_bytes())).unwrap_or_default();
+            changes += 1;
+        }
+        for millisecond in 0..1000 {
+            subscriptions.set_now(start + Duration::from_millis(millisecond));
+            for other in [Change::Subscribe(b"z"), Change::Cancel(b"z")] {
+                copied += change(&mut subscriptions, other).unwrap_or_default();
+                changes += 1;
+            }
+        }
+        let limit = Budget::MAX + Budget::FOR_CHANGE * changes + Budget::FOR_MILLISECOND * 1000;
+        assert!((limit / 2..=limit).contains(&copied), "{copied}, limit {limit}");
+
+        // The last change is reported at the latest after the time for a complete filter.
+        subscriptions.set_now(start + Duration::from_secs(1));
+        let mut waited = 0;
+        while change(&mut subscriptions, Change::Cancel(b"unknown")).is_some() || waited == 0 {
+            subscriptions.apply(Change::Subscribe(&[b'y', waited]), &Limits::DEFAULT).unwrap();
+            waited += 1;
+        }
+        let due = subscriptions.deadline().unwrap();
+        assert!(due <= start + Duration::from_millis(1101), "{:?}", due - start);
+        subscriptions.set_now(due);
+        assert!(subscriptions.take_change().is_some());
+        assert_eq!(subscriptions.deadline(), None);
+    }
+
     #[test]
     fn the_number_and_the_length_of_prefixes_are_limited() {
-        let mut subscriptions = Subscriptions::default();
+        let mut subscriptions = Subscriptions::new(false, Instant::now());
         apply(&mut subscriptions, &[b"\x01a", b"\x01b", b"\x01c", b"\x01c", b"\x01c"]).unwrap();
         assert_eq!(
             apply(&mut subscriptions, &[b"\x01d"]),

@@ -125,9 +125,9 @@ fn wrong_keys_end_the_first_attempt() {
     let plain = Proxy::start();
     for command in ["tap", "publish --topic /t e"] {
         Program::run(&format!("{command} {}", cluster.options("other", "client")), "")
-            .fails(4, &["public key other than", &other, "check --curve-server-key"]);
+            .fails(4, &["CURVE key other than", &other, "check --curve-server-key"]);
         Program::run(&format!("{command} {}", cluster.options("server", "other")), "")
-            .fails(4, &["refused the client key", &other, "--curve-public-key and --curve-secret-key"]);
+            .fails(4, &["refused the CURVE key", &other, "--curve-public-key and --curve-secret-key"]);
         Program::run(&format!("{command} --connect {url}"), "")
             .fails(4, &["mechanism CURVE", "keys", "for a cluster with CURVE, set --curve-server-key"]);
         let options = cluster.options("server", "client").replace(url, &plain.url);

@@ -233,7 +233,7 @@ impl Connection {
         };
         exchange_greetings(&mut stream, "CURVE")?;
         let metadata = [&b"\x0bSocket-Type\0\0\0\x04"[..], socket.as_bytes()].concat();
-        let mut server = Server::new(keys, clients, metadata.into()).unwrap();
+        let mut server = Server::new(keys, clients, metadata.into());
         loop {
             let (flags, body) = frame(&mut stream)?;
             assert_eq!(flags, 4, "a command of the handshake");

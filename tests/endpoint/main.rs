@@ -31,4 +31,5 @@ mod tls_crowd;
 mod tls_kinds;
 mod websocket;
 mod zeromq;
+mod zeromq_curve;
 mod zeromq_listener;

@@ -10,11 +10,13 @@ use std::path::Path;
 use std::process::{ChildStderr, Stdio};
 
 use zeek_bridge::data::{ByteString, Value, parse_json};
+use zeek_bridge::endpoint::{CurveClient, Endpoint, ZeroMqConfig};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::zeek::Event;
+use zeek_bridge::zeromq::curve::KeyPair;
 
 use crate::program::child::{Running, skip, within as within_sync};
-use crate::program::command_of;
+use crate::program::{Program, command, command_of};
 use crate::support::*;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/echo.zeek");
@@ -31,9 +33,14 @@ struct Zeek {
 impl Zeek {
     /// Starts a Zeek with these additional scripts and definitions, and waits until it listens.
     fn start(zeek: &Path, arguments: &[String]) -> Self {
+        Self::start_with(zeek, arguments, &[])
+    }
+
+    fn start_with(zeek: &Path, arguments: &[String], variables: &[(String, String)]) -> Self {
         let port = free_port();
         let mut command = command_of(zeek, arguments.iter().map(String::as_str).chain([SCRIPT]));
         command.env("ZEEK_WEBSOCKET_LISTEN_PORT", port.to_string()).stdin(Stdio::null());
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         let folder = tempfile::tempdir().unwrap();
         command.current_dir(folder.path());
         let mut process = Running::spawn(&mut command);
@@ -105,8 +112,12 @@ async fn zeek_answers_values_of_all_types_over_zeromq() {
     };
     let (options, url) = zeromq();
     let _zeek = Zeek::start(Path::new(&zeek), &options);
-    let client = endpoint();
-    let mut echoes = subscribe(&client, "/from_zeek").await;
+    values_are_answered(&endpoint(), &url).await;
+}
+
+/// Sends values of all types to Zeek through its proxy, and compares the answers.
+async fn values_are_answered(client: &Endpoint, url: &str) {
+    let mut echoes = subscribe(client, "/from_zeek").await;
     let publisher = within("both connections", client.connect(url, Tls::Off).into_future()).await.unwrap();
     assert!(within("the subscriptions", client.until_subscriptions_known(publisher)).await);
     for text in TEXTS {
@@ -121,6 +132,49 @@ async fn zeek_answers_values_of_all_types_over_zeromq() {
     client.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn zeek_with_the_keys_of_curve_is_reached_with_its_variables() {
+    let Some(zeek) = std::env::var_os("ZEEK_BRIDGE_ZEEK") else {
+        skip("ZEEK_BRIDGE_ZEEK is not set: CURVE is not tested with a real Zeek");
+        return;
+    };
+    let [server, keys, other] = [(); 3].map(|()| KeyPair::generate().unwrap());
+    let variable = |name: &str, value: String| (format!("ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_{name}"), value);
+    let variables = [
+        variable("SERVER_PUBLICKEY", server.public().to_string()),
+        variable("SERVER_SECRETKEY", server.secret().expose_z85()),
+        variable("CLIENT_PUBLICKEY", keys.public().to_string()),
+        variable("CLIENT_SECRETKEY", keys.secret().expose_z85()),
+    ];
+    let (options, url) = zeromq();
+    let _zeek = Zeek::start_with(Path::new(&zeek), &options, &variables);
+    let client = CurveClient { server: *server.public(), keys };
+    let zeromq = ZeroMqConfig { client: Some(client), ..ZeroMqConfig::default() };
+    let client = || endpoint_with(|config| config.zeromq = zeromq.clone());
+    values_are_answered(&client(), &url).await;
+
+    let run = |variables: &[(String, String)], args: &str| {
+        let mut command = command(args.split_whitespace());
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        Program::spawn(command).end_by_itself()
+    };
+    let probe = format!("probe --format json {url}");
+    let end = run(&variables, &probe);
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert_eq!((&end.json()[0]["mechanism"], &end.json()[0]["keys"]), (&"CURVE".into(), &"accepted".into()));
+    let end = run(&[], &probe);
+    assert_eq!((end.code, &end.json()[0]["mechanism"]), (Some(4), &"CURVE".into()), "{end:?}");
+    let [mut wrong_server, mut wrong_client] = [variables.clone(), variables];
+    wrong_server[0].1 = other.public().to_string();
+    (wrong_client[2].1, wrong_client[3].1) = (other.public().to_string(), other.secret().expose_z85());
+    for variables in [wrong_server, wrong_client] {
+        let end = run(&variables, &format!("tap --connect {url}"));
+        end.fails(4, &["CURVE key", &other.public().to_string(), "ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_"]);
+    }
+    // The failed attempts did not end Zeek.
+    values_are_answered(&client(), &url).await;
+}
+
 #[tokio::test]
 async fn zeek_answers_values_of_all_types_over_websocket() {
     let Some(zeek) = std::env::var_os("ZEEK_BRIDGE_ZEEK") else {
@@ -132,10 +186,9 @@ async fn zeek_answers_values_of_all_types_over_websocket() {
         let zeek = Zeek::start(Path::new(&zeek), back_end);
         let client = endpoint();
         let mut echoes = subscribe(&client, "/from_zeek").await;
-        let mut connector = client.connect_with_retry(&*zeek.url, Tls::Off, SOON);
-        while connector.first_attempt().await.is_err() {
-            connector = client.connect_with_retry(&*zeek.url, Tls::Off, SOON);
-        }
+        let mut statuses = client.status();
+        client.connect_with_retry(&*zeek.url, Tls::Off, SOON);
+        added(&mut statuses).await;
         for text in TEXTS {
             let values = arguments(text);
             client.publish("/to_zeek", Event::new("values", values.clone())).await.unwrap();

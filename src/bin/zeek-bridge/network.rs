@@ -202,7 +202,7 @@ pub(crate) fn warn_of_exposure(tls: &Tls, address: &str) {
     if let Some(exposure) = Exposure::of(tls, address) {
         let hint = match scheme(address) {
             Scheme::Broker => "use certificates across a network (--cafile, --certificate and --keyfile)",
-            Scheme::ZeroMq => "allow only trusted hosts to reach the port, or use a VPN or an SSH tunnel",
+            Scheme::ZeroMq => "use CURVE (--curve-server-key), or allow only trusted hosts to reach the port",
             _ => "use wss:// across a network",
         };
         tracing::warn!("{exposure}; {hint}");

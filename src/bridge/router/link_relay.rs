@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use bytes::Bytes;
 use parking_lot::MutexGuard;
 
 use super::batch::OutgoingBatch;
@@ -96,8 +97,8 @@ struct Inbound<'a> {
 }
 
 impl<'a> Inbound<'a> {
-    /// Handles one message. At most `more` messages follow it in the same call.
-    fn handle(&mut self, envelope: Envelope, more: usize) {
+    /// Handles one message. At most `more` messages follow it in the same call. `sender_text` is [`Batch::sender_text`].
+    fn handle(&mut self, envelope: Envelope, more: usize, sender_text: Option<&Bytes>) {
         let (relay, links, from, policy) = (self.relay, self.links, self.from, self.policy);
         let (core, limits) = (&relay.core, self.here.limits());
         let sender = envelope.sender;
@@ -151,7 +152,7 @@ impl<'a> Inbound<'a> {
         let receiver = if log_create { EndpointId::NIL } else { envelope.receiver };
         let envelope = Envelope { ttl, receiver, ..envelope };
         match event {
-            None => self.batch.add(envelope, id, &self.to, more),
+            None => self.batch.add(envelope, id, &self.to, more, sender_text),
             Some(event) => self.forward_node_event(envelope, sender, id, event, is_copy),
         }
     }
@@ -256,7 +257,7 @@ impl Relay for LinkRelay {
         while inbound.batch.forwarded.blocked.is_empty()
             && let Some(envelope) = messages.pop()
         {
-            inbound.handle(envelope, messages.len());
+            inbound.handle(envelope, messages.len(), messages.sender_text());
         }
         inbound.batch.send();
         messages.set_received(None);

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::PeerConnection;
+use super::subscriptions::Member;
 use crate::endpoint::blocked::Blocked;
 use crate::endpoint::message::Message;
 use crate::endpoint::queue::Refused;
@@ -47,7 +48,13 @@ impl<S: Session> PeerConnection<S> {
                 self.inbox.set_received(Some(received));
             }
             self.unmeasured = self.unmeasured.saturating_add(1);
-            self.inbox.push(envelope);
+            match self.member {
+                Some(Member::Publisher(_)) => {
+                    let session = self.connection.session();
+                    self.inbox.push_from(envelope, |sender| session.sender_text(sender));
+                }
+                _ => self.inbox.push(envelope),
+            }
         }
     }
 

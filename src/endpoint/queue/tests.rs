@@ -17,7 +17,7 @@ fn message(text: &str) -> Frames {
 }
 
 fn frames(batch: Batch) -> Frames {
-    Encoder::default().frames(&BROKER, &batch, &|_| EndpointId::NIL).0.unwrap().clone()
+    Encoder::default().frames(&BROKER, &batch, &|_| EndpointId::NIL.into()).0.unwrap().clone()
 }
 
 fn queue(messages: usize, bytes: usize) -> Queue {

@@ -36,7 +36,7 @@ impl SmallRoute {
     fn offer(&mut self, messages: &[Envelope], when_full: WhenFull) {
         let (mut batch, mut encoder) = (Batch::default(), Encoder::default());
         messages.iter().for_each(|message| batch.push(message.clone()));
-        let frames = encoder.frames(&BROKER, &batch, &|_| id(2)).0.unwrap();
+        let frames = encoder.frames(&BROKER, &batch, &|_| id(2).into()).0.unwrap();
         self.route.offer(frames, when_full, &self.stats, &mut self.forwarded);
     }
 

@@ -63,7 +63,7 @@ async fn a_side_that_leaves_sends_everything() {
                     for envelope in &sent {
                         encoder.begin();
                         let batch = Batch::of(envelope.clone(), None);
-                        let (frames, losses) = encoder.frames(publisher.format(), &batch, &|_| id(1));
+                        let (frames, losses) = encoder.frames(publisher.format(), &batch, &|_| id(1).into());
                         assert_eq!(losses, Losses::default());
                         publisher.send_frames(frames.unwrap().clone()).unwrap();
                     }

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// Messages to a server of the WebSocket API, or to nodes of a cluster over ZeroMQ. Zeek reads strings that are not UTF-8,
-    /// and numbers that are not valid JSON.
+    /// and numbers that are not valid JSON, but no text with more than 128 open braces and brackets.
     Client,
     /// Messages to a client of the WebSocket API.
     Server(BinaryText),

@@ -49,6 +49,11 @@ impl Level {
         self.left = self.left.saturating_sub(1);
     }
 
+    /// Returns the number of open braces and brackets before an element: those of the container, and that of a pair.
+    fn open(&self) -> usize {
+        if self.kind == Container::Table { 3 } else { 2 }
+    }
+
     /// Writes the end of a pair after its value.
     fn after_value(&self, out: &mut BytesMut) {
         if self.kind == Container::Table && self.left.is_multiple_of(2) {
@@ -56,6 +61,12 @@ impl Level {
         }
     }
 }
+
+/// The maximum number of open braces and brackets in a text that Zeek can read.
+const MAX_OPEN: usize = 128;
+
+const TOO_DEEP: EncodeError =
+    EncodeError::NotCarried { what: "a value that is nested too deeply for Zeek's reader of JSON" };
 
 /// Appends the members of a value and the closing brace. The value may extend up to the position `max`.
 pub(crate) fn put_value(
@@ -67,9 +78,16 @@ pub(crate) fn put_value(
 ) -> Result<(), EncodeError> {
     let trimmed = trim_metadata(&mut value);
     let mut levels: Vec<Level> = Vec::new();
+    // The number of open braces and brackets in the levels.
+    let mut open = 0usize;
     for (index, head) in Heads(value).enumerate() {
         if let Some(level) = levels.last_mut() {
             level.before_value(out);
+        }
+        let own =
+            if matches!(head, Head::Scalar(ref scalar) if !matches!(scalar, ValueRef::None)) { 1 } else { 2 };
+        if dialect == Dialect::Client && open.saturating_add(own) > MAX_OPEN {
+            return Err(TOO_DEEP);
         }
         match head {
             Head::Scalar(scalar) => put_scalar(&scalar, max, dialect, out, text)?,
@@ -82,11 +100,12 @@ pub(crate) fn put_value(
                 // The content of an event is the fourth value.
                 let count = if trimmed && index == 3 { count.saturating_sub(1) } else { count };
                 let left = if kind == Container::Table { count.saturating_mul(2) } else { count };
-                levels.push(Level { kind, left, is_first: true });
+                let level = Level { kind, left, is_first: true };
                 if left > 0 {
+                    open = open.saturating_add(level.open());
+                    levels.push(level);
                     continue;
                 }
-                levels.pop();
                 out.put_slice(b"]}");
             }
         }
@@ -95,6 +114,7 @@ pub(crate) fn put_value(
             if level.left > 0 {
                 break;
             }
+            open = open.saturating_sub(level.open());
             levels.pop();
             out.put_slice(b"]}");
         }

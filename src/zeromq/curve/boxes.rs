@@ -10,9 +10,14 @@ use super::{Error, PublicKey, SecretKey};
 /// The length of the authenticator at the start of a box.
 pub(crate) const TAG: usize = 16;
 
-/// Returns a nonce: a prefix that names the purpose of the box, and a counter or random bytes. Together they have 24 bytes.
-pub(crate) fn nonce(prefix: &[u8], rest: &[u8]) -> [u8; 24] {
-    let mut nonce = [0; 24];
+/// The length of a nonce in bytes.
+const NONCE: usize = 24;
+
+/// Returns a nonce: a prefix that names the purpose of the box, and a counter or random bytes. The compiler checks that they have 24
+/// bytes together.
+pub(crate) fn nonce<const P: usize, const R: usize>(prefix: &[u8; P], rest: &[u8; R]) -> [u8; NONCE] {
+    const { assert!(matches!(P.checked_add(R), Some(NONCE)), "a nonce has 24 bytes") };
+    let mut nonce = [0; NONCE];
     for (byte, value) in nonce.iter_mut().zip(prefix.iter().chain(rest)) {
         *byte = *value;
     }
@@ -29,7 +34,7 @@ impl SharedKey {
     }
 
     /// Encrypts `buffer` after its first [`TAG`] bytes, and writes the authenticator into these.
-    pub(crate) fn seal(&self, nonce: &[u8; 24], buffer: &mut [u8]) -> Result<(), Error> {
+    pub(crate) fn seal(&self, nonce: &[u8; NONCE], buffer: &mut [u8]) -> Result<(), Error> {
         let (tag, text) = buffer.split_first_chunk_mut::<TAG>().ok_or(Error::TooLong)?;
         let sealed = self.0.encrypt_in_place_detached(nonce.into(), b"", text);
         *tag = sealed.map_err(|_| Error::TooLong)?.into();
@@ -37,7 +42,7 @@ impl SharedKey {
     }
 
     /// Decrypts a box in place. Returns the text. If the box is not authentic, returns `None` and leaves `buffer` unchanged.
-    pub(crate) fn open<'a>(&self, nonce: &[u8; 24], buffer: &'a mut [u8]) -> Option<&'a mut [u8]> {
+    pub(crate) fn open<'a>(&self, nonce: &[u8; NONCE], buffer: &'a mut [u8]) -> Option<&'a mut [u8]> {
         let (tag, text) = buffer.split_first_chunk_mut::<TAG>()?;
         self.0.decrypt_in_place_detached(nonce.into(), b"", text, (&*tag).into()).ok()?;
         Some(text)

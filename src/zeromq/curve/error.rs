@@ -52,7 +52,7 @@ pub enum Error {
         key: PublicKey,
     },
     /// A WELCOME is not from the owner of the server key.
-    #[error("cannot open WELCOME; the server may have a public key other than {key}")]
+    #[error("cannot open WELCOME; the server may have a CURVE key other than {key}")]
     WrongServer {
         /// The public key that the server must have.
         key: PublicKey,
@@ -75,7 +75,7 @@ pub enum Error {
         key: PublicKey,
     },
     /// The server sent ERROR.
-    #[error("the server refused the client key {key}: {reason}{}", refusal_hint(reason))]
+    #[error("the server refused the CURVE key {key}: {reason}{}", refusal_hint(reason))]
     Refused {
         /// The long-term public key of this client.
         key: PublicKey,

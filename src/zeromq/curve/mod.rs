@@ -15,7 +15,7 @@
 //! let (server_keys, client_keys) = (KeyPair::generate()?, KeyPair::generate()?);
 //! let clients: AllowedClients = [(*client_keys.public(), "worker-1")].into_iter().collect();
 //!
-//! let mut server = Server::new(server_keys.clone(), Arc::new(clients), Bytes::from_static(b"server"))?;
+//! let mut server = Server::new(server_keys.clone(), Arc::new(clients), Bytes::from_static(b"server"));
 //! let (mut client, hello) =
 //!     Client::start(*server_keys.public(), client_keys, Bytes::from_static(b"client"))?;
 //!

@@ -49,7 +49,8 @@ pub struct Server {
     keys: KeyPair,
     clients: Arc<AllowedClients>,
     metadata: Bytes,
-    random: ServerRandom,
+    /// The random values, if they are chosen before HELLO.
+    random: Option<Box<ServerRandom>>,
     counters: Counters,
     state: State,
 }
@@ -58,8 +59,8 @@ pub struct Server {
 enum State {
     /// Waiting for HELLO.
     New,
-    /// WELCOME was returned for this short-term key of the client.
-    Welcome(PublicKey),
+    /// WELCOME was returned for this short-term key of the client, with these values.
+    Welcome(PublicKey, Box<ServerRandom>),
     Ended,
 }
 
@@ -73,6 +74,12 @@ pub(crate) struct ServerRandom {
     pub(crate) cookie: [u8; COOKIE],
 }
 
+impl ServerRandom {
+    fn generate() -> Result<Self, Error> {
+        Ok(ServerRandom { short_term: KeyPair::generate()?, welcome_nonce: random()?, cookie: random()? })
+    }
+}
+
 /// Shows no cookie: it is valid until the end of the handshake.
 impl fmt::Debug for ServerRandom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,32 +89,32 @@ impl fmt::Debug for ServerRandom {
 
 impl Server {
     /// Returns the handshake of a new connection. `keys` is the long-term pair of the server, and `metadata` is sent in READY.
-    ///
-    /// # Errors
-    /// [`Error::Random`] if the operating system returns no random bytes.
-    pub fn new(keys: KeyPair, clients: Arc<AllowedClients>, metadata: Bytes) -> Result<Self, Error> {
-        let (short_term, welcome_nonce, cookie) = (KeyPair::generate()?, random()?, random()?);
-        Ok(Server::with(keys, clients, metadata, ServerRandom { short_term, welcome_nonce, cookie }))
+    #[must_use]
+    pub fn new(keys: KeyPair, clients: Arc<AllowedClients>, metadata: Bytes) -> Self {
+        let (random, counters, state) = (None, Counters::default(), State::New);
+        Server { keys, clients, metadata, random, counters, state }
     }
 
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn with(
         keys: KeyPair,
         clients: Arc<AllowedClients>,
         metadata: Bytes,
         random: ServerRandom,
     ) -> Self {
-        Server { keys, clients, metadata, random, counters: Counters::default(), state: State::New }
+        Server { random: Some(Box::new(random)), ..Server::new(keys, clients, metadata) }
     }
 
     /// Handles the body of a command of the client.
     ///
     /// # Errors
-    /// Fails if the command is not valid. The connection must then be closed, without an answer. After an error, and after
-    /// [`ServerStep::Established`] or [`ServerStep::Denied`], every command is an error.
+    /// Fails if the command is not valid, or with [`Error::Random`] if the operating system returns no random bytes. The connection
+    /// must then be closed, without an answer. After an error, and after [`ServerStep::Established`] or [`ServerStep::Denied`], every
+    /// command is an error.
     pub fn receive(&mut self, body: &[u8]) -> Result<ServerStep, Error> {
         match mem::replace(&mut self.state, State::Ended) {
             State::New => self.hello(body),
-            State::Welcome(client) => self.initiate(&client, body),
+            State::Welcome(client, random) => self.initiate(&client, &random, body),
             State::Ended => Err(command::unexpected(body, "the end of the connection")),
         }
     }
@@ -136,21 +143,31 @@ impl Server {
         }
         self.counters.record(short);
 
+        // Nothing is computed for a client that does not know the key of the server.
+        let random = match self.random.take() {
+            Some(random) => random,
+            None => Box::new(ServerRandom::generate()?),
+        };
         // WELCOME is shorter than HELLO, so a server cannot be used to amplify traffic.
-        let long = &self.random.welcome_nonce;
+        let long = &random.welcome_nonce;
         let mut sealed = BytesMut::zeroed(TAG);
-        sealed.put_slice(self.random.short_term.public().as_bytes());
-        sealed.put_slice(&self.random.cookie);
+        sealed.put_slice(random.short_term.public().as_bytes());
+        sealed.put_slice(&random.cookie);
         key.seal(&nonce(b"WELCOME-", long), &mut sealed)?;
         let mut welcome = BytesMut::with_capacity(168);
         welcome.put_slice(command::WELCOME);
         welcome.put_slice(long);
         welcome.put_slice(&sealed);
-        self.state = State::Welcome(client);
+        self.state = State::Welcome(client, random);
         Ok(ServerStep::Welcome(welcome.freeze()))
     }
 
-    fn initiate(&mut self, client: &PublicKey, body: &[u8]) -> Result<ServerStep, Error> {
+    fn initiate(
+        &mut self,
+        client: &PublicKey,
+        random: &ServerRandom,
+        body: &[u8],
+    ) -> Result<ServerStep, Error> {
         let invalid = Error::Length { command: "INITIATE", length: body.len() };
         let mut rest = command::rest(body, command::INITIATE, "INITIATE")?;
         let cookie: [u8; COOKIE] = take(&mut rest).ok_or(invalid.clone())?;
@@ -158,11 +175,11 @@ impl Server {
         if rest.len() < TAG + 32 + 16 + VOUCH {
             return Err(invalid);
         }
-        if !bool::from(cookie.ct_eq(&self.random.cookie)) {
+        if !bool::from(cookie.ct_eq(&random.cookie)) {
             return Err(Error::Cookie);
         }
         self.counters.check(short)?;
-        let key = SharedKey::new(client, self.random.short_term.secret());
+        let key = SharedKey::new(client, random.short_term.secret());
         let mut sealed = BytesMut::from(rest);
         let opened = key.open(&nonce(b"CurveZMQINITIATE", &short), &mut sealed);
         let mut text = &*opened.ok_or(Error::NotAuthentic { command: "INITIATE" })?;
@@ -174,7 +191,10 @@ impl Server {
         let vouch_nonce: [u8; 16] = take(&mut text).ok_or(invalid.clone())?;
         let vouch: [u8; VOUCH] = take(&mut text).ok_or(invalid)?;
         let metadata = Bytes::copy_from_slice(text);
-        self.check_vouch(client, &long_term, &vouch_nonce, vouch)?;
+        let vouch_key = SharedKey::new(&long_term, random.short_term.secret());
+        if !self.is_vouched(client, &vouch_key, &vouch_nonce, vouch) {
+            return Err(Error::Vouch { key: long_term });
+        }
 
         match self.clients.name(&long_term).cloned() {
             Some(client) => self.ready(key, client, metadata),
@@ -182,21 +202,17 @@ impl Server {
         }
     }
 
-    /// Checks that the owner of a long-term key has vouched for the short-term key `client` on a connection to this server.
-    fn check_vouch(
+    /// Returns whether the owner of a long-term key has vouched for the short-term key `client` on a connection to this server.
+    fn is_vouched(
         &self,
         client: &PublicKey,
-        long_term: &PublicKey,
+        key: &SharedKey,
         vouch_nonce: &[u8; 16],
         mut vouch: [u8; VOUCH],
-    ) -> Result<(), Error> {
-        let key = SharedKey::new(long_term, self.random.short_term.secret());
+    ) -> bool {
         let text = key.open(&nonce(b"VOUCH---", vouch_nonce), &mut vouch);
         let expected = client.as_bytes().iter().chain(self.keys.public().as_bytes());
-        match text {
-            Some(text) if text.iter().eq(expected) => Ok(()),
-            _ => Err(Error::Vouch { key: *long_term }),
-        }
+        text.is_some_and(|text| text.iter().eq(expected))
     }
 
     fn ready(&mut self, key: SharedKey, client: Arc<str>, metadata: Bytes) -> Result<ServerStep, Error> {
@@ -218,3 +234,22 @@ const VOUCH: usize = TAG + 32 + 32;
 
 /// ERROR with the status of ZAP (RFC 27 of ZeroMQ) for a client that is not allowed.
 const DENIED: &[u8] = b"\x05ERROR\x03400";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zeromq::curve::{Client, SecretKey};
+
+    #[test]
+    fn nothing_is_chosen_before_the_client_knows_the_key_of_the_server() {
+        let keys = |seed| KeyPair::from(SecretKey::from_bytes([seed; 32]));
+        let receive = |server: u8| {
+            let mut new = Server::new(keys(1), Arc::default(), Bytes::new());
+            let (_, hello) = Client::start(*keys(server).public(), keys(2), Bytes::new()).unwrap();
+            let step = new.receive(&hello);
+            (step.is_ok(), matches!(new.state, State::Welcome(..)), new.random.is_none())
+        };
+        assert_eq!(receive(3), (false, false, true));
+        assert_eq!(receive(1), (true, true, true));
+    }
+}

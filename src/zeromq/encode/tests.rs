@@ -56,7 +56,7 @@ fn messages(bytes: &[u8]) -> Vec<Vec<Bytes>> {
 /// Encodes with this format, without a limit on copies.
 fn encoded(envelope: &Envelope, format: EventFormat) -> (Changes, BytesMut) {
     let mut out = BytesMut::new();
-    let (changes, payload) = encode(envelope, ID, format, usize::MAX, &mut out).unwrap();
+    let (changes, payload) = encode(envelope, &id_text(ID), format, usize::MAX, &mut out).unwrap();
     assert_eq!(payload, None);
     (changes, out)
 }
@@ -137,7 +137,7 @@ fn an_event_has_four_parts() {
     }
     let (_, out) = encoded(&envelope, EventFormat::Binary);
     #[cfg(feature = "net")]
-    assert_eq!(out.len(), OVERHEAD + envelope.topic.as_bytes().len() + envelope.payload.len());
+    assert_eq!(out.len(), OVERHEAD + SENDER + envelope.topic.as_bytes().len() + envelope.payload.len());
     assert!(!out.is_empty());
 }
 
@@ -145,7 +145,7 @@ fn an_event_has_four_parts() {
 fn a_large_payload_is_returned_without_a_copy() {
     let large = envelope(&event("x".repeat(1000)));
     let mut out = BytesMut::new();
-    let (_, payload) = encode(&large, ID, EventFormat::Binary, 1000, &mut out).unwrap();
+    let (_, payload) = encode(&large, &id_text(ID), EventFormat::Binary, 1000, &mut out).unwrap();
     let payload = payload.unwrap();
     assert_eq!(payload.as_ptr(), large.payload.as_ptr());
     assert_eq!(first_length(&out), Some(out.len() + payload.len()));
@@ -179,6 +179,34 @@ fn a_batch_becomes_its_events() {
         assert!(first_length(&two[out.len()..]) == Some(two.len() - out.len()));
         assert_eq!(first_length(&out[..out.len() / 2]), None);
     }
+}
+
+/// A message that a proxy forwards has the text of its publisher.
+#[test]
+fn the_length_of_the_sender_does_not_change_where_a_message_ends() {
+    let batch = batch(vec![Event::new("a", ()).into(), Event::new("b", ()).into()]);
+    for length in [0, 1, 255, 256, 1024] {
+        let sender = vec![b's'; length];
+        for (envelope, count) in [(&envelope(&event(7_u64)), 1), (&batch, 2)] {
+            let mut out = BytesMut::new();
+            let ends = [(); 2].map(|()| {
+                encode(envelope, &sender, EventFormat::Binary, usize::MAX, &mut out).unwrap();
+                out.len()
+            });
+            assert_eq!(first_length(&out), Some(ends[0]), "{length}");
+            assert_eq!(first_length(&out[ends[0]..]), Some(ends[1] - ends[0]), "{length}");
+            let messages = messages(&out);
+            assert_eq!(messages.len(), 2 * count);
+            assert!(messages.iter().all(|message| message[1] == sender));
+        }
+    }
+    // The event that would end the batch is omitted.
+    let large = Event::new("large", (Value::from("x".repeat(MAX_LENGTH)),));
+    let batch = self::batch(vec![Event::new("a", ()).into(), large.into()]);
+    let mut out = BytesMut::new();
+    encode(&batch, &[b's'; 300], EventFormat::Json, usize::MAX, &mut out).unwrap();
+    assert_eq!(first_length(&out), Some(out.len()));
+    assert_eq!(messages(&out).len(), 1);
 }
 
 /// JSON escapes a control character with six characters.
@@ -237,7 +265,7 @@ fn the_length_of_a_batch_is_limited() {
 fn messages_that_are_not_events_are_not_sent() {
     let refused = |envelope: &Envelope, format| {
         let mut out = BytesMut::from(&b"before"[..]);
-        let LeftOut { messages, error } = encode(envelope, ID, format, 10, &mut out).unwrap_err();
+        let LeftOut { messages, error } = encode(envelope, &id_text(ID), format, 10, &mut out).unwrap_err();
         assert_eq!(out, b"before"[..]);
         (messages, error.to_string())
     };
@@ -279,4 +307,59 @@ fn the_metadata_of_an_event_is_kept() {
         let message = messages(&encoded(&envelope(&value), format).1).remove(0);
         assert_eq!(read(&message), value);
     }
+}
+
+/// Returns the maximum number of braces and brackets that are open at the same time. The strings of the value have none.
+fn depth(text: &[u8]) -> i32 {
+    let mut open = 0;
+    let depths = text.iter().map(|byte| {
+        open += match byte {
+            b'{' | b'[' => 1,
+            b'}' | b']' => -1,
+            _ => 0,
+        };
+        open
+    });
+    depths.max().unwrap()
+}
+
+/// Zeek's reader of JSON refuses a text with more than 128 open braces and brackets.
+#[test]
+fn events_that_are_nested_too_deeply_for_zeek_are_not_sent_as_json() {
+    let (mut sent, mut refused) = (0, 0);
+    for innermost in
+        [Value::Count(1), Value::None, Value::Vector(Vec::new()), Value::Table(Default::default())]
+    {
+        for tables in [0_usize, 1, 2, 3, 10, 30] {
+            let mut value = innermost.clone();
+            for level in 0..tables + 60 - tables * 3 / 2 + 3 {
+                value = match level {
+                    _ if level >= tables => Value::Vector(vec![value]),
+                    _ if level.is_multiple_of(2) => {
+                        Value::Table([(value, Value::None)].into_iter().collect())
+                    }
+                    _ => Value::Table([(Value::Count(1), value)].into_iter().collect()),
+                };
+                let envelope = envelope(&event(value.clone()));
+                let mut text = BytesMut::from(&b"{"[..]);
+                let dialect = Dialect::Server(Default::default());
+                put_value(&envelope.payload, usize::MAX, dialect, &mut text, &mut Text::default()).unwrap();
+                let mut out = BytesMut::new();
+                let encoded = encode(&envelope, ID, EventFormat::Json, usize::MAX, &mut out);
+                if depth(&text) <= 128 {
+                    assert!(encoded.is_ok(), "{value}");
+                    sent += 1;
+                } else {
+                    let what = "a value that is nested too deeply for Zeek's reader of JSON";
+                    assert_eq!(encoded.unwrap_err(), EncodeError::NotCarried { what }.into(), "{value}");
+                    assert!(out.is_empty());
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(sent > 100 && refused > 20, "{sent} {refused}");
+    // Broker's binary form has no such limit.
+    let value = (0..100).fold(Value::Count(1), |value, _| Value::Vector(vec![value]));
+    encoded(&envelope(&event(value)), EventFormat::Binary);
 }

@@ -30,7 +30,7 @@ impl<'a> LogBatch<'a> {
         finish(bytes, batch(bytes, &mut Budget { left: limits.max_elements, limit: limits.max_elements }))
     }
 
-    /// Returns the rows, in order. Each row is decoded when it is returned. It takes at most eight times its bytes on the
+    /// Returns the rows, in order. Each row is decoded when it is returned. It takes at most four times its bytes on the
     /// wire.
     pub fn rows(&self) -> LogRows<'a, '_> {
         LogRows { fields: &self.header.fields, bytes: self.rows, left: self.row_count }
@@ -95,7 +95,7 @@ fn batch<'a>(input: &'a [u8], budget: &mut Budget) -> Parsed<'a, LogBatch<'a>> {
     let mut rest = rows;
     for row in 0..row_count {
         for (column, field) in fields.iter().enumerate() {
-            (rest, _) = value(rest, field, budget, |_| {})
+            (rest, _) = value(rest, field, budget, None)
                 .map_err(within(Step::Column(column)))
                 .map_err(within(Step::Row(row)))?;
         }
@@ -167,7 +167,7 @@ fn owned_value<'a>(input: &'a [u8], field: &LogField<'_>) -> Parsed<'a, LogValue
     let mut elements = Vec::new();
     // The value was checked against the limits before.
     let budget = &mut Budget { left: usize::MAX, limit: usize::MAX };
-    let (rest, value) = value(input, field, budget, |element| elements.push(element))?;
+    let (rest, value) = value(input, field, budget, Some(&mut elements))?;
     let value = match value {
         LogValue::Set(_) => LogValue::Set(elements),
         LogValue::Vector(_) => LogValue::Vector(elements),
@@ -176,12 +176,12 @@ fn owned_value<'a>(input: &'a [u8], field: &LogField<'_>) -> Parsed<'a, LogValue
     Ok((rest, value))
 }
 
-/// Reads a value. The elements of a set or vector are passed to `each`, and the container is returned without them.
+/// Reads a value. The elements of a set or vector are appended to `elements`, and the container is returned without them.
 fn value<'a>(
     input: &'a [u8],
     field: &LogField<'_>,
     budget: &mut Budget,
-    mut each: impl FnMut(LogValue<'a>),
+    mut elements: Option<&mut Vec<LogValue<'a>>>,
 ) -> Parsed<'a, LogValue<'a>> {
     if !field.kind.is_container() {
         return scalar(input, field.kind);
@@ -198,9 +198,14 @@ fn value<'a>(
     let (input, number) = be_u64(start)?;
     let (mut input, count) = plausible(start, input, number, MIN_VALUE)?;
     budget.spend(start, count)?;
+    if let Some(elements) = &mut elements {
+        elements.reserve_exact(count);
+    }
     for index in 0..count {
         let (rest, element) = scalar(input, field.subtype).map_err(within(step(index)))?;
-        each(element);
+        if let Some(elements) = &mut elements {
+            elements.push(element);
+        }
         input = rest;
     }
     Ok((input, if is_set { LogValue::Set(Vec::new()) } else { LogValue::Vector(Vec::new()) }))

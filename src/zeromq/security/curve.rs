@@ -41,12 +41,8 @@ impl Curve {
     }
 
     /// Returns the state of a server.
-    pub(super) fn server(
-        keys: KeyPair,
-        clients: Arc<AllowedClients>,
-        metadata: Bytes,
-    ) -> Result<Self, CurveError> {
-        Server::new(keys, clients, metadata).map(Curve::Server)
+    pub(super) fn server(keys: KeyPair, clients: Arc<AllowedClients>, metadata: Bytes) -> Self {
+        Curve::Server(Server::new(keys, clients, metadata))
     }
 
     /// Handles a command of the handshake, and queues the answer. A server checks everything before it queues READY: libzmq

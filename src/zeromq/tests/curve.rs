@@ -145,7 +145,7 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
         [
             (
                 format!(
-                    "the peer closed the connection before the server's READY; it may not allow the client key {other}, its socket \
+                    "the peer closed the connection before the server's READY; it may not allow the CURVE key {other}, its socket \
                      may be of a type that cannot be connected to this one, or it may be shutting down"
                 ),
                 Closed,
@@ -173,7 +173,7 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
     assert_eq!(
         connector.closed_text(),
         format!(
-            "the server refused the client key {other}: 400; the server does not allow this key: add it to the client keys of the \
+            "the server refused the CURVE key {other}: 400; the server does not allow this key: add it to the client keys of the \
              server"
         )
     );
@@ -183,7 +183,7 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
         [
             (
                 format!(
-                    "the peer closed the connection before the server's WELCOME; it may have a public key other than {other}, or be \
+                    "the peer closed the connection before the server's WELCOME; it may have a CURVE key other than {other}, or be \
                      shutting down"
                 ),
                 Closed,
@@ -245,7 +245,7 @@ fn the_socket_type_is_checked_before_the_server_sends_ready() {
     assert_eq!(
         connector.closed_text(),
         format!(
-            "the peer closed the connection before the server's READY; it may not allow the client key {}, its socket may be of a \
+            "the peer closed the connection before the server's READY; it may not allow the CURVE key {}, its socket may be of a \
              type that cannot be connected to this one, or it may be shutting down",
             keys(CLIENT).public()
         )

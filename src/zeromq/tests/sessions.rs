@@ -450,3 +450,23 @@ fn only_an_established_subscriber_sends_subscriptions() {
         assert_eq!(end.output, b"");
     }
 }
+
+#[test]
+fn a_change_of_the_filter_that_must_wait_is_reported_at_its_time() {
+    let mut end = End::established(SocketType::XPub, |_| {});
+    let subscribe = |number: u16| message(&[&[&[1], &number.to_be_bytes()[..]].concat()]);
+    end.receive(&(0..16_000).flat_map(subscribe).collect::<Vec<u8>>());
+    assert!(matches!(end.take_events()[..], [Event::FilterChanged(_)]));
+    let mut reported = 0;
+    for number in 16_000..16_010 {
+        end.receive(&subscribe(number));
+        reported += end.take_events().len();
+    }
+    assert!((1..10).contains(&reported), "{reported}");
+    let before = end.now;
+    end.time_out();
+    assert!(end.now > before && end.now <= before + Duration::from_millis(100));
+    let [Event::FilterChanged(filter)] = &end.take_events()[..] else { panic!() };
+    assert_eq!(filter.topics().len(), 16_010);
+    assert_eq!(end.session.poll_timeout(), Some(before + peering::Config::IDLE_TIMEOUT / 2));
+}

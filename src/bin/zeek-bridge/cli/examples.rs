@@ -112,6 +112,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   zeek-bridge tap -c 127.0.0.1:2151 --tls off -t zeek/ --node worker-01 --follow
   # The rate of each event, every second
   zeek-bridge tap -c 127.0.0.1:9999 --tls anonymous --event 'Cluster::*' --stats
+  # The events of a ZeroMQ cluster with CURVE
+  zeek-bridge tap -c zeromq://zeek.example:27760 --curve-server-key server_publickey \\
+    --curve-public-key client_publickey --curve-secret-key client_secretkey
   # With the address and certificates of a profile
   zeek-bridge tap --profile prod -t zeek/ --format text --wide | less",
     ),
@@ -120,7 +123,10 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "
   zeek-bridge probe zeek.example:9999
   # With certificates for mutual TLS; one line of JSON
-  zeek-bridge probe --cafile ca.pem --certificate our.pem --keyfile our.key --format json zeek.example:9999",
+  zeek-bridge probe --cafile ca.pem --certificate our.pem --keyfile our.key --format json zeek.example:9999
+  # Whether the keys of a ZeroMQ cluster with CURVE are accepted
+  zeek-bridge probe zeromq://zeek.example:27760 --curve-server-key server_publickey \\
+    --curve-public-key client_publickey --curve-secret-key client_secretkey",
     ),
     (
         &["publish"],
@@ -130,6 +136,8 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   # The same event from stdin
   echo '{"event": "ping", "args": ["hi", {"@data-type": "count", "data": 7}]}' |
     zeek-bridge publish -c 127.0.0.1:9999 --tls anonymous -t /demo/ping
+  # One event to the workers of a ZeroMQ cluster that uses JSON
+  zeek-bridge publish -c zeromq://127.0.0.1:27760 --event-format json -t zeek.cluster.worker ping string:hi count:7
   # Publish the output of `tap` again, and wait at most 10 seconds for a subscriber
   zeek-bridge publish -c 127.0.0.1:9999 --tls anonymous -t /demo/again --wait 10s < tap.jsonl"#,
     ),

@@ -19,6 +19,12 @@ Environment:
   ZEEK_BRIDGE_PROFILE     the profile to use, if --profile is not given
   ZEEK_BRIDGE_PASSPHRASE  the passphrase of a private key, if no file contains it
   ZEEK_BRIDGE_TOKEN       the bearer token for the WebSocket API, if --token-file is not given
+  ZEEK_BRIDGE_CURVE_SERVER_KEY, ZEEK_BRIDGE_CURVE_PUBLIC_KEY, ZEEK_BRIDGE_CURVE_SECRET_KEY
+                          the keys of a ZeroMQ cluster with CURVE: a file, or the key itself
+  ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_SERVER_PUBLICKEY,
+  ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_CLIENT_PUBLICKEY,
+  ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_CLIENT_SECRETKEY
+                          the same keys as in Zeek, if no other source sets keys
   ZEEK_AGENT_ADDR, ZEEK_AGENT_PORT
                           the address that node connects to, and that dispatch listens on;
                           they have precedence over ZEEK_BRIDGE_CONNECT
@@ -27,7 +33,8 @@ Environment:
   Options on the command line have precedence, then the profile of --profile, then
   variables, then the profile of ZEEK_BRIDGE_PROFILE or the default profile. With
   --listen, addresses to connect to are ignored. A source that sets any TLS option
-  replaces all TLS options of the sources after it. An empty variable counts as not set.
+  replaces all TLS options of the sources after it. The same applies to the keys of
+  CURVE, except that the secret key may be in the environment. An empty variable counts as not set.
   With -v, the log shows which source was used.";
 
 /// Returns the last sections of the manual page of a command, each with a heading and indented lines.

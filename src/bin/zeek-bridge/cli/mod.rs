@@ -7,6 +7,7 @@ mod manual;
 use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::args::agent;
+use crate::args::curve::CURVE_OPTIONS;
 use crate::args::source::variable;
 use crate::args::tls::TLS_OPTIONS;
 use crate::commands::bench::BenchArgs;
@@ -126,9 +127,9 @@ fn with_schemes(arg: Arg) -> Arg {
 /// Adds the environment variable to the help of an option. clap must not read the variable, because the option would then count as
 /// set on the command line.
 fn with_variable(arg: Arg) -> Arg {
-    let Some(option) =
-        arg.get_long().filter(|long| TLS_OPTIONS.contains(long) || ["connect", "profile"].contains(long))
-    else {
+    let Some(option) = arg.get_long().filter(|long| {
+        TLS_OPTIONS.contains(long) || CURVE_OPTIONS.contains(long) || ["connect", "profile"].contains(long)
+    }) else {
         return arg;
     };
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();

@@ -32,7 +32,8 @@ use crate::verdict::{Reach, Verdict};
 /// The last line is the command that prints the events of this endpoint.
 ///
 /// At a ws:// or wss:// address, reports the server of the WebSocket API: the version of Zeek and the endpoint. At a zeromq://
-/// address, reports the security mechanism and the sockets of the proxy of a ZeroMQ cluster.
+/// address, reports the security mechanism and the sockets of the proxy of a ZeroMQ cluster and, with keys of CURVE, whether the proxy
+/// accepts them.
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
     /// The address to probe; the default is ZEEK_BRIDGE_CONNECT, or the address of a profile

@@ -117,7 +117,8 @@ impl Capture {
             (name, _) => panic!("{name}"),
         };
         let mut sealed = body[start..].to_vec();
-        key.open(&nonce(prefix, &body[rest..start]), &mut sealed).unwrap().to_vec()
+        let nonce = [prefix, &body[rest..start]].concat().try_into().unwrap();
+        key.open(&nonce, &mut sealed).unwrap().to_vec()
     }
 
     fn command(&self, name: &str) -> &Command {
@@ -169,7 +170,8 @@ fn every_vouch_contains_the_short_term_key_of_the_client_and_the_key_of_the_serv
         assert_eq!(text[..32], *capture.client.public().as_bytes());
         let mut vouch = text[48..128].to_vec();
         let key = SharedKey::new(&capture.short_term_of(true), capture.client.secret());
-        let opened = key.open(&nonce(b"VOUCH---", &text[32..48]), &mut vouch).unwrap();
+        let opened =
+            key.open(&nonce::<8, 16>(b"VOUCH---", text[32..48].try_into().unwrap()), &mut vouch).unwrap();
         assert_eq!(opened[..32], *capture.short_term_of(false).as_bytes());
         assert_eq!(opened[32..], *capture.server.public().as_bytes());
     }

@@ -21,7 +21,7 @@ fn a_handshake_passes_the_metadata_and_the_name_of_the_client() {
 fn random_keys_complete_a_handshake_and_differ_in_each_connection() {
     let mut hellos = Vec::new();
     for _ in 0..2 {
-        let mut server = Server::new(keys(SERVER), allowed(), Bytes::new()).unwrap();
+        let mut server = Server::new(keys(SERVER), allowed(), Bytes::new());
         let (mut client, hello) = Client::start(*keys(SERVER).public(), keys(CLIENT), Bytes::new()).unwrap();
         let welcome = welcome_of(server.receive(&hello));
         let initiate = initiate_of(client.receive(&welcome));
@@ -64,7 +64,7 @@ fn a_client_that_is_not_allowed_receives_the_error_400() {
     assert_eq!(
         refused.to_string(),
         format!(
-            "the server refused the client key {key}: 400; the server does not allow this key: add it to the client keys of \
+            "the server refused the CURVE key {key}: 400; the server does not allow this key: add it to the client keys of \
              the server"
         )
     );
@@ -89,7 +89,7 @@ fn a_client_names_the_expected_key_if_the_server_has_another() {
     let error = client.receive(&welcome).unwrap_err();
     let key = *keys(9).public();
     assert_eq!(error, Error::WrongServer { key });
-    assert!(error.to_string().contains(&format!("a public key other than {key}")), "{error}");
+    assert!(error.to_string().contains(&format!("a CURVE key other than {key}")), "{error}");
 }
 
 #[test]

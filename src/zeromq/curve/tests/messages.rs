@@ -67,7 +67,7 @@ fn a_message_does_not_open_at_its_sender_or_on_another_connection() {
     let sealed = ends.client.seal(Flags::default(), b"x").unwrap();
     assert_eq!(open(&mut ends.client, &sealed), Err(Error::NotAuthentic { command: "MESSAGE" }));
 
-    let mut server = Server::new(keys(SERVER), allowed(), Bytes::new()).unwrap();
+    let mut server = Server::new(keys(SERVER), allowed(), Bytes::new());
     let (mut client, hello) = client();
     let welcome = welcome_of(server.receive(&hello));
     let initiate = initiate_of(client.receive(&welcome));

@@ -211,8 +211,16 @@ fn the_number_of_fields_and_values_is_limited() {
 
 #[test]
 fn fields_and_values_take_a_few_times_their_bytes() {
-    // The documentation of `LogBatch::decode` and `LogBatch::rows` states these factors. A vector that grows has room for
-    // at most twice its elements.
+    // The documentation of `LogBatch::decode` and `LogBatch::rows` states these factors.
     assert!(size_of::<LogField<'_>>() < 3 * (FIELD - 1));
-    assert!(2 * size_of::<LogValue<'_>>() <= 8 * HEAD);
+    assert!(size_of::<LogValue<'_>>() <= 4 * HEAD);
+    // A vector has no room for more than its elements.
+    for count in [1, 5, 1000] {
+        let vector = LogValue::Vector(vec![LogValue::Unset; count]);
+        let batch = encode(&header(vec![container(TypeTag::Vector, TypeTag::Count)]), &[vec![vector]]);
+        let batch = LogBatch::decode(&batch, &Limits::DEFAULT).unwrap();
+        let row = batch.rows().next().unwrap().into_values();
+        let [LogValue::Vector(elements)] = &row[..] else { panic!("{row:?}") };
+        assert_eq!((elements.len(), elements.capacity()), (count, count));
+    }
 }
