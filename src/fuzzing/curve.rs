@@ -62,7 +62,7 @@ pub fn curve(input: &[u8]) {
 /// Returns the side that waits for a command, and the command that its peer sends.
 fn receiver(stage: u8) -> (Receiver, Bytes) {
     let [server_keys, client_keys, server_short_term, client_short_term] = KEYS.map(keys);
-    let clients: AllowedClients = [(*client_keys.public(), "client")].into_iter().collect();
+    let clients: AllowedClients = (*client_keys.public(), "client").into();
     let random = ServerRandom { short_term: server_short_term, welcome_nonce: [5; 16], cookie: [6; 96] };
     let metadata = Bytes::from_static(b"server");
     let mut server = Server::with(server_keys.clone(), Arc::new(clients), metadata, random);

@@ -22,6 +22,8 @@ mod peering;
 mod rules;
 mod websocket;
 mod zeromq;
+#[cfg(feature = "curve")]
+mod zeromq_curve;
 
 #[cfg(feature = "curve")]
 pub use curve::curve;
@@ -32,6 +34,8 @@ pub use peering::peering;
 pub use rules::rules;
 pub use websocket::websocket;
 pub use zeromq::zeromq;
+#[cfg(feature = "curve")]
+pub use zeromq_curve::zeromq_curve;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -322,6 +326,13 @@ mod tests {
     #[test]
     fn every_seed_of_zeromq_passes() {
         run_over_seeds("zeromq", super::zeromq);
+    }
+
+    #[cfg(feature = "curve")]
+    #[test]
+    fn seeds_of_encrypted_zeromq_sessions_pass() {
+        run_over_seeds("zeromq_curve", super::zeromq_curve);
+        run_over_changed_seeds("zeromq_curve", super::zeromq_curve);
     }
 
     #[test]

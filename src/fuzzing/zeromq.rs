@@ -1,22 +1,27 @@
 //! A fuzz target with one session of Zeek's ZeroMQ back end, whose peer sends any bytes.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
 use super::TIGHT;
 use super::decode::{chunks, decode};
-use crate::data::{EndpointId, Filter, Topic};
+use crate::data::{EndpointId, Filter, Topic, one_line};
 use crate::peering::{self, Event, Side};
 use crate::trace::Protocol;
 use crate::wire::{Envelope, Limits};
-use crate::zeromq::{Config, EventFormat, Mechanism, SocketType, ZeroMq};
+use crate::zeek::Event as ZeekEvent;
+use crate::zeromq::discovery::Discovery;
+use crate::zeromq::{Config, EventFormat, Mechanism, SocketType, SubscriptionChange, ZeroMq};
 
 /// The bits of the settings: two for the socket, and flags.
 const SOCKETS: [SocketType; 4] = [SocketType::XPub, SocketType::XSub, SocketType::Pull, SocketType::Push];
 const TIGHT_LIMITS: u8 = 4;
 /// The session is established before the stream begins.
 const ESTABLISHED: u8 = 8;
+/// This side listens.
+const LISTENER: u8 = 16;
 
 /// The length of a greeting, and the greeting of a peer without the zeros at its end.
 const GREETING_LENGTH: usize = 64;
@@ -34,8 +39,9 @@ pub fn zeromq(input: &[u8]) {
     let chunked = run(settings, stream, sizes);
     assert_eq!(chunked.events, at_once.events, "the events do not depend on the size of reads");
     assert_eq!(chunked.output, at_once.output, "the output does not depend on the size of reads");
-    // The filter may have changed in the read with the error that ended the session.
+    // Subscriptions may have changed in the read with the error that ended the session.
     if !at_once.failed {
+        assert_eq!(chunked.hellos, at_once.hellos, "the hellos do not depend on the size of reads");
         assert_eq!(chunked.filter, at_once.filter, "the last filter does not depend on the size of reads");
     }
     let established = settings & ESTABLISHED != 0;
@@ -53,7 +59,8 @@ fn run(settings: u8, stream: &[u8], sizes: &[u8]) -> Run {
     let socket = SOCKETS[usize::from(settings & 3)];
     let own_id = EndpointId::from_bytes([1; 16]);
     let filter: Filter = [Topic::from_static("/t")].into_iter().collect();
-    let common = peering::Config { limits, filter, ..peering::Config::new(own_id, Side::Connector) };
+    let side = if settings & LISTENER == 0 { Side::Connector } else { Side::Listener };
+    let common = peering::Config { limits, filter, ..peering::Config::new(own_id, side) };
     let peer_id = EndpointId::from_bytes([2; 16]);
     let mechanism = Mechanism::Null;
     let config = Config {
@@ -63,7 +70,7 @@ fn run(settings: u8, stream: &[u8], sizes: &[u8]) -> Run {
         peer_id,
         mechanism,
         format: EventFormat::Binary,
-        reports_subscriptions: false,
+        reports_subscriptions: true,
     };
     let now = Instant::now();
     let mut run = Run {
@@ -73,6 +80,9 @@ fn run(settings: u8, stream: &[u8], sizes: &[u8]) -> Run {
         input: BytesMut::new(),
         events: Vec::new(),
         filter: Filter::new(),
+        subscribed: BTreeSet::new(),
+        discovery: Discovery::new("fuzz", own_id.to_string()),
+        hellos: Vec::new(),
         failed: false,
         output: Vec::new(),
     };
@@ -109,6 +119,11 @@ struct Run {
     /// The events without changes of the filter.
     events: Vec<Event>,
     filter: Filter,
+    /// The subscriptions of the peer, according to the reported changes.
+    subscribed: BTreeSet<Topic>,
+    /// A node of the cluster that has received these changes and messages, and the events that it publishes.
+    discovery: Discovery,
+    hellos: Vec<(Topic, ZeekEvent)>,
     /// Whether the session ended before the stream.
     failed: bool,
     output: Vec<u8>,
@@ -123,6 +138,8 @@ impl Run {
             self.poll();
             if introduced {
                 self.session.admit();
+                // The output does not depend on the size of reads, because this side subscribes before it reads on.
+                self.poll();
             } else if !more {
                 break;
             }
@@ -132,22 +149,59 @@ impl Run {
         assert!(self.input.len() <= longest, "at most one incomplete frame is buffered");
     }
 
+    fn poll_subscriptions(&mut self) {
+        while let Some(change) = self.session.poll_subscription() {
+            self.hellos.extend(self.discovery.handle_subscription(&change));
+            match change {
+                SubscriptionChange::Subscribed(topic) => {
+                    self.subscribed.insert(topic);
+                    assert!(self.subscribed.len() <= self.limits.max_filter_topics);
+                }
+                SubscriptionChange::Cancelled(topic) => drop(self.subscribed.remove(&topic)),
+            }
+        }
+        if !self.session.is_closed() {
+            assert!(self.subscribed.iter().all(|topic| self.session.is_subscribed(topic)));
+        }
+        let is_to_node =
+            |(topic, _): &(Topic, ZeekEvent)| topic.as_bytes().starts_with(b"zeek.cluster.nodeid.");
+        assert!(self.hellos.iter().all(is_to_node));
+    }
+
+    /// Sends subscriptions in addition to those of the filter, if this side is a subscriber.
+    fn subscribe(&mut self) {
+        let topic = Topic::from_static("/u");
+        let sent = [self.session.subscribe(&topic), self.session.cancel(&topic)].map(|sent| sent.is_ok());
+        let is_subscriber = self.session.peer_socket().is_some_and(|peer| matches!(peer, "XPUB" | "PUB"));
+        assert!(sent == [is_subscriber; 2] || self.session.is_closed());
+    }
+
     fn poll(&mut self) {
+        self.poll_subscriptions();
         while let Some(event) = self.session.poll_event() {
             assert!(!matches!(self.events.last(), Some(Event::Closed(_))), "nothing follows the end");
             match &event {
                 Event::Message(Envelope { sender, .. }) | Event::Logs { sender, .. } => {
-                    let name = self.session.sender_name(*sender);
-                    // Many senders in one read are forgotten.
-                    assert!(name.is_none_or(|name| name.chars().count() <= 257));
+                    let name = self.session.sender_name(*sender).expect("a recent sender");
+                    let text = self.session.sender_text(*sender).expect("a recent sender");
+                    assert_eq!(*name, one_line(&String::from_utf8_lossy(&text)));
                 }
+                Event::Established { .. } => self.subscribe(),
                 Event::FilterChanged(filter) => {
                     assert!(filter.topics().len() <= self.limits.max_filter_topics);
+                    let subscribed: Filter = self.subscribed.iter().cloned().collect();
+                    assert_eq!(*filter, subscribed, "the changes lead to the filter");
                     self.filter = filter.clone();
                     continue;
                 }
                 Event::Notice(_) | Event::PeerLeaving => unreachable!("the protocol has no such message"),
                 _ => {}
+            }
+            if let Event::Message(envelope) = &event {
+                let own = envelope.topic == self.discovery.subscriptions()[0];
+                let hello = self.discovery.handle_message(envelope);
+                assert!(own || hello.is_none(), "a hello to another node is ignored");
+                self.hellos.extend(hello);
             }
             self.events.push(event);
         }

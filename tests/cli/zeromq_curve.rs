@@ -24,7 +24,7 @@ impl Cluster {
         for (name, keys) in [("server", &server), ("client", &client)] {
             write_keys(folder.path(), name, keys);
         }
-        let clients = [(*client.public(), "cluster")].into_iter().collect();
+        let clients = (*client.public(), "cluster").into();
         Cluster { proxy: Proxy::with_curve(server.clone(), clients), server, client, folder }
     }
 

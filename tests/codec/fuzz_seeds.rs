@@ -64,6 +64,9 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     for (name, seed) in curve_commands() {
         seeds.insert(("curve", name), seed);
     }
+    for (name, seed) in encrypted_sessions() {
+        seeds.insert(("zeromq_curve", name), seed);
+    }
     seeds.retain(|_, seed| seed.len() <= MAX_SEED);
     seeds
 }
@@ -216,6 +219,38 @@ fn zeromq_sessions() -> Vec<(String, Vec<u8>)> {
             add("", 0, &stream);
             add("-established", ESTABLISHED, &stream[OPENING..]);
             add("-tight", ESTABLISHED | TIGHT, &stream[OPENING..]);
+        }
+    }
+    seeds
+}
+
+/// Returns operations on two sessions with CURVE, as `src/fuzzing/zeromq_curve.rs` reads them.
+fn encrypted_sessions() -> Vec<(String, Vec<u8>)> {
+    const PUBLISH: u8 = 0;
+    const SUBSCRIBE: u8 = 2;
+    const SOME: u8 = 2 * 2;
+    const ALL: u8 = 2 * 3;
+    const CHANGE: u8 = 2 * 4;
+    const CUT: u8 = 2 * 5;
+    const REPEAT: u8 = 2 * 6;
+    const ADD: u8 = 2 * 7;
+    const TO_SUBSCRIBER: u8 = 1;
+    let mut seeds = Vec::new();
+    for settings in [0, 1] {
+        let opening = [&[settings][..], &[ALL | TO_SUBSCRIBER, ALL].repeat(4)].concat();
+        let messages = [PUBLISH, 0, PUBLISH, 100, SUBSCRIBE, 7];
+        let partial = [SOME | TO_SUBSCRIBER, 20, SOME, 3, ALL, PUBLISH, 3];
+        let mut add =
+            |name: &str, parts: &[&[u8]]| seeds.push((format!("{name}-{settings}"), parts.concat()));
+        add("messages", &[&opening, &messages, &partial]);
+        for (name, operation) in [
+            ("changed", &[CHANGE | TO_SUBSCRIBER, 30, 1][..]),
+            ("cut", &[CUT | TO_SUBSCRIBER, 5]),
+            ("repeated", &[REPEAT | TO_SUBSCRIBER, 200]),
+            ("added", &[ADD, 0]),
+        ] {
+            add(name, &[&opening, &messages, operation, &partial]);
+            add(&format!("handshake-{name}"), &[&[settings], operation, &opening[1..], &messages]);
         }
     }
     seeds

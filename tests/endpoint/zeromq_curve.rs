@@ -22,7 +22,7 @@ fn config(server: &KeyPair, keys: &KeyPair) -> ZeroMqConfig {
 }
 
 fn proxy(server: &KeyPair, client: &KeyPair) -> Proxy {
-    Proxy::with_curve(server.clone(), [(*client.public(), "cluster")].into_iter().collect())
+    Proxy::with_curve(server.clone(), (*client.public(), "cluster").into())
 }
 
 /// Returns the text, the kind and the cause of the error of a connection.

@@ -209,8 +209,9 @@ impl AllowedClients {
     }
 }
 
-impl<N: Into<Arc<str>>> FromIterator<(PublicKey, N)> for AllowedClients {
-    fn from_iter<I: IntoIterator<Item = (PublicKey, N)>>(clients: I) -> Self {
-        AllowedClients(clients.into_iter().map(|(key, name)| (key, name.into())).collect())
+/// Allows only this client. Zeek has one key for all nodes of a cluster.
+impl<N: Into<Arc<str>>> From<(PublicKey, N)> for AllowedClients {
+    fn from((key, name): (PublicKey, N)) -> Self {
+        AllowedClients(BTreeMap::from([(key, name.into())]))
     }
 }

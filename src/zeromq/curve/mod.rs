@@ -13,7 +13,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (server_keys, client_keys) = (KeyPair::generate()?, KeyPair::generate()?);
-//! let clients: AllowedClients = [(*client_keys.public(), "worker-1")].into_iter().collect();
+//! let clients: AllowedClients = (*client_keys.public(), "worker-1").into();
 //!
 //! let mut server = Server::new(server_keys.clone(), Arc::new(clients), Bytes::from_static(b"server"));
 //! let (mut client, hello) =

@@ -22,7 +22,7 @@ fn client() -> Mechanism {
 }
 
 fn server() -> Mechanism {
-    let clients: AllowedClients = [(*keys(CLIENT).public(), "worker-1")].into_iter().collect();
+    let clients: AllowedClients = (*keys(CLIENT).public(), "worker-1").into();
     Mechanism::CurveServer { keys: keys(SERVER), clients: Arc::new(clients) }
 }
 

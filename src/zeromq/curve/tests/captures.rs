@@ -183,7 +183,7 @@ fn a_server_accepts_the_captured_clients_and_sends_the_captured_bytes() {
     let mut count = 0;
     for capture in captures().into_iter().filter(|capture| capture.known_is_server) {
         count += 1;
-        let clients = Arc::new([(*capture.client.public(), "zeek")].into_iter().collect());
+        let clients = Arc::new((*capture.client.public(), "zeek").into());
         let random = ServerRandom {
             short_term: capture.known.clone(),
             welcome_nonce: capture.body("WELCOME")[8..24].try_into().unwrap(),

@@ -28,7 +28,7 @@ const CLIENT_METADATA: &[u8] = b"\x0bSocket-Type\x00\x00\x00\x04XSUB";
 const SERVER_METADATA: &[u8] = b"\x0bSocket-Type\x00\x00\x00\x04XPUB";
 
 fn allowed() -> Arc<AllowedClients> {
-    Arc::new([(*keys(CLIENT).public(), "worker-1")].into_iter().collect())
+    Arc::new((*keys(CLIENT).public(), "worker-1").into())
 }
 
 /// Returns a server that has always the same keys and allows [`CLIENT`].
