@@ -18,6 +18,9 @@ pub mod tls {}
 #[doc = include_str!("websocket.md")]
 pub mod websocket {}
 
+#[doc = include_str!("zeromq.md")]
+pub mod zeromq {}
+
 #[doc = include_str!("service.md")]
 pub mod service {}
 

@@ -230,6 +230,32 @@ fn init_for_websocket_writes_a_server_of_the_api() {
 }
 
 #[test]
+fn init_for_a_migration_writes_a_bridge_from_broker_to_zeromq() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bridge.toml");
+    let end = Program::with(["init", "--for", "zeromq-migration", path.to_str().unwrap()]).end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    let check = || Program::with([Path::new("check"), &path]).end();
+    let end = check();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    for link in ["cluster: connects to zeromq://127.0.0.1:27760", "sensors: connects to 127.0.0.1:9999"] {
+        assert!(end.stdout.iter().any(|line| line.starts_with(&format!("link {link}"))), "{link}: {end:?}");
+    }
+    // The lines that are commented out are valid, too. The files of the keys do not exist here.
+    let text = fs::read_to_string(&path).unwrap();
+    let all = text.replace("\n#[[rule]]", "\n[[rule]]").replace("\n#curve", "\ncurve");
+    let keys = ["name", "from", "to", "topics", "events"];
+    let all = keys.iter().fold(all, |all, key| all.replace(&format!("\n#{key} = "), &format!("\n{key} = ")));
+    fs::write(&path, all).unwrap();
+    let end = check();
+    let is_expected = |line: &&str| {
+        ["warning: ", "_publickey", "_secretkey", "error: "].iter().any(|part| line.contains(part))
+    };
+    assert!(end.stderr.lines().all(|line| is_expected(&line)), "{end:?}");
+    end.has_said(&["/opt/zeek/spool/zeromq/curve/server_publickey", "error: 2 errors"]);
+}
+
+#[test]
 fn only_a_valid_ca_issues_certificates() {
     let folder = issued(&["leaf"]);
     let other = tempfile::tempdir().unwrap();

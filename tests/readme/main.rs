@@ -23,6 +23,7 @@ use program::Program;
 use program::child::skip;
 use session::Session;
 use zeek_bridge::net::tls::ephemeral_authority;
+use zeek_bridge::zeromq::curve::KeyPair;
 
 /// The pages by their path in the repository.
 const PAGES: &[(&str, &str)] = &[
@@ -37,6 +38,7 @@ const PAGES: &[(&str, &str)] = &[
     ("src/guide/service.md", include_str!("../../src/guide/service.md")),
     ("src/guide/tls.md", include_str!("../../src/guide/tls.md")),
     ("src/guide/websocket.md", include_str!("../../src/guide/websocket.md")),
+    ("src/guide/zeromq.md", include_str!("../../src/guide/zeromq.md")),
 ];
 
 /// The guide whose programs are doc tests.
@@ -49,8 +51,10 @@ const RUST: [&str; 2] = ["rust", "rust,no_run"];
 const NOT_RUN: &[(&str, &str)] = &[
     ("cargo install --path . --features openssl", "it installs the program"),
     ("zeek examples/zeek/ping.zeek &", "it requires Zeek and OpenSSL"),
-    ("zeek-bridge probe zeromq://127.0.0.1:27760", "it requires a cluster over ZeroMQ"),
     ("zeek examples/zeek/websocket.zeek &", "it requires Zeek"),
+    ("zeek-bridge probe zeromq://127.0.0.1:27760", "it requires a cluster over ZeroMQ"),
+    ("cd /opt/zeek/spool/zeromq/curve", "it requires a cluster over ZeroMQ"),
+    ("zeek-bridge tap --logs --listen zeromq://192.0.2.9:27790", "it requires a cluster over ZeroMQ"),
 ];
 
 /// All other blocks whose content is not checked, by the page and the first words of the block.
@@ -61,6 +65,8 @@ const NOT_CHECKED: &[(&str, &str)] = &[
     ("src/guide/debugging.md", "[profile.default]"),
     ("src/guide/library.md", "bridge              links"),
     ("src/guide/service.md", "peers x (2 x frame"),
+    ("src/guide/zeromq.md", "@load policy/frameworks/cluster/backend/zeromq"),
+    ("src/guide/zeromq.md", "redef Cluster::Backend::ZeroMQ::connect_xsub_endpoint"),
 ];
 
 /// The blocks of one kind, in the order of [`PAGES`].
@@ -176,13 +182,25 @@ fn copy_files(folder: &Path, address: &str) {
         let program = repository.join(program);
         fs::copy(&program, folder.join(program.file_name().unwrap())).unwrap();
     }
-    // The first configuration of each guide, which is complete.
-    for (name, guide) in
-        [("bridge.toml", "src/guide/bridge.md"), ("websocket.toml", "src/guide/websocket.md")]
-    {
-        let config = of_kind("toml").into_iter().find(|(page, _)| *page == guide).unwrap().1.text;
-        let config = format!("{config}\n[bridge]\nmetrics = \"127.0.0.1:9747\"\n");
+    // The first configurations of the guides, which are complete.
+    for (name, guide, number) in [
+        ("bridge.toml", "src/guide/bridge.md", 0),
+        ("websocket.toml", "src/guide/websocket.md", 0),
+        ("migration.toml", "src/guide/zeromq.md", 0),
+        ("proxy.toml", "src/guide/zeromq.md", 1),
+    ] {
+        let of_guide = |(page, _): &(&str, Block)| *page == guide;
+        let mut config = of_kind("toml").into_iter().filter(of_guide).nth(number).unwrap().1.text;
+        if !config.contains("[bridge]") {
+            config.push_str("\n[bridge]\nmetrics = \"127.0.0.1:9747\"\n");
+        }
         fs::write(folder.join(name), session::with_address(&config, address)).unwrap();
+    }
+    for name in ["server", "client", "soar"] {
+        let keys = KeyPair::generate().unwrap();
+        fs::write(folder.join(format!("{name}_publickey")), keys.public().to_string()).unwrap();
+        let secret = keys.secret().expose_z85();
+        program::write_secret(&folder.join(format!("{name}_secretkey")), secret.as_bytes());
     }
     program::write_secret(&folder.join("soar.token"), b"a-token-for-tests\n");
     let authority = ephemeral_authority().unwrap();
@@ -200,12 +218,13 @@ fn copy_files(folder: &Path, address: &str) {
 #[test]
 fn each_configuration_is_valid() {
     // The first block contains the links. The blocks with rules and with the settings of the service are added to it. The
-    // blocks about several bridges and about WebSocket clients are complete configurations.
+    // blocks about several bridges, WebSocket clients and ZeroMQ are complete configurations.
     let all = of_kind("toml").into_iter().filter(|(page, _)| ![configuration::PAGE, LIBRARY].contains(page));
     let all: Vec<Block> = all.map(|(_, block)| block).collect();
     let folder = tempfile::tempdir().unwrap();
     copy_files(folder.path(), "127.0.0.1");
-    for parts in [vec![0], vec![0, 1], vec![0, 3], vec![0, 1, 3], vec![2], vec![4]] {
+    for parts in [vec![0], vec![0, 1], vec![0, 3], vec![0, 1, 3], vec![2], vec![4], vec![5], vec![6], vec![7]]
+    {
         let text: String = parts.iter().map(|part| format!("{}\n", all[*part].text)).collect();
         let path = folder.path().join("part.toml");
         fs::write(&path, text).unwrap();
@@ -214,7 +233,7 @@ fn each_configuration_is_valid() {
         let faults: Vec<&str> = end.stderr.lines().filter(|line| !line.contains("warning: ")).collect();
         assert_eq!((end.code, faults), (Some(0), vec![]), "{parts:?}");
     }
-    assert_eq!(all.len(), 5);
+    assert_eq!(all.len(), 8);
 }
 
 #[test]

@@ -146,7 +146,7 @@ impl Network {
             }
         };
         tls::keep_up(&tls)?;
-        if self.zeromq.client.is_none() {
+        if self.zeromq.client.is_none() && self.zeromq.server.is_none() {
             warn_of_exposure(&tls, address);
         }
         self.warn_of_open_listener(&tls);

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::peer_connection::{self, NewConnection};
 use super::protocol::Protocol;
 use super::*;
-use crate::net::{Format, Losses, Session, sealed};
+use crate::net::{Format, Losses, Sender, Session, sealed};
 use crate::peering::{CloseReason, Role, SendError};
 use crate::zeek::events::LeftOut;
 
@@ -34,7 +34,7 @@ static ENCODED: AtomicUsize = AtomicUsize::new(0);
 
 fn encode(
     envelope: &Envelope,
-    _: EndpointId,
+    _: Sender<'_>,
     out: &mut BytesMut,
     _: &mut Losses,
 ) -> Result<Option<Bytes>, LeftOut> {

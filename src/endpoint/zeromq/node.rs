@@ -62,7 +62,7 @@ impl Node {
         for (topic, event) in events {
             let Ok(envelope) = Envelope::data(self.id, topic, &event.into_payload()) else { continue };
             let (batch, mut encoder) = (Batch::of(envelope, None), Encoder::default());
-            if let (Ok(frames), _) = encoder.frames(format, &batch, &|_| self.id) {
+            if let (Ok(frames), _) = encoder.frames(format, &batch, &|_| self.id.into()) {
                 // Fails only if the connection ends.
                 let _ = queue.evict_and_push(&mut frames.clone());
             }

@@ -224,11 +224,11 @@ fn events_with_which_nodes_find_each_other_are_left_out_of_a_batch() {
             assert!(message[3].windows(name.len()).any(|part| part == name.as_bytes()));
         }
         let hellos = batch(events(&["Cluster::hello"]));
-        let error = encode(&hellos, ID, format, usize::MAX, &mut BytesMut::new()).unwrap_err();
+        let error = encode(&hellos, &id_text(ID), format, usize::MAX, &mut BytesMut::new()).unwrap_err();
         assert_eq!(error.messages, 1);
         let to_id =
             Envelope { topic: Topic::from_static("zeek.cluster.nodeid.a."), ..batch(events(&["a", "b"])) };
-        let error = encode(&to_id, ID, format, usize::MAX, &mut BytesMut::new()).unwrap_err();
+        let error = encode(&to_id, &id_text(ID), format, usize::MAX, &mut BytesMut::new()).unwrap_err();
         assert_eq!(error.messages, 2);
     }
 }
@@ -345,7 +345,7 @@ fn events_that_are_nested_too_deeply_for_zeek_are_not_sent_as_json() {
                 let dialect = Dialect::Server(Default::default());
                 put_value(&envelope.payload, usize::MAX, dialect, &mut text, &mut Text::default()).unwrap();
                 let mut out = BytesMut::new();
-                let encoded = encode(&envelope, ID, EventFormat::Json, usize::MAX, &mut out);
+                let encoded = encode(&envelope, &id_text(ID), EventFormat::Json, usize::MAX, &mut out);
                 if depth(&text) <= 128 {
                     assert!(encoded.is_ok(), "{value}");
                     sent += 1;

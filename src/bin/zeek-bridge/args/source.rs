@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::tls::Role;
+
 /// The prefix of the environment variables of this program.
 const PREFIX: &str = "ZEEK_BRIDGE_";
 
@@ -16,7 +18,7 @@ pub(crate) enum Source {
     /// The environment variables of Zeek's Management framework.
     Agent,
     /// The environment variables of Zeek for the keys of CURVE.
-    Zeek,
+    Zeek(Role),
     /// A profile in this file.
     Profile { name: String, file: PathBuf },
 }
@@ -30,7 +32,7 @@ impl Source {
         match self {
             Source::CommandLine { prefix } => format!("--{prefix}{option}"),
             Source::Environment | Source::Agent => variable(option),
-            Source::Zeek => zeek_variable(option),
+            Source::Zeek(role) => zeek_variable(option, *role),
             Source::Profile { .. } => option.replace('-', "_"),
         }
     }
@@ -40,7 +42,7 @@ impl Source {
         let name = self.option(option);
         match self {
             Source::CommandLine { .. } => format!("{name} {value}"),
-            Source::Environment | Source::Agent | Source::Zeek => format!("{name}={value}"),
+            Source::Environment | Source::Agent | Source::Zeek(_) => format!("{name}={value}"),
             Source::Profile { .. } => format!("{name} = \"{value}\""),
         }
     }
@@ -60,11 +62,14 @@ pub(crate) fn variable(option: &str) -> String {
 }
 
 /// Returns the name of Zeek's environment variable of an option for keys of CURVE.
-fn zeek_variable(option: &str) -> String {
+fn zeek_variable(option: &str, role: Role) -> String {
     let key = match option {
         "curve-server-key" => "SERVER_PUBLICKEY",
         "curve-public-key" => "CLIENT_PUBLICKEY",
-        _ => "CLIENT_SECRETKEY",
+        _ => match role {
+            Role::Client => "CLIENT_SECRETKEY",
+            Role::Server => "SERVER_SECRETKEY",
+        },
     };
     format!("ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_{key}")
 }
@@ -75,7 +80,7 @@ impl fmt::Display for Source {
             Source::CommandLine { .. } => f.write_str("the command line"),
             Source::Environment => f.write_str("the environment"),
             Source::Agent => f.write_str("ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT"),
-            Source::Zeek => f.write_str("the environment variables of Zeek"),
+            Source::Zeek(_) => f.write_str("the environment variables of Zeek"),
             Source::Profile { name, file } => write!(f, "profile {name} in {}", file.display()),
         }
     }

@@ -83,7 +83,7 @@ impl TlsMode {
     }
 }
 
-/// The role of this program in the WebSocket API.
+/// The role of this program in the WebSocket API, or in CURVE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Client,

@@ -15,10 +15,14 @@ const AGENT_NODES: &str = include_str!("../../../../packaging/bridge.toml");
 /// The configuration for programs that use the WebSocket API.
 const WEBSOCKET: &str = include_str!("init/websocket.toml");
 
+/// The configuration for Zeek processes that still use Broker, beside a cluster over ZeroMQ.
+const ZEROMQ_MIGRATION: &str = include_str!("init/zeromq-migration.toml");
+
 /// Write a configuration for a bridge, to start from
 ///
 /// The file has comments, and is valid without changes. By default, it forwards the node API between an agent and nodes on this
-/// host. With `--for websocket`, it serves the WebSocket API for programs, and exchanges their events with a Zeek process.
+/// host. With `--for websocket`, it serves the WebSocket API for programs, and exchanges their events with a Zeek process. With
+/// `--for zeromq-migration`, it exchanges events between Zeek processes that use Broker and a cluster over ZeroMQ.
 ///
 /// `init` writes to bridge.toml, even if stdout is redirected; `init -` prints the configuration.
 #[derive(Debug, Args)]
@@ -37,12 +41,15 @@ enum Use {
     AgentNodes,
     /// Between programs in any language, over the WebSocket API, and a Zeek process
     Websocket,
+    /// Between Zeek processes that still use Broker and a cluster over ZeroMQ
+    ZeromqMigration,
 }
 
 pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
     let text = match args.purpose {
         Use::AgentNodes => AGENT_NODES,
         Use::Websocket => WEBSOCKET,
+        Use::ZeromqMigration => ZEROMQ_MIGRATION,
     };
     if args.file == Path::new("-") {
         let mut output = Output::new();

@@ -74,7 +74,7 @@ pub(crate) fn choose(
         return Err(no_address("use --connect HOST:PORT or --listen ADDR:PORT"));
     };
     let (Address::Connect(text) | Address::Listen(text)) = &address;
-    let zeromq = ZeroMqSettings::choose(curve, &layers.layers, text, &source)?;
+    let zeromq = ZeroMqSettings::choose(curve, &layers.layers, &address, &source)?;
     if scheme(text) != Scheme::Broker {
         let tls = layers.tls_of_scheme(tls, &address, &source)?;
         return Ok(Settings { address, retry: retry.0, tls, zeromq });
@@ -111,9 +111,9 @@ pub(crate) fn choose_for_probe(
             _ => return Err(no_address("name one as HOST:PORT")),
         },
     };
-    let zeromq = ZeroMqSettings::choose(curve, &layers.layers, &target.0, &source)?;
+    let address = Address::Connect(target.0.clone());
+    let zeromq = ZeroMqSettings::choose(curve, &layers.layers, &address, &source)?;
     if scheme(&target.0) != Scheme::Broker {
-        let address = Address::Connect(target.0.clone());
         let tls = layers.tls_of_scheme(certificates, &address, &source)?;
         return Ok((target, Some(tls), zeromq));
     }

@@ -7,30 +7,37 @@ use zeek_bridge::net::Scheme;
 
 use super::Layer;
 use crate::args::curve::CURVE_OPTIONS;
-use crate::args::{CurveArgs, Source, protocol_of, scheme};
+use crate::args::tls::Role;
+use crate::args::{Address, CurveArgs, Source, protocol_of, scheme};
 use crate::output::Failure;
 
 /// The settings of ZeroMQ.
 #[derive(Debug, Default)]
 pub(crate) struct ZeroMqSettings {
-    /// The keys of CURVE, with their source.
-    curve: Option<(CurveArgs, Source)>,
+    /// The keys of CURVE, with their source and the role of this program.
+    curve: Option<(CurveArgs, Source, Role)>,
 }
 
 impl ZeroMqSettings {
     /// Chooses the settings for an address from `source`: `own` from the command line, then those of the layers, then Zeek's
-    /// variables.
+    /// variables. The keys of profiles are those of a client.
     ///
     /// # Errors
     /// Fails if the command line, or the source of the address, sets keys, and the address is not one of ZeroMQ.
     pub(super) fn choose(
         own: CurveArgs,
         layers: &[Layer],
-        address: &str,
+        address: &Address,
         source: &Source,
     ) -> Result<Self, Failure> {
-        let zeek = (CurveArgs::from_environment(&Source::Zeek), Source::Zeek);
-        let layers = layers.iter().map(|layer| (layer.curve.clone(), layer.source.clone()));
+        let (address, role) = match address {
+            Address::Connect(address) => (address, Role::Client),
+            Address::Listen(address) => (address, Role::Server),
+        };
+        let zeek = (CurveArgs::from_environment(&Source::Zeek(role)), Source::Zeek(role));
+        let is_for_role = |layer: &&Layer| role == Role::Client || layer.source == Source::Environment;
+        let layers =
+            layers.iter().filter(is_for_role).map(|layer| (layer.curve.clone(), layer.source.clone()));
         let sets = [(own, Source::COMMAND_LINE)].into_iter().chain(layers).chain([zeek]);
         let sets: Vec<_> = sets.filter(|(keys, _)| keys.first_option().is_some()).collect();
         if scheme(address) != Scheme::ZeroMq {
@@ -49,7 +56,8 @@ impl ZeroMqSettings {
             *source != Source::Environment || !keys.is_secret_key_only()
         };
         let curve = sets.iter().find(is_complete).or(sets.first()).cloned();
-        if let Some((_, source)) = &curve
+        let curve = curve.map(|(keys, source)| (keys, source, role));
+        if let Some((_, source, _)) = &curve
             && *source != Source::COMMAND_LINE
         {
             tracing::info!("keys of CURVE from {source}");
@@ -65,21 +73,26 @@ impl ZeroMqSettings {
     /// Returns the options for keys on a command line, if the keys are from the command line or a profile.
     pub(crate) fn key_options(&self) -> Vec<(&'static str, &OsStr)> {
         let set = self.curve.as_ref();
-        let set = set.filter(|(_, source)| !matches!(source, Source::Environment | Source::Zeek));
-        set.map(|(keys, _)| keys.as_options()).unwrap_or_default()
+        let set = set.filter(|(_, source, _)| !matches!(source, Source::Environment | Source::Zeek(_)));
+        set.map(|(keys, ..)| keys.as_options()).unwrap_or_default()
     }
 
     /// Reads the keys, if there are any.
     pub(crate) fn load(&self) -> Result<ZeroMqConfig, Failure> {
-        let client = self.curve.as_ref().map(|(keys, source)| keys.client(source)).transpose()?;
-        Ok(ZeroMqConfig { client, ..ZeroMqConfig::default() })
+        let mut config = ZeroMqConfig::default();
+        match &self.curve {
+            Some((keys, source, Role::Client)) => config.client = Some(keys.client(source)?),
+            Some((keys, source, Role::Server)) => config.server = Some(keys.server(source)?),
+            None => {}
+        }
+        Ok(config)
     }
 
     /// Returns the options that fix the keys: those that set them, or could set them.
     pub(crate) fn hint(&self) -> String {
         let (verb, source) = match &self.curve {
             None => ("for a cluster with CURVE, set", &Source::COMMAND_LINE),
-            Some((_, source)) => ("check", source),
+            Some((_, source, _)) => ("check", source),
         };
         let [server, public, secret] = CURVE_OPTIONS.map(|option| source.option(option));
         source.locate(format!("{verb} {server}, {public} and {secret}"))

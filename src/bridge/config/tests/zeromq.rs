@@ -291,7 +291,7 @@ fn two_links_into_the_same_cluster_are_reported() {
     assert_eq!(warnings(&two(CONNECT, "connect = '127.0.0.1:1'\ntls = 'off'")), [""; 0]);
     assert_errors(
         &from_x(&format!("[link.x]\n{CONNECT}\n"), "x"),
-        &["3: rule.1: .. use another link: the proxy"],
+        &["3: rule.r: .. use another link: the proxy"],
     );
 }
 
