@@ -131,7 +131,7 @@ fn a_cluster_with_a_bridge_as_its_proxy_finds_its_nodes_logs_and_stops() {
          [[rule]]\nname = \"out\"\nfrom = \"cluster\"\nto = \"zeek\"\ntopics = \"/t\"\n"
     ));
     let names = ["manager", "logger", "proxy", "worker-1"];
-    let zeeks = names.map(|name| start(name));
+    let zeeks = names.map(start);
     for (name, zeek) in names.iter().zip(&zeeks) {
         let others: Vec<&str> = nodes.iter().map(|(other, _)| *other).filter(|other| other != name).collect();
         zeek.says("up", &others);
