@@ -151,7 +151,7 @@ impl CurveArgs {
         let client = self.public_key(PUBLIC_KEY, source)?;
         let server = self.pair(source, SERVER_KEY)?.zip(client).map(|(keys, client)| CurveServer {
             keys,
-            clients: Arc::new([(client, CLIENT)].into_iter().collect()),
+            clients: Arc::new((client, CLIENT).into()),
         });
         server.ok_or_else(|| Failure::usage(format!("CURVE requires {requirement}")))
     }
