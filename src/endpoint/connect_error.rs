@@ -122,6 +122,19 @@ impl ConnectError {
         }
     }
 
+    /// Returns whether this side ended the peering because of this error.
+    pub(super) const fn is_of_this_side(&self) -> bool {
+        matches!(
+            self,
+            ConnectError::Overflow { .. }
+                | ConnectError::UnreadSubscriptions { .. }
+                | ConnectError::TooManySubscriptions { .. }
+                | ConnectError::Evicted(_)
+                | ConnectError::ShuttingDown
+                | ConnectError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed)
+        )
+    }
+
     /// Returns the kind of error as one word from a fixed set. The word can be the label of a counter.
     #[must_use]
     pub fn cause(&self) -> &'static str {

@@ -250,6 +250,7 @@ impl Task {
             address: target,
             deadline,
             evicted: None,
+            logs: None,
         };
         let established = |peer| {
             if let Some(first) = first.take() {

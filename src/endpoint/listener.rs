@@ -15,10 +15,11 @@ use super::peer_connection::{self, NewConnection};
 use super::protocol::Protocol;
 use super::status::Status;
 use super::websocket::Server;
-use super::{Context, Phase, zeromq};
+use super::zeromq::{self, LogListener, LogQueue};
+use super::{Context, Endpoint, Phase};
 use crate::data::Filter;
 use crate::net::tls::Tls;
-use crate::net::{ConnectionFault, Url, bind, bind_proxy, std_after};
+use crate::net::{ConnectionFault, ToAddress, Url, bind, bind_logger, bind_proxy, std_after};
 use crate::peering::{Peering, Side};
 use crate::zeromq::SocketType;
 
@@ -54,17 +55,47 @@ impl Listener {
     }
 }
 
+impl Endpoint {
+    /// Listens for peers on `address`: text as [`Url`] reads it, a pair of host and port, or a socket address. For
+    /// port 0, the operating system chooses a port.
+    ///
+    /// The scheme selects the protocol: peers of a `ws://` or `wss://` listener are clients of Zeek's WebSocket API.
+    /// [`EndpointConfig::websocket`] has the settings. `ws://` requires [`Tls::Off`], and `wss://` certificates.
+    ///
+    /// At a `zeromq://` address, this endpoint is the proxy of a cluster with Zeek's ZeroMQ back end. It listens on two ports: the
+    /// peers at the first one are subscribers, those at the second one are publishers, and each connection is a peer with an id of its own.
+    /// The publishers receive the subscriptions of all subscribers, and of this endpoint. [`EndpointConfig::zeromq`] has the keys of
+    /// CURVE. The events of publishers are delivered to the subscribers of this endpoint; only a [bridge](crate::bridge) also
+    /// forwards them to the other peers. [`Tls::Off`] is required.
+    ///
+    /// # Errors
+    /// Fails if the address cannot be resolved or bound, or if `tls` does not match its scheme.
+    pub async fn listen(&self, address: impl ToAddress, tls: Tls) -> io::Result<Listener> {
+        start(self.task_context(), &address.to_address(), tls).await
+    }
+
+    /// Listens for the logs of a ZeroMQ cluster on `address`, `zeromq://HOST:PORT`, as a logger of the cluster. For port 0, the
+    /// operating system chooses a port. [`EndpointConfig::zeromq`] has the keys of CURVE. Each node that sends logs is a peer.
+    ///
+    /// The nodes distribute their batches among all loggers to which they connect, so a second logger receives a part of the logs,
+    /// not a copy.
+    ///
+    /// # Errors
+    /// Fails if the address is not a `zeromq://` address with one port, or cannot be resolved or bound.
+    pub async fn listen_for_logs(&self, address: impl ToAddress) -> io::Result<LogListener> {
+        start_for_logs(self.task_context(), &address.to_address()).await
+    }
+}
+
 /// Starts listening on `address`, which is `host:port` or a URL.
-pub(super) async fn start(context: Context, address: &str, tls: Tls) -> io::Result<Listener> {
+async fn start(context: Context, address: &str, tls: Tls) -> io::Result<Listener> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
     let url = Url::to_listen(address).map_err(invalid)?;
     url.check_tls(&tls).map_err(invalid)?;
     let (stop, stopped) = watch::channel(false);
     let accept = |context: Context, listener, protocol, local| {
-        let span = tracing::error_span!("listener", link = context.config.label.as_deref());
-        tokio::spawn(
-            run(context, listener, (protocol, local), tls.clone(), stopped.clone()).instrument(span),
-        );
+        let port = Port { protocol, local, tls: tls.clone(), logs: None };
+        spawn(context, listener, port, stopped.clone());
     };
     if let Some(xsub) = url.xsub() {
         let [xpub, xsub] = bind_proxy(url.host_port(), xsub.port()).await?;
@@ -81,14 +112,38 @@ pub(super) async fn start(context: Context, address: &str, tls: Tls) -> io::Resu
     Ok(Listener { url: Url::new(url.scheme(), address), address, stop })
 }
 
-/// Accepts connections until the listener or the endpoint is stopped. A separate task serves each connection.
-async fn run(
-    context: Context,
-    listener: TcpListener,
-    (protocol, local): (Protocol, SocketAddr),
+/// Starts listening for logs on `address`, which is a `zeromq://` URL with one port.
+async fn start_for_logs(context: Context, address: &str) -> io::Result<LogListener> {
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+    let address = Url::to_listen_for_logs(address).map_err(invalid)?;
+    let (stop, stopped) = watch::channel(false);
+    let listener = bind_logger(&address).await?;
+    let address = listener.local_addr()?;
+    let (logs, listener_of) = LogQueue::new(context.config.subscriber_queue.bytes, context.config.limits);
+    let protocol = Protocol::ZeroMq(SocketType::Pull);
+    spawn(context, listener, Port { protocol, local: address, tls: Tls::Off, logs: Some(logs) }, stopped);
+    let second = address.port().checked_add(1).unwrap_or_default();
+    Ok(listener_of(Listener { url: Url::of_proxy(address, second), address, stop }))
+}
+
+/// A port that this endpoint listens on.
+#[derive(Clone)]
+struct Port {
+    protocol: Protocol,
+    local: SocketAddr,
     tls: Tls,
-    mut stopped: watch::Receiver<bool>,
-) {
+    /// The queue of received logs, if this is the port of a logger.
+    logs: Option<LogQueue>,
+}
+
+/// Starts the task that accepts connections.
+fn spawn(context: Context, listener: TcpListener, port: Port, stopped: watch::Receiver<bool>) {
+    let span = tracing::error_span!("listener", link = context.config.label.as_deref());
+    tokio::spawn(run(context, listener, port, stopped).instrument(span));
+}
+
+/// Accepts connections until the listener or the endpoint is stopped. A separate task serves each connection.
+async fn run(context: Context, listener: TcpListener, port: Port, mut stopped: watch::Receiver<bool>) {
     let mut phase = context.phase.clone();
     let accepting = async {
         // One token is taken for each connection. If `accept` fails, the token is kept for the next attempt.
@@ -107,17 +162,18 @@ async fn run(
                     // Taken before a task is spawned, so that the number of waiting tasks is bounded.
                     let ticket = context.handshakes.ticket(&host);
                     let context = context.clone();
-                    let accepted = Accepted { context, protocol, address: address.to_string().into(), host };
+                    let (port, address) = (port.clone(), address.to_string().into());
+                    let accepted = Accepted { context, port, address, host };
                     match ticket {
                         Some(ticket) => {
                             let span = accepted.span();
-                            tokio::spawn(accepted.serve(tcp, tls.clone(), ticket).instrument(span));
+                            tokio::spawn(accepted.serve(tcp, ticket).instrument(span));
                         }
                         None => accepted.span().in_scope(|| accepted.fail(ConnectError::GaveWay)),
                     }
                 }
                 Err(error) => {
-                    if let Some(suppressed) = context.limiter.pass("accept", &Owner::Host(local.ip())) {
+                    if let Some(suppressed) = context.limiter.pass("accept", &Owner::Host(port.local.ip())) {
                         tracing::warn!(suppressed, "cannot accept a connection: {error}");
                     }
                     tokio::time::sleep(ACCEPT_RETRY).await;
@@ -142,7 +198,7 @@ async fn until_stopped(stop: &mut watch::Receiver<bool>) {
 /// A connection that was accepted.
 struct Accepted {
     context: Context,
-    protocol: Protocol,
+    port: Port,
     address: Arc<str>,
     /// The owner by the address only, because the certificate is unknown before TLS.
     host: Owner,
@@ -153,8 +209,8 @@ impl Accepted {
         peer_connection::span(&self.context, &self.address)
     }
 
-    async fn serve(self, tcp: TcpStream, tls: Tls, ticket: Ticket) {
-        let context = &self.context;
+    async fn serve(self, tcp: TcpStream, ticket: Ticket) {
+        let (context, Port { protocol, tls, logs, .. }) = (&self.context, &self.port);
         let mut phase = context.phase.clone();
         let slot = tokio::select! {
             slot = ticket.slot() => slot,
@@ -163,7 +219,7 @@ impl Accepted {
         let Some((slot, mut evicted)) = slot else { return self.fail(ConnectError::GaveWay) };
         // A peer slot is taken later, after the peer is identified. If no slot is available for this owner now, the
         // connection is closed before TLS.
-        let is_named_later = match self.protocol {
+        let is_named_later = match protocol {
             Protocol::Broker => false,
             Protocol::WebSocket => !context.websocket.read().access.tokens.is_empty(),
             Protocol::ZeroMq(_) => context.zeromq.read().is_curve_server(),
@@ -192,8 +248,8 @@ impl Accepted {
         let new = NewConnection {
             stream,
             side: Side::Listener,
-            protocol: self.protocol,
-            filter: match self.protocol {
+            protocol: *protocol,
+            filter: match protocol {
                 // The publishers of a cluster receive this endpoint's filter with the subscriptions of the cluster.
                 Protocol::ZeroMq(_) => watch::channel(Filter::new()).1,
                 Protocol::Broker | Protocol::WebSocket => context.hub.filter.clone(),
@@ -201,9 +257,10 @@ impl Accepted {
             address: self.address.clone(),
             deadline,
             evicted: Some(evicted),
+            logs: logs.clone(),
         };
         let established = |_| drop(slot);
-        let end = match self.protocol {
+        let end = match *protocol {
             Protocol::Broker => peer_connection::run(context.clone(), new, Peering::new, established).await,
             Protocol::WebSocket => {
                 let server = match Server::new(context, local) {

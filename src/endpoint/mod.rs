@@ -102,9 +102,9 @@ pub use subscriber::Subscriber;
 pub use token_file::TokenFileError;
 pub use topics::IntoTopics;
 pub use websocket::{WebSocketConfig, WebSocketPeer};
-pub use zeromq::ZeroMqConfig;
 #[cfg(feature = "curve")]
 pub use zeromq::{CurveClient, CurveServer};
+pub use zeromq::{LogListener, ReceivedLogs, ZeroMqConfig};
 #[cfg(feature = "bridge")]
 pub(crate) use {
     blocked::Blocked,
@@ -123,8 +123,8 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::data::{EndpointId, Filter, Topic, Value};
-use crate::net::tls::{PeerIdentity, Tls};
-use crate::net::{self, Batch, Encoder, ToAddress};
+use crate::net::tls::PeerIdentity;
+use crate::net::{self, Batch, Encoder};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use crate::zeek::IntoPayload;
 use command::{Command, HubHandle};
@@ -301,24 +301,6 @@ impl Endpoint {
     /// Replaces the settings of ZeroMQ for all later connections. Established connections are unchanged.
     pub fn set_zeromq(&self, settings: ZeroMqConfig) {
         *self.0.context.zeromq.write() = settings;
-    }
-
-    /// Listens for peers on `address`: text as [`net::Url`] reads it, a pair of host and port, or a socket address. For
-    /// port 0, the operating system chooses a port.
-    ///
-    /// The scheme selects the protocol: peers of a `ws://` or `wss://` listener are clients of Zeek's WebSocket API.
-    /// [`EndpointConfig::websocket`] has the settings. `ws://` requires [`Tls::Off`], and `wss://` certificates.
-    ///
-    /// At a `zeromq://` address, this endpoint is the proxy of a cluster with Zeek's ZeroMQ back end. It listens on two ports: the
-    /// peers at the first one are subscribers, those at the second one are publishers, and each connection is a peer with an id of its own.
-    /// The publishers receive the subscriptions of all subscribers, and of this endpoint. [`EndpointConfig::zeromq`] has the keys of
-    /// CURVE. The events of publishers are delivered to the subscribers of this endpoint; only a [bridge](crate::bridge) also
-    /// forwards them to the other peers. [`Tls::Off`] is required.
-    ///
-    /// # Errors
-    /// Fails if the address cannot be resolved or bound, or if `tls` does not match its scheme.
-    pub async fn listen(&self, address: impl ToAddress, tls: Tls) -> io::Result<Listener> {
-        listener::start(self.task_context(), &address.to_address(), tls).await
     }
 
     /// Leaves the peering with `peer`. Before that, the messages that were published so far are sent, for at most

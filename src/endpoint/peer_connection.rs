@@ -1,7 +1,9 @@
 //! One connection in an endpoint, from its first byte to its end.
 
+mod logs;
 mod receive;
 mod subscriptions;
+mod waits;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,14 +22,17 @@ use super::peer::Peer;
 use super::protocol::Protocol;
 use super::queue::{End, Popped, Queue};
 use super::status::Status;
+use super::zeromq::{LogQueue, PendingLogs};
 use super::{Context, Phase};
-use subscriptions::{Member, changed};
 
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
 use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, Stream, after, sleep_until};
 use crate::peering::{self, CloseReason, Event, Notice, Role, Side};
 use crate::zeromq::SocketType;
+use logs::room;
+use subscriptions::{Member, Waiting, changed};
+use waits::{answer, asked, filled, slot_evicted};
 
 /// How a connection ended.
 pub(super) struct ConnectionOutcome {
@@ -52,6 +57,8 @@ pub(super) struct NewConnection {
     pub(super) deadline: Instant,
     /// Ends the handshake before its deadline.
     pub(super) evicted: Option<oneshot::Receiver<()>>,
+    /// The queue of received logs, if this side is a logger of a ZeroMQ cluster.
+    pub(super) logs: Option<LogQueue>,
 }
 
 struct PeerConnection<S> {
@@ -93,6 +100,12 @@ struct PeerConnection<S> {
     room: Arc<Notify>,
     /// The role of the peer in the ZeroMQ cluster whose proxy is this endpoint.
     member: Option<Member>,
+    /// Set while reading from a subscriber of the cluster is stopped.
+    waiting: Option<Waiting>,
+    /// The queue of received logs, if this side is a logger of a ZeroMQ cluster.
+    logs: Option<LogQueue>,
+    /// A log batch for which the queue had no room. Nothing is read from the peer while there is one.
+    pending_logs: Option<PendingLogs>,
 }
 
 /// Returns the span of a connection's task. The peer is recorded when the peering is established.
@@ -113,7 +126,7 @@ pub(super) async fn run<S: Session>(
     session: impl FnOnce(peering::Config, Instant) -> S,
     established: impl FnOnce(EndpointId),
 ) -> ConnectionOutcome {
-    let NewConnection { stream, side, protocol, mut filter, address, deadline, evicted } = new;
+    let NewConnection { stream, side, protocol, mut filter, address, deadline, evicted, logs } = new;
     let id = ConnectionId(context.next_id());
     let config = &context.config;
     let now = Instant::now();
@@ -139,7 +152,7 @@ pub(super) async fn run<S: Session>(
     };
     let connection = Connection::new(stream, session, config.limits.max_frame);
     let candidate = Candidate { certificate: identity.as_deref(), address: ip, ..Candidate::default() };
-    if !is_identified_later(protocol, side)
+    if !protocol.is_identified_later(side)
         && config.admits.as_ref().is_some_and(|admits| !admits.ask(&candidate))
     {
         Box::pin(connection.refuse()).await;
@@ -169,6 +182,9 @@ pub(super) async fn run<S: Session>(
         blocked: Vec::new(),
         room: Arc::default(),
         member: None,
+        waiting: None,
+        logs,
+        pending_logs: None,
     };
     let end = running.drive(filter, evicted, established).await;
     // In a box, so that an idle peer does not reserve the memory for the end of its connection.
@@ -198,7 +214,7 @@ impl<S: Session> PeerConnection<S> {
             connection.finish().await;
         }
         let status = end.peer.map(|peer| match &end.error {
-            Some(error) if !leaving && !is_ours(error) => {
+            Some(error) if !leaving && !error.is_of_this_side() => {
                 Status::PeerLost { peer, address, error: error.clone(), unsent }
             }
             error => Status::PeerRemoved { peer, address, error: error.clone() },
@@ -264,6 +280,8 @@ impl<S: Session> PeerConnection<S> {
                     }
                 },
                 () = changed(&mut self.member), if !self.leaving => {}
+                () = sleep_until(self.waiting.as_ref().map(|waiting| waiting.check)) => self.check_waiting(),
+                room = room(&self.logs, &self.pending_logs) => self.queue_logs(room),
                 () = asked(&mut evicted), if self.peer.is_none() => {
                     return self.end(Some(ConnectError::GaveWay));
                 }
@@ -349,7 +367,7 @@ impl<S: Session> PeerConnection<S> {
 
     /// Returns whether a client of a WebSocket or ZeroMQ listener is allowed. All other peers are checked before their handshake.
     fn is_allowed(&self) -> bool {
-        if !is_identified_later(self.protocol, self.side) {
+        if !self.protocol.is_identified_later(self.side) {
             return true;
         }
         let session = self.connection.session();
@@ -440,9 +458,10 @@ impl<S: Session> PeerConnection<S> {
             }
             Event::Malformed(error) => self.malformed(&error),
             Event::Notice(notice) => self.notice(notice).await,
-            // An endpoint has no session that receives logs.
             Event::Logs { sender, batch } => {
-                tracing::debug!(%sender, bytes = batch.len(), "ignored a log batch");
+                let sender = self.connection.session().sender_name(sender);
+                self.pending_logs = Some(PendingLogs { batch, sender });
+                self.connection.pause(true);
             }
             Event::PeerLeaving => tracing::debug!("received BYE"),
             Event::Introduced { .. } | Event::Established { .. } | Event::Closed(_) => {}
@@ -477,58 +496,5 @@ impl<S: Session> PeerConnection<S> {
 
     fn end(&self, error: Option<ConnectError>) -> ConnectionOutcome {
         ConnectionOutcome { peer: self.peer.as_ref().map(|peer| peer.id), error, redundant: None }
-    }
-}
-
-/// Returns whether the peer proves who it is during the handshake of the session: by the token of a WebSocket client, or the
-/// CURVE key of a ZeroMQ client.
-fn is_identified_later(protocol: Protocol, side: Side) -> bool {
-    side == Side::Listener && protocol != Protocol::Broker
-}
-
-/// Returns whether this side ended the peering because of this error.
-const fn is_ours(error: &ConnectError) -> bool {
-    matches!(
-        error,
-        ConnectError::Overflow { .. }
-            | ConnectError::UnreadSubscriptions { .. }
-            | ConnectError::TooManySubscriptions { .. }
-            | ConnectError::Evicted(_)
-            | ConnectError::ShuttingDown
-            | ConnectError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed)
-    )
-}
-
-async fn filled(queue: Option<&Queue>) {
-    match queue {
-        Some(queue) => queue.filled().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Resolves when the peer's slot is given to a different owner. May never resolve.
-async fn slot_evicted(slot: &mut Option<PeerSlot>) {
-    match slot {
-        Some(slot) => slot.evicted().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Resolves when this handshake has to end. May never resolve.
-async fn asked(given_up: &mut Option<oneshot::Receiver<()>>) {
-    if let Some(asked) = given_up
-        && asked.await.is_ok()
-    {
-        return;
-    }
-    *given_up = None;
-    std::future::pending().await
-}
-
-/// Returns the hub's answer. A hub that has ended admits no peer.
-async fn answer(admission: &mut Option<oneshot::Receiver<Admission>>) -> Admission {
-    match admission {
-        Some(answer) => answer.await.unwrap_or(Admission::Redundant),
-        None => std::future::pending().await,
     }
 }

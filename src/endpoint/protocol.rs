@@ -18,6 +18,12 @@ pub(super) enum Protocol {
 }
 
 impl Protocol {
+    /// Returns whether the peer proves who it is during the handshake of the session: by the token of a WebSocket client, or the
+    /// CURVE key of a ZeroMQ client.
+    pub(super) fn is_identified_later(self, side: Side) -> bool {
+        side == Side::Listener && self != Protocol::Broker
+    }
+
     /// Describes the peer of an established session.
     pub(super) fn peer(self, session: &impl Session, side: Side) -> PeerProtocol {
         match self {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod config;
+mod logs;
 mod node;
 
 use std::collections::{BTreeMap, HashSet};
@@ -22,6 +23,8 @@ pub(super) use cluster::{Cluster, Publisher, Subscriber};
 pub use config::ZeroMqConfig;
 #[cfg(feature = "curve")]
 pub use config::{CurveClient, CurveServer};
+pub use logs::{LogListener, ReceivedLogs};
+pub(super) use logs::{LogQueue, PendingLogs};
 pub(super) use node::{Node, NodePublisher};
 
 /// The prefix of the topics to which only one node listens (`PROTOCOL.md`, section 11). Every node sends a hello to a

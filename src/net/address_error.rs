@@ -92,6 +92,9 @@ pub enum AddressError {
     /// A `zeromq://` URL for a listener that does not speak ZeroMQ, or that has only one socket.
     #[error("cannot listen on zeromq:// here; connect to the proxy of the cluster instead")]
     ListenZeroMq,
+    /// An address to receive logs that is not a `zeromq://` URL with one port.
+    #[error("logs of a ZeroMQ cluster are received at one port; give zeromq://HOST:PORT")]
+    NoLogger,
     /// A `zeromq://` URL with TLS.
     #[error("zeromq:// is without TLS, because Zeek's ZeroMQ back end does not use it; turn TLS off")]
     TlsOfZeroMq,

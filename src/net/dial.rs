@@ -207,7 +207,12 @@ pub async fn bind(address: &str) -> io::Result<TcpListener> {
     if url.scheme() == Scheme::ZeroMq {
         return Err(invalid(AddressError::ListenZeroMq));
     }
-    bind_first(url.host_port(), |address| TcpListener::bind(address)).await
+    bind_first(url.host_port(), TcpListener::bind::<SocketAddr>).await
+}
+
+/// Like [`bind`], for the address of a logger of a ZeroMQ cluster.
+pub(crate) async fn bind_logger(address: &HostPort) -> io::Result<TcpListener> {
+    bind_first(address, TcpListener::bind).await
 }
 
 /// Listens on both ports of the proxy of a ZeroMQ cluster: the first one for its XPUB, the second one for its XSUB. If the host

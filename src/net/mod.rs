@@ -37,7 +37,7 @@ pub(crate) use broker::BROKER;
 pub use connection::{Connection, Progress};
 pub use connection_fault::ConnectionFault;
 pub use dial::{AttemptError, DialError, FailedAttempt, bind, dial};
-pub(crate) use dial::{bind_proxy, dial_host, dial_with_address};
+pub(crate) use dial::{bind_logger, bind_proxy, dial_host, dial_with_address};
 pub(crate) use encoder::Encoder;
 pub use exposure::Exposure;
 pub(crate) use frames::Frames;

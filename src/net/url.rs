@@ -105,6 +105,24 @@ impl Url {
         text.parse()
     }
 
+    /// Parses the address of a logger of a ZeroMQ cluster to listen on: `zeromq://HOST:PORT`, with one port.
+    ///
+    /// # Errors
+    /// Returns the first error in the text.
+    pub fn to_listen_for_logs(text: &str) -> Result<HostPort, AddressError> {
+        let url = match text.parse::<Url>() {
+            Ok(url) => url,
+            // 65535 is the port of no proxy.
+            Err(AddressError::NoSecondPort) => {
+                let (_, address) = text.split_once("://").unwrap_or_default();
+                return address.trim_end_matches('/').parse();
+            }
+            Err(error) => return Err(error),
+        };
+        let has_one_port = url.xsub_port.is_some() && url.xsub_port == second_port(url.host_port.port());
+        if has_one_port { Ok(url.host_port) } else { Err(AddressError::NoLogger) }
+    }
+
     /// Returns an address whose scheme is not [`Scheme::ZeroMq`].
     pub(crate) fn new(scheme: Scheme, host_port: impl Into<HostPort>) -> Self {
         Url { scheme, host_port: host_port.into(), xsub_port: None }
@@ -323,6 +341,21 @@ mod tests {
         for zero in ["ws://localhost:0", "zeromq://localhost:0", "zeromq://localhost:1,0"] {
             assert_eq!(Url::to_connect(zero), Err(E::PortZero), "{zero}");
             assert!(Url::to_listen(zero).is_ok(), "{zero}");
+        }
+    }
+
+    #[test]
+    fn a_logger_has_one_port() {
+        for (text, parsed) in [
+            ("zeromq://127.0.0.1:0", Ok("127.0.0.1:0")),
+            ("ZeroMQ://[::1]:65535/", Ok("[::1]:65535")),
+            ("zeromq://127.0.0.1:1,3", Err(AddressError::NoLogger)),
+            ("127.0.0.1:1", Err(AddressError::NoLogger)),
+            ("ws://127.0.0.1:1", Err(AddressError::NoLogger)),
+            ("zeromq://127.0.0.1", Err(AddressError::NoPort)),
+        ] {
+            let logger = Url::to_listen_for_logs(text).map(|logger| logger.to_string());
+            assert_eq!(logger.as_deref(), parsed.as_ref().copied(), "{text}");
         }
     }
 

@@ -3,11 +3,17 @@
 
 use std::future::IntoFuture as _;
 use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::sync::Arc;
 
-use zeek_bridge::endpoint::{ConnectError, Endpoint, PeerProtocol, QueueLimits, Status, StatusReceiver};
+use zeek_bridge::endpoint::{
+    Admits, ConnectError, CurveClient, CurveServer, Endpoint, PeerProtocol, QueueLimits, Status,
+    StatusReceiver,
+};
 use zeek_bridge::net::Url;
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::zeek::Event;
+use zeek_bridge::zeromq::curve::{AllowedClients, KeyPair};
+use zeek_bridge::zeromq::{LogField, LogHeader, LogValue, TypeTag};
 
 use crate::support::*;
 use crate::zeromq_client::Client;
@@ -135,13 +141,17 @@ async fn publishers_receive_the_subscriptions_of_all_subscribers() {
     assert_eq!(early.changes(7), ["+/c", "-/a", "-/c", "+/own", "+/own/more", "-/own", "-/own/more"]);
 }
 
-/// Whoever knows a subscription may publish immediately.
+/// Whoever knows a subscription may publish immediately. With many subscriptions, a new filter is delayed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_is_effective_before_publishers_receive_it() {
     let proxy = endpoint();
     let address = listen(&proxy).await;
     let (mut publisher, mut subscriber) = (address.publisher(), address.subscriber(&[]));
-    for number in 0..200 {
+    for number in 0..230 {
+        if number == 200 {
+            (0..5000).for_each(|other| subscriber.subscribe(&format!("/other/{other}.")));
+            publisher.changes(5000);
+        }
         let topic = format!("/t/{number}.");
         subscriber.subscribe(&topic);
         assert_eq!(publisher.change(), format!("+{topic}"));
@@ -246,4 +256,125 @@ async fn the_number_of_peers_is_limited() {
     assert!(matches!(error, ConnectError::TooManyPeers(2)), "{error}");
     assert_eq!(proxy.publish("/t", ping(1)).await.unwrap(), 1);
     assert_eq!(subscriber.next().unwrap()[3], payload(ping(1)));
+}
+
+/// Returns a log batch with one row, whose field has `text`.
+fn log_batch(text: &str) -> Vec<u8> {
+    let header = LogHeader {
+        stream: b"Demo::LOG",
+        writer: b"Log::WRITER_ASCII",
+        filter: b"default",
+        path: b"demo",
+        fields: vec![LogField::new("text", TypeTag::String)],
+    };
+    let mut bytes = Vec::new();
+    header.encode(&[vec![LogValue::String(text.as_bytes())]], &mut bytes).unwrap();
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logger_receives_the_batches_of_each_node_in_order() {
+    let logger = endpoint();
+    let mut logs = logger.listen_for_logs("zeromq://127.0.0.1:0").await.unwrap();
+    let mut nodes = ["one", "two"].map(|name| (name, Client::connect(logs.local_addr(), "PUSH")));
+    const BATCHES: usize = 100;
+    for number in 0..BATCHES {
+        for (name, node) in &mut nodes {
+            let batch = log_batch(&format!("{name} {number}"));
+            node.send(&[b"log-write", name.as_bytes(), b"zeek-bin-serializer", &batch]);
+        }
+    }
+    let mut received = [0, 0];
+    while received != [BATCHES; 2] {
+        let batch = within("a batch", logs.recv()).await.unwrap();
+        let of = usize::from(batch.sender_name() == Some("two"));
+        let batch = batch.decode().unwrap();
+        assert_eq!((batch.header().path, batch.row_count()), (&b"demo"[..], 1));
+        let expected = format!("{} {}", ["one", "two"][of], received[of]);
+        let row = batch.rows().next().unwrap();
+        assert_eq!(row.get("text"), Some(&LogValue::String(expected.as_bytes())));
+        received[of] += 1;
+    }
+    // The other parts of the protocol are as for events.
+    let [(_, mut one), (_, two)] = nodes;
+    one.send(&[b"log-write", b"one", b"other-serializer", b"x"]);
+    one.send(&[b"log-write", b"one", b"zeek-bin-serializer", b"x"]);
+    let batch = within("a batch", logs.recv()).await.unwrap();
+    assert_eq!((batch.bytes(), batch.decode().is_err()), (&b"x"[..], true));
+    assert_eq!(logger.stats().malformed, 1);
+    drop(logs);
+    one.send(&[b"log-write", b"one", b"zeek-bin-serializer", b"x"]);
+    one.until_closed();
+    drop(two);
+    logger.shutdown().await;
+}
+
+/// Each batch waits until there is room for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logger_with_a_small_queue_receives_all_batches() {
+    let logger = endpoint_with(|config| config.subscriber_queue = QueueLimits { messages: 1, bytes: 1 });
+    let mut logs = logger.listen_for_logs("zeromq://127.0.0.1:0").await.unwrap();
+    let mut node = Client::connect(logs.local_addr(), "PUSH");
+    const BATCHES: usize = 300;
+    let sending = std::thread::spawn(move || {
+        for number in 0..BATCHES {
+            let batch = log_batch(&format!("{number:>10000}"));
+            node.send(&[b"log-write", b"node", b"zeek-bin-serializer", &batch]);
+        }
+        node
+    });
+    for number in 0..BATCHES {
+        let received = within("a batch", logs.recv()).await.unwrap();
+        assert_eq!(received.bytes(), log_batch(&format!("{number:>10000}")));
+    }
+    drop(sending.join().unwrap());
+    let error = endpoint().listen_for_logs("zeromq://127.0.0.1:1,3").await.unwrap_err();
+    assert!(error.to_string().contains("at one port"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_with_an_allowed_key_of_curve_are_peers_with_its_name() {
+    let [server, allowed, other] = [(); 3].map(|()| KeyPair::generate().unwrap());
+    let mut clients = AllowedClients::default();
+    clients.insert(*allowed.public(), "cluster");
+    clients.insert(*other.public(), "banned");
+    let (server_key, clients) = (*server.public(), Arc::new(clients));
+    let proxy = endpoint_with(|config| {
+        config.zeromq.server = Some(CurveServer { keys: server, clients });
+        config.admits = Some(Admits::with(|candidate| {
+            assert!(candidate.address.is_some_and(|address| address.is_loopback()));
+            candidate.curve == Some("cluster")
+        }));
+    });
+    let address = listen(&proxy).await;
+    let mut at_proxy = proxy.subscribe("/t").await;
+    let node_with = |keys: &KeyPair| {
+        let client = CurveClient { server: server_key, keys: keys.clone() };
+        endpoint_with(|config| config.zeromq.client = Some(client))
+    };
+    let node = node_with(&allowed);
+    let mut at_node = node.subscribe("/u").await;
+    within("both connections", node.connect(address.url.to_string(), Tls::Off).into_future()).await.unwrap();
+    within("the filter of the proxy", node.wait_for_subscribers("/t", 1)).await;
+    assert_eq!(node.publish("/t", ping(1)).await.unwrap(), 1);
+    assert_eq!(within("a message", at_proxy.recv()).await.unwrap().event::<Event>().unwrap(), ping(1));
+    within("the filter of the node", proxy.wait_for_subscribers("/u", 1)).await;
+    assert_eq!(proxy.publish("/u", ping(2)).await.unwrap(), 1);
+    assert_eq!(within("a message", at_node.recv()).await.unwrap().event::<Event>().unwrap(), ping(2));
+
+    let mut status = proxy.status();
+    for keys in [&other, &KeyPair::generate().unwrap()] {
+        let refused = node_with(keys);
+        within("an error", refused.connect(address.url.to_string(), Tls::Off).into_future())
+            .await
+            .unwrap_err();
+    }
+    let mut errors = Vec::new();
+    while errors.len() < 2 {
+        if let Status::HandshakeFailed { error, .. } = within("a status", status.recv()).await.unwrap() {
+            errors.push(error);
+        }
+    }
+    assert!(errors.iter().any(|error| matches!(error, ConnectError::NotAllowed(None))), "{errors:?}");
+    assert_eq!(proxy.peers().len(), 2);
 }

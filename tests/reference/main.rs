@@ -43,3 +43,4 @@ mod tls;
 mod websocket_clients;
 mod zeek;
 mod zeromq;
+mod zeromq_clients;

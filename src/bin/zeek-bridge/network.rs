@@ -3,7 +3,7 @@
 use zeek_bridge::data::EndpointId;
 use zeek_bridge::endpoint::{ConnectError, Endpoint, EndpointConfig, Retry, WebSocketConfig, ZeroMqConfig};
 use zeek_bridge::net::tls::Tls;
-use zeek_bridge::net::{Exposure, Scheme, Url};
+use zeek_bridge::net::{AddressError, Exposure, Scheme, Url};
 use zeek_bridge::peering::{PeeringError, SessionError};
 use zeek_bridge::zeromq::EventFormat;
 
@@ -68,6 +68,11 @@ impl Network {
 
     fn load(settings: Settings, websocket: WebSocketConfig) -> Result<Self, Failure> {
         let Settings { address, retry, tls: settings, zeromq: zeromq_settings } = settings;
+        if let Address::Listen(address) = &address
+            && scheme(address) == Scheme::ZeroMq
+        {
+            return Err(Failure::usage(format!("{address}: {}", AddressError::ListenZeroMq)));
+        }
         let tls = settings.load()?;
         let zeromq = zeromq_settings.load()?;
         if let (TlsChoice::Auto, Address::Listen(address)) = (&tls, &address) {
@@ -194,6 +199,22 @@ pub(crate) fn unconnected(target: &str, error: &ConnectError, settings: &ZeroMqS
 /// Returns whether wrong or missing keys may be the cause of an error of a ZeroMQ session.
 pub(crate) fn is_of_keys(error: &SessionError) -> bool {
     matches!(error.cause, "mechanism" | "closed" | "refused" | "curve")
+}
+
+/// Returns the address of a logger of a ZeroMQ cluster, and its keys.
+///
+/// # Errors
+/// Fails if the address is not that of a logger, or if there are options that a logger does not have.
+pub(crate) fn logger(
+    args: NetworkArgs,
+    websocket: &WebSocketArgs,
+    curve: CurveArgs,
+) -> Result<(String, ZeroMqConfig), Failure> {
+    let settings = settings::choose(args, curve, || Ok(None))?;
+    websocket.settings(&settings.address)?;
+    let (Address::Connect(address) | Address::Listen(address)) = settings.address;
+    Url::to_listen_for_logs(&address).map_err(|error| Failure::usage(format!("{address}: {error}")))?;
+    Ok((address, settings.zeromq.load()?))
 }
 
 /// Logs a warning if the connection can leave this host, and this TLS mode does not authenticate peers. Called once for each

@@ -19,6 +19,11 @@ pub(crate) fn listen_address(text: &str) -> Result<AddressArg, AddressError> {
     }
 }
 
+/// Parses an address to listen on, of any protocol. The command must refuse `zeromq://`, unless it receives logs.
+pub(crate) fn any_listen_address(text: &str) -> Result<AddressArg, AddressError> {
+    Url::to_listen(text).map(|_| AddressArg(text.to_owned()))
+}
+
 /// Parses an address to connect to, for a command that does not speak ZeroMQ.
 pub(crate) fn connect_address_without_zeromq(text: &str) -> Result<AddressArg, String> {
     match Url::to_connect(text) {

@@ -34,7 +34,7 @@ pub(crate) struct CurveArgs {
     /// The public key of the clients of the cluster: a file, such as zeekctl's client_publickey, or 40 characters of Z85
     #[arg(long, value_name = "FILE|KEY")]
     curve_public_key: Option<OsString>,
-    /// The file with the secret key of the clients, such as zeekctl's client_secretkey
+    /// The file with the secret key of the clients, such as zeekctl's client_secretkey; with --listen, that of the server
     #[arg(long, value_name = "FILE")]
     curve_secret_key: Option<OsString>,
 }
@@ -149,10 +149,10 @@ impl CurveArgs {
             return Err(failure);
         }
         let client = self.public_key(PUBLIC_KEY, source)?;
-        let server = self.pair(source, SERVER_KEY)?.zip(client).map(|(keys, client)| CurveServer {
-            keys,
-            clients: Arc::new((client, CLIENT).into()),
-        });
+        let server = self
+            .pair(source, SERVER_KEY)?
+            .zip(client)
+            .map(|(keys, client)| CurveServer { keys, clients: Arc::new((client, CLIENT).into()) });
         server.ok_or_else(|| Failure::usage(format!("CURVE requires {requirement}")))
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use super::address::{AddressArg, connect_address, listen_address};
+use super::address::{AddressArg, any_listen_address, connect_address};
 use super::retry::RetryArg;
 use super::tls::TlsArgs;
 
@@ -46,7 +46,7 @@ pub(crate) struct AddressArgs {
     #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address)]
     pub(crate) connect: Option<AddressArg>,
     /// Listen on this address; with port 0, the system chooses a port, which is reported on stderr
-    #[arg(short, long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    #[arg(short, long, value_name = "ADDR:PORT", value_parser = any_listen_address)]
     pub(crate) listen: Option<AddressArg>,
 }
 

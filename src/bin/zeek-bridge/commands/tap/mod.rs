@@ -2,6 +2,7 @@
 
 mod filter;
 mod json;
+mod logs;
 mod message;
 mod options;
 mod plain;
@@ -40,6 +41,9 @@ enum End {
 }
 
 pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
+    if args.logs {
+        return logs::run(args).await;
+    }
     let mut signals = Signals::new()?;
     let mut show = Show::new(&args);
     let timeout_at = args.timeout.map(|time| deadline::after(time.0));

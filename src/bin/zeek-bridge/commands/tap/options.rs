@@ -18,6 +18,10 @@ use crate::args::{CurveArgs, DurationArg, Interval, NetworkArgs, TopicArg, WebSo
 /// --event and --node select messages; if both are given, both must match. --count counts matching messages; a batch counts
 /// once. --stats prints counts by topic and event instead of messages.
 ///
+/// With --logs, prints the rows of the logs of a ZeroMQ cluster instead of messages: as JSON with the names of the log and its fields,
+/// or as text with the path of the log. The nodes distribute their logs among all loggers, so this takes a part of the logs away
+/// from the others. If stdout is read too slowly, the nodes queue up to about 1000 batches, then drop new ones.
+///
 /// With --connect, the first attempt must succeed; a peering that is lost later is retried. With --follow, the first one is
 /// retried as well, and stderr reports every peer that connects or disconnects, as with -v.
 ///
@@ -60,6 +64,13 @@ pub(crate) struct TapArgs {
         requires = "stats"
     )]
     pub(super) interval: Interval,
+    /// Receive the logs of a ZeroMQ cluster at --listen zeromq://ADDR:PORT, as one of its loggers, and print a line for each row
+    #[arg(
+        long,
+        requires = "listen",
+        conflicts_with_all = ["topics", "all_topics", "events", "nodes", "follow", "stats", "identity"]
+    )]
+    pub(super) logs: bool,
     /// Print the identity in the peer's certificate with each message
     #[arg(long, conflicts_with = "stats")]
     pub(super) identity: bool,
