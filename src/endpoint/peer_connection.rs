@@ -31,7 +31,7 @@ use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, 
 use crate::peering::{self, CloseReason, Event, Notice, Role, Side};
 use crate::zeromq::SocketType;
 use logs::room;
-use subscriptions::{Member, changed};
+use subscriptions::{Member, Waiting, changed};
 use waits::{answer, asked, filled, slot_evicted};
 
 /// How a connection ended.
@@ -100,6 +100,8 @@ struct PeerConnection<S> {
     room: Arc<Notify>,
     /// The role of the peer in the ZeroMQ cluster whose proxy is this endpoint.
     member: Option<Member>,
+    /// Set while reading from a subscriber of the cluster is stopped.
+    waiting: Option<Waiting>,
     /// The queue of received logs, if this side is a logger of a ZeroMQ cluster.
     logs: Option<LogQueue>,
     /// A log batch for which the queue had no room. Nothing is read from the peer while there is one.
@@ -180,6 +182,7 @@ pub(super) async fn run<S: Session>(
         blocked: Vec::new(),
         room: Arc::default(),
         member: None,
+        waiting: None,
         logs,
         pending_logs: None,
     };
@@ -277,6 +280,7 @@ impl<S: Session> PeerConnection<S> {
                     }
                 },
                 () = changed(&mut self.member), if !self.leaving => {}
+                () = sleep_until(self.waiting.as_ref().map(|waiting| waiting.check)) => self.check_waiting(),
                 room = room(&self.logs, &self.pending_logs) => self.queue_logs(room),
                 () = asked(&mut evicted), if self.peer.is_none() => {
                     return self.end(Some(ConnectError::GaveWay));

@@ -124,10 +124,12 @@ impl<S: Session> Connection<S> {
                 if let Some(event) = self.session.poll_event() {
                     return Progress::Event(event);
                 }
-                if let Some(change) = self.session.poll_subscription() {
+                if !self.session.is_filter_due()
+                    && let Some(change) = self.session.poll_subscription()
+                {
                     return Progress::Subscription(change);
                 }
-                if self.more_input {
+                if self.more_input && !self.session.is_filter_due() {
                     self.handle_input();
                     continue;
                 }
@@ -152,8 +154,10 @@ impl<S: Session> Connection<S> {
             let writing = !self.is_written();
             // A session that waits for admission consumes no input. During that time, the connection buffers less than
             // `2 * LARGEST_READ` bytes. It still reads, so that it notices the end of the stream.
+            // If a filter is due, it is reported before more input is handled.
             let reading = !paused
                 && !self.eof_pending
+                && !self.session.is_filter_due()
                 && (self.session.takes_input() || self.input.len() < LARGEST_READ);
             tokio::select! {
                 read = self.input.read(&mut self.reader), if reading => self.handle_read(read),

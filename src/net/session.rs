@@ -151,8 +151,13 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
         None
     }
 
+    /// Returns whether the peer has changed its filter, and the session reports the new filter a moment later.
+    fn is_filter_due(&self) -> bool {
+        false
+    }
+
     /// Returns the next change of the peer's subscriptions, in the order in which the peer has sent them, if the protocol is ZeroMQ
-    /// and the session reports them. The filter in the events is already up to date.
+    /// and the session reports them. Unless [`Session::is_filter_due`], the filter in the events is already up to date.
     fn poll_subscription(&mut self) -> Option<SubscriptionChange> {
         None
     }

@@ -160,6 +160,10 @@ impl Session for ZeroMq {
         ZeroMq::sender_text(self, sender)
     }
 
+    fn is_filter_due(&self) -> bool {
+        ZeroMq::is_filter_due(self)
+    }
+
     fn poll_subscription(&mut self) -> Option<SubscriptionChange> {
         ZeroMq::poll_subscription(self)
     }

@@ -188,6 +188,13 @@ impl ZeroMq {
         self.subscriptions.next_change()
     }
 
+    /// Returns whether the peer has changed its subscriptions and the new filter was not reported yet. If
+    /// [`ZeroMq::poll_event`] returns no event in the meantime, the filter is reported at the time of [`ZeroMq::poll_timeout`].
+    #[cfg(feature = "net")]
+    pub(crate) fn is_filter_due(&self) -> bool {
+        !self.is_closed() && self.subscriptions.is_changed()
+    }
+
     /// Returns the next event if it is a message. If it is not, leaves it in the queue and returns `None`.
     #[cfg(feature = "net")]
     pub(crate) fn poll_message(&mut self) -> Option<Envelope> {

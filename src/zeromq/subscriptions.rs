@@ -188,6 +188,12 @@ impl Subscriptions {
         self.prefixes.contains(prefix)
     }
 
+    /// Returns whether prefixes were added or removed since the last filter.
+    #[cfg(feature = "net")]
+    pub(super) fn is_changed(&self) -> bool {
+        self.is_changed
+    }
+
     /// Returns the filter of the peer if prefixes were added or removed since the last call, and if the budget allows it. The
     /// filter may be the same as before, because it does not contain prefixes that a shorter one covers.
     pub(super) fn take_change(&mut self) -> Option<Filter> {

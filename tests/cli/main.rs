@@ -14,6 +14,8 @@ mod raw_websocket;
 mod recorder;
 #[path = "../common/terminal.rs"]
 mod terminal;
+#[path = "../common/zeromq_client.rs"]
+mod zeromq_client;
 #[path = "../common/zeromq.rs"]
 mod zeromq_proxy;
 
@@ -44,3 +46,4 @@ mod tls;
 mod websocket;
 mod zeromq;
 mod zeromq_curve;
+mod zeromq_logs;

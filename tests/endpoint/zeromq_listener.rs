@@ -141,13 +141,17 @@ async fn publishers_receive_the_subscriptions_of_all_subscribers() {
     assert_eq!(early.changes(7), ["+/c", "-/a", "-/c", "+/own", "+/own/more", "-/own", "-/own/more"]);
 }
 
-/// Whoever knows a subscription may publish immediately.
+/// Whoever knows a subscription may publish immediately. With many subscriptions, a new filter is delayed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_is_effective_before_publishers_receive_it() {
     let proxy = endpoint();
     let address = listen(&proxy).await;
     let (mut publisher, mut subscriber) = (address.publisher(), address.subscriber(&[]));
-    for number in 0..200 {
+    for number in 0..230 {
+        if number == 200 {
+            (0..5000).for_each(|other| subscriber.subscribe(&format!("/other/{other}.")));
+            publisher.changes(5000);
+        }
         let topic = format!("/t/{number}.");
         subscriber.subscribe(&topic);
         assert_eq!(publisher.change(), format!("+{topic}"));

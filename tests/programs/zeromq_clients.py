@@ -93,11 +93,11 @@ def many(xpub, xsub, payload):
 
 def restart(xpub, xsub, payload):
     """Clients connect again after the proxy was started again."""
-    publisher, subscriber = connect(zmq.XPUB, xsub), connect(zmq.SUB, xpub)
+    publisher, subscriber = connect(zmq.XPUB, xsub, XPUB_VERBOSE=1), connect(zmq.SUB, xpub)
     subscriber.subscribe(b"/t")
     expect(publisher.recv(), b"\x01/t")
     print("connected", flush=True)
-    expect(publisher.recv(), b"\x00/t")
+    # libzmq keeps the subscriptions of a lost connection, and reports the same one again.
     expect(publisher.recv(), b"\x01/t")
     publish(publisher, b"/t", payload)
     expect(subscriber.recv_multipart()[3], payload)

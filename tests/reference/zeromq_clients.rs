@@ -114,7 +114,8 @@ async fn a_push_socket_of_libzmq_sends_its_logs_to_an_endpoint() {
     };
     let mut batch = Vec::new();
     header.encode(&[vec![LogValue::Count(7)]], &mut batch).unwrap();
-    let mut logs = endpoint().listen_for_logs("zeromq://127.0.0.1:0").await.unwrap();
+    let logger = endpoint();
+    let mut logs = logger.listen_for_logs("zeromq://127.0.0.1:0").await.unwrap();
     let address = format!("tcp://{}", logs.local_addr());
     let Some(command) = clients("logs", [&address, ""], &batch) else { return };
     let pusher = Program::spawn(command);

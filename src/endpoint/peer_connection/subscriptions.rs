@@ -1,16 +1,30 @@
 //! The subscriptions on a connection of a ZeroMQ cluster whose proxy, or one of whose nodes, is this endpoint.
 
 use std::iter;
+use std::time::Duration;
+
 use std::sync::Arc;
+use tokio::time::Instant;
 
 use super::{ConnectionOutcome, PeerConnection};
 use crate::endpoint::connect_error::ConnectError;
 use crate::endpoint::protocol::Protocol;
 use crate::endpoint::zeromq::{Node, NodePublisher, Publisher, Subscriber};
-use crate::net::Session;
+use crate::net::{Session, after};
 use crate::peering::Side;
 use crate::wire::Envelope;
 use crate::zeromq::{SocketType, SubscriptionChange};
+
+/// How often to check whether reading from a subscriber can be resumed.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Reading from a subscriber is stopped, because it changes its subscriptions faster than publishers read them.
+pub(super) struct Waiting {
+    /// When to check again.
+    pub(super) check: Instant,
+    /// When to resume reading in any case.
+    deadline: Instant,
+}
 
 /// The role of a peer in the cluster.
 pub(super) enum Member {
@@ -73,7 +87,26 @@ impl<S: Session> PeerConnection<S> {
             }
             _ => Ok(()),
         };
-        applied.map_err(|too_long| ConnectError::TooManySubscriptions { limit: too_long.limit })
+        applied.map_err(|too_long| ConnectError::TooManySubscriptions { limit: too_long.limit })?;
+        if matches!(&self.member, Some(Member::Subscriber(subscriber)) if subscriber.is_too_fast()) {
+            let deadline = after(self.context.config.patience);
+            self.waiting = Some(Waiting { check: after(CHECK_INTERVAL).min(deadline), deadline });
+            self.connection.pause(true);
+        }
+        Ok(())
+    }
+
+    /// Resumes reading from a subscriber if the publishers have read enough of its changes, or have not done that in time.
+    pub(super) fn check_waiting(&mut self) {
+        let (Some(waiting), Some(Member::Subscriber(subscriber))) = (&mut self.waiting, &self.member) else {
+            return;
+        };
+        if waiting.check < waiting.deadline && subscriber.is_too_fast() {
+            waiting.check = after(CHECK_INTERVAL).min(waiting.deadline);
+            return;
+        }
+        self.waiting = None;
+        self.connection.pause(false);
     }
 
     /// Sends the subscriptions of the cluster to a publisher until the stream does not keep up. Returns the outcome if the

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::counters::Counters;
 use super::*;
+use crate::net::tls::Tls;
 use crate::net::{BROKER, Connection, Progress};
 use crate::peering::{self, Event, Peering, Side};
 use crate::wire::{EnvelopeType, Limits};

@@ -210,6 +210,7 @@ impl LinePeer {
             address: address.to_string().into(),
             deadline: Instant::now() + Duration::from_secs(60),
             evicted: None,
+            logs: None,
         };
         let context = relayed.endpoint.task_context();
         tokio::spawn(peer_connection::run(context, new, |config, _| LineSession::new(&config), |_| {}));

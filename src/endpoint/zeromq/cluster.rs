@@ -173,6 +173,18 @@ impl Subscriber {
         })
     }
 
+    /// Returns whether some publisher has not read more than half of the changes that the limit allows. Wait for a while before
+    /// further changes are applied, so that a subscriber that changes its subscriptions very often does not disconnect publishers
+    /// that read more slowly.
+    pub(in crate::endpoint) fn is_too_fast(&self) -> bool {
+        let mut state = self.cluster.state.lock();
+        if state.log.bytes <= self.cluster.limit / 2 {
+            return false;
+        }
+        state.log.remove_read();
+        state.log.bytes > self.cluster.limit / 2
+    }
+
     /// Replaces all subscriptions, new ones first.
     fn replace(&mut self, filter: &Filter) {
         let new: BTreeSet<Topic> = filter.topics().iter().cloned().collect();
@@ -297,8 +309,7 @@ impl Log {
         if self.bytes <= self.trim_at.min(limit) {
             return;
         }
-        let slowest = self.readers.values().copied().min().unwrap_or(u64::MAX);
-        while self.first < slowest && self.remove_first() {}
+        self.remove_read();
         if self.bytes > limit {
             while self.bytes > limit && self.remove_first() {}
             let first = self.first;
@@ -306,6 +317,12 @@ impl Log {
         }
         self.trim_at = self.bytes.saturating_mul(2).max(MIN_LOG);
         self.changes.shrink_to(self.changes.len().saturating_mul(2));
+    }
+
+    /// Removes the changes that all readers have read.
+    fn remove_read(&mut self) {
+        let slowest = self.readers.values().copied().min().unwrap_or(u64::MAX);
+        while self.first < slowest && self.remove_first() {}
     }
 
     fn remove_first(&mut self) -> bool {
@@ -393,6 +410,25 @@ mod tests {
         subscriber.apply([subscribed("")].into_iter()).unwrap();
         assert_eq!(read(&mut fast), [subscribed("")]);
         assert!(cluster.state.lock().log.bytes <= 2 * MIN_LOG, "read changes are not kept");
+    }
+
+    #[test]
+    fn a_subscriber_is_too_fast_until_the_publishers_have_read_its_changes() {
+        let cluster = Cluster::new(0);
+        let (mut slow, mut fast, mut subscriber) =
+            (cluster.publisher(), cluster.publisher(), cluster.subscriber());
+        for _ in 0..MIN_LIMIT / OVERHEAD / 4 {
+            assert!(!subscriber.is_too_fast());
+            subscriber.apply([subscribed(""), cancelled("")].into_iter()).unwrap();
+        }
+        subscriber.apply([subscribed("")].into_iter()).unwrap();
+        assert!(subscriber.is_too_fast());
+        read(&mut fast);
+        assert!(subscriber.is_too_fast(), "the other publisher has not read them");
+        slow.next().unwrap();
+        assert!(!subscriber.is_too_fast());
+        drop((slow, fast));
+        assert!(!cluster.subscriber().is_too_fast());
     }
 
     #[test]

@@ -115,6 +115,8 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   # The events of a ZeroMQ cluster with CURVE
   zeek-bridge tap -c zeromq://zeek.example:27760 --curve-server-key server_publickey \\
     --curve-public-key client_publickey --curve-secret-key client_secretkey
+  # The logs of a ZeroMQ cluster, as one of its loggers
+  zeek-bridge tap --logs -l zeromq://127.0.0.1:5557 | jq -c 'select(.path == \"conn\") | .row'
   # With the address and certificates of a profile
   zeek-bridge tap --profile prod -t zeek/ --format text --wide | less",
     ),
