@@ -207,7 +207,7 @@ pub async fn bind(address: &str) -> io::Result<TcpListener> {
     if url.scheme() == Scheme::ZeroMq {
         return Err(invalid(AddressError::ListenZeroMq));
     }
-    bind_first(url.host_port(), |address| TcpListener::bind(address)).await
+    bind_first(url.host_port(), TcpListener::bind::<SocketAddr>).await
 }
 
 /// Like [`bind`], for the address of a logger of a ZeroMQ cluster.

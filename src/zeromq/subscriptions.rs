@@ -101,6 +101,8 @@ pub(super) struct Subscriptions {
     /// Whether prefixes were added or removed since the last call of [`Subscriptions::take_change`].
     is_changed: bool,
     budget: Budget,
+    /// The time at which a change that had to wait can be reported.
+    due: Option<Instant>,
     /// All changes, including those that have no effect, if they are reported.
     changes: Option<Changes>,
 }
@@ -113,6 +115,7 @@ impl Subscriptions {
             bytes: 0,
             is_changed: false,
             budget: Budget::new(now),
+            due: None,
             changes: reports_changes.then(Changes::default),
         }
     }
@@ -120,11 +123,13 @@ impl Subscriptions {
     /// Records the current time.
     pub(super) fn set_now(&mut self, now: Instant) {
         self.budget.set_now(now);
+        self.due = self.due.filter(|due| now < *due);
     }
 
-    /// Returns the time at which a change of the filter can be reported, if there is one that had to wait.
+    /// Returns the time at which a change of the filter can be reported, if [`Subscriptions::take_change`] has returned none because
+    /// it had to wait.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.is_changed.then(|| self.budget.time_of(self.prefixes.len()))
+        self.due
     }
 
     /// Applies a change, and queues it if changes are reported. A repeated subscription does not change the set, nor does a
@@ -197,10 +202,14 @@ impl Subscriptions {
     /// Returns the filter of the peer if prefixes were added or removed since the last call, and if the budget allows it. The
     /// filter may be the same as before, because it does not contain prefixes that a shorter one covers.
     pub(super) fn take_change(&mut self) -> Option<Filter> {
-        if !self.is_changed || !self.budget.spend(self.prefixes.len()) {
+        if !self.is_changed {
             return None;
         }
-        self.is_changed = false;
+        if !self.budget.spend(self.prefixes.len()) {
+            self.due = Some(self.budget.time_of(self.prefixes.len()));
+            return None;
+        }
+        (self.is_changed, self.due) = (false, None);
         Some(self.prefixes.iter().filter_map(|prefix| Topic::new(prefix.clone()).ok()).collect())
     }
 }

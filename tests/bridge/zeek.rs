@@ -165,8 +165,8 @@ fn a_broker_cluster_and_a_zeromq_cluster_exchange_values_of_every_type() {
     let listen = [("listen_xpub_endpoint", xpub), ("listen_xsub_endpoint", xsub)]
         .map(|(name, port)| format!("Cluster::Backend::ZeroMQ::{name}=tcp://127.0.0.1:{port}"));
     let scripts = [&format!("{BACK_END}/zeromq"), MIGRATION];
-    // A Zeek that is not in a layout runs the proxy too.
-    let all = options(&url).into_iter().chain(listen);
+    let proxy = "Cluster::Backend::ZeroMQ::run_proxy_thread=T".to_owned();
+    let all = options(&url).into_iter().chain(listen).chain([proxy]);
     let arguments: Vec<String> = all.chain(scripts.map(str::to_owned)).collect();
     let _answering = Zeek::start(command_of(&zeek, &arguments));
     let topics = |worker: &str, manager: &str| {

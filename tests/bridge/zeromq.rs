@@ -273,6 +273,8 @@ async fn a_proxy_forwards_what_rules_allow_and_the_hellos_of_its_nodes() {
     let expected = ["Cluster::Backend::ZeroMQ::hello", "Cluster::hello", "Demo::near", "Demo::ping"];
     for (message, name) in received.iter().zip(expected) {
         assert_eq!(message[3], payload(Event::new(name, ())), "{name}");
+        // Nodes recognize their own events by the exact sender.
+        assert_eq!(message[1], b"zeromq_a_h_1_N");
     }
     let status = bridge.status();
     let passed: Vec<_> = status["rules"].as_array().unwrap().iter().map(|rule| &rule["passed"]).collect();

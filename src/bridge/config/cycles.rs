@@ -2,6 +2,7 @@
 
 use super::schema::{BridgeConfig, Glob, LinkConfig, RuleConfig};
 use crate::data::Topic;
+use crate::zeromq::topics::covering;
 
 /// The path of a message that returns to the link that it was received on:
 ///
@@ -38,8 +39,12 @@ pub(super) fn find(config: &BridgeConfig) -> Vec<(&str, String, String)> {
 
 fn first<'c>(config: &'c BridgeConfig, rule: &'c RuleConfig) -> Option<Cycle<'c>> {
     let links = |names: &'c [String]| config.links.iter().filter(|link| names.contains(&link.name));
-    let overlaps =
-        || config.rules.iter().filter_map(|returning| Some((returning, shared_topic(rule, returning)?)));
+    let maps_topics =
+        config.links.iter().any(|link| link.zeromq.as_ref().is_some_and(|zeromq| zeromq.map_topics));
+    let overlaps = || {
+        let rules = config.rules.iter();
+        rules.filter_map(|returning| Some((returning, shared_topic(rule, returning, maps_topics)?)))
+    };
     for source in links(&rule.from).filter(|source| source.ttl > 1) {
         for out in links(&rule.to).filter(|out| forwards(source, out)) {
             for (returning, topic) in overlaps().filter(|(returning, _)| returning.to.contains(&source.name))
@@ -59,8 +64,8 @@ fn forwards(one: &LinkConfig, other: &LinkConfig) -> bool {
     one.name != other.name && (one.group.is_none() || one.group != other.group)
 }
 
-/// Returns a topic on which the same message may match both rules.
-fn shared_topic<'c>(one: &'c RuleConfig, other: &'c RuleConfig) -> Option<&'c Topic> {
+/// Returns a topic on which the same message may match both rules. With `maps_topics`, its topic may be translated on the way.
+fn shared_topic<'c>(one: &'c RuleConfig, other: &'c RuleConfig, maps_topics: bool) -> Option<&'c Topic> {
     let globs_overlap = |one: &[Glob], other: &[Glob]| {
         let mut pairs = one.iter().flat_map(|glob| other.iter().map(move |other| (glob, other)));
         one.is_empty() || other.is_empty() || pairs.any(|(one, other)| overlap(one, other))
@@ -75,7 +80,10 @@ fn shared_topic<'c>(one: &'c RuleConfig, other: &'c RuleConfig) -> Option<&'c To
     pairs.find_map(|(one, other)| match (one.is_prefix_of(other), other.is_prefix_of(one)) {
         (true, _) => Some(other),
         (_, true) => Some(one),
-        _ => None,
+        _ => {
+            let meets = |form: &Topic| form.is_prefix_of(other) || other.is_prefix_of(form);
+            (maps_topics && covering(one).iter().any(meets)).then_some(one)
+        }
     })
 }
 

@@ -106,7 +106,10 @@ mod tests {
         let by_key = Candidate { curve: Some("w1"), ..Candidate::default() };
         assert!(token.matches_peer(&by_token) && curve.matches_peer(&by_key));
         assert!(!token.matches_peer(&by_key) && !curve.matches_peer(&by_token));
-        assert!(!IdentityPattern::allow(&[token.clone()], &by_key) && IdentityPattern::allow(&[], &by_key));
+        assert!(
+            !IdentityPattern::allow(std::slice::from_ref(&token), &by_key)
+                && IdentityPattern::allow(&[], &by_key)
+        );
         assert!(IdentityPattern::allow(&[token, curve], &by_key));
     }
 

@@ -296,6 +296,25 @@ fn two_links_into_the_same_cluster_are_reported() {
 }
 
 #[test]
+fn a_topic_may_return_in_its_other_form() {
+    let text = |map: &str, returning: &str| {
+        let brokers =
+            ["a", "b"].map(|name| format!("[link.{name}]\nconnect = '{name}:1'\ntls = 'off'\nttl = 2\n"));
+        let out = "[[rule]]\nname = 'out'\nfrom = 'x'\nto = 'a'\ntopics = 'zeek.cluster.worker'\n";
+        let back = format!("[[rule]]\nname = 'back'\nfrom = 'b'\nto = 'x'\ntopics = '{returning}'\n");
+        format!("[link.x]\n{CONNECT}\n{map}\n{}{out}{back}", brokers.concat())
+    };
+    let cycles = |text: &str| {
+        let found = warnings(text);
+        found.iter().filter(|warning| warning.contains("it returns over b")).count()
+    };
+    assert_eq!(cycles(&text("", "zeek/cluster/worker")), 1);
+    assert_eq!(cycles(&text("", "zeek/cluster/logger")), 0);
+    assert_eq!(cycles(&text("map_topics = false", "zeek/cluster/worker")), 0);
+    assert_eq!(cycles(&text("map_topics = false", "zeek.cluster.worker")), 1);
+}
+
+#[test]
 fn data_store_commands_do_not_reach_a_cluster() {
     let text = with_link(CONNECT) + "commands = true\n";
     let found = warnings(&text);

@@ -17,7 +17,7 @@ pub(super) enum Protocol {
     Broker,
     #[value(name = "websocket")]
     WebSocket,
-    #[value(skip)]
+    #[value(name = "zeromq")]
     ZeroMq,
 }
 
