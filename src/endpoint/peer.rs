@@ -20,6 +20,7 @@ pub(crate) struct Peer {
     /// The peer's address: `host:port`.
     pub(crate) address: Arc<str>,
     /// The peer's IP address. `None` if the connection had ended before the address was read.
+    #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only rules use it"))]
     pub(crate) ip: Option<IpAddr>,
     /// The identity in the peer's certificate, if it presented one.
     pub(crate) identity: Option<Arc<PeerIdentity>>,
