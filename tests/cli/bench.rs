@@ -171,6 +171,24 @@ fn a_bridge_with_the_websocket_api_is_started() {
 }
 
 #[test]
+fn a_bridge_as_the_proxy_of_a_zeromq_cluster_is_started() {
+    for (publish_as, subscribe_as) in [("zeromq", "zeromq"), ("broker", "zeromq"), ("zeromq", "websocket")] {
+        let options =
+            format!("--publish-as {publish_as} --subscribe-as {subscribe_as} --count 2000 --round-trips 20");
+        let report = all_arrived(&bench(&format!("{options} --peers 3 --format json")), 2000, 20, 3);
+        for (side, protocol) in [("publish_to", publish_as), ("subscribe_at", subscribe_as)] {
+            let is_proxy = report[side].as_str().unwrap().starts_with("zeromq://127.0.0.1:");
+            assert_eq!(is_proxy, protocol == "zeromq", "{report}");
+        }
+        assert!(report["zeromq_size"].as_u64().unwrap() > 223, "{report}");
+    }
+    // A subscriber that never reads loses its own events only.
+    let options = "--publish-as zeromq --subscribe-as zeromq --stalled-peers 1 --format json";
+    all_arrived(&bench(&format!("{options} --count 500 --round-trips 20 --size 100000")), 500, 20, 1);
+    bench("--publish-as zeromq --subscribe-as zeromq --tls mutual").fails(2, &["ZeroMQ has no TLS"]);
+}
+
+#[test]
 fn a_running_bridge_is_measured_from_broker_to_the_websocket_api() {
     let files = Files::issue(&ephemeral_authority().unwrap(), "127.0.0.1");
     let file = |name: &str| files.folder.path().join(name).display().to_string();

@@ -125,14 +125,3 @@ fn commands_without_zeromq_refuse_the_address() {
         Program::run(args, "").fails(2, &words);
     }
 }
-
-#[test]
-fn check_refuses_a_link() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("bridge.toml");
-    std::fs::write(&file, "[link.a]\nconnect = \"zeromq://127.0.0.1:5555\"\n[link.b]\nlisten = \"127.0.0.1:0\"\ntls = \"off\"\n").unwrap();
-    let end = Program::run(&format!("check {}", file.display()), "");
-    assert_eq!(end.code, Some(1), "{end:?}");
-    end.has_said(&["links do not support zeromq://", ":2:"]);
-    assert!(!end.stderr.contains("does not choose its TLS"), "{end:?}");
-}

@@ -1,12 +1,16 @@
 //! Commands with the address of a ZeroMQ cluster that uses CURVE.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use zeek_bridge::zeek::Event;
-use zeek_bridge::zeromq::curve::KeyPair;
+use zeek_bridge::zeromq::curve::{Channel, Client, ClientStep, Flags, KeyPair, PublicKey};
+use zeek_bridge::zeromq::{LogField, LogHeader, LogValue, TypeTag};
 
 use crate::program::{End, Program, command, write_secret};
-use crate::zeromq_proxy::{Proxy, payload};
+use crate::zeromq_proxy::{Proxy, frame, payload, put_frame};
 
 /// A proxy with CURVE that accepts one client.
 struct Cluster {
@@ -278,4 +282,70 @@ fn events_are_published_in_the_format_of_the_cluster() {
     }
     publish("--event-format json --tls off", "127.0.0.1:1")
         .fails(2, &["--event-format is for zeromq://", "remove it"]);
+}
+
+/// Connects to a logger with the PUSH socket of a node. Returns `None` if the logger does not accept the keys.
+fn connect_to_logger(address: &str, server: &PublicKey, keys: &KeyPair) -> Option<(TcpStream, Channel)> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let mut greeting = [0; 64];
+    greeting[..17].copy_from_slice(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01CURVE");
+    stream.write_all(&greeting).unwrap();
+    stream.read_exact(&mut greeting).unwrap();
+    let send = |stream: &mut TcpStream, command: &Bytes| {
+        let mut frames = Vec::new();
+        put_frame(4, command, &mut frames);
+        stream.write_all(&frames).unwrap();
+    };
+    let metadata = Bytes::from_static(b"\x0bSocket-Type\0\0\0\x04PUSH");
+    let (mut client, hello) = Client::start(*server, keys.clone(), metadata).unwrap();
+    send(&mut stream, &hello);
+    loop {
+        let (_, command) = frame(&mut stream)?;
+        match client.receive(&command).unwrap() {
+            ClientStep::Initiate(initiate) => send(&mut stream, &initiate),
+            ClientStep::Established { channel, .. } => return Some((stream, channel)),
+            step => panic!("{step:?}"),
+        }
+    }
+}
+
+#[test]
+fn logs_are_received_from_nodes_with_an_allowed_key() {
+    let cluster = Cluster::start();
+    let (server, client) = (cluster.server.public(), &cluster.client);
+    let file = |name| cluster.file(name).display().to_string();
+    let [secret, public] = ["server_secretkey", "client_publickey"].map(file);
+    let listen = "tap --logs --format json --count 1 --listen zeromq://127.0.0.1:0";
+    let mut tap =
+        Program::start(&format!("{listen} --curve-secret-key {secret} --curve-public-key {public}"));
+    let address = tap.address();
+    let address = address.strip_prefix("zeromq://").unwrap();
+    assert!(connect_to_logger(address, server, &KeyPair::generate().unwrap()).is_none());
+    let (mut stream, mut channel) = connect_to_logger(address, server, client).unwrap();
+    let header = LogHeader {
+        stream: b"Conn::LOG",
+        writer: b"Log::WRITER_ASCII",
+        filter: b"default",
+        path: b"conn",
+        fields: vec![LogField::new("n", TypeTag::Count)],
+    };
+    let mut batch = Vec::new();
+    header.encode(&[vec![LogValue::Count(7)]], &mut batch).unwrap();
+    let parts = [&b"log-write"[..], b"worker-1", b"zeek-bin-serializer", &batch];
+    for (index, part) in parts.into_iter().enumerate() {
+        let mut frames = Vec::new();
+        let flags = Flags { more: index + 1 < parts.len(), command: false };
+        put_frame(0, &channel.seal(flags, part).unwrap(), &mut frames);
+        stream.write_all(&frames).unwrap();
+    }
+    let end = tap.end_by_itself();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert_eq!(end.json()[0]["row"]["n"], 7, "{end:?}");
+
+    Program::run(&format!("{listen} --curve-secret-key {secret}"), "")
+        .fails(2, &["--curve-public-key is not set", "the public key of the clients"]);
+    let [client_secret, server_key] = ["client_secretkey", "server_publickey"].map(file);
+    let keys = format!("--curve-secret-key {client_secret} --curve-public-key {public}");
+    Program::run(&format!("{listen} {keys} --curve-server-key {server_key}"), "")
+        .fails(2, &["--curve-server-key is", "use both keys of one pair"]);
 }

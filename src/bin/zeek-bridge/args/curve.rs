@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use zeek_bridge::endpoint::{CurveClient, CurveServer};
-use zeek_bridge::zeromq::curve::{AllowedClients, InvalidKey, KeyPair, PublicKey, SecretKey};
+use zeek_bridge::zeromq::curve::{InvalidKey, KeyPair, PublicKey, SecretKey};
 
 use super::source::Source;
 use crate::environment::var;
@@ -34,7 +34,7 @@ pub(crate) struct CurveArgs {
     /// The public key of the clients of the cluster: a file, such as zeekctl's client_publickey, or 40 characters of Z85
     #[arg(long, value_name = "FILE|KEY")]
     curve_public_key: Option<OsString>,
-    /// The file with the secret key of the clients, such as zeekctl's client_secretkey
+    /// The file with the secret key of the clients, such as zeekctl's client_secretkey; with --listen, that of the server
     #[arg(long, value_name = "FILE")]
     curve_secret_key: Option<OsString>,
 }
@@ -149,10 +149,10 @@ impl CurveArgs {
             return Err(failure);
         }
         let client = self.public_key(PUBLIC_KEY, source)?;
-        let server = self.pair(source, SERVER_KEY)?.zip(client).map(|(keys, client)| CurveServer {
-            keys,
-            clients: Arc::new(AllowedClients::from((client, CLIENT))),
-        });
+        let server = self
+            .pair(source, SERVER_KEY)?
+            .zip(client)
+            .map(|(keys, client)| CurveServer { keys, clients: Arc::new((client, CLIENT).into()) });
         server.ok_or_else(|| Failure::usage(format!("CURVE requires {requirement}")))
     }
 }
@@ -203,7 +203,7 @@ fn as_key<K: FromStr<Err = InvalidKey>>(value: &OsStr) -> Result<K, InvalidKey> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::tls::Role;
+    use crate::args::Role;
 
     #[test]
     fn a_server_has_its_own_secret_key_and_accepts_the_key_of_the_clients() {

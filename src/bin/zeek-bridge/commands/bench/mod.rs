@@ -74,7 +74,8 @@ struct RelayArgs {
     /// The address for subscribers, if it differs from --publish-to
     #[arg(long, value_name = "ADDRESS", requires = "publish_to", value_parser = connect_address)]
     subscribe_at: Option<AddressArg>,
-    /// The protocol of the publisher, if a bridge is started; websocket is ws://, or wss:// with --tls mutual
+    /// The protocol of the publisher, if a bridge is started; websocket is ws://, or wss:// with --tls mutual; with zeromq, the bridge
+    /// is the proxy of a cluster
     #[arg(
         long,
         value_name = "PROTOCOL",

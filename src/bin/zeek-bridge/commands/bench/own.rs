@@ -53,6 +53,9 @@ impl OwnRelay {
                 "anonymous TLS is for Broker only, not for the WebSocket API; use --tls off or --tls mutual",
             ));
         }
+        if mode != TlsMode::Off && is_one_link(protocols) {
+            return Err(Failure::usage("ZeroMQ has no TLS; remove --tls"));
+        }
         let tls = match mode {
             TlsMode::Off => Tls::Off,
             TlsMode::Anonymous | TlsMode::Auto => tls.load()?,
@@ -92,13 +95,15 @@ impl OwnRelay {
         }
         let snapshot = status::snapshot(&folder.path().join("status")).await?;
         let mut listening = snapshot.links.into_iter().filter_map(|link| link.listening.into_iter().next());
-        let (Some(publish_to), Some(subscribe_at)) = (listening.next(), listening.next()) else {
+        let publish_to = listening.next();
+        let subscribe_at = if is_one_link(protocols) { publish_to.clone() } else { listening.next() };
+        let (Some(publish_to), Some(subscribe_at)) = (publish_to, subscribe_at) else {
             return Err(failed("it does not listen", &"its own messages are above"));
         };
         let process = child.id().and_then(|pid| Process::of(pid).ok());
         let sides = [publish_to, subscribe_at].map(|address| Side {
+            tls: if Protocol::of(&address) == Protocol::ZeroMq { Tls::Off } else { tls.clone() },
             address,
-            tls: tls.clone(),
             host: ServerHost::default(),
             token: None,
         });
@@ -106,12 +111,18 @@ impl OwnRelay {
     }
 }
 
+/// Returns whether both sides use the same link: the proxy of a ZeroMQ cluster forwards the events of its publishers to its
+/// subscribers.
+fn is_one_link(protocols: [Protocol; 2]) -> bool {
+    protocols == [Protocol::ZeroMq; 2]
+}
+
 fn configuration(mode: TlsMode, protocols: [Protocol; 2], topic: &Topic) -> String {
     let listen = |protocol| {
         let (scheme, tls) = match (protocol, mode) {
             (Protocol::WebSocket, TlsMode::Off) => ("ws://", ""),
             (Protocol::WebSocket, _) => ("wss://", CERTIFICATES),
-            (Protocol::ZeroMq, _) => ("zeromq://", "hub = true"),
+            (Protocol::ZeroMq, _) => return "listen = 'zeromq://127.0.0.1:0,0'".to_owned(),
             (Protocol::Broker, TlsMode::Off) => ("", "tls = 'off'"),
             (Protocol::Broker, TlsMode::Anonymous | TlsMode::Auto) => ("", "tls = 'anonymous'"),
             (Protocol::Broker, TlsMode::Mutual) => ("", CERTIFICATES),
@@ -119,13 +130,21 @@ fn configuration(mode: TlsMode, protocols: [Protocol; 2], topic: &Topic) -> Stri
         format!("listen = '{scheme}127.0.0.1:0'\n{tls}")
     };
     let [publisher, subscribers] = protocols.map(listen);
+    let (subscribers, to) = if is_one_link(protocols) {
+        (String::new(), "publisher")
+    } else if protocols.contains(&Protocol::ZeroMq) {
+        // ZeroMQ does not allow `block`.
+        (format!("[link.subscribers]\n{subscribers}\n"), "subscribers")
+    } else {
+        (format!("[link.subscribers]\n{subscribers}\nwhen_full = 'block'\n"), "subscribers")
+    };
     // TOML's strings have the same escapes as JSON's.
     let topic = serde_json::Value::from(topic.to_str_lossy());
     format!(
         "[bridge]\nmetrics = 'off'\nstatus = 'status'\n\
          [link.publisher]\n{publisher}\n\
-         [link.subscribers]\n{subscribers}\nwhen_full = 'block'\n\
-         [[rule]]\nname = 'bench'\nfrom = 'publisher'\nto = 'subscribers'\ntopics = [{topic}]\n"
+         {subscribers}\
+         [[rule]]\nname = 'bench'\nfrom = 'publisher'\nto = '{to}'\ntopics = [{topic}]\n"
     )
 }
 
@@ -154,7 +173,7 @@ mod tests {
             let path = folder.path().join("bridge.toml");
             mutual(folder.path()).unwrap();
             let topic = Topic::from(topic);
-            let protocols = [Protocol::Broker, Protocol::WebSocket];
+            let protocols = [Protocol::Broker, Protocol::WebSocket, Protocol::ZeroMq];
             let all = protocols.into_iter().flat_map(|from| protocols.map(|to| [from, to]));
             for (protocols, mode) in
                 all.flat_map(|both| [TlsMode::Off, TlsMode::Mutual].map(|mode| (both, mode)))
