@@ -212,7 +212,11 @@ pub(crate) fn logger(
 ) -> Result<(String, ZeroMqConfig), Failure> {
     let settings = settings::choose(args, curve, || Ok(None))?;
     websocket.settings(&settings.address)?;
-    let (Address::Connect(address) | Address::Listen(address)) = settings.address;
+    let Address::Listen(address) = settings.address else {
+        return Err(Failure::usage(
+            "--logs is for a logger, to which the nodes connect; use --listen zeromq://ADDR:PORT instead of --connect",
+        ));
+    };
     Url::to_listen_for_logs(&address).map_err(|error| Failure::usage(format!("{address}: {error}")))?;
     Ok((address, settings.zeromq.load()?))
 }
