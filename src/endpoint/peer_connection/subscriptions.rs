@@ -43,7 +43,8 @@ impl<S: Session> PeerConnection<S> {
         self.member = match (self.side, self.protocol) {
             (Side::Connector, Protocol::ZeroMq(SocketType::XPub)) => {
                 node.zip(self.queue.as_ref()).map(|(node, queue)| {
-                    Member::ProxyOfPublisher(NodePublisher::new(node, queue, self.connection.format()))
+                    let (format, stats) = (self.connection.format(), &self.context.stats);
+                    Member::ProxyOfPublisher(NodePublisher::new(node, queue, format, stats))
                 })
             }
             (Side::Connector, Protocol::ZeroMq(SocketType::XSub)) => node.cloned().map(|node| {
