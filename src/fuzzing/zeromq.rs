@@ -200,7 +200,7 @@ impl Run {
             if let Event::Message(envelope) = &event {
                 let own = envelope.topic == self.discovery.subscriptions()[0];
                 let hello = self.discovery.handle_message(envelope);
-                assert!(own || hello.is_none(), "a hello to another node is ignored");
+                assert!(own || hello.is_empty(), "a hello to another node is ignored");
                 self.hellos.extend(hello);
             }
             self.events.push(event);

@@ -35,13 +35,19 @@ pub(crate) struct Discovery {
     nodes: HashMap<Box<[u8]>, Node>,
     /// The ids of the nodes that have sent a hello, and whose subscription has not arrived yet. The oldest are forgotten.
     early: VecDeque<Box<[u8]>>,
+    /// The number of subscriptions of new nodes.
+    subscriptions: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Node {
     /// Whether this node has sent the first hello since its own last subscription.
     greeted: bool,
+    /// Whether this node sends its first hello when the hello of the other node arrives.
+    awaits_hello: bool,
     hello: Hello,
+    /// The position of the subscription in the order of all subscriptions.
+    number: u64,
 }
 
 /// The hello of the other node, which it sends for each subscription of this node.
@@ -60,7 +66,7 @@ impl Discovery {
     pub(crate) fn new(name: impl Into<String>, id: impl Into<String>) -> Self {
         let (name, id) = (name.into(), id.into());
         let topic = Topic::from(format!("{NODE_IDS}{id}."));
-        Discovery { name, id, topic, nodes: HashMap::new(), early: VecDeque::new() }
+        Discovery { name, id, topic, nodes: HashMap::new(), early: VecDeque::new(), subscriptions: 0 }
     }
 
     /// Returns the prefixes to which this node must subscribe: the topics of its id and its name. They must not be covered by a
@@ -71,12 +77,24 @@ impl Discovery {
 
     /// Handles a change that the XPUB of this node has received.
     ///
-    /// At most 1024 nodes with ids of at most 1024 bytes are known. Further ones are ignored.
+    /// At most 1024 nodes with ids of at most 1024 bytes are known. A further one replaces the oldest one that has not sent a hello.
+    /// If there is none, it is ignored.
     #[must_use]
     pub(crate) fn handle_subscription(&mut self, change: &SubscriptionChange) -> Vec<(Topic, Event)> {
+        self.handle_change(change, true)
+    }
+
+    /// Like [`Discovery::handle_subscription`], but a new node is greeted only after it has sent a hello. Anybody can subscribe to the
+    /// topics of nodes that do not exist. Nodes send a hello without being greeted.
+    #[must_use]
+    pub(crate) fn handle_subscription_quietly(&mut self, change: &SubscriptionChange) -> Vec<(Topic, Event)> {
+        self.handle_change(change, false)
+    }
+
+    fn handle_change(&mut self, change: &SubscriptionChange, greets: bool) -> Vec<(Topic, Event)> {
         match change {
             SubscriptionChange::Subscribed(topic) if *topic == self.topic => self.greet_again(),
-            SubscriptionChange::Subscribed(topic) => self.subscribed(topic),
+            SubscriptionChange::Subscribed(topic) => self.subscribed(topic, greets),
             SubscriptionChange::Cancelled(topic) if *topic == self.topic => {
                 self.forget_hellos();
                 Vec::new()
@@ -93,7 +111,12 @@ impl Discovery {
 
     /// Handles a message that the XSUB of this node has received. Messages that are not a hello to this node are ignored.
     #[must_use]
-    pub(crate) fn handle_message(&mut self, envelope: &Envelope) -> Option<(Topic, Event)> {
+    pub(crate) fn handle_message(&mut self, envelope: &Envelope) -> Vec<(Topic, Event)> {
+        self.sender_of_hello(envelope).map_or_else(Vec::new, |id| self.handle_hello(id.as_bytes()))
+    }
+
+    /// Returns the id of the node that has sent this hello.
+    fn sender_of_hello(&self, envelope: &Envelope) -> Option<ByteString> {
         if envelope.topic != self.topic {
             return None;
         }
@@ -103,10 +126,11 @@ impl Discovery {
             return None;
         }
         let (_, id) = event.args_as::<(ByteString, ByteString)>().ok()?;
-        let id = id.as_bytes();
-        if id.len() > MAX_ID || id == self.id.as_bytes() {
-            return None;
-        }
+        let is_valid = id.as_bytes().len() <= MAX_ID && id.as_bytes() != self.id.as_bytes();
+        is_valid.then_some(id)
+    }
+
+    fn handle_hello(&mut self, id: &[u8]) -> Vec<(Topic, Event)> {
         let Some(node) = self.nodes.get_mut(id) else {
             if !self.early.iter().any(|early| **early == *id) {
                 if self.early.len() >= MAX_NODES {
@@ -114,14 +138,19 @@ impl Discovery {
                 }
                 self.early.push_back(id.into());
             }
-            return None;
+            return Vec::new();
         };
         node.hello = match node.hello {
             Hello::Missing => Hello::Received,
             Hello::Received | Hello::Repeated => Hello::Repeated,
         };
-        let is_complete = node.greeted && node.hello == Hello::Received;
-        is_complete.then(|| self.event(topic(id), CLUSTER_HELLO))
+        let hello = node.hello;
+        if std::mem::take(&mut node.awaits_hello) {
+            node.greeted = true;
+            return self.hellos(topic(id), hello);
+        }
+        let is_complete = node.greeted && hello == Hello::Received;
+        if is_complete { vec![self.event(topic(id), CLUSTER_HELLO)] } else { Vec::new() }
     }
 
     /// Handles the end of the connection of the XPUB. The next connection receives all subscriptions again.
@@ -134,29 +163,42 @@ impl Discovery {
     }
 
     /// Handles the subscription of another node. A repeated one has no effect: proxies repeat them.
-    fn subscribed(&mut self, topic: &Topic) -> Vec<(Topic, Event)> {
+    fn subscribed(&mut self, topic: &Topic, greets: bool) -> Vec<(Topic, Event)> {
         let Some(id) = node_id(topic) else { return Vec::new() };
-        if self.nodes.contains_key(id) || self.nodes.len() >= MAX_NODES {
+        if self.nodes.contains_key(id) || !self.make_room() {
             return Vec::new();
         }
         let early = self.early.iter().position(|early| **early == *id);
         let hello = early.and_then(|at| self.early.remove(at)).map_or(Hello::Missing, |_| Hello::Received);
-        self.nodes.insert(id.into(), Node { greeted: true, hello });
-        self.hellos(topic.clone(), hello)
+        self.subscriptions = self.subscriptions.saturating_add(1);
+        let greeted = greets || hello != Hello::Missing;
+        let node = Node { greeted, awaits_hello: !greeted, hello, number: self.subscriptions };
+        self.nodes.insert(id.into(), node);
+        if greeted { self.hellos(topic.clone(), hello) } else { Vec::new() }
+    }
+
+    /// Makes room for a new node. Returns `false` if all nodes have sent a hello.
+    fn make_room(&mut self) -> bool {
+        if self.nodes.len() < MAX_NODES {
+            return true;
+        }
+        let silent = self.nodes.iter().filter(|(_, node)| node.hello == Hello::Missing);
+        let oldest = silent.min_by_key(|(_, node)| node.number).map(|(id, _)| id.clone());
+        oldest.is_some_and(|id| self.nodes.remove(&id).is_some())
     }
 
     /// Records that the other nodes have seen the end of this node's subscription. They await new hellos.
     fn forget_hellos(&mut self) {
         for node in self.nodes.values_mut() {
             let hello = if node.hello == Hello::Repeated { Hello::Received } else { Hello::Missing };
-            *node = Node { greeted: false, hello };
+            *node = Node { greeted: false, hello, ..*node };
         }
     }
 
-    /// Greets the nodes that have not been greeted since this node's last subscription.
+    /// Greets the nodes that have not been greeted since this node's last subscription, except those whose hello is awaited.
     fn greet_again(&mut self) -> Vec<(Topic, Event)> {
         let mut new = Vec::new();
-        for (id, node) in self.nodes.iter_mut().filter(|(_, node)| !node.greeted) {
+        for (id, node) in self.nodes.iter_mut().filter(|(_, node)| !node.greeted && !node.awaits_hello) {
             node.greeted = true;
             new.push((topic(id), node.hello));
         }

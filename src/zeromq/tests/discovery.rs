@@ -89,7 +89,7 @@ fn other_messages_and_subscriptions_are_ignored() {
         not_an_event,
         Envelope::data(id(9), topic(OWN), &wrong_arguments).unwrap(),
     ] {
-        assert_eq!(discovery.handle_message(&envelope), None);
+        assert_eq!(discovery.handle_message(&envelope), []);
     }
     for topic in
         ["", "zeek.cluster.nodeid.", "zeek.cluster.nodeid..", "zeek.cluster.nodeid.b", "zeek.cluster.node.b."]
@@ -145,9 +145,21 @@ fn the_number_of_nodes_and_the_length_of_their_ids_are_limited() {
     let longest = "x".repeat(1024);
     assert_eq!(apply(&mut discovery, &subscribed(&format!("{longest}x"))), []);
     assert_eq!(apply(&mut discovery, &subscribed(&longest)).len(), 1);
-    let known = (0..2000).filter(|id| !apply(&mut discovery, &subscribed(&id.to_string())).is_empty());
-    assert_eq!(known.count(), 1023);
-    apply(&mut discovery, &cancelled("0"));
+    let ids = || (0..2000).map(|id| id.to_string());
+    assert_eq!(hello(&mut discovery, &longest).len(), 1);
+    // The oldest node without a hello is replaced.
+    for id in ids() {
+        assert_eq!(apply(&mut discovery, &subscribed(&id)), sent(&id, &[BACKEND]));
+    }
+    assert_eq!(
+        apply(&mut discovery, &subscribed(&longest)),
+        [],
+        "a node that has sent a hello is not replaced"
+    );
+    let known = ids().filter(|id| !hello(&mut discovery, id).is_empty());
+    assert_eq!(known.collect::<Vec<_>>(), ids().skip(977).collect::<Vec<_>>());
+    assert_eq!(apply(&mut discovery, &subscribed("new")), [], "all nodes have sent a hello");
+    apply(&mut discovery, &cancelled("1000"));
     assert_eq!(apply(&mut discovery, &subscribed("new")), sent("new", &[BACKEND]));
 
     let mut discovery = Discovery::new("bridge-1", OWN);
@@ -234,4 +246,19 @@ fn each_captured_node_sends_the_same_hellos() {
         assert_eq!(sent.len(), 6, "{name}");
         assert_eq!(sent, expected, "{name}");
     }
+}
+
+#[test]
+fn a_node_can_be_greeted_after_its_hello() {
+    let mut discovery = discovery();
+    assert_eq!(discovery.handle_subscription_quietly(&subscribed("a")), []);
+    assert_eq!(apply(&mut discovery, &subscribed("a")), [], "a repeated subscription");
+    assert_eq!(apply(&mut discovery, &subscribed(OWN)), [], "a subscription of this node");
+    assert_eq!(apply(&mut discovery, &cancelled(OWN)), []);
+    assert_eq!(hello(&mut discovery, "a"), sent("a", &[BACKEND, CLUSTER]));
+    assert_eq!(hello(&mut discovery, "a"), []);
+
+    hello(&mut discovery, "b");
+    let events = discovery.handle_subscription_quietly(&subscribed("b"));
+    assert_eq!(events, sent("b", &[BACKEND, CLUSTER]), "its hello arrived first");
 }
