@@ -2,6 +2,7 @@
 
 mod logs;
 mod receive;
+mod send;
 mod subscriptions;
 mod waits;
 
@@ -20,17 +21,18 @@ use super::id_registry::{Admission, Answers, Party};
 use super::limits::{Owner, PeerSlot};
 use super::peer::Peer;
 use super::protocol::Protocol;
-use super::queue::{End, Popped, Queue};
+use super::queue::Queue;
 use super::status::Status;
 use super::zeromq::{LogQueue, PendingLogs};
 use super::{Context, Phase};
 
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
-use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, Stream, after, sleep_until};
+use crate::net::{Batch, Connection, ConnectionFault, Progress, Session, Stream, after, sleep_until};
 use crate::peering::{self, CloseReason, Event, Notice, Role, Side};
 use crate::zeromq::SocketType;
 use logs::room;
+use send::Drops;
 use subscriptions::{Member, Waiting, changed, finish_publishing};
 use waits::{answer, asked, filled, slot_evicted};
 
@@ -88,6 +90,8 @@ struct PeerConnection<S> {
     /// id.
     conflict: Option<ConnectError>,
     leaving: bool,
+    /// Logs that messages for the peer are dropped.
+    drops: Drops,
     /// The number of malformed messages.
     malformed: u64,
     /// The number of messages since the last one whose latency is measured.
@@ -176,6 +180,7 @@ pub(super) async fn run<S: Session>(
         superseded: None,
         conflict: None,
         leaving: false,
+        drops: Drops::default(),
         malformed: 0,
         unmeasured: receive::SAMPLE_INTERVAL,
         inbox: Batch::default(),
@@ -197,7 +202,7 @@ impl<S: Session> PeerConnection<S> {
         // Messages for which there is still no room are lost. They must be counted before the end is reported.
         self.hand_on_rest();
         self.member = None;
-        let side = self.side;
+        let (side, drops) = (self.side, std::mem::take(&mut self.drops));
         let PeerConnection { context, id, protocol, mut connection, address, owner, queue, leaving, .. } =
             self;
         let unwritten = connection.owes_messages().await;
@@ -205,6 +210,7 @@ impl<S: Session> PeerConnection<S> {
         if let Some(queue) = queue {
             // Wakes publishers that wait for room.
             queue.close();
+            drops.log_total(&context, &owner, queue.losses());
         }
         if protocol == Protocol::ZeroMq(SocketType::XPub) && end.peer.is_some() && end.error.is_none() {
             end.error = finish_publishing(connection, side, context.config.leave_timeout).await;
@@ -323,35 +329,6 @@ impl<S: Session> PeerConnection<S> {
                 }
             }
         }
-    }
-
-    /// Sends queued messages until the stream does not keep up. Returns the outcome if the connection has to end.
-    fn send_queued(&mut self) -> Option<ConnectionOutcome> {
-        let queue = self.queue.clone()?;
-        if let Some(End::Overflowed { dropped }) = queue.ended() {
-            return Some(self.end(Some(ConnectError::Overflow { dropped })));
-        }
-        let established = self.connection.is_established();
-        while established && !self.leaving && !self.connection.is_backlogged() {
-            match queue.try_pop() {
-                Popped::Message(frames) => self.send(frames),
-                // The peer's time to confirm the BYE begins when everything before it is written.
-                Popped::Ended(_) if self.connection.is_written() => self.leave(),
-                Popped::Empty | Popped::Ended(_) => break,
-            }
-        }
-        None
-    }
-
-    fn send(&mut self, frames: Frames) {
-        let (messages, length) = (frames.messages(), frames.length());
-        if let Err(error) = self.connection.send_frames(frames) {
-            tracing::debug!(messages, "not sent: {error}");
-            return;
-        }
-        let stats = &self.context.stats;
-        stats.sent.add(messages);
-        stats.sent_bytes.add(length);
     }
 
     fn leave(&mut self) {

@@ -132,8 +132,11 @@ impl<T: Item> State<T> {
         }
     }
 
-    fn note_dropped(&mut self, count: usize) {
+    /// Returns whether these are the first dropped messages.
+    fn note_dropped(&mut self, count: usize) -> bool {
+        let is_first = self.dropped == 0 && count > 0;
         self.dropped = self.dropped.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        is_first
     }
 
     /// Returns the connections to wake. All are woken at once when half of the queue is free, so that they do not wake for
@@ -273,9 +276,18 @@ impl<T: Item> Queue<T> {
         done
     }
 
-    /// Counts dropped messages.
+    /// Counts dropped messages. The first ones wake the consumer, which reports them.
     pub(super) fn note_dropped(&self, messages: usize) {
-        self.state().note_dropped(messages);
+        let mut state = self.state();
+        let is_first = state.note_dropped(messages);
+        self.wake_if(is_first, state);
+    }
+
+    fn wake_if(&self, is_first: bool, state: MutexGuard<'_, State<T>>) {
+        drop(state);
+        if is_first {
+            self.filled.notify_one();
+        }
     }
 
     /// Counts messages that the peer's protocol cannot carry.
@@ -362,6 +374,12 @@ impl<T: Item> Queue<T> {
         self.emptied.notify_waiters();
     }
 
+    /// Returns [`Queue::ended`], and the number of messages that were dropped because the queue was full.
+    pub(super) fn losses(&self) -> (Option<End>, u64) {
+        let state = self.state();
+        (state.end, state.dropped)
+    }
+
     /// Returns how the queue has ended, or `None` if it has not. A closed queue may still contain messages.
     pub(super) fn ended(&self) -> Option<End> {
         self.state().end
@@ -416,7 +434,8 @@ impl Queue<Frames> {
     pub(super) fn cancel_wait(&self, lost: usize) {
         let mut state = self.state();
         state.waiting = state.waiting.saturating_sub(1);
-        state.note_dropped(lost);
+        let is_first = state.note_dropped(lost);
+        self.wake_if(is_first, state);
     }
 
     /// Retries a batch that was refused, like [`Queue::try_push_some`]. If `leave_quarter` is set, a quarter of the queue

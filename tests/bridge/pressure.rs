@@ -70,6 +70,21 @@ fn dropped(bridge: &BridgeProcess) -> u64 {
     link["dropped"].as_u64().unwrap()
 }
 
+/// Checks that the bridge has logged the first dropped message for a peer, and logs their number when the peer disconnects.
+fn reports_drops(mut bridge: BridgeProcess, stalled: Raw, dropped: u64) {
+    let id = stalled.id.to_string();
+    let first = "messages for this peer are dropped, because it does not read fast enough";
+    let line = bridge.program.says(first);
+    assert!(line.contains(&id) && line.contains("link=\"stalled\""), "{line}");
+    drop(stalled);
+    let count = format!("dropped={dropped}");
+    let line = bridge.program.says("messages for this peer were dropped during the peering");
+    assert!(line.contains(&id) && line.split_whitespace().any(|word| word == count), "{line}");
+    bridge.program.signal("TERM");
+    let end = bridge.program.end_by_itself();
+    assert_eq!(end.stderr.matches(first).count(), 1, "{}", end.stderr);
+}
+
 async fn read(stalled: &mut Raw, many: u64) -> Vec<u64> {
     let mut numbers = Vec::new();
     for _ in 0..many {
@@ -91,6 +106,7 @@ async fn with_drop_oldest_the_newest_messages_arrive() {
     // The peer reads now, so nothing more is dropped.
     sender.send(&big(&sender, MESSAGES)).await;
     assert_eq!(read(&mut stalled, 1).await, [MESSAGES]);
+    reports_drops(bridge, stalled, dropped);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,6 +120,7 @@ async fn with_drop_newest_the_oldest_messages_arrive() {
     assert_eq!(numbers[..16], (0..16).collect::<Vec<_>>());
     sender.send(&big(&sender, MESSAGES)).await;
     assert_eq!(read(&mut stalled, 1).await, [MESSAGES]);
+    reports_drops(bridge, stalled, dropped);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
+use super::format::ClusterFormat;
 use crate::data::{EndpointId, Topic};
 use crate::endpoint::counters::Counters;
 use crate::endpoint::queue::Queue;
-use crate::net::{Batch, Encoder, Format};
+use crate::net::{Batch, Encoder, Format, Sender};
 use crate::wire::Envelope;
 use crate::zeek::{Event, IntoPayload as _};
 use crate::zeromq::SubscriptionChange;
@@ -22,6 +23,7 @@ pub(in crate::endpoint) struct Node {
     id: EndpointId,
     /// The topics of the id and of the name of the node.
     topics: [Topic; 2],
+    format: Arc<ClusterFormat>,
     state: Mutex<State>,
 }
 
@@ -77,12 +79,13 @@ impl Greetings {
 
 impl Node {
     /// Returns a node that knows no other node. `id` is the id of the endpoint.
-    pub(in crate::endpoint) fn new(name: &str, id: EndpointId) -> Arc<Self> {
+    pub(in crate::endpoint) fn new(name: &str, id: EndpointId, format: Arc<ClusterFormat>) -> Arc<Self> {
         let discovery = Discovery::new(name, id.to_string());
         let topics = discovery.subscriptions();
         Arc::new(Node {
             id,
             topics,
+            format,
             state: Mutex::new(State { discovery, greetings: Greetings::new(), outbox: None }),
         })
     }
@@ -107,10 +110,11 @@ impl Node {
     /// Queues events for the proxy. Without a connection, they are dropped: the next connection starts discovery again.
     fn publish(&self, state: &State, events: Vec<(Topic, Event)>) {
         let Some(Outbox { queue, format, stats }) = &state.outbox else { return };
+        let sender = Sender::from(self.id).or_format(self.format.learned());
         for (topic, event) in events {
             let Ok(envelope) = Envelope::data(self.id, topic, &event.into_payload()) else { continue };
             let (batch, mut encoder) = (Batch::of(envelope, None), Encoder::default());
-            if let (Ok(frames), _) = encoder.frames(format, &batch, &|_| self.id.into()) {
+            if let (Ok(frames), _) = encoder.frames(format, &batch, &|_| sender) {
                 // A hello is never repeated, so it replaces older messages if there is no room. Fails only if the connection ends.
                 let dropped = queue.evict_and_push(&mut frames.clone());
                 stats.dropped_for_peers.add(dropped.unwrap_or_default());
