@@ -237,6 +237,14 @@ async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -
     soon("plain sockets", tokio::task::spawn_blocking(run)).await.unwrap()
 }
 
+/// Returns an event of the node `zeromq_a_h_1_N`: a hello has the name and the id of the node, and other events have no arguments.
+fn event_of_node(name: &str) -> Event {
+    match name.ends_with("hello") {
+        true => Event::new(name, ("worker-1", "zeromq_a_h_1_N")),
+        false => Event::new(name, ()),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_forwards_what_rules_allow_and_the_hellos_of_its_nodes() {
     let rules = [
@@ -258,13 +266,16 @@ async fn a_proxy_forwards_what_rules_allow_and_the_hellos_of_its_nodes() {
             ("zeek.cluster.nodeid.b.", "Cluster::Backend::ZeroMQ::hello"),
             ("zeek.cluster.nodeid.b.", "Cluster::hello"),
             ("zeek.cluster.nodeid.b.", "Demo::to_id"),
+            // The id in the hello is not that of its sender.
+            ("zeek.cluster.nodeid.x.", "Cluster::hello"),
             ("/t", "Other::event"),
             ("/u", "Demo::far"),
             ("/v", "Demo::near"),
             ("/t", "Demo::ping"),
         ] {
-            let payload = payload(Event::new(name, ()));
-            publisher.send(&[topic.as_bytes(), b"zeromq_a_h_1_N", b"broker-bin-v1", &payload]);
+            let payload = payload(event_of_node(name));
+            let sender: &[u8] = if topic.contains("nodeid.x") { b"zeromq_x_h_1_N" } else { b"zeromq_a_h_1_N" };
+            publisher.send(&[topic.as_bytes(), sender, b"broker-bin-v1", &payload]);
         }
         let received: Vec<_> = (0..4).map(|_| node.next().unwrap()).collect();
         (received, node, publisher)
@@ -272,14 +283,14 @@ async fn a_proxy_forwards_what_rules_allow_and_the_hellos_of_its_nodes() {
     let (received, _node, _publisher) = received.await;
     let expected = ["Cluster::Backend::ZeroMQ::hello", "Cluster::hello", "Demo::near", "Demo::ping"];
     for (message, name) in received.iter().zip(expected) {
-        assert_eq!(message[3], payload(Event::new(name, ())), "{name}");
+        assert_eq!(message[3], payload(event_of_node(name)), "{name}");
         // Nodes recognize their own events by the exact sender.
         assert_eq!(message[1], b"zeromq_a_h_1_N");
     }
     let status = bridge.status();
     let passed: Vec<_> = status["rules"].as_array().unwrap().iter().map(|rule| &rule["passed"]).collect();
     assert_eq!(passed, [1, 0, 1], "{status}");
-    for (reason, count) in [("no_rule", 1), ("event_not_allowed", 1), ("identity_not_allowed", 1)] {
+    for (reason, count) in [("no_rule", 1), ("invalid_hello", 1), ("event_not_allowed", 1), ("identity_not_allowed", 1)] {
         assert_eq!(status["refused"][reason], count, "{reason}: {status}");
     }
 }

@@ -41,6 +41,10 @@ impl BridgeConfig {
                  peers; all other events do"
             ));
             notes.push(format!(
+                "link {name}: nothing proves the name and the id in a hello, so every client that this link accepts can send hellos as \
+                 any node"
+            ));
+            notes.push(format!(
                 "link {name}: a peer that does not read its messages in time loses some of them or is disconnected (when_full), and \
                  does not delay the others"
             ));

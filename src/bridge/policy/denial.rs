@@ -19,6 +19,8 @@ pub(crate) enum Reason {
     Ttl,
     /// No rule for the link over which the message was received has a matching topic.
     NoRule,
+    /// The message is a hello between nodes of a ZeroMQ cluster that needs a rule, because it is not a name and the sender's id.
+    InvalidHello,
     /// The message is a data-store command, and the rules for its topic allow only data.
     CommandNotAllowed,
     /// The message is data, and the rules for its topic allow only data-store commands.
@@ -43,10 +45,11 @@ pub(crate) enum Reason {
 
 impl Reason {
     #[cfg(test)]
-    pub(super) const ALL: [Reason; 13] = [
+    pub(super) const ALL: [Reason; 14] = [
         Reason::LocalTopic,
         Reason::Ttl,
         Reason::NoRule,
+        Reason::InvalidHello,
         Reason::CommandNotAllowed,
         Reason::DataNotAllowed,
         Reason::IdentityNotAllowed,
@@ -66,6 +69,7 @@ impl Reason {
             Reason::LocalTopic => "local_topic",
             Reason::Ttl => "ttl",
             Reason::NoRule => "no_rule",
+            Reason::InvalidHello => "invalid_hello",
             Reason::CommandNotAllowed => "command_not_allowed",
             Reason::DataNotAllowed => "data_not_allowed",
             Reason::IdentityNotAllowed => "identity_not_allowed",
@@ -87,6 +91,9 @@ impl Reason {
             Reason::LocalTopic => "messages under this topic never leave an endpoint",
             Reason::Ttl => "the message has passed too many bridges",
             Reason::NoRule => "no rule for messages from this link has a matching topic",
+            Reason::InvalidHello => {
+                "the arguments of the hello are not a name and the id of its sender, and no rule allows it"
+            }
             Reason::CommandNotAllowed => {
                 "the message is a data-store command, and the rules for its topic allow only data"
             }

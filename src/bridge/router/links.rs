@@ -134,7 +134,7 @@ impl LinkSet {
         // The ttl was checked when the hello was received, and has been decremented since.
         let hello = &Envelope { ttl: INITIAL_TTL, ..hello.clone() };
         if let (Some(link), Some(policy)) = (self.link(node.link), self.policy_of(node)) {
-            let _ = policy.evaluate(hello, link.limits(), |link, rule| {
+            let _ = policy.evaluate(hello, None, link.limits(), |link, rule| {
                 if link == to {
                     allowed = true;
                     self.count_passed(rule, 1);
