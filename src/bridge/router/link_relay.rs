@@ -1,19 +1,19 @@
 //! Receives the messages of a link's peers, evaluates the rules, and forwards the allowed messages to other links.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::MutexGuard;
 
 use super::batch::OutgoingBatch;
-use super::core::{Core, peering_key};
+use super::core::{Core, now, peering_key};
 use super::delivered::{Delivered, Need};
 use super::links::{LinkSet, Target};
 use super::log_create;
 use super::origin::MessageId;
 use super::peer_counts::PeerCounts;
+use super::report_interval::ReportInterval;
 use super::routed::RoutedMessage;
 use super::sides::At;
 use crate::bridge::config::LinkConfig;
@@ -34,8 +34,8 @@ pub(in crate::bridge) struct LinkRelay {
     name: Arc<str>,
     group: Option<Arc<str>>,
     peers: Arc<PeerCounts>,
-    /// Whether a warning was logged that messages of this bridge return over this link.
-    warned: AtomicBool,
+    /// Limits the warnings that messages of this bridge return over this link.
+    returned: ReportInterval,
 }
 
 impl LinkRelay {
@@ -46,7 +46,7 @@ impl LinkRelay {
             name: link.name.as_str().into(),
             group: link.group.as_deref().map(Into::into),
             peers: Arc::default(),
-            warned: AtomicBool::new(false),
+            returned: ReportInterval::default(),
         }
     }
 
@@ -64,15 +64,17 @@ impl LinkRelay {
         At { link: self.id, name: &self.name, group: self.group.as_ref() }
     }
 
-    /// Counts a message that is dropped because this bridge has already forwarded it to another bridge.
+    /// Counts a message that is dropped because its sender is an id of this bridge. So this bridge has forwarded it before, unless the peer
+    /// has chosen this sender. The warning is repeated, so that a peer that does this does not suppress it for good.
     fn returned(&self, envelope: &Envelope) {
         self.core.denials.count("returned");
-        if !self.warned.swap(true, Ordering::Relaxed) {
+        if let Some(suppressed) = self.returned.pass(now()) {
             tracing::warn!(
                 topic = excerpt(&envelope.topic.to_str_lossy()),
-                "dropped a message that this bridge forwarded over another link and received again over this one (reported \
-                 once for each link); if both links lead to the same bridges, put them in one group; if they lead to the same ZeroMQ \
-                 cluster, remove one of them"
+                suppressed,
+                "dropped a message with an id of this bridge as the sender, which this bridge has probably forwarded over another link \
+                 (reported once in a minute for each link); if both links lead to the same bridges, put them in one group; if they lead \
+                 to the same ZeroMQ cluster, remove one of them"
             );
         }
     }
