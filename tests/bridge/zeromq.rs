@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::{CurveClient, Endpoint, EndpointConfig, Subscriber, ZeroMqConfig};
 use zeek_bridge::net::Url;
+use zeek_bridge::wire::EnvelopeType;
 use zeek_bridge::zeek::{Event, ZeekMessage};
 use zeek_bridge::zeromq::curve::KeyPair;
 
@@ -165,6 +166,38 @@ async fn events_of_the_bridge_are_dropped_and_other_senders_prove_nothing() {
     publish(&proxy, "/t", &zeek.id().to_string(), "Demo::spoofed");
     assert_eq!(next(&mut at_zeek).await.0, "Demo::spoofed");
     assert_eq!(bridge.refused("returned"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_another_bridge_reach_only_broker_links() {
+    let proxy = Proxy::with_subscriptions(&["/t", "/u"], false);
+    let other = Proxy::with_subscriptions(&["/t"], false);
+    let links = format!(
+        "[link.other]\nconnect = \"{}\"\nloop = \"accepted\"\n[link.soar]\nlisten = \"ws://127.0.0.1:0\"\n",
+        other.url
+    );
+    let far = rule("far", "\"cluster\"", "[\"other\", \"soar\"]", "topics = \"/t\"");
+    let bridge = bridge_to(&proxy, &format!("{far}{links}"));
+    let mut broker = raw(3, &bridge.address("zeek"), &["/t"]).await;
+    let url = bridge.address("soar");
+    let mut soar = RawClient::connect(url.strip_prefix("ws://").unwrap(), "", &["/t"]).await;
+    bridge.until("all peers", |bridge| {
+        let link = bridge.link("other");
+        let knows = |peer: &serde_json::Value| peer["filter"].as_array().unwrap().len() == 1;
+        bridge.peers("zeek") + bridge.peers("soar") == 2 && link["peers"].as_array().unwrap().iter().any(knows)
+    });
+    let of_bridge = "5a425247-0000-4000-8000-000000000001";
+    publish(&proxy, "/t", of_bridge, "Demo::of_bridge");
+    publish(&proxy, "/t", "node-1", "Demo::of_node");
+    for (name, ttl) in [("Demo::of_bridge", 1), ("Demo::of_node", 4)] {
+        let envelope = broker.envelope_of(EnvelopeType::Data).await;
+        assert_eq!(*envelope.payload, payload(Event::new(name, ())));
+        assert_eq!(envelope.ttl, ttl, "{name}");
+    }
+    assert_eq!(published(&other).2, payload(Event::new("Demo::of_node", ())));
+    let text = soon("an event", soar.text()).await;
+    assert!(text.contains("Demo::of_node"), "{text}");
+    assert_eq!(bridge.refused("other_bridge"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,6 +34,10 @@ impl BridgeConfig {
                  to or from {}; logs, identifier updates and data-store commands are not sent to the cluster, and are counted",
                 others.join(" and ")
             ));
+            notes.push(format!(
+                "link {name}: events that another bridge has sent to the cluster are forwarded to links with Broker's protocol only, with \
+                 ttl 1; connect two clusters by one bridge only"
+            ));
         }
         if matches!(link.address, LinkAddress::Listen(_)) {
             notes.push(format!(

@@ -37,6 +37,8 @@ pub(crate) enum Reason {
     ActionNotAllowed,
     /// The event, or the topic of a node id, is only for the nodes of one ZeroMQ cluster.
     ClusterOnly,
+    /// Another bridge has brought the message into the ZeroMQ cluster, and no second bridge forwards it to links like this one.
+    OtherBridge,
     /// The message is a batch that contains an event of the node API.
     BatchedNodeApi,
     /// The message is an invalid event of the node API.
@@ -45,7 +47,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     #[cfg(test)]
-    pub(super) const ALL: [Reason; 14] = [
+    pub(super) const ALL: [Reason; 15] = [
         Reason::LocalTopic,
         Reason::Ttl,
         Reason::NoRule,
@@ -58,6 +60,7 @@ impl Reason {
         Reason::NodeNotAllowed,
         Reason::ActionNotAllowed,
         Reason::ClusterOnly,
+        Reason::OtherBridge,
         Reason::BatchedNodeApi,
         Reason::InvalidNodeApi,
     ];
@@ -78,6 +81,7 @@ impl Reason {
             Reason::NodeNotAllowed => "node_not_allowed",
             Reason::ActionNotAllowed => "action_not_allowed",
             Reason::ClusterOnly => "cluster_only",
+            Reason::OtherBridge => "other_bridge",
             Reason::BatchedNodeApi => "batched_node_api",
             Reason::InvalidNodeApi => "invalid_node_api",
         }
@@ -109,6 +113,10 @@ impl Reason {
             Reason::ActionNotAllowed => "the rules do not allow the action or its arguments",
             Reason::ClusterOnly => {
                 "the event or its topic is only for the nodes of one cluster, and no rule forwards it to another link"
+            }
+            Reason::OtherBridge => {
+                "another bridge has sent the message to this cluster, and a second bridge forwards it to Broker links only; connect \
+                 two clusters by one bridge"
             }
             Reason::BatchedNodeApi => "the message is a batch that contains an event of the node API",
             Reason::InvalidNodeApi => "the message is an invalid event of the node API",

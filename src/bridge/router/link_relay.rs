@@ -18,7 +18,7 @@ use super::routed::RoutedMessage;
 use super::sides::At;
 use crate::bridge::config::LinkConfig;
 use crate::bridge::link::{Link, LinkContext};
-use crate::bridge::policy::{Denial, PeerPolicy};
+use crate::bridge::policy::{Denial, PeerPolicy, Reason};
 use crate::bridge::{LinkId, RuleId};
 use crate::data::{EndpointId, Filter, excerpt};
 use crate::endpoint::{Blocked, Peer, PeerProtocol, Relay};
@@ -129,6 +129,17 @@ impl<'a> Inbound<'a> {
                 core.deny(links, relay.id, from, denial.reason.name(), refusal);
             }
         }
+        // The sender of a message is the only trace of the bridges that it has passed, because ZeroMQ has no ttl and no message ids. A
+        // second bridge between the same clusters would return each message without end.
+        let from_other_bridge = from.protocol.zeromq().is_some() && core.origin.is_other_bridge(sender);
+        if from_other_bridge {
+            let before = self.to.len();
+            self.to.retain(|target| target.link == relay.id || links.is_broker(target.link));
+            if self.to.len() < before {
+                let refusal = || decision.refusal(Reason::OtherBridge, None);
+                core.deny(links, relay.id, from, Reason::OtherBridge.name(), refusal);
+            }
+        }
         let (event, denial) = (decision.node, decision.denial);
         if self.to.is_empty() {
             if let Some(denial) = denial {
@@ -138,7 +149,9 @@ impl<'a> Inbound<'a> {
         }
         // Limit the ttl that the peer chose. With a high ttl, its messages could circulate for a long time in a loop of
         // relays that are not bridges.
-        let ttl = envelope.ttl.saturating_sub(1).min(self.here.config.ttl);
+        // With a ttl of 1, no bridge and no other relay forwards the message again, so it cannot return to a ZeroMQ cluster.
+        let most = if from_other_bridge { 1 } else { self.here.config.ttl };
+        let ttl = envelope.ttl.saturating_sub(1).min(most);
         let is_copy = match id {
             // Do not drop copies of hellos and responses here. The registry sends each of them to an agent only once,
             // and selects the copy from the peering that holds the node's name.
