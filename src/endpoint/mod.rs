@@ -44,6 +44,7 @@
 //! # }
 //! ```
 
+mod admits;
 mod blocked;
 mod command;
 mod config;
@@ -82,7 +83,8 @@ mod topics;
 mod websocket;
 mod zeromq;
 
-pub use config::{Admits, Candidate, EndpointConfig, Retry, WhenFull};
+pub use admits::{Admits, Candidate};
+pub use config::{EndpointConfig, Retry, WhenFull};
 pub use connect_error::ConnectError;
 pub use connector::Connector;
 pub use counters::Stats;
@@ -298,8 +300,7 @@ impl Endpoint {
         self.0.context.zeromq.borrow().clone()
     }
 
-    /// Replaces the settings of ZeroMQ for all later connections. Established connections are unchanged, except that clients are
-    /// disconnected whose name or key is no longer in [`ZeroMqConfig::server`], or all clients if the key of the server is replaced.
+    /// Replaces the settings of ZeroMQ for later connections. Disconnects clients with CURVE keys or names that are no longer accepted.
     pub fn set_zeromq(&self, settings: ZeroMqConfig) {
         self.0.context.zeromq.send_replace(settings);
     }

@@ -3,9 +3,9 @@
 use tokio::sync::watch;
 
 use super::PeerConnection;
-use crate::endpoint::ZeroMqConfig;
-use crate::endpoint::config::Candidate;
+use crate::endpoint::admits::Candidate;
 use crate::endpoint::protocol::Protocol;
+use crate::endpoint::zeromq::ZeroMqConfig;
 use crate::net::Session;
 use crate::peering::Side;
 
