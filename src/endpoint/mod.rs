@@ -172,7 +172,7 @@ struct Context {
     /// The current settings of the WebSocket API.
     websocket: Arc<RwLock<WebSocketConfig>>,
     /// The current settings of ZeroMQ.
-    zeromq: Arc<RwLock<ZeroMqConfig>>,
+    zeromq: Arc<watch::Sender<ZeroMqConfig>>,
     /// The format of the events of the ZeroMQ cluster.
     cluster_format: Arc<ClusterFormat>,
     /// The subscriptions with which this endpoint waits for those of ZeroMQ clusters.
@@ -245,7 +245,7 @@ impl Endpoint {
         let (task, tasks) = mpsc::channel(1);
         let (phase, phase_receiver) = watch::channel(Phase::Running);
         let limiter = Arc::new(LogLimiter::default());
-        let zeromq = Arc::new(RwLock::new(config.zeromq.clone()));
+        let zeromq = Arc::new(watch::Sender::new(config.zeromq.clone()));
         let cluster_format = ClusterFormat::new(zeromq.clone());
         let context = Context {
             id,

@@ -77,7 +77,7 @@ pub fn rules(input: &[u8]) {
 /// Returns whether a message is allowed, and the decision.
 fn evaluate<'a>(policy: &'a PeerPolicy, envelope: &'a Envelope) -> (bool, Decision<'a>) {
     let mut passes = false;
-    let decision = policy.evaluate(envelope, &Limits::DEFAULT, |_, _| passes = true);
+    let decision = policy.evaluate(envelope, None, &Limits::DEFAULT, |_, _| passes = true);
     assert_eq!(passes, decision.denial.is_none());
     if let Some(denial) = decision.denial {
         let Refusal { text, rule, topic, event, action, node, request } =

@@ -120,6 +120,6 @@ async fn a_message_that_returns_to_its_first_bridge_is_dropped_and_reported_once
     assert_eq!(bridge.refused("returned"), 3);
     bridge.program.signal("TERM");
     let end = bridge.end();
-    let reports = end.stderr.matches("a message that this bridge forwarded over another link").count();
+    let reports = end.stderr.matches("a message with an id of this bridge as the sender").count();
     assert_eq!(reports, 1, "{end:?}");
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::{CurveClient, Endpoint, EndpointConfig, Subscriber, ZeroMqConfig};
 use zeek_bridge::net::Url;
+use zeek_bridge::wire::EnvelopeType;
 use zeek_bridge::zeek::{Event, ZeekMessage};
 use zeek_bridge::zeromq::curve::KeyPair;
 
@@ -169,6 +170,39 @@ async fn events_of_the_bridge_are_dropped_and_other_senders_prove_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_of_another_bridge_reach_only_broker_links() {
+    let proxy = Proxy::with_subscriptions(&["/t", "/u"], false);
+    let other = Proxy::with_subscriptions(&["/t"], false);
+    let links = format!(
+        "[link.other]\nconnect = \"{}\"\nloop = \"accepted\"\n[link.soar]\nlisten = \"ws://127.0.0.1:0\"\n",
+        other.url
+    );
+    let far = rule("far", "\"cluster\"", "[\"other\", \"soar\"]", "topics = \"/t\"");
+    let bridge = bridge_to(&proxy, &format!("{far}{links}"));
+    let mut broker = raw(3, &bridge.address("zeek"), &["/t"]).await;
+    let url = bridge.address("soar");
+    let mut soar = RawClient::connect(url.strip_prefix("ws://").unwrap(), "", &["/t"]).await;
+    bridge.until("all peers", |bridge| {
+        let link = bridge.link("other");
+        let knows = |peer: &serde_json::Value| peer["filter"].as_array().unwrap().len() == 1;
+        bridge.peers("zeek") + bridge.peers("soar") == 2
+            && link["peers"].as_array().unwrap().iter().any(knows)
+    });
+    let of_bridge = "5a425247-0000-4000-8000-000000000001";
+    publish(&proxy, "/t", of_bridge, "Demo::of_bridge");
+    publish(&proxy, "/t", "node-1", "Demo::of_node");
+    for (name, ttl) in [("Demo::of_bridge", 1), ("Demo::of_node", 4)] {
+        let envelope = broker.envelope_of(EnvelopeType::Data).await;
+        assert_eq!(*envelope.payload, payload(Event::new(name, ())));
+        assert_eq!(envelope.ttl, ttl, "{name}");
+    }
+    assert_eq!(published(&other).2, payload(Event::new("Demo::of_node", ())));
+    let text = soon("an event", soar.text()).await;
+    assert!(text.contains("Demo::of_node"), "{text}");
+    assert_eq!(bridge.refused("other_bridge"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn topics_are_not_translated_without_map_topics() {
     let proxy = Proxy::with_subscriptions(&["zeek.", "zeek/"], false);
     let topics = "topics = \"zeek/cluster/worker\"";
@@ -238,6 +272,14 @@ async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -
     soon("plain sockets", tokio::task::spawn_blocking(run)).await.unwrap()
 }
 
+/// Returns an event of the node `zeromq_a_h_1_N`: a hello has the name and the id of the node, and other events have no arguments.
+fn event_of_node(name: &str) -> Event {
+    match name.ends_with("hello") {
+        true => Event::new(name, ("worker-1", "zeromq_a_h_1_N")),
+        false => Event::new(name, ()),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_forwards_what_rules_allow_and_the_hellos_of_its_nodes() {
     let rules = [
@@ -259,13 +301,17 @@ async fn a_proxy_forwards_what_rules_allow_and_the_hellos_of_its_nodes() {
             ("zeek.cluster.nodeid.b.", "Cluster::Backend::ZeroMQ::hello"),
             ("zeek.cluster.nodeid.b.", "Cluster::hello"),
             ("zeek.cluster.nodeid.b.", "Demo::to_id"),
+            // The id in the hello is not that of its sender.
+            ("zeek.cluster.nodeid.x.", "Cluster::hello"),
             ("/t", "Other::event"),
             ("/u", "Demo::far"),
             ("/v", "Demo::near"),
             ("/t", "Demo::ping"),
         ] {
-            let payload = payload(Event::new(name, ()));
-            publisher.send(&[topic.as_bytes(), b"zeromq_a_h_1_N", b"broker-bin-v1", &payload]);
+            let payload = payload(event_of_node(name));
+            let sender: &[u8] =
+                if topic.contains("nodeid.x") { b"zeromq_x_h_1_N" } else { b"zeromq_a_h_1_N" };
+            publisher.send(&[topic.as_bytes(), sender, b"broker-bin-v1", &payload]);
         }
         let received: Vec<_> = (0..4).map(|_| node.next().unwrap()).collect();
         (received, node, publisher)
@@ -273,14 +319,16 @@ async fn a_proxy_forwards_what_rules_allow_and_the_hellos_of_its_nodes() {
     let (received, _node, _publisher) = received.await;
     let expected = ["Cluster::Backend::ZeroMQ::hello", "Cluster::hello", "Demo::near", "Demo::ping"];
     for (message, name) in received.iter().zip(expected) {
-        assert_eq!(message[3], payload(Event::new(name, ())), "{name}");
+        assert_eq!(message[3], payload(event_of_node(name)), "{name}");
         // Nodes recognize their own events by the exact sender.
         assert_eq!(message[1], b"zeromq_a_h_1_N");
     }
     let status = bridge.status();
     let passed: Vec<_> = status["rules"].as_array().unwrap().iter().map(|rule| &rule["passed"]).collect();
     assert_eq!(passed, [1, 0, 1], "{status}");
-    for (reason, count) in [("no_rule", 1), ("event_not_allowed", 1), ("identity_not_allowed", 1)] {
+    for (reason, count) in
+        [("no_rule", 1), ("invalid_hello", 1), ("event_not_allowed", 1), ("identity_not_allowed", 1)]
+    {
         assert_eq!(status["refused"][reason], count, "{reason}: {status}");
     }
 }
@@ -331,6 +379,11 @@ async fn rules_select_the_clients_of_a_proxy_by_their_curve_keys() {
         client("sensor", &sensor),
         client("guest", &guest)
     );
+    let without_guest = format!(
+        "curve = {{ secret_key = '{}', client = [{}] }}\n",
+        secret.display(),
+        client("sensor", &sensor)
+    );
     let rule = rule("r", "\"cluster\"", "\"cluster\"", "topics = \"/t\"\nidentities = \"curve:sens*\"");
     let mut bridge = BridgeProcess::start(&format!("[link.cluster]\n{LISTEN}{curve}{rule}"));
     let url = bridge.address("cluster");
@@ -355,6 +408,18 @@ async fn rules_select_the_clients_of_a_proxy_by_their_curve_keys() {
     assert_eq!(
         (shown, link["tls"].as_str()),
         (BTreeSet::from(["curve:guest", "curve:sensor"]), Some("curve"))
+    );
+    bridge.reload_reporting(
+        &format!("[link.cluster]\n{LISTEN}{without_guest}{rule}"),
+        "clients of CURVE, so that those that were removed are disconnected",
+    );
+    bridge.until("the end of the removed client's connections", |bridge| bridge.peers("cluster") == 2);
+    assert!(
+        bridge.link("cluster")["peers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|peer| peer["identity"] == "curve:sensor")
     );
 }
 

@@ -34,11 +34,19 @@ impl BridgeConfig {
                  to or from {}; logs, identifier updates and data-store commands are not sent to the cluster, and are counted",
                 others.join(" and ")
             ));
+            notes.push(format!(
+                "link {name}: events that another bridge has sent to the cluster are forwarded to links with Broker's protocol only, with \
+                 ttl 1; connect two clusters by one bridge only"
+            ));
         }
         if matches!(link.address, LinkAddress::Listen(_)) {
             notes.push(format!(
                 "link {name}: the hellos of nodes, Cluster::Backend::ZeroMQ::hello and Cluster::hello, need no rule between its \
                  peers; all other events do"
+            ));
+            notes.push(format!(
+                "link {name}: nothing proves the name and the id in a hello, so every client that this link accepts can send hellos as \
+                 any node"
             ));
             notes.push(format!(
                 "link {name}: a peer that does not read its messages in time loses some of them or is disconnected (when_full), and \

@@ -19,6 +19,8 @@ pub(crate) enum Reason {
     Ttl,
     /// No rule for the link over which the message was received has a matching topic.
     NoRule,
+    /// The message is a hello between nodes of a ZeroMQ cluster that needs a rule, because it is not a name and the sender's id.
+    InvalidHello,
     /// The message is a data-store command, and the rules for its topic allow only data.
     CommandNotAllowed,
     /// The message is data, and the rules for its topic allow only data-store commands.
@@ -35,6 +37,8 @@ pub(crate) enum Reason {
     ActionNotAllowed,
     /// The event, or the topic of a node id, is only for the nodes of one ZeroMQ cluster.
     ClusterOnly,
+    /// Another bridge has brought the message into the ZeroMQ cluster, and no second bridge forwards it to links like this one.
+    OtherBridge,
     /// The message is a batch that contains an event of the node API.
     BatchedNodeApi,
     /// The message is an invalid event of the node API.
@@ -43,10 +47,11 @@ pub(crate) enum Reason {
 
 impl Reason {
     #[cfg(test)]
-    pub(super) const ALL: [Reason; 13] = [
+    pub(super) const ALL: [Reason; 15] = [
         Reason::LocalTopic,
         Reason::Ttl,
         Reason::NoRule,
+        Reason::InvalidHello,
         Reason::CommandNotAllowed,
         Reason::DataNotAllowed,
         Reason::IdentityNotAllowed,
@@ -55,6 +60,7 @@ impl Reason {
         Reason::NodeNotAllowed,
         Reason::ActionNotAllowed,
         Reason::ClusterOnly,
+        Reason::OtherBridge,
         Reason::BatchedNodeApi,
         Reason::InvalidNodeApi,
     ];
@@ -66,6 +72,7 @@ impl Reason {
             Reason::LocalTopic => "local_topic",
             Reason::Ttl => "ttl",
             Reason::NoRule => "no_rule",
+            Reason::InvalidHello => "invalid_hello",
             Reason::CommandNotAllowed => "command_not_allowed",
             Reason::DataNotAllowed => "data_not_allowed",
             Reason::IdentityNotAllowed => "identity_not_allowed",
@@ -74,6 +81,7 @@ impl Reason {
             Reason::NodeNotAllowed => "node_not_allowed",
             Reason::ActionNotAllowed => "action_not_allowed",
             Reason::ClusterOnly => "cluster_only",
+            Reason::OtherBridge => "other_bridge",
             Reason::BatchedNodeApi => "batched_node_api",
             Reason::InvalidNodeApi => "invalid_node_api",
         }
@@ -87,6 +95,9 @@ impl Reason {
             Reason::LocalTopic => "messages under this topic never leave an endpoint",
             Reason::Ttl => "the message has passed too many bridges",
             Reason::NoRule => "no rule for messages from this link has a matching topic",
+            Reason::InvalidHello => {
+                "the arguments of the hello are not a name and the id of its sender, and no rule allows it"
+            }
             Reason::CommandNotAllowed => {
                 "the message is a data-store command, and the rules for its topic allow only data"
             }
@@ -102,6 +113,10 @@ impl Reason {
             Reason::ActionNotAllowed => "the rules do not allow the action or its arguments",
             Reason::ClusterOnly => {
                 "the event or its topic is only for the nodes of one cluster, and no rule forwards it to another link"
+            }
+            Reason::OtherBridge => {
+                "another bridge has sent the message to this cluster, and a second bridge forwards it to Broker links only; connect \
+                 two clusters by one bridge"
             }
             Reason::BatchedNodeApi => "the message is a batch that contains an event of the node API",
             Reason::InvalidNodeApi => "the message is an invalid event of the node API",

@@ -36,7 +36,8 @@
 //! - A command must be well-formed.
 //!
 //! No rule allows the events with which the nodes of a ZeroMQ cluster find each other, and the topics of node ids, to enter or
-//! leave the cluster. Within the cluster, hellos need no rule.
+//! leave the cluster. Within the cluster whose proxy is the bridge, a hello needs no rule if it contains nothing but the name of a node
+//! and the sender's own id. Nothing proves this name and this id.
 //!
 //! A rule with `passthrough` also allows invalid messages. The bridge still decodes them as far as possible: see
 //! [`Decision::node`].
@@ -81,6 +82,13 @@ const NODE_IDS: &[u8] = b"zeek.cluster.nodeid.";
 
 /// The events with which the nodes of a ZeroMQ cluster find each other.
 const HELLOS: [&[u8]; 2] = [b"Cluster::Backend::ZeroMQ::hello", b"Cluster::hello"];
+
+/// Maximum length in bytes of the name and the id in a hello that needs no rule, and of the id in its topic. Zeek's names and ids are far
+/// shorter.
+const MAX_HELLO: usize = 1024;
+
+/// Maximum length in bytes of the payload of a hello that needs no rule. It leaves room for metadata.
+const MAX_HELLO_PAYLOAD: usize = 2 * MAX_HELLO;
 
 /// The rules of a bridge. Clones share the same data.
 #[derive(Clone, Debug)]
@@ -235,12 +243,23 @@ impl Compiled {
         self.links.get(from.0).map_or(&[], |source| source.routes.as_slice())
     }
 
-    /// Returns whether a message is a hello between two nodes of the cluster whose proxy is the link `from`. It needs no rule:
-    /// without it, nodes do not find each other.
-    fn forwards_hello(&self, from: LinkId, message: &Inspected<'_>) -> bool {
+    /// If a message is a hello between two nodes of the cluster whose proxy is the link `from`, returns whether it needs no rule.
+    /// `sender` is the exact text of its sender.
+    ///
+    /// Without hellos, nodes do not find each other. To the peers that no rule allows to send anything, a hello must not be a way to send
+    /// data. So it contains exactly two strings, the name of a node and the id of the sender, and its length is limited.
+    fn hello(&self, from: LinkId, message: &Inspected<'_>, sender: Option<&[u8]>) -> Option<bool> {
         let zeromq = self.links.get(from.0).and_then(|source| source.zeromq);
-        zeromq.is_some_and(|zeromq| zeromq.is_proxy)
-            && message.envelope.topic.as_bytes().starts_with(NODE_IDS)
-            && message.is_event(&HELLOS)
+        let receiver = message.envelope.topic.as_bytes().strip_prefix(NODE_IDS)?;
+        if !zeromq.is_some_and(|zeromq| zeromq.is_proxy) || !message.is_event(&HELLOS) {
+            return None;
+        }
+        let is_receiver_valid =
+            matches!(receiver.strip_suffix(b"."), Some([_, ..])) && receiver.len() <= MAX_HELLO;
+        let is_content_valid = message
+            .two_strings()
+            .is_some_and(|[name, id]| name.len().saturating_add(id.len()) <= MAX_HELLO && sender == Some(id));
+        let is_short = message.envelope.payload.len() <= MAX_HELLO_PAYLOAD;
+        Some(is_receiver_valid && is_content_valid && is_short)
     }
 }

@@ -17,6 +17,7 @@ const BATCH: u64 = 5;
 pub(super) enum PayloadKind<'a> {
     Event {
         name: &'a [u8],
+        args: Option<ValueRef<'a>>,
         flaw: Option<&'static str>,
         node_api: Option<NodeApiEvent>,
     },
@@ -50,9 +51,9 @@ impl<'a> PayloadKind<'a> {
         match MessageKind::of(&value) {
             MessageKind::Event { name, args, flaw } => {
                 let payload = || value.to_value();
-                let args = || args.map_or(Value::None, |args| args.to_value());
-                let node_api = is_node_api(name).then(|| NodeApiEvent::decode(name, payload, args));
-                PayloadKind::Event { name, flaw, node_api }
+                let values = || args.as_ref().map_or(Value::None, ValueRef::to_value);
+                let node_api = is_node_api(name).then(|| NodeApiEvent::decode(name, payload, values));
+                PayloadKind::Event { name, args, flaw, node_api }
             }
             MessageKind::Batch(batch) => match batch.search(MAX_BATCH_DEPTH) {
                 Search::Nothing => PayloadKind::Batch(batch),

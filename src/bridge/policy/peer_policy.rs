@@ -62,14 +62,15 @@ impl PeerPolicy {
     }
 
     /// Decides on a message from this peer. For each link that the message may be forwarded to, calls `allow` with the
-    /// link and the rule that allows it.
+    /// link and the rule that allows it. `sender` is the exact text of the sender, if the peer is a publisher of a ZeroMQ cluster.
     ///
-    /// The payload is inspected only if there is a rule for the topic and the sender. No memory is allocated for a
+    /// The payload is inspected only if there is a rule for the topic and the sender, or if the topic is that of a node id. No memory is allocated for a
     /// message that is allowed and is not an event of the node API, unless its sets or tables are not sorted (see
     /// [`check_value`](crate::wire::check_value)).
     pub(crate) fn evaluate<'a>(
         &self,
         envelope: &'a Envelope,
+        sender: Option<&[u8]>,
         limits: &Limits,
         mut allow: impl FnMut(LinkId, RuleId),
     ) -> Decision<'a> {
@@ -80,10 +81,12 @@ impl PeerPolicy {
             Reason::LocalTopic
         } else if envelope.ttl <= 1 {
             Reason::Ttl
-        } else if self.rules.forwards_hello(self.from, &message) {
-            allow(self.from, RuleId::NONE);
-            return Self::decision(message, None);
         } else {
+            let hello = self.rules.hello(self.from, &message, sender);
+            if hello == Some(true) {
+                allow(self.from, RuleId::NONE);
+                return Self::decision(message, None);
+            }
             for route in self.rules.routes(self.from) {
                 match self.evaluate_route(route, &message) {
                     Ok(rule) => {
@@ -93,7 +96,7 @@ impl PeerPolicy {
                     Err(other) => denial = closer(denial, other),
                 }
             }
-            Reason::NoRule
+            if hello.is_some() { Reason::InvalidHello } else { Reason::NoRule }
         };
         let denial = match denial {
             Some(denial) if allowed => Some(denial).filter(|denial| denial.invalid),
@@ -147,7 +150,7 @@ impl PeerPolicy {
                 let (node, fault) = event.into_parts();
                 (Some(name), node, fault)
             }
-            Some(PayloadKind::Event { name, flaw, node_api: None }) => {
+            Some(PayloadKind::Event { name, flaw, node_api: None, .. }) => {
                 (Some(name), None, flaw.and_then(text))
             }
             Some(PayloadKind::BatchedNodeApi(name)) => (Some(name), None, text("in a batch")),

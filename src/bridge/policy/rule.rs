@@ -12,7 +12,7 @@ use crate::bridge::config::{Arguments, Glob, IdentityPattern, RuleConfig};
 use crate::data::{Filter, Topic};
 use crate::endpoint::Candidate;
 use crate::management::{NamedNodes, NodeMessage};
-use crate::wire::{Envelope, EnvelopeType, Limits};
+use crate::wire::{Envelope, EnvelopeType, Limits, ValueRef};
 use crate::zeromq::topics;
 
 /// A rule, with its topics as a filter.
@@ -63,6 +63,18 @@ impl<'a> Inspected<'a> {
     pub(super) fn is_event(&self, names: &[&[u8]]) -> bool {
         self.envelope.kind == EnvelopeType::Data
             && matches!(self.payload(), PayloadKind::Event { name, flaw: None, .. } if names.contains(name))
+    }
+
+    /// Returns the arguments of an event that has exactly two strings as arguments.
+    pub(super) fn two_strings(&self) -> Option<[&'a [u8]; 2]> {
+        let PayloadKind::Event { args: Some(ValueRef::Vector(args)), .. } = self.payload() else {
+            return None;
+        };
+        let mut args = args.clone();
+        match (args.next(), args.next(), args.next()) {
+            (Some(ValueRef::String(one)), Some(ValueRef::String(other)), None) => Some([one, other]),
+            _ => None,
+        }
     }
 
     /// Decides whether the message, which a rule allows, may enter or leave a ZeroMQ cluster. The events of a batch that may not are

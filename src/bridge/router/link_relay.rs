@@ -7,17 +7,18 @@ use std::time::Instant;
 use parking_lot::MutexGuard;
 
 use super::batch::OutgoingBatch;
-use super::core::{Core, peering_key};
+use super::core::{Core, now, peering_key};
 use super::delivered::{Delivered, Need};
 use super::links::{LinkSet, Target};
 use super::log_create;
 use super::origin::MessageId;
 use super::peer_counts::PeerCounts;
+use super::report_interval::ReportInterval;
 use super::routed::RoutedMessage;
 use super::sides::At;
 use crate::bridge::config::LinkConfig;
 use crate::bridge::link::{Link, LinkContext};
-use crate::bridge::policy::{Denial, PeerPolicy};
+use crate::bridge::policy::{Denial, PeerPolicy, Reason};
 use crate::bridge::{LinkId, RuleId};
 use crate::data::{EndpointId, Filter, excerpt};
 use crate::endpoint::{Blocked, Peer, PeerProtocol, Relay};
@@ -34,8 +35,8 @@ pub(in crate::bridge) struct LinkRelay {
     name: Arc<str>,
     group: Option<Arc<str>>,
     peers: Arc<PeerCounts>,
-    /// Whether a warning was logged that messages of this bridge return over this link.
-    warned: AtomicBool,
+    /// Limits the warnings that messages of this bridge return over this link.
+    returned: ReportInterval,
     /// Whether the format of the publishers of the link was logged.
     format_logged: AtomicBool,
 }
@@ -48,7 +49,7 @@ impl LinkRelay {
             name: link.name.as_str().into(),
             group: link.group.as_deref().map(Into::into),
             peers: Arc::default(),
-            warned: AtomicBool::new(false),
+            returned: ReportInterval::default(),
             format_logged: AtomicBool::new(false),
         }
     }
@@ -67,15 +68,17 @@ impl LinkRelay {
         At { link: self.id, name: &self.name, group: self.group.as_ref() }
     }
 
-    /// Counts a message that is dropped because this bridge has already forwarded it to another bridge.
+    /// Counts a message that is dropped because its sender is an id of this bridge. So this bridge has forwarded it before, unless the peer
+    /// has chosen this sender. The warning is repeated, so that a peer that does this does not suppress it for good.
     fn returned(&self, envelope: &Envelope) {
         self.core.denials.count("returned");
-        if !self.warned.swap(true, Ordering::Relaxed) {
+        if let Some(suppressed) = self.returned.pass(now()) {
             tracing::warn!(
                 topic = excerpt(&envelope.topic.to_str_lossy()),
-                "dropped a message that this bridge forwarded over another link and received again over this one (reported \
-                 once for each link); if both links lead to the same bridges, put them in one group; if they lead to the same ZeroMQ \
-                 cluster, remove one of them"
+                suppressed,
+                "dropped a message with an id of this bridge as the sender, which this bridge has probably forwarded over another link \
+                 (reported once in a minute for each link); if both links lead to the same bridges, put them in one group; if they lead \
+                 to the same ZeroMQ cluster, remove one of them"
             );
         }
     }
@@ -143,7 +146,7 @@ impl<'a> Inbound<'a> {
             return relay.returned(&envelope);
         }
         self.to.clear();
-        let decision = policy.evaluate(&envelope, limits, |link, rule| {
+        let decision = policy.evaluate(&envelope, sender_text.map(|text| &**text), limits, |link, rule| {
             self.to.push(Target { link, rule, bridges_only: false });
         });
         let log_create = log_create::is_addressed_to(self.here.endpoint.id(), &envelope, limits);
@@ -159,6 +162,17 @@ impl<'a> Inbound<'a> {
                 core.deny(links, relay.id, from, denial.reason.name(), refusal);
             }
         }
+        // The sender of a message is the only trace of the bridges that it has passed, because ZeroMQ has no ttl and no message ids. A
+        // second bridge between the same clusters would return each message without end.
+        let from_other_bridge = from.protocol.zeromq().is_some() && core.origin.is_other_bridge(sender);
+        if from_other_bridge {
+            let before = self.to.len();
+            self.to.retain(|target| target.link == relay.id || links.is_broker(target.link));
+            if self.to.len() < before {
+                let refusal = || decision.refusal(Reason::OtherBridge, None);
+                core.deny(links, relay.id, from, Reason::OtherBridge.name(), refusal);
+            }
+        }
         let (event, denial) = (decision.node, decision.denial);
         if self.to.is_empty() {
             if let Some(denial) = denial {
@@ -168,7 +182,9 @@ impl<'a> Inbound<'a> {
         }
         // Limit the ttl that the peer chose. With a high ttl, its messages could circulate for a long time in a loop of
         // relays that are not bridges.
-        let ttl = envelope.ttl.saturating_sub(1).min(self.here.config.ttl);
+        // With a ttl of 1, no bridge and no other relay forwards the message again, so it cannot return to a ZeroMQ cluster.
+        let most = if from_other_bridge { 1 } else { self.here.config.ttl };
+        let ttl = envelope.ttl.saturating_sub(1).min(most);
         let is_copy = match id {
             // Do not drop copies of hellos and responses here. The registry sends each of them to an agent only once,
             // and selects the copy from the peering that holds the node's name.

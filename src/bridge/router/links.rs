@@ -94,6 +94,11 @@ impl LinkSet {
         self.slots().flatten()
     }
 
+    /// Returns whether the peers of a link speak Broker's protocol.
+    pub(in crate::bridge) fn is_broker(&self, id: LinkId) -> bool {
+        self.link(id).is_some_and(|link| link.config.zeromq.is_none() && link.config.websocket.is_none())
+    }
+
     /// Returns the function by which the topics of messages are translated on the way from one link to another, if they are
     /// translated.
     pub(in crate::bridge) fn translation(&self, from: LinkId, to: LinkId) -> Option<Translate> {
@@ -134,7 +139,7 @@ impl LinkSet {
         // The ttl was checked when the hello was received, and has been decremented since.
         let hello = &Envelope { ttl: INITIAL_TTL, ..hello.clone() };
         if let (Some(link), Some(policy)) = (self.link(node.link), self.policy_of(node)) {
-            let _ = policy.evaluate(hello, link.limits(), |link, rule| {
+            let _ = policy.evaluate(hello, None, link.limits(), |link, rule| {
                 if link == to {
                     allowed = true;
                     self.count_passed(rule, 1);

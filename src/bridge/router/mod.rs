@@ -9,5 +9,6 @@ pub(in crate::bridge) mod links;
 pub(in crate::bridge) mod log_create;
 pub(in crate::bridge) mod origin;
 pub(in crate::bridge) mod peer_counts;
+pub(in crate::bridge) mod report_interval;
 pub(in crate::bridge) mod routed;
 pub(in crate::bridge) mod sides;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::endpoint::Endpoint;
+use crate::net::Session;
 #[cfg(feature = "curve")]
 use crate::zeromq::curve::{AllowedClients, KeyPair, PublicKey};
 use crate::zeromq::{EventFormat, Mechanism};
@@ -56,8 +57,12 @@ impl ZeroMqConfig {
         let server = |config: &Self| config.server.as_ref().map(|server| *server.keys.public());
         let clients = |config: &Self| config.server.as_ref().map(|server| server.clients.clone());
         let changes = [
-            (client(self) != client(before) || server(self) != server(before), "keys of CURVE"),
-            (clients(self) != clients(before), "clients of CURVE"),
+            (client(self) != client(before), "keys of CURVE"),
+            (server(self) != server(before), "the key of the server, so that all clients are disconnected"),
+            (
+                clients(self) != clients(before),
+                "clients of CURVE, so that those that were removed are disconnected",
+            ),
         ];
         let changes: Vec<&str> =
             changes.into_iter().filter(|(is_changed, _)| *is_changed).map(|(_, text)| text).collect();
@@ -84,6 +89,18 @@ impl ZeroMqConfig {
         Mechanism::Null
     }
 
+    /// Returns whether a listener with these settings accepts the client of a session with the same name.
+    pub(in crate::endpoint) fn accepts_client(&self, session: &impl Session) -> bool {
+        #[cfg(feature = "curve")]
+        if let Some(CurveServer { keys, clients }) = &self.server {
+            let Some([own, client]) = session.curve_keys() else { return false };
+            return own == *keys.public() && clients.name(&client) == session.curve_client().as_ref();
+        }
+        #[cfg(not(feature = "curve"))]
+        let _ = session;
+        true
+    }
+
     /// Returns whether the clients of a listener prove a key that has a name.
     pub(in crate::endpoint) fn is_curve_server(&self) -> bool {
         #[cfg(feature = "curve")]
@@ -97,7 +114,7 @@ impl Endpoint {
     /// Returns the settings of ZeroMQ for new connections.
     #[cfg(feature = "bridge")]
     pub(crate) fn zeromq_settings(&self) -> ZeroMqConfig {
-        self.0.context.zeromq.read().clone()
+        self.0.context.zeromq.borrow().clone()
     }
 
     /// Returns [`ClusterFormat::learned`](super::format::ClusterFormat::learned).
@@ -106,8 +123,8 @@ impl Endpoint {
         self.0.context.cluster_format.learned()
     }
 
-    /// Replaces the settings of ZeroMQ for all later connections. Established connections are unchanged.
+    /// Replaces the settings of ZeroMQ for later connections. Disconnects clients with CURVE keys or names that are no longer accepted.
     pub fn set_zeromq(&self, settings: ZeroMqConfig) {
-        *self.0.context.zeromq.write() = settings;
+        self.0.context.zeromq.send_replace(settings);
     }
 }

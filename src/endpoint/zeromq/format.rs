@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use super::config::ZeroMqConfig;
 use crate::zeromq::EventFormat;
@@ -12,12 +12,12 @@ use crate::zeromq::EventFormat;
 /// Later events do not change it. Otherwise, one publisher with another format could change the format for all nodes at any time.
 #[derive(Debug)]
 pub(in crate::endpoint) struct ClusterFormat {
-    settings: Arc<RwLock<ZeroMqConfig>>,
+    settings: Arc<watch::Sender<ZeroMqConfig>>,
     first: OnceLock<EventFormat>,
 }
 
 impl ClusterFormat {
-    pub(in crate::endpoint) fn new(settings: Arc<RwLock<ZeroMqConfig>>) -> Arc<Self> {
+    pub(in crate::endpoint) fn new(settings: Arc<watch::Sender<ZeroMqConfig>>) -> Arc<Self> {
         Arc::new(ClusterFormat { settings, first: OnceLock::new() })
     }
 
@@ -29,7 +29,7 @@ impl ClusterFormat {
     /// Returns the format of the first received event. `None` before the first event, or if the settings contain a format.
     pub(in crate::endpoint) fn learned(&self) -> Option<EventFormat> {
         let first = self.first.get()?;
-        self.settings.read().format.is_none().then_some(*first)
+        self.settings.borrow().format.is_none().then_some(*first)
     }
 }
 
@@ -39,13 +39,13 @@ mod tests {
 
     #[test]
     fn the_first_event_decides_unless_the_settings_do() {
-        let settings = Arc::new(RwLock::new(ZeroMqConfig::default()));
+        let settings = Arc::new(watch::Sender::new(ZeroMqConfig::default()));
         let format = ClusterFormat::new(settings.clone());
         assert_eq!(format.learned(), None);
         format.note(EventFormat::Json);
         format.note(EventFormat::Binary);
         assert_eq!(format.learned(), Some(EventFormat::Json));
-        settings.write().format = Some(EventFormat::Binary);
+        settings.send_modify(|settings| settings.format = Some(EventFormat::Binary));
         assert_eq!(format.learned(), None);
     }
 }

@@ -120,7 +120,9 @@ fn notes_explain_what_no_key_shows() {
     let expected = [
         "link x: topics that Zeek defines for clusters have dots here and slashes on nodes",
         "link x: no rule forwards Cluster::hello, Cluster::Backend::*",
+        "link x: events that another bridge has sent to the cluster",
         "link x: the hellos of nodes, Cluster::Backend::ZeroMQ::hello and Cluster::hello, need no rule",
+        "link x: nothing proves the name and the id in a hello",
         "link x: a peer that does not read its messages in time",
         "link y: sends and answers the hellos of nodes as n",
     ];

@@ -15,7 +15,7 @@ fn frames(fixture: &Fixture) -> impl Iterator<Item = (&Frame, Incoming)> {
         let is_agent = fixture.name.starts_with("node-") && frame.from == Side::Listener;
         let link = usize::from(is_agent);
         let is_relayed = matches!(envelope.kind, EnvelopeType::Data | EnvelopeType::Command);
-        is_relayed.then_some((frame, Incoming { link, identity: None, envelope }))
+        is_relayed.then_some((frame, Incoming { link, identity: None, sender: None, envelope }))
     })
 }
 

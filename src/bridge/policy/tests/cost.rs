@@ -25,7 +25,7 @@ fn count_allowed_without_allocation(rule: RuleConfig) -> usize {
             }
             let mut links_reached = 0;
             let cost = measure(|| {
-                drop(policy.evaluate(&envelope, &Limits::DEFAULT, |_, _| links_reached += 1));
+                drop(policy.evaluate(&envelope, None, &Limits::DEFAULT, |_, _| links_reached += 1));
             });
             if links_reached > 0 {
                 assert_eq!(cost.count_total, 0, "{} frame {}", fixture.name, frame.index);
@@ -67,8 +67,9 @@ fn a_payload_without_a_matching_rule_is_not_inspected() {
         let policy = rules.for_peer(LinkId(0), &by(Some(identity)));
         let mut denied = None;
         let cost = measure(|| {
-            let decision = policy
-                .evaluate(&incoming.envelope, &Limits::DEFAULT, |_, _| panic!("the message is allowed"));
+            let decision = policy.evaluate(&incoming.envelope, None, &Limits::DEFAULT, |_, _| {
+                panic!("the message is allowed")
+            });
             denied = decision.denial.map(|denial| denial.reason);
         });
         assert_eq!(denied, Some(reason));

@@ -114,6 +114,8 @@ pub(super) fn by(certificate: Option<&PeerIdentity>) -> Candidate<'_> {
 pub(super) struct Incoming {
     pub(super) link: usize,
     pub(super) identity: Option<&'static PeerIdentity>,
+    /// The text of the sender, if the message is from a ZeroMQ link.
+    pub(super) sender: Option<&'static str>,
     pub(super) envelope: Envelope,
 }
 
@@ -127,7 +129,7 @@ impl Incoming {
             topic: Topic::from_static(topic),
             payload: payload.into(),
         };
-        Incoming { link: 0, identity: None, envelope }
+        Incoming { link: 0, identity: None, sender: None, envelope }
     }
 
     pub(super) fn value(value: &Value) -> Self {
@@ -162,8 +164,9 @@ impl Incoming {
     ) -> T {
         let mut passes = Vec::new();
         let policy = rules.for_peer(LinkId(self.link), &by(self.identity));
+        let sender = self.sender.map(str::as_bytes);
         let decision =
-            policy.evaluate(&self.envelope, &Limits::DEFAULT, |to, rule| passes.push((to.0, rule.0)));
+            policy.evaluate(&self.envelope, sender, &Limits::DEFAULT, |to, rule| passes.push((to.0, rule.0)));
         assert!(!passes.is_empty() || decision.denial.is_some(), "neither allowed nor denied");
         then(passes, decision)
     }

@@ -131,31 +131,94 @@ fn events_of_one_cluster_do_not_leave_it() {
     assert_eq!(command("t").outcome(&rules), Err(Reason::CommandNotAllowed));
 }
 
+const SENDER: &str = "zeromq_a_h_1_N";
+const RECEIVER: &str = "zeek.cluster.nodeid.zeromq_b_h.example_1_N.";
+
+/// Returns an event to a node id that the sender [`SENDER`] has published to the proxy.
+fn to_node(name: &str, args: Vec<Value>) -> Incoming {
+    let event = Incoming::message(Event::new(name, args)).on(RECEIVER);
+    Incoming { sender: Some(SENDER), ..over(event, PROXY) }
+}
+
+fn strings<T: AsRef<[u8]>>(strings: &[T]) -> Vec<Value> {
+    strings.iter().map(|text| Value::String(text.as_ref().into())).collect()
+}
+
 #[test]
 fn hellos_between_nodes_of_a_proxy_need_no_rule() {
     let rules = rules(&[between("proxy", "proxy", &["t"])]);
-    let hellos = ["Cluster::hello", "Cluster::Backend::ZeroMQ::hello"];
-    let id = "zeek.cluster.nodeid.zeromq_a_h_1_N.";
-    for name in hellos {
-        let hello = event(name).on(id);
-        over(hello.clone(), PROXY).decision(&rules, |passes, decision| {
+    for name in ["Cluster::hello", "Cluster::Backend::ZeroMQ::hello"] {
+        let hello = to_node(name, strings(&["worker-1", SENDER]));
+        hello.decision(&rules, |passes, decision| {
             assert_eq!((passes, decision.denial), (vec![(PROXY, RuleId::NONE.0)], None), "{name}");
         });
-        assert_eq!(over(hello, CLUSTER).outcome(&rules), Err(Reason::NoRule));
+        assert_eq!(over(hello.clone(), CLUSTER).outcome(&rules), Err(Reason::NoRule));
         for topic in ["zeek.cluster.node.a.", "zeek.cluster.nodeid", "zeek/cluster/nodeid/a/"] {
-            assert_eq!(
-                over(event(name).on(topic), PROXY).outcome(&rules),
-                Err(Reason::NoRule),
-                "{name} on {topic}"
-            );
+            let outcome = hello.clone().on(topic).outcome(&rules);
+            assert_eq!(outcome, Err(Reason::NoRule), "{name} on {topic}");
         }
     }
+    let batch = vec![Event::new("Cluster::hello", strings(&["worker-1", SENDER])).into()];
     for other in [
-        event("Cluster::Experimental::node_fully_connected"),
-        event("Cluster::hello2"),
-        Incoming::message(ZeekMessage::Batch(vec![Event::new("Cluster::hello", (1u64,)).into()])),
+        to_node("Cluster::Experimental::node_fully_connected", strings(&["worker-1", SENDER])),
+        to_node("Cluster::hello2", strings(&["worker-1", SENDER])),
+        Incoming::message(ZeekMessage::Batch(batch)),
         Incoming::value(&Value::None),
     ] {
-        assert_eq!(over(other.on(id), PROXY).outcome(&rules), Err(Reason::NoRule));
+        let other = Incoming { sender: Some(SENDER), ..over(other.on(RECEIVER), PROXY) };
+        assert_eq!(other.outcome(&rules), Err(Reason::NoRule));
     }
+}
+
+#[test]
+fn a_hello_without_a_rule_contains_only_a_name_and_the_id_of_its_sender() {
+    let rules = rules(&[between("proxy", "proxy", &["t"])]);
+    let hello = |args| to_node("Cluster::hello", args);
+    let valid = hello(strings(&["worker-1", SENDER]));
+    let name = |length: usize| strings(&["x".repeat(length).as_str(), SENDER]);
+    let fits = 1024 - SENDER.len();
+    for allowed in [valid.clone(), hello(strings(&["", SENDER])), hello(name(fits))] {
+        assert_eq!(allowed.outcome(&rules), Ok(vec![(PROXY, RuleId::NONE.0)]));
+    }
+    let with_metadata = |length: usize| {
+        let metadata = Value::Vector(vec![Value::Count(7), Value::String("x".repeat(length).into())]);
+        let event = vec![
+            Value::String("Cluster::hello".into()),
+            Value::Vector(strings(&["worker-1", SENDER])),
+            Value::Vector(vec![metadata]),
+        ];
+        let message = vec![Value::Count(1), Value::Count(1), Value::Vector(event)];
+        let message = Incoming::value(&Value::Vector(message)).on(RECEIVER);
+        Incoming { sender: Some(SENDER), ..over(message, PROXY) }
+    };
+    assert_eq!(with_metadata(10).outcome(&rules), Ok(vec![(PROXY, RuleId::NONE.0)]));
+    for (case, denied) in [
+        ("no arguments", hello(vec![])),
+        ("one argument", hello(strings(&[SENDER]))),
+        ("three arguments", hello(strings(&["worker-1", SENDER, "secret"]))),
+        ("a count as the name", hello(vec![Value::Count(1), Value::String(SENDER.into())])),
+        ("a list as the id", hello(vec![Value::String("a".into()), Value::Vector(strings(&[SENDER]))])),
+        ("an enum label as the id", hello(vec![Value::String("a".into()), Value::EnumValue(SENDER.into())])),
+        ("the id of another node", hello(strings(&["worker-1", "zeromq_b_h_1_N"]))),
+        ("a part of the sender's id", hello(strings(&["worker-1", &SENDER[1..]]))),
+        ("the arguments exchanged", hello(strings(&[SENDER, "worker-1"]))),
+        ("a name that is too long", hello(name(fits + 1))),
+        ("too much metadata", with_metadata(2000)),
+        ("no sender", Incoming { sender: None, ..valid.clone() }),
+        ("no receiver", valid.clone().on("zeek.cluster.nodeid.")),
+        ("an empty receiver", valid.clone().on("zeek.cluster.nodeid..")),
+        ("no dot at the end", valid.clone().on("zeek.cluster.nodeid.zeromq_b_h_1_N")),
+    ] {
+        assert_eq!(denied.outcome(&rules), Err(Reason::InvalidHello), "{case}");
+    }
+    let mut long = valid.clone();
+    long.envelope.topic = Topic::from(format!("zeek.cluster.nodeid.{}.", "x".repeat(1024)));
+    assert_eq!(long.outcome(&rules), Err(Reason::InvalidHello));
+}
+
+#[test]
+fn a_rule_for_the_topic_may_allow_any_hello() {
+    let rules = rules(&[between("proxy", "proxy", &["zeek.cluster.nodeid."])]);
+    let hello = to_node("Cluster::hello", strings(&["worker-1", "zeromq_b_h_1_N"]));
+    assert_eq!(hello.outcome(&rules), Ok(vec![(PROXY, 0)]));
 }
