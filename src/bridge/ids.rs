@@ -9,6 +9,6 @@ pub(crate) struct LinkId(pub(crate) usize);
 pub(crate) struct RuleId(pub(crate) usize);
 
 impl RuleId {
-    /// Stands for messages that are forwarded without a rule. No counter and no name belong to it.
+    /// The id for messages that are forwarded without a rule. It has no counter and no name.
     pub(crate) const NONE: RuleId = RuleId(usize::MAX);
 }

@@ -8,10 +8,11 @@ use crate::net::tls::PeerIdentity;
 
 /// Decides which peers are admitted.
 ///
-/// The function is called once for each connection, after TLS and before the peering's handshake. A client of the WebSocket
-/// API is an exception: the function is called when its request has been accepted, because the request contains its token. So
-/// is a client of a ZeroMQ listener with CURVE: the function is called when the client has proved its key.
-/// The function must not block.
+/// The function is called once for each connection, after TLS and before the peering's handshake. It must not block. There are
+/// two exceptions, because these clients are identified later:
+///
+/// - For a client of the WebSocket API, it is called after the request, which contains the token.
+/// - For a client of a ZeroMQ listener with CURVE, it is called after the client has proved its key.
 #[derive(Clone)]
 pub struct Admits(Arc<Ask>);
 

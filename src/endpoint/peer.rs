@@ -34,7 +34,7 @@ pub(crate) struct Peer {
 #[cfg(feature = "bridge")]
 impl Peer {
     /// Returns the last hop of a message from this peer with this sender in its envelope. A publisher of a ZeroMQ cluster chooses the
-    /// sender, so that it proves nothing.
+    /// sender in the envelope freely, so its last hop is always the peer itself.
     pub(crate) fn last_hop(&self, sender: EndpointId) -> EndpointId {
         if self.protocol.zeromq().is_some() { self.id } else { sender }
     }

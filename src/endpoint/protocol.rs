@@ -18,8 +18,8 @@ pub(super) enum Protocol {
 }
 
 impl Protocol {
-    /// Returns whether the peer proves who it is during the handshake of the session: by the token of a WebSocket client, or the
-    /// CURVE key of a ZeroMQ client.
+    /// Returns whether the peer proves its identity during the handshake of the session: by the token of a WebSocket client, or
+    /// the CURVE key of a ZeroMQ client.
     pub(super) fn is_identified_later(self, side: Side) -> bool {
         side == Side::Listener && self != Protocol::Broker
     }

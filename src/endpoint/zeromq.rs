@@ -36,7 +36,8 @@ const NODE_IDS: &[u8] = b"zeek.cluster.nodeid.";
 /// The prefix of the topics with which a publisher finds out that it has received all subscriptions. Zeek uses the same one.
 const INTERNAL_TOPIC: &str = "zeek.zeromq.internal.";
 
-/// The topics with which publishers of this endpoint wait until they have received all subscriptions, each with the publishing
+/// The probes of this endpoint. A probe is a topic to which the endpoint subscribes itself. When the proxy has passed this
+/// subscription on to a publishing connection, the connection has received all earlier subscriptions. Each probe has the set of
 /// connections that have received it.
 #[derive(Debug, Default)]
 pub(super) struct Probes(watch::Sender<BTreeMap<Topic, HashSet<EndpointId>>>);
@@ -225,8 +226,8 @@ impl Endpoint {
     /// If this endpoint itself subscribes to a prefix of this topic, such as all topics, this method waits for that
     /// subscription instead.
     ///
-    /// If this endpoint is the proxy, this also returns at once: a subscriber sends its subscriptions directly, and nothing tells
-    /// whether it has sent all of them. Wait for a subscription with [`Endpoint::wait_for_subscribers`].
+    /// If this endpoint is the proxy, this also returns at once: a subscriber sends its subscriptions directly, and the protocol does
+    /// not show whether it has sent all of them. Wait for a subscription with [`Endpoint::wait_for_subscribers`].
     pub async fn until_subscriptions_known(&self, peer: EndpointId) -> bool {
         let context = &self.0.context;
         let topic = Topic::from(format!("{INTERNAL_TOPIC}{}.{}.", context.id, context.next_id()));

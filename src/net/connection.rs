@@ -286,8 +286,8 @@ impl<S: Session> Connection<S> {
         self.output.take_latencies()
     }
 
-    /// Stops or resumes reading and returning events. Writing continues in the meantime, and a session whose peer
-    /// expects signs of life sends them. After the end of the session, the remaining events are returned even
+    /// Stops or resumes reading and returning events. Writing continues in the meantime, and the session still
+    /// sends keep-alives. After the end of the session, the remaining events are returned even
     /// while paused.
     pub(crate) fn pause(&mut self, paused: bool) {
         if self.paused != paused {

@@ -216,7 +216,7 @@ pub(crate) async fn bind_logger(address: &HostPort) -> io::Result<TcpListener> {
 }
 
 /// Listens on both ports of the proxy of a ZeroMQ cluster: the first one for its XPUB, the second one for its XSUB. If the host
-/// is a name, uses its first address on which both can be listened on.
+/// is a name, uses its first address at which both ports can be bound.
 ///
 /// # Errors
 /// Fails like [`bind`]. The error names the port.

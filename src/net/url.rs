@@ -112,7 +112,7 @@ impl Url {
     pub fn to_listen_for_logs(text: &str) -> Result<HostPort, AddressError> {
         let url = match text.parse::<Url>() {
             Ok(url) => url,
-            // 65535 is the port of no proxy.
+            // Port 65535 is valid for a logger. A proxy with this port would have no next port for its XSUB.
             Err(AddressError::NoSecondPort) => {
                 let (_, address) = text.split_once("://").unwrap_or_default();
                 return address.trim_end_matches('/').parse();

@@ -26,8 +26,8 @@ impl ZeroMq {
         }
     }
 
-    /// Sends a subscription of an XSUB, in addition to those of its filter. A repeated subscription is sent again. It is not sent
-    /// again by another session.
+    /// Sends a subscription of an XSUB, in addition to those of its filter. A repeated subscription is sent again. The next
+    /// session with the peer does not send it.
     ///
     /// # Errors
     /// Fails if the session is not established, if this side's socket is not an XSUB, or if the prefix is longer than

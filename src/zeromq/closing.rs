@@ -80,7 +80,7 @@ impl ZeroMq {
             State::Established { leaving: None } => {
                 let idle_timeout = self.config.common.idle_timeout;
                 match self.liveness.handle_timeout(now, idle_timeout) {
-                    // A change of the filter is due.
+                    // The timeout is for a change of the filter, which `poll_event` returns.
                     None => {}
                     Some(Action::SendPing) => self.send_ping(),
                     Some(Action::End) => self.close(Error::Silent),

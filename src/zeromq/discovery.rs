@@ -23,7 +23,7 @@ const MAX_NODES: usize = 1024;
 /// The maximum length of an id in bytes.
 const MAX_ID: usize = 1024;
 
-/// What this node knows of the others. It does no I/O: the methods return the events to publish, in their order.
+/// The state of the other nodes. It does no I/O: the methods return the events to publish, in their order.
 ///
 /// Only a node with a name in `Cluster::nodes` of the other nodes is accepted by them.
 #[derive(Debug)]
@@ -56,7 +56,8 @@ enum Hello {
     #[default]
     Missing,
     Received,
-    /// Received again. It belongs to the next subscription of this node, if the cancellation of the last one is still on its way.
+    /// Received twice. This node may have cancelled its subscription and subscribed again, before it has seen the cancellation
+    /// itself. The second hello is then for the new subscription.
     Repeated,
 }
 

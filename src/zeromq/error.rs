@@ -154,11 +154,11 @@ impl Stage {
     fn closed_hint(self, own: OwnMechanism) -> String {
         let hint = match (self, own) {
             (Stage::Greeting, OwnMechanism::Null) => {
-                "it may require the security mechanism CURVE, not be a ZeroMQ socket, or be shutting down"
+                "possible causes: it requires the security mechanism CURVE, is not a ZeroMQ socket, or is shutting down"
             }
             #[cfg(feature = "curve")]
             (Stage::Greeting, _) => {
-                "it may not use the security mechanism CURVE, not be a ZeroMQ socket, or be shutting down"
+                "possible causes: it does not use the security mechanism CURVE, is not a ZeroMQ socket, or is shutting down"
             }
             (Stage::Command(Awaited::Ready), _) => {
                 "its socket may be of a type that cannot be connected to this one, or it may be shutting down"
@@ -170,8 +170,8 @@ impl Stage {
             #[cfg(feature = "curve")]
             (Stage::Command(Awaited::CurveReady), OwnMechanism::CurveClient { client, .. }) => {
                 return format!(
-                    "it may not allow the CURVE key {client}, its socket may be of a type that cannot be connected to this one, \
-                     or it may be shutting down"
+                    "possible causes: it does not allow the CURVE key {client}, its socket is of a type that cannot be connected to \
+                     this one, or it is shutting down"
                 );
             }
             #[cfg(feature = "curve")]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::greeting::Version;
 use crate::peering::after;
 
-/// The body of a PING: the name, and a time to live of 0, which asks for nothing but the answer.
+/// The body of a PING: the name, and a time to live of 0, by which the peer sets no timeout of its own.
 pub(super) const PING: &[u8] = b"\x04PING\0\0";
 
 /// The first version of ZMTP with pings.
@@ -17,7 +17,7 @@ pub(super) struct Liveness {
     last_received: Instant,
     /// The number of bytes that the last call of `handle_input` has left in the input.
     left: usize,
-    /// The time of a PING after the last bytes.
+    /// The time at which a PING was sent, if nothing was received since then.
     pinged: Option<Instant>,
     /// Whether the peer answers pings.
     has_pings: bool,

@@ -66,8 +66,9 @@ use subscriptions::Subscriptions;
 /// The state machine of one connection. The order of calls is that of [`Peering`](crate::peering::Peering). The side that
 /// connects and the side that listens differ in one point, apart from the roles of [`Mechanism`]. The side that listens sends its
 /// mechanism only to a peer with the same one, and otherwise closes the connection. If it sent a different mechanism, a node of
-/// Zeek 8.2 or later would end instead of connecting again. The side that connects sends its mechanism when the peer has sent its
-/// version: libzmq has then sent its own mechanism, which it never does after it has received a different one.
+/// Zeek 8.2 or later would end instead of connecting again. The side that connects sends its mechanism after
+/// it has received the version of the peer. libzmq sends its own mechanism together with this version. If libzmq received a
+/// different mechanism before that, it would close the connection without sending its own, and this side could not report both.
 ///
 /// The events are those of a peering:
 ///

@@ -9,7 +9,7 @@ pub(super) fn collide(one: &str, other: &str) -> bool {
     any_pair(one, other, sockets_collide)
 }
 
-/// Returns whether a socket of one address and a socket of the other one fulfill a condition. A `zeromq://` address has two sockets.
+/// Returns whether the condition is true for any pair of sockets, one of each address. A `zeromq://` address has two sockets.
 fn any_pair(one: &str, other: &str, condition: impl Fn(&HostPort, &HostPort) -> bool) -> bool {
     let (Ok(one), Ok(other)) = (one.parse::<Url>(), other.parse::<Url>()) else { return false };
     let others = other.sockets();

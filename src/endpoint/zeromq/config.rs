@@ -15,9 +15,9 @@ pub struct ZeroMqConfig {
     /// that it receives, and Broker's binary format until then. Received events may have both formats.
     pub format: Option<EventFormat>,
     /// The name of the node that this endpoint is in the cluster to which it connects. It sends and answers the hellos by which the nodes
-    /// find each other, with the text of [`Endpoint::id`](super::super::Endpoint::id) as the id of the node. So Zeek raises
+    /// find each other, with the text of [`Endpoint::id`](super::super::Endpoint::id) as the id of the node. Zeek then raises
     /// `Cluster::node_up` and `Cluster::node_down`, if the name is in `Cluster::nodes`. Such an endpoint must connect to one proxy only.
-    /// `None`: it is not a node. Only the settings with which the endpoint is created count.
+    /// `None`: it is not a node. The name cannot be changed after the endpoint is created.
     pub node: Option<Arc<str>>,
     /// The keys for connections to the proxy of a cluster. `None`: they are not encrypted. The proxy must use CURVE if, and only
     /// if, this is set.

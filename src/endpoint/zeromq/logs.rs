@@ -32,8 +32,8 @@ impl LogListener {
     /// Returns the next batch. The batches of one connection are in order. `None` after the endpoint has ended and all batches are
     /// received. Cancel-safe.
     ///
-    /// While more bytes than [`EndpointConfig::subscriber_queue`](super::super::EndpointConfig::subscriber_queue) allows are not
-    /// received here, the endpoint does not read from the nodes. A node queues about 1000 batches, then drops new ones.
+    /// Batches are queued up to the limit of [`EndpointConfig::subscriber_queue`](super::super::EndpointConfig::subscriber_queue)
+    /// in bytes. If the queue is full, the endpoint stops reading. Each node then queues about 1000 batches, and drops new ones.
     pub async fn recv(&mut self) -> Option<ReceivedLogs> {
         self.batches.recv().await
     }

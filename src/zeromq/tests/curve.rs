@@ -145,8 +145,8 @@ fn wrong_keys_and_roles_are_reported_with_the_cause() {
         [
             (
                 format!(
-                    "the peer closed the connection before the server's READY; it may not allow the CURVE key {other}, its socket \
-                     may be of a type that cannot be connected to this one, or it may be shutting down"
+                    "the peer closed the connection before the server's READY; possible causes: it does not allow the CURVE key \
+                     {other}, its socket is of a type that cannot be connected to this one, or it is shutting down"
                 ),
                 Closed,
                 "curve"
@@ -245,8 +245,8 @@ fn the_socket_type_is_checked_before_the_server_sends_ready() {
     assert_eq!(
         connector.closed_text(),
         format!(
-            "the peer closed the connection before the server's READY; it may not allow the CURVE key {}, its socket may be of a \
-             type that cannot be connected to this one, or it may be shutting down",
+            "the peer closed the connection before the server's READY; possible causes: it does not allow the CURVE key {}, its \
+             socket is of a type that cannot be connected to this one, or it is shutting down",
             keys(CLIENT).public()
         )
     );

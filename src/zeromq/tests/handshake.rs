@@ -222,8 +222,8 @@ fn an_incomplete_handshake_ends_with_a_hint() {
     let steps: [(Vec<u8>, &str, &str); 3] = [
         (
             Vec::new(),
-            "the peer closed the connection before the end of the peer's greeting; it may require the security mechanism CURVE, not be a \
-             ZeroMQ socket, or be shutting down",
+            "the peer closed the connection before the end of the peer's greeting; possible causes: it requires the security \
+             mechanism CURVE, is not a ZeroMQ socket, or is shutting down",
             "timed out while waiting for the end of the peer's greeting; the peer may not be a ZeroMQ socket, or expect TLS",
         ),
         (

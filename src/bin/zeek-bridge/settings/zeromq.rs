@@ -87,7 +87,7 @@ impl ZeroMqSettings {
         Ok(config)
     }
 
-    /// Returns the options that fix the keys: those that set them, or could set them.
+    /// Returns a hint for wrong or missing keys: the options that set them, or that can set them.
     pub(crate) fn hint(&self) -> String {
         let (verb, source) = match &self.curve {
             None => ("for a cluster with CURVE, set", &Source::COMMAND_LINE),

@@ -31,7 +31,7 @@ struct Document<'a> {
     found: &'static str,
     summary: &'static str,
     mechanism: &'static str,
-    /// How the proxy treats the keys of CURVE that this program has, if it has any.
+    /// The proxy's answer to the CURVE keys of this program. `None` if it has no keys.
     keys: Option<&'static str>,
     sockets: Vec<Socket>,
     command: Option<String>,

@@ -12,7 +12,7 @@ use crate::network;
 use crate::output::{BackgroundOutput, Exit, Failure, harmless, stderr, stdout_closed};
 use crate::signals::Signals;
 
-/// The limit of the batches that are not printed yet. A node that has more waits, and queues them itself.
+/// The limits of the batches that are received and not printed yet. Further batches stay in the queues of the nodes.
 const QUEUE: QueueLimits = QueueLimits { messages: 1, bytes: 16 * 1024 * 1024 };
 
 /// The reason why nothing more is printed.
