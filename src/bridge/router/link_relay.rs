@@ -146,7 +146,8 @@ impl<'a> Inbound<'a> {
             return relay.returned(&envelope);
         }
         self.to.clear();
-        let decision = policy.evaluate(&envelope, sender_text.map(|text| &**text), limits, |link, rule| {
+        let sender_text = published.and_then(|published| published.sender.as_deref());
+        let decision = policy.evaluate(&envelope, sender_text, limits, |link, rule| {
             self.to.push(Target { link, rule, bridges_only: false });
         });
         let log_create = log_create::is_addressed_to(self.here.endpoint.id(), &envelope, limits);

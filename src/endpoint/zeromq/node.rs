@@ -167,6 +167,9 @@ impl Drop for NodePublisher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::sync::watch;
+
+    use super::super::ZeroMqConfig;
     use crate::data::Value;
     use crate::endpoint::queue::{Popped, QueueLimits};
     use crate::net::BROKER;
@@ -177,7 +180,8 @@ mod tests {
 
     fn publisher(limits: QueueLimits) -> (NodePublisher, Arc<Queue>, Arc<Counters>) {
         let (queue, stats) = (Arc::new(Queue::new(limits)), Arc::default());
-        let node = Node::new("bridge-1", EndpointId::from_bytes([1; 16]));
+        let settings = Arc::new(watch::Sender::new(ZeroMqConfig::default()));
+        let node = Node::new("bridge-1", EndpointId::from_bytes([1; 16]), ClusterFormat::new(settings));
         (NodePublisher::new(&node, &queue, &BROKER, &stats), queue, stats)
     }
 
