@@ -31,7 +31,7 @@ use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, 
 use crate::peering::{self, CloseReason, Event, Notice, Role, Side};
 use crate::zeromq::SocketType;
 use logs::room;
-use subscriptions::{Member, Waiting, changed};
+use subscriptions::{Member, Waiting, changed, finish_publishing};
 use waits::{answer, asked, filled, slot_evicted};
 
 /// How a connection ended.
@@ -197,6 +197,7 @@ impl<S: Session> PeerConnection<S> {
         // Messages for which there is still no room are lost. They must be counted before the end is reported.
         self.hand_on_rest();
         self.member = None;
+        let side = self.side;
         let PeerConnection { context, id, protocol, mut connection, address, owner, queue, leaving, .. } =
             self;
         let unwritten = connection.owes_messages().await;
@@ -205,11 +206,8 @@ impl<S: Session> PeerConnection<S> {
             // Wakes publishers that wait for room.
             queue.close();
         }
-        // The protocol has no message for the end. A proxy that closes its side has received everything.
         if protocol == Protocol::ZeroMq(SocketType::XPub) && end.peer.is_some() && end.error.is_none() {
-            if !connection.finish_reading(context.config.leave_timeout).await {
-                end.error = Some(ConnectError::Closed(CloseReason::LeftUnconfirmed));
-            }
+            end.error = finish_publishing(connection, side, context.config.leave_timeout).await;
         } else {
             connection.finish().await;
         }
@@ -476,7 +474,9 @@ impl<S: Session> PeerConnection<S> {
     }
 
     fn closed(&mut self, reason: CloseReason) -> ConnectionOutcome {
-        let fault = self.connection.fault().filter(|fault| fault.explains(&reason));
+        // A client of a ZeroMQ proxy leaves by closing the connection. If the stream has failed, that is not intended.
+        let left = matches!((self.protocol, &reason), (Protocol::ZeroMq(_), CloseReason::PeerLeft));
+        let fault = self.connection.fault().filter(|fault| left || fault.explains(&reason));
         let error = match (fault, reason) {
             (Some(ConnectionFault::Tls(error)), _) => Some(ConnectError::Tls(error.clone())),
             (Some(fault), _) => Some(ConnectError::Stream(fault.clone())),

@@ -42,7 +42,7 @@ pub enum CloseReason {
     /// This endpoint left, and the peer did not confirm in time.
     #[error("left; the peer did not confirm")]
     LeftUnconfirmed,
-    /// The peer sent BYE and closed the connection.
+    /// The peer sent BYE and closed the connection. A client of a ZeroMQ proxy only closes the connection.
     #[error("the peer left")]
     PeerLeft,
     /// The stream ended without a BYE.

@@ -1,7 +1,7 @@
 //! The end of a session: this side leaves, refuses the peer, or closes because of an error, or the peer closes.
 //!
-//! The protocol has no message for it. If the peer closes the connection, it may not have received everything. A failure
-//! cannot be distinguished from an intended end.
+//! The protocol has no message for it. If the peer closes the connection, it may not have received everything. The clients of a
+//! proxy leave by closing the connection between two messages. A proxy is not expected to leave, so its connection is lost.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::liveness::{Action, PING};
 use super::{State, ZeroMq};
 #[cfg(doc)]
 use crate::peering::Config;
-use crate::peering::{CloseReason, Event, after};
+use crate::peering::{CloseReason, Event, Side, after};
 
 /// This side leaves when everything is written.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,11 @@ impl ZeroMq {
             }
             State::Established { leaving: Some(_) } if self.is_written() => CloseReason::Left,
             State::Established { leaving: Some(_) } => CloseReason::LeftUnconfirmed,
-            State::Established { leaving: None } => CloseReason::Lost,
+            State::Established { leaving: None } => {
+                let is_client = self.config.common.side == Side::Listener;
+                let is_complete = self.parts.is_empty() && !self.liveness.has_left();
+                if is_client && is_complete { CloseReason::PeerLeft } else { CloseReason::Lost }
+            }
             State::Closed => return,
         };
         self.close(reason);

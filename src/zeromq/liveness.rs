@@ -54,6 +54,11 @@ impl Liveness {
         self.left = left;
     }
 
+    /// Returns whether bytes are left in the input: the beginning of a frame.
+    pub(super) fn has_left(&self) -> bool {
+        self.left > 0
+    }
+
     /// Records that reading stops or resumes. The peer's time begins again.
     pub(super) fn pause(&mut self, now: Instant, paused: bool) {
         (self.paused, self.last_received, self.pinged) = (paused, now, None);

@@ -2,6 +2,7 @@
 //! second thread.
 
 use std::future::IntoFuture as _;
+use std::io::Write as _;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use zeek_bridge::endpoint::{
 };
 use zeek_bridge::net::Url;
 use zeek_bridge::net::tls::Tls;
+use zeek_bridge::peering::CloseReason;
 use zeek_bridge::zeek::Event;
 use zeek_bridge::zeromq::curve::{AllowedClients, KeyPair};
 use zeek_bridge::zeromq::{LogField, LogHeader, LogValue, TypeTag};
@@ -220,6 +222,32 @@ async fn a_subscriber_with_too_many_subscriptions_is_disconnected() {
     let error = removed(&mut status).await.unwrap();
     assert!(matches!(error, ConnectError::TooManySubscriptions { limit: 65_536 }), "{error}");
     subscriber.until_closed();
+}
+
+/// A subscriber has no obligation to close its side. A client that closes its connection has left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscribers_have_no_confirmation() {
+    let proxy = endpoint_with(|config| config.leave_timeout = std::time::Duration::from_secs(3600));
+    let address = listen(&proxy).await;
+    let mut status = proxy.status();
+    let (subscriber, mut publisher) = (address.subscriber(&["/t"]), address.publisher());
+    // The peering is established, and no input is unread, which would reset the connection.
+    assert_eq!(publisher.change(), "+/t");
+    drop(publisher);
+    let error = removed(&mut status).await;
+    assert!(matches!(error, Some(ConnectError::Closed(CloseReason::PeerLeft))), "{error:?}");
+    let mut other = address.publisher();
+    assert_eq!(other.change(), "+/t");
+    other.0.write_all(&[1, 100, 0]).unwrap();
+    drop(other);
+    let error = removed(&mut status).await;
+    assert!(
+        matches!(error, Some(ConnectError::Closed(CloseReason::Lost) | ConnectError::Stream(_))),
+        "in the middle of a frame: {error:?}"
+    );
+    within("the end", proxy.shutdown()).await;
+    assert!(removed(&mut status).await.is_none());
+    drop(subscriber);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

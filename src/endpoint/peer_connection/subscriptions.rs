@@ -10,13 +10,17 @@ use super::{ConnectionOutcome, PeerConnection};
 use crate::endpoint::connect_error::ConnectError;
 use crate::endpoint::protocol::Protocol;
 use crate::endpoint::zeromq::{Node, NodePublisher, Publisher, Subscriber};
-use crate::net::{Session, after};
-use crate::peering::Side;
+use crate::net::{Connection, Session, after};
+use crate::peering::{CloseReason, Side};
 use crate::wire::Envelope;
 use crate::zeromq::{SocketType, SubscriptionChange};
 
 /// How often to check whether reading from a subscriber can be resumed.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How long a subscriber of this endpoint has to close its side. A socket that is closed while it has unread input sends a reset,
+/// after which the peer may not receive the last bytes.
+const SUBSCRIBER_CLOSES: Duration = Duration::from_millis(100);
 
 /// Reading from a subscriber is stopped, because it changes its subscriptions faster than publishers read them.
 pub(super) struct Waiting {
@@ -136,5 +140,25 @@ pub(super) async fn changed(member: &mut Option<Member>) {
     match member {
         Some(Member::Publisher(publisher)) => publisher.changed().await,
         Some(_) | None => std::future::pending().await,
+    }
+}
+
+/// Closes a connection over which this side has published and left. The protocol has no message for the end. A proxy that closes
+/// its side has received everything; the result is an error if it does not. A subscriber of this endpoint has no obligation to
+/// close its side.
+pub(super) async fn finish_publishing<S: Session>(
+    connection: Connection<S>,
+    side: Side,
+    leave_timeout: Duration,
+) -> Option<ConnectError> {
+    match side {
+        Side::Connector => {
+            let is_confirmed = connection.finish_reading(leave_timeout).await;
+            (!is_confirmed).then_some(ConnectError::Closed(CloseReason::LeftUnconfirmed))
+        }
+        Side::Listener => {
+            connection.finish_reading(SUBSCRIBER_CLOSES).await;
+            None
+        }
     }
 }

@@ -91,6 +91,6 @@ async fn a_side_that_leaves_sends_everything() {
         }
     };
     let (left, (received, lost)) = tokio::join!(publish, subscribe);
-    assert_eq!((left, lost), (CloseReason::Left, CloseReason::Lost));
+    assert_eq!((left, lost), (CloseReason::Left, CloseReason::PeerLeft));
     assert_eq!(received, sent);
 }

@@ -141,9 +141,11 @@ impl Ends {
         match status {
             Status::PeerAdded { peer, protocol, .. } => {
                 self.established = self.established.saturating_add(1);
-                if protocol
-                    .websocket()
-                    .is_some_and(|peer| may_leave_unread(peer.is_server, peer.version.as_deref()))
+                // A client of a ZeroMQ proxy leaves without confirmation.
+                if protocol.zeromq().is_some()
+                    || protocol
+                        .websocket()
+                        .is_some_and(|peer| may_leave_unread(peer.is_server, peer.version.as_deref()))
                 {
                     self.servers.insert(*peer);
                 }
