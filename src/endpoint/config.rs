@@ -37,12 +37,11 @@ pub struct EndpointConfig {
     /// before has up to ten times as long.
     pub leave_timeout: Duration,
     /// How long a shutdown waits for a peer to read the messages that were published before the shutdown.
+    ///
+    /// If this endpoint is the proxy of a ZeroMQ cluster, an owner of subscribers that changes its subscriptions very often waits
+    /// until the publishers have read them. This is also the time after which a publisher that has not read them is disconnected.
     pub drain_timeout: Duration,
     /// The limits of the queue to each peer. Broker's C++ implementation queues 2048 messages.
-    ///
-    /// If this endpoint is the proxy of a ZeroMQ cluster, the limit in bytes also applies to the subscriptions of all peers
-    /// together, and to the changes of subscriptions that a publisher has not read; it is then at least 64 KiB. If half of the
-    /// latter limit is used, a subscriber that changes its subscriptions waits for at most [`patience`](Self::patience).
     pub peer_queue: QueueLimits,
     /// The limits of the queue to each subscriber. If a queue is full, new messages for its subscriber are dropped and
     /// counted. So a slow subscriber never delays a peer.

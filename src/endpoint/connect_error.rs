@@ -40,19 +40,27 @@ pub enum ConnectError {
         /// The number of messages that were dropped.
         dropped: usize,
     },
-    /// A publisher of a ZeroMQ cluster did not read the subscriptions of the cluster: see
-    /// [`EndpointConfig::peer_queue`](super::EndpointConfig::peer_queue).
-    #[error("the publisher did not read more than {limit} bytes of changed subscriptions")]
+    /// A publisher of a ZeroMQ cluster did not read the subscriptions of the cluster. It is disconnected if changes of subscriptions
+    /// have to wait for it for longer than [`EndpointConfig::drain_timeout`](super::EndpointConfig::drain_timeout), or if more bytes
+    /// than the limit are unread.
+    #[error(
+        "the publisher reads too slowly: changes of subscriptions are unread for too long, or more than {limit} bytes of them"
+    )]
     UnreadSubscriptions {
         /// The maximum length of the unread changes in bytes.
         limit: usize,
     },
-    /// A subscriber of a ZeroMQ cluster exceeded the limit for the subscriptions of all subscribers together: see
-    /// [`EndpointConfig::peer_queue`](super::EndpointConfig::peer_queue).
-    #[error("the subscriptions of all subscribers of the cluster are longer than {limit} bytes")]
+    /// The subscriptions of a ZeroMQ cluster need too much memory. The limit of a subscriber is 4 MiB, that of an owner 16 MiB, and that
+    /// of all subscribers 64 MiB. A subscription needs 384 bytes and twice its length. If an owner, or all subscribers, exceed a
+    /// limit, the subscriber of the owner that needs the most is disconnected.
+    #[error(
+        "the subscriptions of {subject} need more than {limit} bytes, and no other subscriber needs more"
+    )]
     TooManySubscriptions {
-        /// The maximum length of the subscriptions in bytes.
+        /// The maximum memory of the subscriptions in bytes.
         limit: usize,
+        /// The subscriptions to which the limit applies, in words.
+        subject: &'static str,
     },
     /// The handshake was not complete when a waiting connection needed its slot: see
     /// [`EndpointConfig::max_handshakes`](super::EndpointConfig::max_handshakes).
@@ -265,7 +273,7 @@ mod tests {
             (ConnectError::ExposedToken, ErrorKind::Local),
             (ConnectError::Overflow { dropped: 1 }, ErrorKind::Limit),
             (ConnectError::UnreadSubscriptions { limit: 1 }, ErrorKind::Limit),
-            (ConnectError::TooManySubscriptions { limit: 1 }, ErrorKind::Limit),
+            (ConnectError::TooManySubscriptions { limit: 1, subject: "all" }, ErrorKind::Limit),
             (ConnectError::GaveWay, ErrorKind::Limit),
             (ConnectError::Evicted(1), ErrorKind::Limit),
             (ConnectError::TooManyPeers(1), ErrorKind::Limit),

@@ -256,7 +256,7 @@ impl Endpoint {
             websocket: Arc::new(RwLock::new(config.websocket.clone())),
             zeromq: Arc::new(RwLock::new(config.zeromq.clone())),
             probes: Arc::default(),
-            cluster: Cluster::new(config.peer_queue.bytes),
+            cluster: Cluster::new(),
             node: config.zeromq.node.as_deref().map(|name| zeromq::Node::new(name, id)),
             connects: config.connects_per_second.map(|count| Arc::new(RateLimiter::new(count))),
             config: Arc::new(config),

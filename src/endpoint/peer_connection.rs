@@ -271,11 +271,7 @@ impl<S: Session> PeerConnection<S> {
                     }
                     Progress::Event(Event::Closed(reason)) => return self.closed(reason),
                     Progress::Event(event) => self.handle(event).await,
-                    Progress::Subscription(change) => {
-                        if let Err(error) = self.pass_on_subscriptions(change) {
-                            return self.end(Some(error));
-                        }
-                    }
+                    Progress::Subscription(change) => self.pass_on_subscriptions(change),
                 },
                 () = changed(&mut self.member), if !self.leaving => {}
                 () = sleep_until(self.waiting.as_ref().map(|waiting| waiting.check)) => self.check_waiting(),

@@ -19,7 +19,7 @@ use crate::data::{EndpointId, Filter, Topic};
 use crate::net::{ConnectionFault, Session};
 use crate::peering;
 use crate::zeromq::{Config, EventFormat, Mechanism, SocketType, ZeroMq};
-pub(super) use cluster::{Cluster, Publisher, Subscriber};
+pub(super) use cluster::{Cluster, Publisher, Subscriber, TooLong};
 pub use config::ZeroMqConfig;
 #[cfg(feature = "curve")]
 pub use config::{CurveClient, CurveServer};

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{ConnectionOutcome, PeerConnection};
 use crate::endpoint::connect_error::ConnectError;
 use crate::endpoint::protocol::Protocol;
-use crate::endpoint::zeromq::{Node, NodePublisher, Publisher, Subscriber};
+use crate::endpoint::zeromq::{Node, NodePublisher, Publisher, Subscriber, TooLong};
 use crate::net::{Connection, Session, after};
 use crate::peering::{CloseReason, Side};
 use crate::wire::Envelope;
@@ -22,12 +22,23 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// after which the peer may not receive the last bytes.
 const SUBSCRIBER_CLOSES: Duration = Duration::from_millis(100);
 
-/// Reading from a subscriber is stopped, because it changes its subscriptions faster than publishers read them.
+/// Reading from a subscriber is stopped, because its owner changes subscriptions faster than publishers read them.
 pub(super) struct Waiting {
     /// When to check again.
     pub(super) check: Instant,
-    /// When to resume reading in any case.
+    /// When to disconnect the publishers that have not read the changes before `position`.
     deadline: Instant,
+    position: u64,
+    /// The changes that were received and not applied.
+    changes: Vec<SubscriptionChange>,
+}
+
+impl Waiting {
+    fn new(subscriber: &Subscriber, changes: Vec<SubscriptionChange>, timeout: Duration) -> Self {
+        let deadline = after(timeout);
+        let check = after(CHECK_INTERVAL).min(deadline);
+        Waiting { check, deadline, position: subscriber.position(), changes }
+    }
 }
 
 /// The role of a peer in the cluster.
@@ -62,7 +73,7 @@ impl<S: Session> PeerConnection<S> {
                 Member::ProxyOfSubscriber(node)
             }),
             (Side::Listener, Protocol::ZeroMq(SocketType::XPub)) => {
-                Some(Member::Subscriber(cluster.subscriber()))
+                Some(Member::Subscriber(cluster.subscriber(self.owner.clone())))
             }
             (Side::Listener, Protocol::ZeroMq(SocketType::XSub)) => {
                 Some(Member::Publisher(cluster.publisher()))
@@ -77,47 +88,52 @@ impl<S: Session> PeerConnection<S> {
     }
 
     /// Passes changes of a subscriber on to the publishers of the cluster. The routes already contain the new filter, so the
-    /// events that publishers send from now on reach the subscriber.
-    ///
-    /// # Errors
-    /// Fails if the subscriptions of all subscribers together are too long.
-    pub(super) fn pass_on_subscriptions(&mut self, first: SubscriptionChange) -> Result<(), ConnectError> {
+    /// events that publishers send from now on reach the subscriber. If it is too fast, they wait, and nothing more is read.
+    pub(super) fn pass_on_subscriptions(&mut self, first: SubscriptionChange) {
         let others = iter::from_fn(|| self.connection.next_subscription());
         let changes = iter::once(first).chain(others);
-        let applied = match &mut self.member {
-            Some(Member::Subscriber(subscriber)) => subscriber.apply(changes),
-            Some(Member::ProxyOfPublisher(publisher)) => {
-                publisher.apply(changes);
-                Ok(())
+        match &mut self.member {
+            Some(Member::Subscriber(subscriber)) if subscriber.is_too_fast() => {
+                let timeout = self.context.config.drain_timeout;
+                self.waiting = Some(Waiting::new(subscriber, changes.collect(), timeout));
+                self.connection.pause(true);
             }
-            _ => Ok(()),
-        };
-        applied.map_err(|too_long| ConnectError::TooManySubscriptions { limit: too_long.limit })?;
-        if matches!(&self.member, Some(Member::Subscriber(subscriber)) if subscriber.is_too_fast()) {
-            let deadline = after(self.context.config.patience);
-            self.waiting = Some(Waiting { check: after(CHECK_INTERVAL).min(deadline), deadline });
-            self.connection.pause(true);
+            Some(Member::Subscriber(subscriber)) => subscriber.apply(changes),
+            Some(Member::ProxyOfPublisher(publisher)) => publisher.apply(changes),
+            _ => {}
         }
-        Ok(())
     }
 
-    /// Resumes reading from a subscriber if the publishers have read enough of its changes, or have not done that in time.
+    /// Resumes reading from a subscriber if the publishers have read enough of its owner's changes. Disconnects publishers that do
+    /// not read.
     pub(super) fn check_waiting(&mut self) {
-        let (Some(waiting), Some(Member::Subscriber(subscriber))) = (&mut self.waiting, &self.member) else {
-            return;
-        };
-        if waiting.check < waiting.deadline && subscriber.is_too_fast() {
-            waiting.check = after(CHECK_INTERVAL).min(waiting.deadline);
+        let Some(Member::Subscriber(subscriber)) = &mut self.member else { return };
+        let Some(mut waiting) = self.waiting.take() else { return };
+        if subscriber.is_too_fast() {
+            if waiting.check < waiting.deadline {
+                waiting.check = after(CHECK_INTERVAL).min(waiting.deadline);
+            } else {
+                subscriber.remove_stalled(waiting.position);
+                waiting = Waiting::new(subscriber, waiting.changes, self.context.config.drain_timeout);
+            }
+            self.waiting = Some(waiting);
             return;
         }
-        self.waiting = None;
+        subscriber.apply(waiting.changes);
         self.connection.pause(false);
     }
 
     /// Sends the subscriptions of the cluster to a publisher until the stream does not keep up. Returns the outcome if the
-    /// connection has to end.
+    /// connection of a publisher or subscriber has to end.
     pub(super) fn send_subscriptions(&mut self) -> Option<ConnectionOutcome> {
-        let Some(Member::Publisher(publisher)) = &mut self.member else { return None };
+        let publisher = match &mut self.member {
+            Some(Member::Publisher(publisher)) => publisher,
+            Some(Member::Subscriber(subscriber)) => {
+                let TooLong { limit, subject } = subscriber.check().err()?;
+                return Some(self.end(Some(ConnectError::TooManySubscriptions { limit, subject })));
+            }
+            _ => return None,
+        };
         let mut checked = publisher.check();
         while checked.is_ok() && !self.leaving && !self.connection.is_backlogged() {
             match publisher.next() {
@@ -135,10 +151,11 @@ impl<S: Session> PeerConnection<S> {
     }
 }
 
-/// Waits until there may be something to send to a publisher. May never resolve.
+/// Waits until there may be something to send to a publisher, or a subscriber is refused. May never resolve.
 pub(super) async fn changed(member: &mut Option<Member>) {
     match member {
         Some(Member::Publisher(publisher)) => publisher.changed().await,
+        Some(Member::Subscriber(subscriber)) => subscriber.refused().await,
         Some(_) | None => std::future::pending().await,
     }
 }

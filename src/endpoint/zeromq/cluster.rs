@@ -4,7 +4,12 @@
 //! publishers read one log of changes, each at its own position. So a change is stored once, and a publisher that does not read
 //! does not delay the others.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod accounts;
+mod log;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::vec;
@@ -12,17 +17,46 @@ use std::vec;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::super::limits::Owner;
 use crate::data::{Filter, Topic};
 use crate::zeromq::SubscriptionChange;
+use accounts::Accounts;
+pub(in crate::endpoint) use accounts::TooLong;
+use log::Log;
 
-/// The memory of a prefix in a table or in the log, in addition to its text.
-const OVERHEAD: usize = 64;
+/// The memory of a subscriber's prefix in addition to its text, in bytes. The session, this cluster and the routes have tables of
+/// prefixes. Measured with 16,000 prefixes for each subscriber.
+const OVERHEAD: usize = 384;
 
-/// The minimum limit, in bytes. A cluster needs a few kilobytes.
-const MIN_LIMIT: usize = 64 * 1024;
+const MIB: usize = 1024 * 1024;
 
-/// Below this length in bytes, changes that all publishers have read are not removed from the log.
-const MIN_LOG: usize = 16 * 1024;
+/// The limits of a cluster, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    memory: accounts::Limits,
+    /// The maximum length of the unread changes that an owner has caused. Further changes of the owner wait.
+    unread_of_owner: usize,
+    /// The maximum length of all unread changes.
+    unread: usize,
+}
+
+impl Limits {
+    /// A node of Zeek has about a hundred subscriptions, which need 50 kB.
+    const DEFAULT: Self = Limits {
+        memory: accounts::Limits {
+            // About 10,000 subscriptions.
+            subscriber: 4 * MIB,
+            // 300 nodes on one host.
+            owner: 16 * MIB,
+            // Several hosts must misbehave before the total matters.
+            total: 64 * MIB,
+        },
+        // A publisher that reads 1 Mbit/s has read them after 2 s.
+        unread_of_owner: 256 * 1024,
+        // If all subscribers disconnect at once, the cancellations need less than half of it.
+        unread: 64 * MIB,
+    };
+}
 
 /// The subscriptions of a cluster, and the log of their changes.
 #[derive(Debug)]
@@ -30,48 +64,47 @@ pub(in crate::endpoint) struct Cluster {
     state: Mutex<State>,
     /// The position of the end of the log. Only changed while `state` is locked.
     end: watch::Sender<u64>,
-    /// The maximum length of all prefixes together, and of the log, in bytes.
-    limit: usize,
+    limits: Limits,
     /// Whether the filter of this endpoint is included.
     follows: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// The number of subscribers of each prefix.
     prefixes: BTreeMap<Topic, usize>,
-    /// The memory of the prefixes.
-    bytes: usize,
+    accounts: Accounts,
     log: Log,
 }
 
-/// The subscriptions of all peers together exceed a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::endpoint) struct TooLong {
-    pub(in crate::endpoint) limit: usize,
-}
-
-/// A publisher has not read the changes, and more of them than the limit allows are unread.
+/// A publisher has not read changes in time, or more of them than the limit allows are unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::endpoint) struct Unread {
     pub(in crate::endpoint) limit: usize,
 }
 
 impl Cluster {
-    /// Returns a cluster without subscriptions. `limit` is the maximum length in bytes of all prefixes together, and of the changes
-    /// that a publisher has not read. At least [`MIN_LIMIT`] applies.
-    pub(in crate::endpoint) fn new(limit: usize) -> Arc<Self> {
+    /// Returns a cluster without subscriptions.
+    pub(in crate::endpoint) fn new() -> Arc<Self> {
+        Self::with_limits(Limits::DEFAULT)
+    }
+
+    fn with_limits(limits: Limits) -> Arc<Self> {
+        let accounts = Accounts::new(limits.memory);
         Arc::new(Cluster {
-            state: Mutex::default(),
+            state: Mutex::new(State { prefixes: BTreeMap::new(), accounts, log: Log::default() }),
             end: watch::Sender::new(0),
-            limit: limit.max(MIN_LIMIT),
+            limits,
             follows: AtomicBool::new(false),
         })
     }
 
     /// Adds a subscriber.
-    pub(in crate::endpoint) fn subscriber(self: &Arc<Self>) -> Subscriber {
-        Subscriber { cluster: self.clone(), held: BTreeSet::new() }
+    pub(in crate::endpoint) fn subscriber(self: &Arc<Self>, owner: Owner) -> Subscriber {
+        let (account, refused) = self.state.lock().accounts.open(owner.clone());
+        let subscriptions =
+            Subscriptions { cluster: self.clone(), owner: Some(owner), held: BTreeSet::new() };
+        Subscriber { subscriptions, account, refused }
     }
 
     /// Adds a publisher.
@@ -88,7 +121,8 @@ impl Cluster {
         if self.follows.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (mut filter, mut own) = (filter(), self.subscriber());
+        let mut own = Subscriptions { cluster: self.clone(), owner: None, held: BTreeSet::new() };
+        let mut filter = filter();
         own.replace(&filter.borrow_and_update());
         tokio::spawn(async move {
             while filter.changed().await.is_ok() {
@@ -108,105 +142,158 @@ impl Cluster {
 }
 
 impl State {
-    /// Adds a subscriber to a prefix. `held` are the other prefixes of the subscriber.
-    fn subscribe(&mut self, prefix: Topic, held: &mut BTreeSet<Topic>, limit: usize) {
+    /// Adds a subscriber to a prefix. `held` are the other prefixes of the subscriber. Returns whether the prefix is new to it.
+    fn subscribe(
+        &mut self,
+        prefix: Topic,
+        held: &mut BTreeSet<Topic>,
+        owner: Option<&Owner>,
+        limit: usize,
+    ) -> bool {
         let known = self.prefixes.get_key_value(&prefix).map(|(known, _)| known.clone());
         let prefix = known.unwrap_or(prefix);
-        if held.insert(prefix.clone()) {
-            let count = self.prefixes.entry(prefix.clone()).or_insert_with(|| {
-                self.bytes = self.bytes.saturating_add(memory(&prefix));
-                0
-            });
+        let is_new = held.insert(prefix.clone());
+        if is_new {
+            let count = self.prefixes.entry(prefix.clone()).or_default();
             *count = count.saturating_add(1);
         }
-        self.log.push(SubscriptionChange::Subscribed(prefix), limit);
+        self.log.push(SubscriptionChange::Subscribed(prefix), owner, limit);
+        is_new
     }
 
     /// Removes a subscriber from a prefix that it held.
-    fn cancel(&mut self, prefix: Topic, limit: usize) {
+    fn cancel(&mut self, prefix: Topic, owner: Option<&Owner>, limit: usize) {
         let Some(count) = self.prefixes.get_mut(&prefix) else { return };
         *count = count.saturating_sub(1);
         if *count == 0 {
             self.prefixes.remove(&prefix);
-            self.bytes = self.bytes.saturating_sub(memory(&prefix));
-            self.log.push(SubscriptionChange::Cancelled(prefix), limit);
+            self.log.push(SubscriptionChange::Cancelled(prefix), owner, limit);
         }
     }
 }
 
+/// Returns the memory of a subscriber's prefix. The session and the cluster have a copy of the text each.
 fn memory(prefix: &Topic) -> usize {
-    prefix.as_bytes().len().saturating_add(OVERHEAD)
+    prefix.as_bytes().len().saturating_mul(2).saturating_add(OVERHEAD)
 }
 
-/// A subscriber. Its subscriptions are cancelled when it is dropped.
+/// The subscriptions of one subscriber, or of this endpoint. They are cancelled when this is dropped.
 #[derive(Debug)]
-pub(in crate::endpoint) struct Subscriber {
+struct Subscriptions {
     cluster: Arc<Cluster>,
+    /// `None` for this endpoint.
+    owner: Option<Owner>,
     held: BTreeSet<Topic>,
 }
 
-impl Subscriber {
-    /// Applies changes in the order in which the subscriber has sent them. The publishers also receive a subscription that is
-    /// repeated or that others have; a cancellation only if no other subscriber has the prefix.
-    ///
-    /// # Errors
-    /// Fails if the prefixes of all subscribers together are too long.
-    pub(in crate::endpoint) fn apply(
-        &mut self,
-        changes: impl Iterator<Item = SubscriptionChange>,
-    ) -> Result<(), TooLong> {
-        let (held, limit) = (&mut self.held, self.cluster.limit);
-        self.cluster.change(|state| {
-            for change in changes {
-                match change {
-                    SubscriptionChange::Subscribed(prefix) => state.subscribe(prefix, held, limit),
-                    SubscriptionChange::Cancelled(prefix) if held.remove(&prefix) => {
-                        state.cancel(prefix, limit)
-                    }
-                    SubscriptionChange::Cancelled(_) => {}
-                }
-                if state.bytes > limit {
-                    return Err(TooLong { limit });
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Returns whether some publisher has not read more than half of the changes that the limit allows. Wait for a while before
-    /// further changes are applied, so that a subscriber that changes its subscriptions very often does not disconnect publishers
-    /// that read more slowly.
-    pub(in crate::endpoint) fn is_too_fast(&self) -> bool {
-        let mut state = self.cluster.state.lock();
-        if state.log.bytes <= self.cluster.limit / 2 {
-            return false;
-        }
-        state.log.remove_read();
-        state.log.bytes > self.cluster.limit / 2
-    }
-
+impl Subscriptions {
     /// Replaces all subscriptions, new ones first.
     fn replace(&mut self, filter: &Filter) {
         let new: BTreeSet<Topic> = filter.topics().iter().cloned().collect();
-        let (held, limit) = (&mut self.held, self.cluster.limit);
+        let (held, owner, limit) = (&mut self.held, self.owner.as_ref(), self.cluster.limits.unread);
         self.cluster.change(|state| {
             for prefix in &new {
                 if !held.contains(prefix) {
-                    state.subscribe(prefix.clone(), held, limit);
+                    state.subscribe(prefix.clone(), held, owner, limit);
                 }
             }
             for prefix in held.difference(&new) {
-                state.cancel(prefix.clone(), limit);
+                state.cancel(prefix.clone(), owner, limit);
             }
             *held = new;
         });
     }
 }
 
+impl Drop for Subscriptions {
+    fn drop(&mut self) {
+        let (held, owner) = (std::mem::take(&mut self.held), self.owner.as_ref());
+        let limit = self.cluster.limits.unread;
+        self.cluster.change(|state| held.into_iter().for_each(|prefix| state.cancel(prefix, owner, limit)));
+    }
+}
+
+/// A subscriber. Its subscriptions are cancelled when it is dropped.
+#[derive(Debug)]
+pub(in crate::endpoint) struct Subscriber {
+    subscriptions: Subscriptions,
+    account: u64,
+    /// Contains the reason once the subscriber is refused.
+    refused: watch::Receiver<Option<TooLong>>,
+}
+
+impl Subscriber {
+    /// Applies changes in the order in which the subscriber has sent them. The publishers also receive a subscription that is
+    /// repeated or that others have; a cancellation only if no other subscriber has the prefix.
+    ///
+    /// If the subscriptions need too much memory, this or another subscriber is refused; see [`Subscriber::check`]. The changes of a
+    /// subscriber that is refused have no effect.
+    pub(in crate::endpoint) fn apply(&mut self, changes: impl IntoIterator<Item = SubscriptionChange>) {
+        let Subscriptions { cluster, owner, held } = &mut self.subscriptions;
+        let (owner, limit) = (owner.as_ref(), cluster.limits.unread);
+        cluster.change(|state| {
+            for change in changes {
+                if self.refused.borrow().is_some() {
+                    return;
+                }
+                match change {
+                    SubscriptionChange::Subscribed(prefix) => {
+                        if state.subscribe(prefix.clone(), held, owner, limit) {
+                            state.accounts.add(self.account, &prefix);
+                        }
+                    }
+                    SubscriptionChange::Cancelled(prefix) if held.remove(&prefix) => {
+                        state.accounts.remove(self.account, &prefix);
+                        state.cancel(prefix, owner, limit);
+                    }
+                    SubscriptionChange::Cancelled(_) => {}
+                }
+            }
+        });
+    }
+
+    /// Returns whether some publisher has not read many earlier changes of this subscriber and the others of its owner. In this case,
+    /// do not apply further changes and do not read from the subscriber. So an owner that changes its subscriptions very often does
+    /// not disconnect publishers that read more slowly, and the subscribers of other owners do not wait for it.
+    pub(in crate::endpoint) fn is_too_fast(&self) -> bool {
+        let Subscriptions { cluster, owner, .. } = &self.subscriptions;
+        let limit = cluster.limits.unread_of_owner;
+        owner.as_ref().is_some_and(|owner| cluster.state.lock().log.has_unread(owner, limit))
+    }
+
+    /// Returns the position of the next change.
+    pub(in crate::endpoint) fn position(&self) -> u64 {
+        self.subscriptions.cluster.state.lock().log.end()
+    }
+
+    /// Removes the publishers that have not read all changes before this position.
+    pub(in crate::endpoint) fn remove_stalled(&self, position: u64) {
+        let cluster = &self.subscriptions.cluster;
+        cluster.state.lock().log.remove_readers_before(position);
+        // Wakes the publishers. The position is unchanged.
+        cluster.end.send_modify(|_| {});
+    }
+
+    /// Checks that the subscriber was not refused.
+    ///
+    /// # Errors
+    /// Fails if this subscriber needs too much memory, or if its owner or all subscribers do and it needs the most.
+    pub(in crate::endpoint) fn check(&self) -> Result<(), TooLong> {
+        self.refused.borrow().map_or(Ok(()), Err)
+    }
+
+    /// Waits until the subscriber is refused. Cancel-safe.
+    pub(in crate::endpoint) async fn refused(&mut self) {
+        if self.refused.changed().await.is_err() {
+            // It was refused before.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        let (held, limit) = (std::mem::take(&mut self.held), self.cluster.limit);
-        self.cluster.change(|state| held.into_iter().for_each(|prefix| state.cancel(prefix, limit)));
+        self.subscriptions.cluster.state.lock().accounts.close(self.account);
     }
 }
 
@@ -235,7 +322,7 @@ impl Publisher {
             return Ok(None);
         }
         let mut state = self.cluster.state.lock();
-        let change = state.log.read(self.reader).ok_or(Unread { limit: self.cluster.limit })?;
+        let change = state.log.read(self.reader).ok_or(Unread { limit: self.cluster.limits.unread })?;
         self.position = self.position.saturating_add(1);
         Ok(Some(change))
     }
@@ -243,11 +330,11 @@ impl Publisher {
     /// Checks that no unread change was removed from the log.
     ///
     /// # Errors
-    /// Fails if the publisher has read so little that the changes after its position exceed the limit.
+    /// Fails if the changes after the publisher's position exceed the limit, or if it was removed by [`Subscriber::remove_stalled`].
     pub(in crate::endpoint) fn check(&mut self) -> Result<(), Unread> {
         let is_up_to_date = *self.end.borrow_and_update() == self.position;
         let is_reading = is_up_to_date || self.cluster.state.lock().log.readers.contains_key(&self.reader);
-        if is_reading { Ok(()) } else { Err(Unread { limit: self.cluster.limit }) }
+        if is_reading { Ok(()) } else { Err(Unread { limit: self.cluster.limits.unread }) }
     }
 
     /// Waits for a change after the last call of [`Publisher::next`] or [`Publisher::check`]. Cancel-safe.
@@ -262,204 +349,5 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.cluster.state.lock().log.readers.remove(&self.reader);
-    }
-}
-
-/// The changes that at least one publisher has not read.
-#[derive(Debug, Default)]
-struct Log {
-    changes: VecDeque<SubscriptionChange>,
-    /// The position of the first one.
-    first: u64,
-    bytes: usize,
-    /// The length in bytes from which read changes are removed. It is twice the length after the last removal, so that the work for
-    /// each change is constant on average.
-    trim_at: usize,
-    /// The positions of the publishers.
-    readers: HashMap<u64, u64>,
-    next_reader: u64,
-}
-
-impl Log {
-    fn end(&self) -> u64 {
-        self.first.saturating_add(u64::try_from(self.changes.len()).unwrap_or(u64::MAX))
-    }
-
-    /// Returns the id and the position of a new reader, which reads the later changes.
-    fn add_reader(&mut self) -> (u64, u64) {
-        let (reader, position) = (self.next_reader, self.end());
-        self.next_reader = reader.saturating_add(1);
-        self.readers.insert(reader, position);
-        (reader, position)
-    }
-
-    /// Returns the next change of a reader. `None` if it has been removed, or the reader is at the end.
-    fn read(&mut self, reader: u64) -> Option<SubscriptionChange> {
-        let position = self.readers.get_mut(&reader)?;
-        let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
-        let change = self.changes.get(index)?.clone();
-        *position = position.saturating_add(1);
-        Some(change)
-    }
-
-    /// Appends a change. If the log exceeds `limit`, removes its first changes, and the readers that have not read them.
-    fn push(&mut self, change: SubscriptionChange, limit: usize) {
-        self.bytes = self.bytes.saturating_add(memory_of(&change));
-        self.changes.push_back(change);
-        if self.bytes <= self.trim_at.min(limit) {
-            return;
-        }
-        self.remove_read();
-        if self.bytes > limit {
-            while self.bytes > limit && self.remove_first() {}
-            let first = self.first;
-            self.readers.retain(|_, position| *position >= first);
-        }
-        self.trim_at = self.bytes.saturating_mul(2).max(MIN_LOG);
-        self.changes.shrink_to(self.changes.len().saturating_mul(2));
-    }
-
-    /// Removes the changes that all readers have read.
-    fn remove_read(&mut self) {
-        let slowest = self.readers.values().copied().min().unwrap_or(u64::MAX);
-        while self.first < slowest && self.remove_first() {}
-    }
-
-    fn remove_first(&mut self) -> bool {
-        let Some(change) = self.changes.pop_front() else { return false };
-        self.bytes = self.bytes.saturating_sub(memory_of(&change));
-        self.first = self.first.saturating_add(1);
-        true
-    }
-}
-
-fn memory_of(change: &SubscriptionChange) -> usize {
-    let (SubscriptionChange::Subscribed(prefix) | SubscriptionChange::Cancelled(prefix)) = change;
-    memory(prefix)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn topic(text: &str) -> Topic {
-        Topic::from(text)
-    }
-
-    fn subscribed(text: &str) -> SubscriptionChange {
-        SubscriptionChange::Subscribed(topic(text))
-    }
-
-    fn cancelled(text: &str) -> SubscriptionChange {
-        SubscriptionChange::Cancelled(topic(text))
-    }
-
-    fn read(publisher: &mut Publisher) -> Vec<SubscriptionChange> {
-        std::iter::from_fn(|| publisher.next().unwrap()).collect()
-    }
-
-    #[test]
-    fn subscriptions_are_repeated_and_cancelled_when_the_last_subscriber_is_gone() {
-        let cluster = Cluster::new(0);
-        let (mut early, mut one, mut other) =
-            (cluster.publisher(), cluster.subscriber(), cluster.subscriber());
-        one.apply([subscribed("a"), subscribed("a"), subscribed("b")].into_iter()).unwrap();
-        other.apply([cancelled("a"), subscribed("a")].into_iter()).unwrap();
-        assert_eq!(read(&mut early), [subscribed("a"), subscribed("a"), subscribed("b"), subscribed("a")]);
-        let mut late = cluster.publisher();
-        assert_eq!(read(&mut late), [subscribed("a"), subscribed("b")], "each prefix once");
-        one.apply([cancelled("a"), cancelled("a"), cancelled("never")].into_iter()).unwrap();
-        assert_eq!(read(&mut late), [], "another subscriber has it");
-        drop(one);
-        assert_eq!(read(&mut late), [cancelled("b")], "only what nobody else has");
-        other.apply([cancelled("a")].into_iter()).unwrap();
-        for publisher in [&mut early, &mut late] {
-            assert_eq!(read(publisher).last(), Some(&cancelled("a")));
-        }
-        assert_eq!(read(&mut cluster.publisher()), []);
-        assert_eq!(cluster.state.lock().bytes, 0);
-    }
-
-    #[test]
-    fn the_current_subscriptions_are_read_before_later_changes() {
-        let cluster = Cluster::new(0);
-        let mut subscriber = cluster.subscriber();
-        subscriber.apply([subscribed("b"), subscribed("c")].into_iter()).unwrap();
-        let mut publisher = cluster.publisher();
-        subscriber.apply([cancelled("c"), subscribed("a")].into_iter()).unwrap();
-        assert_eq!(read(&mut publisher), [subscribed("b"), subscribed("c"), cancelled("c"), subscribed("a")]);
-    }
-
-    #[test]
-    fn a_publisher_that_does_not_read_is_removed_and_the_others_read_everything() {
-        let cluster = Cluster::new(0);
-        let (mut slow, mut fast, mut subscriber) =
-            (cluster.publisher(), cluster.publisher(), cluster.subscriber());
-        let changes = MIN_LIMIT / OVERHEAD;
-        for round in 0..changes {
-            subscriber.apply([subscribed(""), cancelled("")].into_iter()).unwrap();
-            assert_eq!(read(&mut fast), [subscribed(""), cancelled("")], "{round}");
-            let state = cluster.state.lock();
-            assert!(state.log.bytes <= MIN_LIMIT);
-            assert_eq!(state.log.readers.len(), if 2 * (round + 1) > changes { 1 } else { 2 });
-        }
-        assert_eq!(slow.check(), Err(Unread { limit: MIN_LIMIT }));
-        assert_eq!(slow.next(), Err(Unread { limit: MIN_LIMIT }));
-        assert_eq!(fast.check(), Ok(()));
-        drop(slow);
-        subscriber.apply([subscribed("")].into_iter()).unwrap();
-        assert_eq!(read(&mut fast), [subscribed("")]);
-        assert!(cluster.state.lock().log.bytes <= 2 * MIN_LOG, "read changes are not kept");
-    }
-
-    #[test]
-    fn a_subscriber_is_too_fast_until_the_publishers_have_read_its_changes() {
-        let cluster = Cluster::new(0);
-        let (mut slow, mut fast, mut subscriber) =
-            (cluster.publisher(), cluster.publisher(), cluster.subscriber());
-        for _ in 0..MIN_LIMIT / OVERHEAD / 4 {
-            assert!(!subscriber.is_too_fast());
-            subscriber.apply([subscribed(""), cancelled("")].into_iter()).unwrap();
-        }
-        subscriber.apply([subscribed("")].into_iter()).unwrap();
-        assert!(subscriber.is_too_fast());
-        read(&mut fast);
-        assert!(subscriber.is_too_fast(), "the other publisher has not read them");
-        slow.next().unwrap();
-        assert!(!subscriber.is_too_fast());
-        drop((slow, fast));
-        assert!(!cluster.subscriber().is_too_fast());
-    }
-
-    #[test]
-    fn all_prefixes_together_are_limited() {
-        let cluster = Cluster::new(0);
-        let (mut one, mut other) = (cluster.subscriber(), cluster.subscriber());
-        let prefixes = |from: usize| (from..).map(|number| subscribed(&format!("{number:>036}")));
-        let half = MIN_LIMIT / 200;
-        one.apply(prefixes(0).take(half)).unwrap();
-        other.apply(prefixes(0).take(half)).unwrap();
-        assert_eq!(other.apply(prefixes(half).take(MIN_LIMIT / 100)), Err(TooLong { limit: MIN_LIMIT }));
-        drop(other);
-        one.apply(prefixes(half).take(half)).unwrap();
-    }
-
-    #[tokio::test]
-    async fn the_filter_of_the_endpoint_is_one_of_the_subscribers() {
-        let cluster = Cluster::new(0);
-        let filter = |topics: &[&str]| -> Filter { topics.iter().map(|text| topic(text)).collect() };
-        let (own, receiver) = watch::channel(filter(&["a", "b"]));
-        let mut subscriber = cluster.subscriber();
-        subscriber.apply([subscribed("b")].into_iter()).unwrap();
-        cluster.follow(|| receiver);
-        cluster.follow(|| panic!("called twice"));
-        let mut publisher = cluster.publisher();
-        assert_eq!(read(&mut publisher), [subscribed("a"), subscribed("b")]);
-        own.send_replace(filter(&["c"]));
-        publisher.changed().await;
-        assert_eq!(read(&mut publisher), [subscribed("c"), cancelled("a")]);
-        drop(own);
-        publisher.changed().await;
-        assert_eq!(read(&mut publisher), [cancelled("c")]);
     }
 }
