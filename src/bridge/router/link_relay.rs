@@ -146,7 +146,7 @@ impl<'a> Inbound<'a> {
             return relay.returned(&envelope);
         }
         self.to.clear();
-        let sender_text = published.and_then(|published| published.sender.as_deref());
+        let sender_text = published.and_then(|published| published.text.as_deref());
         let decision = policy.evaluate(&envelope, sender_text, limits, |link, rule| {
             self.to.push(Target { link, rule, bridges_only: false });
         });
