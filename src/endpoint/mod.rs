@@ -44,6 +44,7 @@
 //! # }
 //! ```
 
+mod admits;
 mod blocked;
 mod command;
 mod config;
@@ -82,7 +83,8 @@ mod topics;
 mod websocket;
 mod zeromq;
 
-pub use config::{Admits, Candidate, EndpointConfig, Retry, WhenFull};
+pub use admits::{Admits, Candidate};
+pub use config::{EndpointConfig, Retry, WhenFull};
 pub use connect_error::ConnectError;
 pub use connector::Connector;
 pub use counters::Stats;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 #[cfg(feature = "bridge")]
-use super::config::Candidate;
+use super::admits::Candidate;
 #[cfg(all(test, feature = "bridge"))]
 use super::id::ConnectionId;
 use super::id::PeeringId;

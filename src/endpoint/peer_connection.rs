@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::admits::Candidate;
 use super::blocked::Blocked;
 use super::command::Command;
-use super::config::Candidate;
 use super::connect_error::ConnectError;
 use super::id::{ConnectionId, PeeringId};
 use super::id_registry::{Admission, Answers, Party};

@@ -212,7 +212,12 @@ pub(crate) fn logger(
 ) -> Result<(String, ZeroMqConfig), Failure> {
     let settings = settings::choose(args, curve, || Ok(None))?;
     websocket.settings(&settings.address)?;
-    let (Address::Connect(address) | Address::Listen(address)) = settings.address;
+    // clap does not require --listen if --connect is given, because they exclude each other.
+    let Address::Listen(address) = settings.address else {
+        return Err(Failure::usage(
+            "--listen zeromq://ADDR:PORT is required for --logs, because the nodes connect to their loggers",
+        ));
+    };
     Url::to_listen_for_logs(&address).map_err(|error| Failure::usage(format!("{address}: {error}")))?;
     Ok((address, settings.zeromq.load()?))
 }

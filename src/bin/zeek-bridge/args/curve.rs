@@ -203,7 +203,7 @@ fn as_key<K: FromStr<Err = InvalidKey>>(value: &OsStr) -> Result<K, InvalidKey> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::tls::Role;
+    use crate::args::Role;
 
     #[test]
     fn a_server_has_its_own_secret_key_and_accepts_the_key_of_the_clients() {

@@ -6,6 +6,7 @@ pub(crate) mod curve;
 mod format;
 pub(crate) mod network;
 pub(crate) mod retry;
+mod role;
 pub(crate) mod side_tls;
 pub(crate) mod source;
 pub(crate) mod tls;
@@ -19,6 +20,7 @@ pub(crate) use address::{
 pub(crate) use curve::CurveArgs;
 pub(crate) use format::{Format, FormatArgs};
 pub(crate) use network::{Address, NetworkArgs, OneConnectionArgs, ProfileArg};
+pub(crate) use role::Role;
 pub(crate) use source::Source;
 pub(crate) use values::{DurationArg, Interval, TopicArg, count, node_name};
 pub(crate) use websocket::WebSocketArgs;

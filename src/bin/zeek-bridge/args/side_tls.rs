@@ -7,8 +7,9 @@ use zeek_bridge::net::tls::Tls;
 use zeek_bridge::net::{Scheme, Url};
 
 use super::address::{AddressArg, scheme};
+use super::role::Role;
 use super::source::Source;
-use super::tls::{Role, TlsArgs};
+use super::tls::TlsArgs;
 use crate::output::{Exit, Failure};
 
 /// TLS options for both sides, and for each side.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::tls::Role;
+use super::role::Role;
 
 /// The prefix of the environment variables of this program.
 const PREFIX: &str = "ZEEK_BRIDGE_";

@@ -12,6 +12,7 @@ use zeek_bridge::net::tls::{
     PemSource, Tls,
 };
 
+use super::role::Role;
 use super::source::Source;
 use crate::hints;
 use crate::output::{Exit, Failure};
@@ -81,13 +82,6 @@ impl TlsMode {
             TlsMode::Auto => "auto",
         }
     }
-}
-
-/// The role of this program in the WebSocket API, or in CURVE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Client,
-    Server,
 }
 
 /// The TLS mode of a connection, if it is known before the connection.

@@ -17,8 +17,8 @@ use zeek_bridge::endpoint::Retry;
 use zeek_bridge::net::Scheme;
 use zeek_bridge::net::tls::Tls;
 
-use crate::args::tls::{self, Role, TlsArgs, TlsChoice};
-use crate::args::{Address, AddressArg, CurveArgs, NetworkArgs, Source, scheme};
+use crate::args::tls::{self, TlsArgs, TlsChoice};
+use crate::args::{Address, AddressArg, CurveArgs, NetworkArgs, Role, Source, scheme};
 use crate::output::{Exit, Failure};
 
 pub(crate) use profile::HELP as PROFILE_HELP;

@@ -7,8 +7,7 @@ use zeek_bridge::net::Scheme;
 
 use super::Layer;
 use crate::args::curve::CURVE_OPTIONS;
-use crate::args::tls::Role;
-use crate::args::{Address, CurveArgs, Source, protocol_of, scheme};
+use crate::args::{Address, CurveArgs, Role, Source, protocol_of, scheme};
 use crate::output::Failure;
 
 /// The settings of ZeroMQ.

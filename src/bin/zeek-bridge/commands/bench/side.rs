@@ -6,8 +6,8 @@ use zeek_bridge::net::{AddressError, Scheme, Url};
 use zeek_bridge::websocket::Token;
 
 use crate::args::network::Address;
-use crate::args::tls::{Role, TlsArgs};
-use crate::args::{Source, WebSocketArgs, scheme};
+use crate::args::tls::TlsArgs;
+use crate::args::{Role, Source, WebSocketArgs, scheme};
 use crate::output::Failure;
 
 /// The protocol of a side.
