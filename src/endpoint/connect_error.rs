@@ -87,6 +87,9 @@ pub enum ConnectError {
         /// The identity in the peer's certificate.
         Option<Arc<PeerIdentity>>,
     ),
+    /// The settings no longer accept the CURVE key of the client: see [`Endpoint::set_zeromq`](super::Endpoint::set_zeromq).
+    #[error("the CURVE key of the client or of this server was removed or replaced")]
+    KeyRemoved,
     /// The token would be sent without TLS over a network: see
     /// [`WebSocketConfig::token`](super::WebSocketConfig::token).
     #[error(
@@ -130,6 +133,7 @@ impl ConnectError {
                 | ConnectError::UnreadSubscriptions { .. }
                 | ConnectError::TooManySubscriptions { .. }
                 | ConnectError::Evicted(_)
+                | ConnectError::KeyRemoved
                 | ConnectError::ShuttingDown
                 | ConnectError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed)
         )
@@ -171,6 +175,7 @@ impl ConnectError {
             ConnectError::IdConflict { .. } => "id_conflict",
             ConnectError::Evicted(_) => "evicted",
             ConnectError::NotAllowed(_) => "not_allowed",
+            ConnectError::KeyRemoved => "key_removed",
             ConnectError::ExposedToken => "exposed_token",
             ConnectError::TooManyPeers(_) => "too_many_peers",
             ConnectError::ShuttingDown => "shutting_down",
@@ -187,7 +192,9 @@ impl ConnectError {
             ConnectError::Peering(error) => error.kind(),
             ConnectError::Closed(reason) => reason.kind(),
             ConnectError::Stream(fault) => fault.kind(),
-            ConnectError::IdConflict { .. } | ConnectError::NotAllowed(_) => ErrorKind::Denied,
+            ConnectError::IdConflict { .. } | ConnectError::NotAllowed(_) | ConnectError::KeyRemoved => {
+                ErrorKind::Denied
+            }
             ConnectError::ExposedToken => ErrorKind::Local,
             ConnectError::Overflow { .. }
             | ConnectError::UnreadSubscriptions { .. }
@@ -262,6 +269,7 @@ mod tests {
             (ConnectError::Stream(ConnectionFault::DoesNotRead), ErrorKind::Misbehaved),
             (ConnectError::NotAllowed(None), ErrorKind::Denied),
             (ConnectError::IdConflict { identity: None, owner: "a host".into() }, ErrorKind::Denied),
+            (ConnectError::KeyRemoved, ErrorKind::Denied),
             (ConnectError::ExposedToken, ErrorKind::Local),
             (ConnectError::Overflow { dropped: 1 }, ErrorKind::Limit),
             (ConnectError::UnreadSubscriptions { limit: 1 }, ErrorKind::Limit),

@@ -222,7 +222,7 @@ impl Accepted {
         let is_named_later = match protocol {
             Protocol::Broker => false,
             Protocol::WebSocket => !context.websocket.read().access.tokens.is_empty(),
-            Protocol::ZeroMq(_) => context.zeromq.read().is_curve_server(),
+            Protocol::ZeroMq(_) => context.zeromq.borrow().is_curve_server(),
         };
         let owner = if matches!(tls, Tls::Mutual(_)) || is_named_later { None } else { Some(&self.host) };
         if !context.peer_slots.may_take(owner) {

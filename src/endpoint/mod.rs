@@ -172,7 +172,7 @@ struct Context {
     /// The current settings of the WebSocket API.
     websocket: Arc<RwLock<WebSocketConfig>>,
     /// The current settings of ZeroMQ.
-    zeromq: Arc<RwLock<ZeroMqConfig>>,
+    zeromq: Arc<watch::Sender<ZeroMqConfig>>,
     /// The subscriptions with which this endpoint waits for those of ZeroMQ clusters.
     probes: Arc<Probes>,
     /// The subscriptions of the ZeroMQ cluster whose proxy is this endpoint.
@@ -254,7 +254,7 @@ impl Endpoint {
             peer_slots: PeerSlots::new(config.max_peers),
             relay,
             websocket: Arc::new(RwLock::new(config.websocket.clone())),
-            zeromq: Arc::new(RwLock::new(config.zeromq.clone())),
+            zeromq: Arc::new(watch::Sender::new(config.zeromq.clone())),
             probes: Arc::default(),
             cluster: Cluster::new(config.peer_queue.bytes),
             node: config.zeromq.node.as_deref().map(|name| zeromq::Node::new(name, id)),
@@ -297,12 +297,12 @@ impl Endpoint {
     /// Returns the settings of ZeroMQ for new connections.
     #[cfg(feature = "bridge")]
     pub(crate) fn zeromq_settings(&self) -> ZeroMqConfig {
-        self.0.context.zeromq.read().clone()
+        (*self.0.context.zeromq).borrow().clone()
     }
 
-    /// Replaces the settings of ZeroMQ for all later connections. Established connections are unchanged.
+    /// Replaces the settings of ZeroMQ for later connections. Disconnects clients with CURVE keys or names that are no longer accepted.
     pub fn set_zeromq(&self, settings: ZeroMqConfig) {
-        *self.0.context.zeromq.write() = settings;
+        self.0.context.zeromq.send_replace(settings);
     }
 
     /// Leaves the peering with `peer`. Before that, the messages that were published so far are sent, for at most

@@ -1,5 +1,6 @@
 //! One connection in an endpoint, from its first byte to its end.
 
+mod admission;
 mod logs;
 mod receive;
 mod subscriptions;
@@ -30,6 +31,7 @@ use crate::net::tls::PeerIdentity;
 use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, Stream, after, sleep_until};
 use crate::peering::{self, CloseReason, Event, Notice, Role, Side};
 use crate::zeromq::SocketType;
+use admission::replaced;
 use logs::room;
 use subscriptions::{Member, Waiting, changed};
 use waits::{answer, asked, filled, slot_evicted};
@@ -231,6 +233,7 @@ impl<S: Session> PeerConnection<S> {
     ) -> ConnectionOutcome {
         let mut established = Some(established);
         let mut phase = self.context.phase.clone();
+        let mut keys = self.is_curve_server().then(|| self.context.zeromq.subscribe());
         let mut drained_by = None;
         loop {
             // Events consume the task budget like reads, so that a peer with many messages does not starve other tasks.
@@ -257,6 +260,9 @@ impl<S: Session> PeerConnection<S> {
                 progress = self.connection.progress() => match progress {
                     Progress::CaughtUp => {}
                     Progress::Event(Event::Established { peer, filter }) => {
+                        if !self.is_key_accepted() {
+                            return self.end(Some(ConnectError::KeyRemoved));
+                        }
                         if let Err(end) = self.established(peer, filter).await {
                             return end;
                         }
@@ -287,6 +293,11 @@ impl<S: Session> PeerConnection<S> {
                 }
                 () = asked(&mut self.superseded), if self.peer.is_none() => {
                     return self.end(Some(ConnectError::Superseded));
+                }
+                () = replaced(&mut keys) => {
+                    if self.peer.is_some() && !self.is_key_accepted() {
+                        return self.end(Some(ConnectError::KeyRemoved));
+                    }
                 }
                 () = slot_evicted(&mut self.slot) => {
                     return self.end(Some(ConnectError::Evicted(self.context.config.max_peers)));
@@ -363,22 +374,6 @@ impl<S: Session> PeerConnection<S> {
     fn leave(&mut self) {
         self.leaving = true;
         self.connection.leave();
-    }
-
-    /// Returns whether a client of a WebSocket or ZeroMQ listener is allowed. All other peers are checked before their handshake.
-    fn is_allowed(&self) -> bool {
-        if !self.protocol.is_identified_later(self.side) {
-            return true;
-        }
-        let session = self.connection.session();
-        let (token, curve) = (session.token(), session.curve_client());
-        let candidate = Candidate {
-            certificate: self.identity.as_deref(),
-            token: token.as_deref(),
-            curve: curve.as_deref(),
-            address: self.ip,
-        };
-        self.context.config.admits.as_ref().is_none_or(|admits| admits.ask(&candidate))
     }
 
     /// Takes a slot for this peer. Returns `false` if there is none. No slot is needed if this side has connected.

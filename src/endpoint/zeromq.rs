@@ -102,7 +102,7 @@ impl Settings {
         // The protocol has no endpoint ids.
         let peer_id = EndpointId::random()
             .map_err(|error| ConnectError::Stream(ConnectionFault::Io(Arc::new(error))))?;
-        let settings = context.zeromq.read();
+        let settings = context.zeromq.borrow();
         let (mechanism, format) = (mechanism(&settings), settings.format);
         let reports_subscriptions = is_proxy || context.node.is_some();
         Ok(Settings { socket, own_id: context.id, peer_id, mechanism, format, reports_subscriptions })

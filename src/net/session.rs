@@ -134,6 +134,12 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
         None
     }
 
+    /// Returns the long-term keys of this side and of the peer, under the conditions of [`Session::curve_client`].
+    #[cfg(feature = "curve")]
+    fn curve_keys(&self) -> Option<[crate::zeromq::curve::PublicKey; 2]> {
+        None
+    }
+
     /// Returns the text of the sender of recent messages, if the protocol has such texts. It is safe to log, and is not an
     /// identity: nothing proves it.
     fn sender_name(&self, _sender: EndpointId) -> Option<Arc<str>> {

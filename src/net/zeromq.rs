@@ -152,6 +152,11 @@ impl Session for ZeroMq {
         ZeroMq::curve_client(self)
     }
 
+    #[cfg(feature = "curve")]
+    fn curve_keys(&self) -> Option<[crate::zeromq::curve::PublicKey; 2]> {
+        ZeroMq::curve_keys(self)
+    }
+
     fn sender_name(&self, sender: EndpointId) -> Option<Arc<str>> {
         ZeroMq::sender_name(self, sender)
     }

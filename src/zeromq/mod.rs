@@ -346,6 +346,15 @@ impl ZeroMq {
         }
     }
 
+    /// Returns the long-term keys of the server and the client, under the conditions of [`ZeroMq::curve_client`].
+    #[cfg(all(feature = "curve", feature = "net"))]
+    pub(crate) fn curve_keys(&self) -> Option<[curve::PublicKey; 2]> {
+        match &self.security {
+            Security::Null => None,
+            Security::Curve(curve) => curve.proved_keys(),
+        }
+    }
+
     /// Returns the type of the peer's socket, such as `SUB`, once the peer has sent it.
     #[must_use]
     pub fn peer_socket(&self) -> Option<&'static str> {

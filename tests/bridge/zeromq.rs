@@ -184,7 +184,8 @@ async fn events_of_another_bridge_reach_only_broker_links() {
     bridge.until("all peers", |bridge| {
         let link = bridge.link("other");
         let knows = |peer: &serde_json::Value| peer["filter"].as_array().unwrap().len() == 1;
-        bridge.peers("zeek") + bridge.peers("soar") == 2 && link["peers"].as_array().unwrap().iter().any(knows)
+        bridge.peers("zeek") + bridge.peers("soar") == 2
+            && link["peers"].as_array().unwrap().iter().any(knows)
     });
     let of_bridge = "5a425247-0000-4000-8000-000000000001";
     publish(&proxy, "/t", of_bridge, "Demo::of_bridge");
@@ -307,7 +308,8 @@ async fn a_proxy_forwards_what_rules_allow_and_the_hellos_of_its_nodes() {
             ("/t", "Demo::ping"),
         ] {
             let payload = payload(event_of_node(name));
-            let sender: &[u8] = if topic.contains("nodeid.x") { b"zeromq_x_h_1_N" } else { b"zeromq_a_h_1_N" };
+            let sender: &[u8] =
+                if topic.contains("nodeid.x") { b"zeromq_x_h_1_N" } else { b"zeromq_a_h_1_N" };
             publisher.send(&[topic.as_bytes(), sender, b"broker-bin-v1", &payload]);
         }
         let received: Vec<_> = (0..4).map(|_| node.next().unwrap()).collect();
@@ -323,7 +325,9 @@ async fn a_proxy_forwards_what_rules_allow_and_the_hellos_of_its_nodes() {
     let status = bridge.status();
     let passed: Vec<_> = status["rules"].as_array().unwrap().iter().map(|rule| &rule["passed"]).collect();
     assert_eq!(passed, [1, 0, 1], "{status}");
-    for (reason, count) in [("no_rule", 1), ("invalid_hello", 1), ("event_not_allowed", 1), ("identity_not_allowed", 1)] {
+    for (reason, count) in
+        [("no_rule", 1), ("invalid_hello", 1), ("event_not_allowed", 1), ("identity_not_allowed", 1)]
+    {
         assert_eq!(status["refused"][reason], count, "{reason}: {status}");
     }
 }
@@ -374,6 +378,11 @@ async fn rules_select_the_clients_of_a_proxy_by_their_curve_keys() {
         client("sensor", &sensor),
         client("guest", &guest)
     );
+    let without_guest = format!(
+        "curve = {{ secret_key = '{}', client = [{}] }}\n",
+        secret.display(),
+        client("sensor", &sensor)
+    );
     let rule = rule("r", "\"cluster\"", "\"cluster\"", "topics = \"/t\"\nidentities = \"curve:sens*\"");
     let mut bridge = BridgeProcess::start(&format!("[link.cluster]\n{LISTEN}{curve}{rule}"));
     let url = bridge.address("cluster");
@@ -398,5 +407,17 @@ async fn rules_select_the_clients_of_a_proxy_by_their_curve_keys() {
     assert_eq!(
         (shown, link["tls"].as_str()),
         (BTreeSet::from(["curve:guest", "curve:sensor"]), Some("curve"))
+    );
+    bridge.reload_reporting(
+        &format!("[link.cluster]\n{LISTEN}{without_guest}{rule}"),
+        "clients of CURVE, so that those that were removed are disconnected",
+    );
+    bridge.until("the end of the removed client's connections", |bridge| bridge.peers("cluster") == 2);
+    assert!(
+        bridge.link("cluster")["peers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|peer| peer["identity"] == "curve:sensor")
     );
 }

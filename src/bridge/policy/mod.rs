@@ -256,9 +256,9 @@ impl Compiled {
         }
         let is_receiver_valid =
             matches!(receiver.strip_suffix(b"."), Some([_, ..])) && receiver.len() <= MAX_HELLO;
-        let is_content_valid = message.two_strings().is_some_and(|[name, id]| {
-            name.len().saturating_add(id.len()) <= MAX_HELLO && sender == Some(id)
-        });
+        let is_content_valid = message
+            .two_strings()
+            .is_some_and(|[name, id]| name.len().saturating_add(id.len()) <= MAX_HELLO && sender == Some(id));
         let is_short = message.envelope.payload.len() <= MAX_HELLO_PAYLOAD;
         Some(is_receiver_valid && is_content_valid && is_short)
     }

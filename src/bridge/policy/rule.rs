@@ -67,7 +67,9 @@ impl<'a> Inspected<'a> {
 
     /// Returns the arguments of an event that has exactly two strings as arguments.
     pub(super) fn two_strings(&self) -> Option<[&'a [u8]; 2]> {
-        let PayloadKind::Event { args: Some(ValueRef::Vector(args)), .. } = self.payload() else { return None };
+        let PayloadKind::Event { args: Some(ValueRef::Vector(args)), .. } = self.payload() else {
+            return None;
+        };
         let mut args = args.clone();
         match (args.next(), args.next(), args.next()) {
             (Some(ValueRef::String(one)), Some(ValueRef::String(other)), None) => Some([one, other]),

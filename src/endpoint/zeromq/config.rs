@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::net::Session;
 #[cfg(feature = "curve")]
 use crate::zeromq::curve::{AllowedClients, KeyPair, PublicKey};
 use crate::zeromq::{EventFormat, Mechanism};
@@ -55,8 +56,12 @@ impl ZeroMqConfig {
         let server = |config: &Self| config.server.as_ref().map(|server| *server.keys.public());
         let clients = |config: &Self| config.server.as_ref().map(|server| server.clients.clone());
         let changes = [
-            (client(self) != client(before) || server(self) != server(before), "keys of CURVE"),
-            (clients(self) != clients(before), "clients of CURVE"),
+            (client(self) != client(before), "keys of CURVE"),
+            (server(self) != server(before), "the key of the server, so that all clients are disconnected"),
+            (
+                clients(self) != clients(before),
+                "clients of CURVE, so that those that were removed are disconnected",
+            ),
         ];
         let changes: Vec<&str> =
             changes.into_iter().filter(|(is_changed, _)| *is_changed).map(|(_, text)| text).collect();
@@ -81,6 +86,18 @@ impl ZeroMqConfig {
             return Mechanism::CurveServer { keys, clients };
         }
         Mechanism::Null
+    }
+
+    /// Returns whether a listener with these settings accepts the client of a session with the same name.
+    pub(in crate::endpoint) fn accepts_client(&self, session: &impl Session) -> bool {
+        #[cfg(feature = "curve")]
+        if let Some(CurveServer { keys, clients }) = &self.server {
+            let Some([own, client]) = session.curve_keys() else { return false };
+            return own == *keys.public() && clients.name(&client) == session.curve_client().as_ref();
+        }
+        #[cfg(not(feature = "curve"))]
+        let _ = session;
+        true
     }
 
     /// Returns whether the clients of a listener prove a key that has a name.

@@ -53,6 +53,8 @@ pub struct Server {
     random: Option<Box<ServerRandom>>,
     counters: Counters,
     state: State,
+    /// The long-term key of the client, once the client has proved that it owns the key.
+    client: Option<PublicKey>,
 }
 
 #[derive(Debug)]
@@ -92,7 +94,7 @@ impl Server {
     #[must_use]
     pub fn new(keys: KeyPair, clients: Arc<AllowedClients>, metadata: Bytes) -> Self {
         let (random, counters, state) = (None, Counters::default(), State::New);
-        Server { keys, clients, metadata, random, counters, state }
+        Server { keys, clients, metadata, random, counters, state, client: None }
     }
 
     #[cfg(any(test, feature = "fuzzing"))]
@@ -103,6 +105,11 @@ impl Server {
         random: ServerRandom,
     ) -> Self {
         Server { random: Some(Box::new(random)), ..Server::new(keys, clients, metadata) }
+    }
+
+    /// Returns the long-term keys of the server and of a client that has proved to own its key.
+    pub(crate) fn proved_keys(&self) -> Option<[PublicKey; 2]> {
+        Some([*self.keys.public(), self.client?])
     }
 
     /// Handles the body of a command of the client.
@@ -195,6 +202,7 @@ impl Server {
         if !self.is_vouched(client, &vouch_key, &vouch_nonce, vouch) {
             return Err(Error::Vouch { key: long_term });
         }
+        self.client = Some(long_term);
 
         match self.clients.name(&long_term).cloned() {
             Some(client) => self.ready(key, client, metadata),

@@ -26,6 +26,8 @@ pub(in crate::zeromq) enum Curve {
         channel: Channel,
         /// The name of the client, if this side is the server.
         client: Option<Arc<str>>,
+        /// The long-term keys of the server and the client, if this side is the server.
+        keys: Option<[PublicKey; 2]>,
     },
 }
 
@@ -56,14 +58,14 @@ impl Curve {
         if !frame.is_command {
             return Err(Error::NotACommand);
         }
-        let (peer, channel, client) = match self {
+        let (peer, channel, client, keys) = match self {
             Curve::Client(client) => match client.receive(&frame.body)? {
                 ClientStep::Initiate(initiate) => {
                     put_frame(out, FrameKind::Command, initiate);
                     return Ok(Progress::Awaiting(Awaited::CurveReady));
                 }
                 ClientStep::Established { metadata, channel } => {
-                    (check_metadata("READY", &metadata, socket)?, channel, None)
+                    (check_metadata("READY", &metadata, socket)?, channel, None, None)
                 }
             },
             Curve::Server(server) => match server.receive(&frame.body)? {
@@ -74,14 +76,14 @@ impl Curve {
                 ServerStep::Established { ready, client, metadata, channel } => {
                     let peer = check_metadata("INITIATE", &metadata, socket)?;
                     put_frame(out, FrameKind::Command, ready);
-                    (peer, channel, Some(client))
+                    (peer, channel, Some(client), server.proved_keys())
                 }
                 // A node of Zeek 8.2 or later would end if it received the ERROR. Without it, the node connects again.
                 ServerStep::Denied { error: _, key } => return Err(Error::ClientNotAllowed { key }),
             },
             Curve::Established { .. } => return Err(Error::NotEncrypted),
         };
-        *self = Curve::Established { channel, client };
+        *self = Curve::Established { channel, client, keys };
         Ok(Progress::Complete { socket: peer })
     }
 
@@ -135,6 +137,14 @@ impl Curve {
     pub(in crate::zeromq) fn client_name(&self) -> Option<&Arc<str>> {
         match self {
             Curve::Established { client, .. } => client.as_ref(),
+            Curve::Client(_) | Curve::Server(_) => None,
+        }
+    }
+
+    /// Returns the long-term keys of the server and the client, if this side is the server and the client has proved that it owns its key.
+    pub(in crate::zeromq) fn proved_keys(&self) -> Option<[PublicKey; 2]> {
+        match self {
+            Curve::Established { keys, .. } => *keys,
             Curve::Client(_) | Curve::Server(_) => None,
         }
     }

@@ -67,8 +67,9 @@ fn a_payload_without_a_matching_rule_is_not_inspected() {
         let policy = rules.for_peer(LinkId(0), &by(Some(identity)));
         let mut denied = None;
         let cost = measure(|| {
-            let decision = policy
-                .evaluate(&incoming.envelope, None, &Limits::DEFAULT, |_, _| panic!("the message is allowed"));
+            let decision = policy.evaluate(&incoming.envelope, None, &Limits::DEFAULT, |_, _| {
+                panic!("the message is allowed")
+            });
             denied = decision.denial.map(|denial| denial.reason);
         });
         assert_eq!(denied, Some(reason));
