@@ -274,9 +274,10 @@ async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -
 
 /// Returns an event of the node `zeromq_a_h_1_N`: a hello has the name and the id of the node, and other events have no arguments.
 fn event_of_node(name: &str) -> Event {
-    match name.ends_with("hello") {
-        true => Event::new(name, ("worker-1", "zeromq_a_h_1_N")),
-        false => Event::new(name, ()),
+    if name.ends_with("hello") {
+        Event::new(name, ("worker-1", "zeromq_a_h_1_N"))
+    } else {
+        Event::new(name, ())
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use zeek_bridge::endpoint::{
     Admits, ConnectError, CurveClient, CurveServer, Endpoint, PeerProtocol, QueueLimits, Status,
-    StatusReceiver,
+    StatusReceiver, ZeroMqConfig,
 };
 use zeek_bridge::net::Url;
 use zeek_bridge::net::tls::Tls;
@@ -414,4 +414,54 @@ async fn clients_with_an_allowed_key_of_curve_are_peers_with_its_name() {
     }
     assert!(errors.iter().any(|error| matches!(error, ConnectError::NotAllowed(None))), "{errors:?}");
     assert_eq!(proxy.peers().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_disconnected_when_their_key_is_removed() {
+    let [server, new_server, kept, removed_key, renamed, replaced, new] =
+        [(); 7].map(|()| KeyPair::generate().unwrap());
+    let settings = |server: &KeyPair, clients: &[(&KeyPair, &str)]| {
+        let mut allowed = AllowedClients::default();
+        for (keys, name) in clients {
+            allowed.insert(*keys.public(), *name);
+        }
+        let server = Some(CurveServer { keys: server.clone(), clients: Arc::new(allowed) });
+        ZeroMqConfig { server, ..ZeroMqConfig::default() }
+    };
+    let before = [(&kept, "cluster"), (&removed_key, "cluster"), (&renamed, "sensor"), (&replaced, "soar")];
+    let after = [(&kept, "cluster"), (&renamed, "other"), (&new, "soar")];
+    let proxy = endpoint_with(|config| config.zeromq = settings(&server, &before));
+    let address = listen(&proxy).await;
+    let mut at_proxy = proxy.subscribe("/t").await;
+    let mut nodes = Vec::new();
+    for (keys, _) in before {
+        let client = CurveClient { server: *server.public(), keys: keys.clone() };
+        let node = endpoint_with(|config| config.zeromq.client = Some(client));
+        within("both connections", node.connect(address.url.to_string(), Tls::Off).into_future())
+            .await
+            .unwrap();
+        nodes.push(node);
+    }
+    while proxy.peers().len() < 8 {
+        tokio::task::yield_now().await;
+    }
+    let mut status = proxy.status();
+    proxy.set_zeromq(settings(&server, &before));
+    proxy.set_zeromq(settings(&server, &after));
+    // Each client has two connections.
+    for _ in 0..6 {
+        let error = removed(&mut status).await;
+        assert!(matches!(error, Some(ConnectError::KeyRemoved)), "{error:?}");
+    }
+    assert_eq!(proxy.peers().len(), 2);
+    within("the filter of the proxy", nodes[0].wait_for_subscribers("/t", 1)).await;
+    assert_eq!(nodes[0].publish("/t", ping(1)).await.unwrap(), 1);
+    assert_eq!(within("a message", at_proxy.recv()).await.unwrap().event::<Event>().unwrap(), ping(1));
+
+    proxy.set_zeromq(settings(&new_server, &after));
+    for _ in 0..2 {
+        let error = removed(&mut status).await;
+        assert!(matches!(error, Some(ConnectError::KeyRemoved)), "{error:?}");
+    }
+    assert_eq!(proxy.peers().len(), 0);
 }

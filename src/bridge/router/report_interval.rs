@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn one_line_is_logged_in_each_interval() {
         let (interval, start) = (ReportInterval::default(), Instant::now());
-        let pass = |seconds| interval.pass(start + Duration::from_secs(seconds));
+        let pass = |seconds| interval.pass(start.checked_add(Duration::from_secs(seconds)).unwrap());
         assert_eq!([0, 0, 59].map(pass), [Some(0), None, None]);
         assert_eq!([60, 119].map(pass), [Some(2), None]);
         assert_eq!([500, 501].map(pass), [Some(1), None]);

@@ -114,7 +114,7 @@ impl Endpoint {
     /// Returns the settings of ZeroMQ for new connections.
     #[cfg(feature = "bridge")]
     pub(crate) fn zeromq_settings(&self) -> ZeroMqConfig {
-        self.0.context.zeromq.borrow().clone()
+        (*self.0.context.zeromq).borrow().clone()
     }
 
     /// Returns [`ClusterFormat::learned`](super::format::ClusterFormat::learned).
