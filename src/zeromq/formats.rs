@@ -50,7 +50,7 @@ mod tests {
         let mut formats = Formats::default();
         assert_eq!(formats.last(), None);
         let events = [Binary, Binary, Json, Binary, Json, Json];
-        events.map(|format| formats.push(format));
+        events.iter().for_each(|format| formats.push(*format));
         assert_eq!(formats.queued.len(), 4, "one entry for consecutive events");
         for format in events {
             formats.pop();

@@ -485,7 +485,7 @@ async fn events_from_other_links_have_the_format_of_the_first_event_unless_it_is
             rule("in", "\"cluster\"", "\"zeek\"", "topics = \"/t\""),
             rule("out", "\"zeek\"", "\"cluster\"", "topics = \"/t\""),
         ];
-        let mut bridge = BridgeProcess::start(&format!("{BROKER}[link.cluster]\n{config}{}", rules.concat()));
+        let bridge = BridgeProcess::start(&format!("{BROKER}[link.cluster]\n{config}{}", rules.concat()));
         bridge.until("the subscriptions of the nodes", |bridge| {
             let link = bridge.link("cluster");
             let peers = link["peers"].as_array().unwrap();
