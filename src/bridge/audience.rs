@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::router::origin::{Instance, same_side};
 use crate::data::EndpointId;
 use crate::endpoint::Peer;
+use crate::net::Published;
 
 /// The recipients of a message on one link.
 #[derive(Clone, Debug)]
@@ -32,23 +31,23 @@ pub(super) struct Exceptions {
     pub(super) standby: Option<Arc<[EndpointId]>>,
     /// Whether only peers that are bridges still need the message, because all other peers have received it.
     pub(super) bridges_only: bool,
-    /// The exact text of the sender, if the message stays in the ZeroMQ cluster of its publisher. Nodes recognize their own
-    /// messages by it.
-    pub(super) sender_text: Option<Bytes>,
+    /// How the message was published, if it stays in the ZeroMQ cluster of its publisher. Nodes recognize their own messages by the
+    /// exact text of the sender, and read only one format.
+    pub(super) published: Option<Published>,
 }
 
 impl Audience {
-    /// Returns [`Exceptions::sender_text`].
-    pub(super) fn sender_text(&self) -> Option<&[u8]> {
+    /// Returns [`Exceptions::published`].
+    pub(super) fn published(&self) -> Option<&Published> {
         match self {
-            Audience::AllExcept(exceptions) => exceptions.sender_text.as_deref(),
+            Audience::AllExcept(exceptions) => exceptions.published.as_ref(),
             Audience::Peer(_) | Audience::PeerReliable(_) => None,
         }
     }
 
     pub(super) fn includes(&self, peer: &Peer) -> bool {
         match self {
-            Audience::AllExcept(Exceptions { origins, first, standby, bridges_only, sender_text: _ }) => {
+            Audience::AllExcept(Exceptions { origins, first, standby, bridges_only, published: _ }) => {
                 let instance = Instance::of(peer.id);
                 !origins.iter().any(|origin| same_side(*origin, peer.id))
                     && !standby.iter().any(|standby| standby.contains(&peer.id))
@@ -84,7 +83,7 @@ mod tests {
             first: None,
             standby: None,
             bridges_only: false,
-            sender_text: None,
+            published: None,
         };
         let peers = [id(1), id(8), id(9), near_1, far_0];
         for (exceptions, expected) in [

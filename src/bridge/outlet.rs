@@ -61,7 +61,12 @@ impl Outlet for EndpointOutlet {
             self.send_to(true, batch, &route.routes, bridge_encoder, message_id, audience, forwarded);
         }
         if to_others {
-            let own = Sender { id: self.endpoint.id(), text: audience.sender_text() };
+            let published = audience.published();
+            let own = Sender {
+                id: self.endpoint.id(),
+                text: published.and_then(|published| published.text.as_deref()),
+                format: published.map(|published| published.format),
+            };
             self.send_to(false, batch, &route.routes, encoder, |_| own, audience, forwarded);
         }
     }

@@ -99,7 +99,9 @@ impl Endpoint {
         choose: impl Fn(&Peer) -> bool,
         forwarded: &mut Forwarded,
     ) {
-        let (context, sender) = (&self.0.context, |envelope: &Envelope| sender(envelope).into());
+        let context = &self.0.context;
+        let format = context.cluster_format.learned();
+        let sender = |envelope: &Envelope| sender(envelope).into().or_format(format);
         encoder.begin();
         for route in recipients(batch, routes, choose) {
             if let Ok(frames) = route.encode(encoder, batch, &sender, &context.stats) {
@@ -117,8 +119,9 @@ impl Endpoint {
         sender: impl Fn(&Envelope) -> T,
         choose: impl Fn(&Peer) -> bool,
     ) -> Vec<Blocked> {
-        let sender = |envelope: &Envelope| sender(envelope).into();
         let (context, routes, mut encoder) = (&self.0.context, self.routes(), Encoder::default());
+        let format = context.cluster_format.learned();
+        let sender = |envelope: &Envelope| sender(envelope).into().or_format(format);
         let mut blocked = Vec::new();
         for route in recipients(batch, &routes, choose) {
             if let Ok(frames) = route.encode(&mut encoder, batch, &sender, &context.stats)

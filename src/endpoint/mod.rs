@@ -124,7 +124,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::data::{EndpointId, Filter, Topic, Value};
 use crate::net::tls::PeerIdentity;
-use crate::net::{self, Batch, Encoder};
+use crate::net::{self, Batch, Encoder, Sender};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use crate::zeek::IntoPayload;
 use command::{Command, HubHandle};
@@ -134,7 +134,7 @@ pub use limits::Owner;
 use limits::{Handshakes, LogLimiter, PeerSlots, RateLimiter};
 use queue::Refused;
 use routing::PeerRoute;
-use zeromq::{Cluster, Probes};
+use zeromq::{Cluster, ClusterFormat, Probes};
 
 /// One Broker endpoint. Cheap to clone; all clones are the same endpoint.
 ///
@@ -171,6 +171,8 @@ struct Context {
     websocket: Arc<RwLock<WebSocketConfig>>,
     /// The current settings of ZeroMQ.
     zeromq: Arc<RwLock<ZeroMqConfig>>,
+    /// The format of the events of the ZeroMQ cluster.
+    cluster_format: Arc<ClusterFormat>,
     /// The subscriptions with which this endpoint waits for those of ZeroMQ clusters.
     probes: Arc<Probes>,
     /// The subscriptions of the ZeroMQ cluster whose proxy is this endpoint.
@@ -241,6 +243,8 @@ impl Endpoint {
         let (task, tasks) = mpsc::channel(1);
         let (phase, phase_receiver) = watch::channel(Phase::Running);
         let limiter = Arc::new(LogLimiter::default());
+        let zeromq = Arc::new(RwLock::new(config.zeromq.clone()));
+        let cluster_format = ClusterFormat::new(zeromq.clone());
         let context = Context {
             id,
             hub: hub::start(&config, phase_receiver.clone(), relay.clone(), limiter.clone()),
@@ -252,10 +256,15 @@ impl Endpoint {
             peer_slots: PeerSlots::new(config.max_peers),
             relay,
             websocket: Arc::new(RwLock::new(config.websocket.clone())),
-            zeromq: Arc::new(RwLock::new(config.zeromq.clone())),
+            zeromq,
             probes: Arc::default(),
             cluster: Cluster::new(config.peer_queue.bytes),
-            node: config.zeromq.node.as_deref().map(|name| zeromq::Node::new(name, id)),
+            node: config
+                .zeromq
+                .node
+                .as_deref()
+                .map(|name| zeromq::Node::new(name, id, cluster_format.clone())),
+            cluster_format,
             connects: config.connects_per_second.map(|count| Arc::new(RateLimiter::new(count))),
             config: Arc::new(config),
             _task: None,
@@ -290,17 +299,6 @@ impl Endpoint {
     #[cfg(feature = "bridge")]
     pub(crate) fn websocket_settings(&self) -> WebSocketConfig {
         self.0.context.websocket.read().clone()
-    }
-
-    /// Returns the settings of ZeroMQ for new connections.
-    #[cfg(feature = "bridge")]
-    pub(crate) fn zeromq_settings(&self) -> ZeroMqConfig {
-        self.0.context.zeromq.read().clone()
-    }
-
-    /// Replaces the settings of ZeroMQ for all later connections. Established connections are unchanged.
-    pub fn set_zeromq(&self, settings: ZeroMqConfig) {
-        *self.0.context.zeromq.write() = settings;
     }
 
     /// Leaves the peering with `peer`. Before that, the messages that were published so far are sent, for at most
@@ -395,15 +393,15 @@ impl Endpoint {
         let mut reached = 0usize;
         let mut full = Vec::new();
         let mut failure = None;
+        let sender = Sender::from(self.id()).or_format(self.0.context.cluster_format.learned());
         for route in routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)) {
-            let frames =
-                match route.encode(&mut encoder, &batch, &|_| self.id().into(), &self.0.context.stats) {
-                    Ok(frames) => frames,
-                    Err(error) => {
-                        failure = Some(*error);
-                        continue;
-                    }
-                };
+            let frames = match route.encode(&mut encoder, &batch, &|_| sender, &self.0.context.stats) {
+                Ok(frames) => frames,
+                Err(error) => {
+                    failure = Some(*error);
+                    continue;
+                }
+            };
             match route.queue.try_push(frames) {
                 Ok(()) => reached = reached.saturating_add(1),
                 Err(Refused::Full) => full.push((route, frames.clone())),

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod config;
+mod format;
 mod logs;
 mod node;
 
@@ -23,6 +24,7 @@ pub(super) use cluster::{Cluster, Publisher, Subscriber};
 pub use config::ZeroMqConfig;
 #[cfg(feature = "curve")]
 pub use config::{CurveClient, CurveServer};
+pub(super) use format::ClusterFormat;
 pub use logs::{LogListener, ReceivedLogs};
 pub(super) use logs::{LogQueue, PendingLogs};
 pub(super) use node::{Node, NodePublisher};
@@ -103,7 +105,7 @@ impl Settings {
         let peer_id = EndpointId::random()
             .map_err(|error| ConnectError::Stream(ConnectionFault::Io(Arc::new(error))))?;
         let settings = context.zeromq.read();
-        let (mechanism, format) = (mechanism(&settings), settings.format);
+        let (mechanism, format) = (mechanism(&settings), settings.format.unwrap_or_default());
         let reports_subscriptions = is_proxy || context.node.is_some();
         Ok(Settings { socket, own_id: context.id, peer_id, mechanism, format, reports_subscriptions })
     }

@@ -12,6 +12,7 @@ use crate::data::EndpointId;
 #[cfg(feature = "bridge")]
 use crate::data::Topic;
 use crate::wire::Envelope;
+use crate::zeromq::EventFormat;
 
 /// A list of messages, in order.
 ///
@@ -24,12 +25,29 @@ pub(crate) struct Batch {
     copied: usize,
     /// The approximate number of messages of this size that follow in later batches.
     following: usize,
-    /// The exact texts of the senders, if the messages are those of a publisher of a ZeroMQ cluster. Consecutive messages of one
-    /// sender have one entry. `None` if the text is not known.
-    senders: VecDeque<(EndpointId, Option<Bytes>)>,
+    /// How the messages were published, if they are from a ZeroMQ cluster. Consecutive messages of one sender in one format have one
+    /// entry.
+    published: VecDeque<Run>,
     /// When the messages were received, if their latency is measured. The time is passed on with the messages to the
     /// connection that writes them.
     received: Option<Instant>,
+}
+
+/// How the messages of a ZeroMQ cluster were published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// The exact text of the sender, if it is known and this endpoint is the proxy of the cluster.
+    pub(crate) text: Option<Bytes>,
+    pub(crate) format: EventFormat,
+}
+
+/// Consecutive messages of one sender in one format.
+#[derive(Debug)]
+struct Run {
+    sender: EndpointId,
+    /// The number of messages that [`Batch::pop`] has not returned yet.
+    messages: usize,
+    published: Published,
 }
 
 impl Batch {
@@ -53,12 +71,24 @@ impl Batch {
         self.messages.push_back(envelope);
     }
 
-    /// Adds a message of a publisher of a ZeroMQ cluster. `text` returns the exact text of its sender. It is called only for the
-    /// first of consecutive messages of one sender.
-    pub(crate) fn push_from(&mut self, envelope: Envelope, text: impl FnOnce(EndpointId) -> Option<Bytes>) {
+    /// Adds a message from a ZeroMQ cluster, in the format in which it was published. `text` returns the exact text of its sender. It
+    /// is called only for the first of consecutive messages of one sender in one format. All messages of a batch are added either
+    /// with this method or with [`Batch::push`].
+    pub(crate) fn push_from(
+        &mut self,
+        envelope: Envelope,
+        format: EventFormat,
+        text: impl FnOnce(EndpointId) -> Option<Bytes>,
+    ) {
         let sender = envelope.sender;
-        if self.senders.back().is_none_or(|(last, _)| *last != sender) {
-            self.senders.push_back((sender, text(sender)));
+        match self.published.back_mut() {
+            Some(last) if last.sender == sender && last.published.format == format => {
+                last.messages = last.messages.saturating_add(1);
+            }
+            _ => {
+                let published = Published { text: text(sender), format };
+                self.published.push_back(Run { sender, messages: 1, published });
+            }
         }
         self.push(envelope);
     }
@@ -68,8 +98,12 @@ impl Batch {
     pub(crate) fn pop(&mut self) -> Option<Envelope> {
         let envelope = self.messages.pop_front()?;
         self.copied = self.copied.saturating_sub(copied(&envelope));
-        while self.senders.front().is_some_and(|(first, _)| *first != envelope.sender) {
-            self.senders.pop_front();
+        // The entry of the message that was returned last is kept until now, for `published`.
+        if self.published.front().is_some_and(|first| first.messages == 0) {
+            self.published.pop_front();
+        }
+        if let Some(first) = self.published.front_mut() {
+            first.messages = first.messages.saturating_sub(1);
         }
         Some(envelope)
     }
@@ -84,11 +118,10 @@ impl Batch {
         }
     }
 
-    /// Returns the exact text of the sender of the message that [`Batch::pop`] has returned last, if it was added with
-    /// [`Batch::push_from`].
+    /// Returns how the message was published that [`Batch::pop`] has returned last, if it was added with [`Batch::push_from`].
     #[cfg(feature = "bridge")]
-    pub(crate) fn sender_text(&self) -> Option<&Bytes> {
-        self.senders.front()?.1.as_ref()
+    pub(crate) fn published(&self) -> Option<&Published> {
+        self.published.front().map(|first| &first.published)
     }
 
     pub(crate) fn first(&self) -> Option<&Envelope> {
@@ -111,7 +144,7 @@ impl Batch {
     #[cfg(feature = "bridge")]
     pub(crate) fn clear(&mut self) {
         self.messages.clear();
-        self.senders.clear();
+        self.published.clear();
         self.copied = 0;
     }
 
@@ -119,7 +152,7 @@ impl Batch {
     pub(crate) fn shrink(&mut self) {
         if self.messages.is_empty() && self.messages.capacity() > 0 {
             self.messages = VecDeque::new();
-            self.senders = VecDeque::new();
+            self.published = VecDeque::new();
         }
     }
 
@@ -157,20 +190,24 @@ mod tests {
     use crate::data::{Topic, Value};
 
     #[test]
-    fn each_message_keeps_the_text_of_its_sender() {
+    fn each_message_keeps_the_text_of_its_sender_and_its_format() {
+        use EventFormat::{Binary, Json};
+
         let id = |number| EndpointId::from_bytes([number; 16]);
         let text = |id: EndpointId| (id.as_bytes()[0] != 3).then(|| Bytes::copy_from_slice(id.as_bytes()));
-        let (mut batch, senders) = (Batch::default(), [1, 1, 2, 3, 3, 1, 2]);
-        for number in senders {
+        let formats = [Binary, Binary, Json, Json, Json, Binary, Json, Binary, Binary];
+        let sent = || [1, 1, 2, 3, 3, 1, 1, 1, 2].into_iter().zip(formats);
+        let mut batch = Batch::default();
+        for (number, format) in sent() {
             let message = Envelope::data(id(number), Topic::from_static("/t"), &Value::None).unwrap();
-            batch.push_from(message, text);
+            batch.push_from(message, format, text);
         }
-        assert_eq!(batch.senders.len(), 5, "one entry for consecutive messages");
-        for number in senders {
+        assert_eq!(batch.published.len(), 7, "one entry for consecutive messages");
+        for (number, format) in sent() {
             assert_eq!(batch.pop().unwrap().sender, id(number));
-            assert_eq!(batch.sender_text().cloned(), text(id(number)));
+            assert_eq!(batch.published(), Some(&Published { text: text(id(number)), format }));
         }
         batch.shrink();
-        assert_eq!(batch.sender_text(), None);
+        assert_eq!(batch.published(), None);
     }
 }

@@ -32,6 +32,8 @@ mod zeromq;
 pub use address::{HostPort, ResolveError};
 pub use address_error::AddressError;
 pub(crate) use batch::Batch;
+#[cfg(feature = "bridge")]
+pub(crate) use batch::Published;
 #[cfg(test)]
 pub(crate) use broker::BROKER;
 pub use connection::{Connection, Progress};

@@ -10,7 +10,7 @@ use crate::data::{EndpointId, Filter, Topic};
 use crate::peering::{Event, SendError};
 use crate::wire::{EncodeError, Envelope};
 use crate::zeek::events::LeftOut;
-use crate::zeromq::SubscriptionChange;
+use crate::zeromq::{EventFormat, SubscriptionChange};
 
 /// The protocol on one connection, without I/O and without a clock. Its inputs are bytes and the time; its outputs are
 /// bytes and events.
@@ -151,6 +151,11 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
         None
     }
 
+    /// Returns the format of the last message that was polled, if the protocol is ZeroMQ.
+    fn received_format(&self) -> Option<EventFormat> {
+        None
+    }
+
     /// Returns whether the peer has changed its filter, and the session reports the new filter a moment later.
     fn is_filter_due(&self) -> bool {
         false
@@ -206,11 +211,20 @@ pub(crate) struct Sender<'a> {
     pub(crate) id: EndpointId,
     /// The exact text of the sender in messages of ZeroMQ. `None`: the text of the id.
     pub(crate) text: Option<&'a [u8]>,
+    /// The format of messages of ZeroMQ. `None`: the one in the configuration of the session.
+    pub(crate) format: Option<EventFormat>,
 }
 
 impl From<EndpointId> for Sender<'_> {
     fn from(id: EndpointId) -> Self {
-        Sender { id, text: None }
+        Sender { id, text: None, format: None }
+    }
+}
+
+impl Sender<'_> {
+    /// Sets the format, if there is none.
+    pub(crate) fn or_format(self, format: Option<EventFormat>) -> Self {
+        Sender { format: self.format.or(format), ..self }
     }
 }
 

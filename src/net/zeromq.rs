@@ -34,6 +34,7 @@ fn append(
     out: &mut BytesMut,
     losses: &mut Losses,
 ) -> Result<Option<Bytes>, LeftOut> {
+    let format = sender.format.unwrap_or(format);
     let (Changes { left_out, .. }, payload) = match sender.text {
         Some(text) => encode(envelope, text, format, SHARED_BUFFER, out),
         None => encode(envelope, &id_text(sender.id), format, SHARED_BUFFER, out),
@@ -158,6 +159,10 @@ impl Session for ZeroMq {
 
     fn sender_text(&self, sender: EndpointId) -> Option<Bytes> {
         ZeroMq::sender_text(self, sender)
+    }
+
+    fn received_format(&self) -> Option<EventFormat> {
+        ZeroMq::received_format(self)
     }
 
     fn is_filter_due(&self) -> bool {

@@ -23,14 +23,14 @@ pub(super) struct MessageReader {
 }
 
 impl MessageReader {
-    /// Reads an event. Returns `None` if `own_id` is its sender. Binary values are not copied. It is checked that they are events,
-    /// but not that their content is valid.
+    /// Reads an event, and returns it with its format. Returns `None` if `own_id` is its sender. Binary values are not copied. It is
+    /// checked that they are events, but not that their content is valid.
     pub(super) fn event(
         &mut self,
         message: Message,
         own_id: EndpointId,
         limits: &Limits,
-    ) -> Result<Option<Event>, DecodeError> {
+    ) -> Result<Option<(Envelope, EventFormat)>, DecodeError> {
         let [topic, sender, format, payload] = parts(message)?;
         let sender = self.sender(&sender)?;
         let Some(format) = EventFormat::from_name(&format) else {
@@ -47,7 +47,7 @@ impl MessageReader {
         if kind(&envelope.payload) != Some(EVENT) {
             return Err(PartsError::NotAnEvent.into());
         }
-        Ok(Some(Event::Message(envelope)))
+        Ok(Some((envelope, format)))
     }
 
     /// Reads a log batch. The first part has no meaning for a logger.

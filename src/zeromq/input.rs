@@ -146,7 +146,11 @@ impl ZeroMq {
         let event = match self.config.socket {
             SocketType::XSub => {
                 let (own_id, limits) = (self.config.own_id, self.config.common.limits);
-                self.reader.event(message, own_id, &limits)
+                self.reader.event(message, own_id, &limits).map(|event| {
+                    let (envelope, format) = event?;
+                    self.formats.push(format);
+                    Some(Event::Message(envelope))
+                })
             }
             SocketType::Pull => self.reader.logs(message).map(Some),
             SocketType::XPub | SocketType::Push => Err(PartsError::WrongDirection.into()),

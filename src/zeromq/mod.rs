@@ -17,6 +17,8 @@ pub(crate) mod discovery;
 mod encode;
 mod error;
 mod event;
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only connections read the formats"))]
+mod formats;
 mod frame;
 mod greeting;
 mod input;
@@ -54,6 +56,7 @@ use crate::wire::{EncodeError, Envelope};
 use closing::Leaving;
 use error::Stage;
 use event::MessageReader;
+use formats::Formats;
 use greeting::put_signature;
 use liveness::Liveness;
 use multipart::Multipart;
@@ -96,6 +99,8 @@ pub struct ZeroMq {
     /// The number of bytes that [`ZeroMq::poll_transmit`] has returned and that are not written yet.
     unwritten: usize,
     events: VecDeque<Event>,
+    /// The formats of the messages in `events`.
+    formats: Formats,
     parts: Multipart,
     reader: MessageReader,
     /// The subscriptions of the peer of an XPUB.
@@ -141,6 +146,7 @@ impl ZeroMq {
             is_greeted: false,
             unwritten: 0,
             events: VecDeque::new(),
+            formats: Formats::default(),
             parts: Multipart::default(),
             reader: MessageReader::default(),
             subscriptions,
@@ -158,10 +164,19 @@ impl ZeroMq {
         self.config.format
     }
 
+    /// Returns the format of the last message that [`ZeroMq::poll_event`] or [`ZeroMq::poll_message`] has returned.
+    #[cfg(feature = "net")]
+    pub(crate) fn received_format(&self) -> Option<EventFormat> {
+        self.formats.last()
+    }
+
     /// Returns the next event.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         if let Some(event) = self.events.pop_front() {
+            if let Event::Message(_) = event {
+                self.formats.pop();
+            }
             return Some(event);
         }
         if self.events.capacity() > MAX_IDLE_EVENTS {
@@ -202,7 +217,10 @@ impl ZeroMq {
             return None;
         }
         match self.events.pop_front() {
-            Some(Event::Message(envelope)) => Some(envelope),
+            Some(Event::Message(envelope)) => {
+                self.formats.pop();
+                Some(envelope)
+            }
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 //! Links into clusters with Zeek's ZeroMQ back end: to their proxy, and as their proxy.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::net::SocketAddr;
 
 use zeek_bridge::data::{Topic, Value};
@@ -15,7 +16,7 @@ use crate::program::child::soon;
 use crate::program::write_secret;
 use crate::raw_websocket::RawClient;
 use crate::zeromq_client::Client;
-use crate::zeromq_proxy::{Proxy, payload};
+use crate::zeromq_proxy::{Proxy, message, payload};
 
 const BROKER: &str = "[link.zeek]\nlisten = \"127.0.0.1:0\"\ntls = \"off\"\n";
 const LISTEN: &str = "listen = \"zeromq://127.0.0.1:0,0\"\n";
@@ -355,4 +356,93 @@ async fn rules_select_the_clients_of_a_proxy_by_their_curve_keys() {
         (shown, link["tls"].as_str()),
         (BTreeSet::from(["curve:guest", "curve:sensor"]), Some("curve"))
     );
+}
+
+/// Returns the payload of an event without arguments, as `broker-json-v1`.
+fn json(name: &str) -> Vec<u8> {
+    let count = r#"{"@data-type":"count","data":1}"#;
+    let event = format!(r#"[{{"@data-type":"string","data":"{name}"}},{{"@data-type":"vector","data":[]}}]"#);
+    let parts = format!(r#"[{count},{count},{{"@data-type":"vector","data":{event}}}]"#);
+    format!(r#"{{"@data-type":"vector","data":{parts}}}"#).into_bytes()
+}
+
+fn parsed(json: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(json).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_forwards_events_within_its_cluster_in_the_format_of_the_publisher() {
+    let rule = rule("r", "\"cluster\"", "\"cluster\"", "topics = \"/t\"");
+    for key in ["", "event_format = \"bin\"\n", "event_format = \"json\"\n"] {
+        let bridge = BridgeProcess::start(&format!("[link.cluster]\n{LISTEN}{key}{rule}"));
+        let [xpub, xsub] = sockets(&bridge, "cluster");
+        let received = blocking(move || {
+            let mut node = Client::connect(xpub, "XSUB");
+            let mut publisher = Client::connect(xsub, "XPUB");
+            node.subscribe("/t");
+            assert_eq!(publisher.change(), "+/t");
+            // In one write, so that the bridge receives them together.
+            let (binary, json) = (payload(Event::new("Demo::bin", ())), json("Demo::json"));
+            let binary = message(&[b"/t", b"node-1", b"broker-bin-v1", &binary]);
+            let json = message(&[b"/t", b"node-1", b"broker-json-v1", &json]);
+            publisher.0.write_all(&[&json[..], &binary, &binary, &json, &json, &binary].concat()).unwrap();
+            (0..6).map(|_| node.next().unwrap()).collect::<Vec<_>>()
+        });
+        let received = received.await;
+        for (message, is_json) in received.iter().zip([true, false, false, true, true, false]) {
+            assert_eq!(message[1], b"node-1");
+            if is_json {
+                assert_eq!(message[2], b"broker-json-v1", "{key}");
+                assert_eq!(parsed(&message[3]), parsed(&json("Demo::json")));
+            } else {
+                assert_eq!(message[2], b"broker-bin-v1", "{key}");
+                assert_eq!(message[3], payload(Event::new("Demo::bin", ())));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_from_other_links_have_the_format_of_the_first_event_unless_it_is_configured() {
+    for (key, format, line) in [
+        ("", "broker-json-v1", "the first publisher sends events as broker-json-v1"),
+        (
+            "event_format = \"bin\"\n",
+            "broker-bin-v1",
+            "but this link sends events from other links as broker-bin-v1",
+        ),
+    ] {
+        let proxy = Proxy::with_subscriptions(&["/t"], false);
+        // The rules are after the key of the link.
+        let config = format!("{key}connect = \"{}\"\n", proxy.url);
+        let rules = [
+            rule("in", "\"cluster\"", "\"zeek\"", "topics = \"/t\""),
+            rule("out", "\"zeek\"", "\"cluster\"", "topics = \"/t\""),
+        ];
+        let bridge = BridgeProcess::start(&format!("{BROKER}[link.cluster]\n{config}{}", rules.concat()));
+        bridge.until("the subscriptions of the nodes", |bridge| {
+            let link = bridge.link("cluster");
+            let peers = link["peers"].as_array().unwrap();
+            link["ready"] == true && peers.iter().any(|peer| !peer["filter"].as_array().unwrap().is_empty())
+        });
+        let zeek = peer();
+        let mut at_zeek = subscribe(&zeek, "/t").await;
+        let zeek = connected(zeek, &bridge.address("zeek")).await;
+        bridge.until("a peer", |bridge| bridge.peers("zeek") == 1);
+        for name in ["Demo::one", "Demo::two"] {
+            proxy.publish(&[b"/t", b"node-1", b"broker-json-v1", &json(name)]);
+            assert_eq!(next(&mut at_zeek).await.0, name);
+        }
+        send(&zeek, "/t", Event::new("Demo::out", ())).await;
+        let parts = proxy.next_published();
+        assert_eq!(String::from_utf8_lossy(&parts[2]), format, "{key}");
+        if format == "broker-json-v1" {
+            assert_eq!(parsed(&parts[3]), parsed(&json("Demo::out")));
+        } else {
+            assert_eq!(parts[3], payload(Event::new("Demo::out", ())));
+        }
+        bridge.program.signal("TERM");
+        let end = bridge.program.end_by_itself();
+        assert_eq!(end.stderr.matches(line).count(), 1, "{}", end.stderr);
+    }
 }

@@ -74,7 +74,7 @@ async fn new_settings_apply_to_the_next_connection() {
         let secrets = [&client, &other].map(|keys| keys.secret().expose_z85());
         assert!(!secrets.iter().any(|secret| text.contains(secret)), "{text}");
     }
-    endpoint.set_zeromq(ZeroMqConfig { format: EventFormat::Json, ..config(&server, &client) });
+    endpoint.set_zeromq(ZeroMqConfig { format: Some(EventFormat::Json), ..config(&server, &client) });
     let connector = endpoint.connect(&*proxy.url, Tls::Off);
     let publisher = within("both connections", connector.into_future()).await.unwrap();
     assert!(within("the subscriptions", endpoint.until_subscriptions_known(publisher)).await);

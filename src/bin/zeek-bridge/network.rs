@@ -96,7 +96,7 @@ impl Network {
                 protocol_of(address)
             )));
         }
-        self.zeromq.format = format;
+        self.zeromq.format = Some(format);
         Ok(())
     }
 

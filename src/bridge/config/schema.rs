@@ -149,8 +149,9 @@ pub struct ZeroMqLink {
     /// Whether the topics that Zeek defines for clusters are translated: `zeek/cluster/worker` of Broker is
     /// `zeek.cluster.worker` of ZeroMQ.
     pub map_topics: bool,
-    /// The format of the events that are sent. All nodes of a cluster have the same one.
-    pub event_format: EventFormat,
+    /// The format of the events that are sent. All nodes of a cluster have the same one. `None`: that of the first event from the
+    /// cluster.
+    pub event_format: Option<EventFormat>,
     /// The name of the node of the cluster that this link represents. `None`: the link is not a node.
     pub node: Option<String>,
     /// The keys of CURVE; `None`: not encrypted.

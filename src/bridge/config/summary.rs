@@ -152,7 +152,7 @@ impl Display for ZeroMqLink {
         if self.anonymous {
             f.write_str(", anonymous")?;
         }
-        if self.event_format == EventFormat::Json {
+        if self.event_format == Some(EventFormat::Json) {
             f.write_str(", events as JSON")?;
         }
         if let Some(node) = &self.node {

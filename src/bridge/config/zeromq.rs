@@ -68,7 +68,7 @@ impl<'r> Keys<'r> {
         }
         let link = ZeroMqLink {
             map_topics: self.map_topics.as_ref().and_then(Entry::flag).unwrap_or(true),
-            event_format: self.event_format.as_ref().and_then(event_format).unwrap_or_default(),
+            event_format: self.event_format.as_ref().and_then(event_format),
             node: self.node.as_ref().and_then(Entry::name).map(str::to_owned),
             curve: self.curve.as_ref().and_then(|entry| curve(entry, listens)),
             anonymous: shared.websocket.anonymous.as_ref().and_then(Entry::flag).unwrap_or_default(),

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::core::Core;
 use super::links::{LinkSet, Target, Translate};
 use super::origin::{Instance, MessageId};
@@ -12,7 +10,7 @@ use crate::bridge::audience::{Audience, Exceptions};
 use crate::bridge::outlet::Route;
 use crate::data::{EndpointId, Topic};
 use crate::endpoint::{Forwarded, Peer};
-use crate::net::Batch;
+use crate::net::{Batch, Published};
 use crate::wire::Envelope;
 
 /// The maximum length of `OutgoingBatch::same_topics`.
@@ -28,8 +26,8 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     batch: Batch,
     /// The sender in the envelope of the first message as it was received.
     sender: EndpointId,
-    /// The exact text of the sender, if it is a publisher of a ZeroMQ cluster.
-    sender_text: Option<Bytes>,
+    /// How the messages were published, if they are from a ZeroMQ cluster.
+    published: Option<Published>,
     /// The first bridge on the path of the messages, if they have ids. It is the same for all messages of the batch.
     instance: Option<Instance>,
     /// More topics that have the same subscribers as the first topic of the batch.
@@ -74,7 +72,7 @@ impl<'a> OutgoingBatch<'a> {
             from,
             batch,
             sender: EndpointId::NIL,
-            sender_text: None,
+            published: None,
             instance: None,
             same_topics: Vec::new(),
             to: Vec::new(),
@@ -85,22 +83,24 @@ impl<'a> OutgoingBatch<'a> {
 
     /// Adds a message, with its id if it has one. If the message has different recipients than the batch, or the batch
     /// has no room for it, first sends the batch and begins a new one. `more` is the maximum number of messages that
-    /// follow in the same call. `sender_text` is [`Batch::sender_text`].
+    /// follow in the same call. `published` is [`Batch::published`].
     pub(in crate::bridge) fn add(
         &mut self,
         envelope: Envelope,
         id: Option<MessageId>,
         to: &[Target],
         more: usize,
-        sender_text: Option<&Bytes>,
+        published: Option<&Published>,
     ) {
         let instance = id.map(|id| id.origin);
-        if self.instance != instance || !self.accepts(&envelope, to) {
+        let format = |published: &Published| published.format;
+        let same_format = self.published.as_ref().map(format) == published.map(format);
+        if self.instance != instance || !same_format || !self.accepts(&envelope, to) {
             self.batch.set_following(more.saturating_add(1));
             self.send();
             self.begin(to, &envelope);
             self.instance = instance;
-            self.sender_text = sender_text.cloned();
+            self.published = published.cloned();
         }
         self.batch.set_following(more);
         // Only other bridges receive the id. It is the same on all links, so that these bridges recognize copies of the
@@ -180,7 +180,7 @@ impl<'a> OutgoingBatch<'a> {
                 first: self.instance,
                 standby: lane.standby.clone(),
                 bridges_only: target.bridges_only,
-                sender_text: self.sender_text.clone().filter(|_| target.link == self.source),
+                published: self.published.clone().filter(|_| target.link == self.source),
             });
             let before = self.forwarded.recipients();
             let original = lane.topic.as_ref().and_then(|topic| {

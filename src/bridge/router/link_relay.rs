@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use bytes::Bytes;
 use parking_lot::MutexGuard;
 
 use super::batch::OutgoingBatch;
@@ -23,8 +22,9 @@ use crate::bridge::{LinkId, RuleId};
 use crate::data::{EndpointId, Filter, excerpt};
 use crate::endpoint::{Blocked, Peer, PeerProtocol, Relay};
 use crate::management::NodeMessage;
-use crate::net::{Batch, for_keeping};
+use crate::net::{Batch, Published, for_keeping};
 use crate::wire::Envelope;
+use crate::zeromq::EventFormat;
 
 /// Handles the messages and peers of one link's endpoint.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub(in crate::bridge) struct LinkRelay {
     peers: Arc<PeerCounts>,
     /// Whether a warning was logged that messages of this bridge return over this link.
     warned: AtomicBool,
+    /// Whether the format of the publishers of the link was logged.
+    format_logged: AtomicBool,
 }
 
 impl LinkRelay {
@@ -47,6 +49,7 @@ impl LinkRelay {
             group: link.group.as_deref().map(Into::into),
             peers: Arc::default(),
             warned: AtomicBool::new(false),
+            format_logged: AtomicBool::new(false),
         }
     }
 
@@ -76,6 +79,28 @@ impl LinkRelay {
             );
         }
     }
+
+    /// Logs the format of an event from a ZeroMQ cluster if it is not the default one, or not the one in which the link sends events.
+    /// Logs once for each link.
+    fn check_format(&self, here: &Link, format: EventFormat) {
+        let configured = here.config.zeromq.as_ref().and_then(|zeromq| zeromq.event_format);
+        let sent = configured.or_else(|| here.endpoint.learned_event_format()).unwrap_or_default();
+        let is_expected = format == sent && (configured.is_some() || sent == EventFormat::default());
+        if is_expected || self.format_logged.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if format == sent {
+            tracing::info!(
+                "the first publisher sends events as {format}, so this link also sends events from other links in this format; set \
+                 event_format to send them so from the start"
+            );
+        } else {
+            tracing::warn!(
+                "a publisher sends events as {format}, but this link sends events from other links as {sent} (reported once for each \
+                 link); nodes read only one format, so set event_format to the one that Cluster::event_serializer has in all nodes"
+            );
+        }
+    }
 }
 
 /// The messages of one peer that are handled in one call.
@@ -88,6 +113,8 @@ struct Inbound<'a> {
     from: &'a Peer,
     from_bridge: bool,
     received: Option<Instant>,
+    /// The format of the previous message, if it is from a ZeroMQ cluster.
+    checked_format: Option<EventFormat>,
     /// The targets of the current message; kept between messages to save allocations.
     to: Vec<Target>,
     /// Locked until all messages of this call are forwarded. Without the lock, copies of the same messages from a
@@ -97,8 +124,13 @@ struct Inbound<'a> {
 }
 
 impl<'a> Inbound<'a> {
-    /// Handles one message. At most `more` messages follow it in the same call. `sender_text` is [`Batch::sender_text`].
-    fn handle(&mut self, envelope: Envelope, more: usize, sender_text: Option<&Bytes>) {
+    /// Handles one message. At most `more` messages follow it in the same call. `published` is [`Batch::published`].
+    fn handle(&mut self, envelope: Envelope, more: usize, published: Option<&Published>) {
+        if let Some(Published { format, .. }) = published
+            && self.checked_format.replace(*format) != Some(*format)
+        {
+            self.relay.check_format(self.here, *format);
+        }
         let (relay, links, from, policy) = (self.relay, self.links, self.from, self.policy);
         let (core, limits) = (&relay.core, self.here.limits());
         let sender = envelope.sender;
@@ -152,7 +184,7 @@ impl<'a> Inbound<'a> {
         let receiver = if log_create { EndpointId::NIL } else { envelope.receiver };
         let envelope = Envelope { ttl, receiver, ..envelope };
         match event {
-            None => self.batch.add(envelope, id, &self.to, more, sender_text),
+            None => self.batch.add(envelope, id, &self.to, more, published),
             Some(event) => self.forward_node_event(envelope, sender, id, event, is_copy),
         }
     }
@@ -249,6 +281,7 @@ impl Relay for LinkRelay {
             from,
             from_bridge: self.core.origin.is_other_bridge(from.id),
             received: messages.received(),
+            checked_format: None,
             to: Vec::new(),
             delivered: None,
             batch: OutgoingBatch::new(&self.core, &links, self.id, from, messages),
@@ -257,7 +290,7 @@ impl Relay for LinkRelay {
         while inbound.batch.forwarded.blocked.is_empty()
             && let Some(envelope) = messages.pop()
         {
-            inbound.handle(envelope, messages.len(), messages.sender_text());
+            inbound.handle(envelope, messages.len(), messages.published());
         }
         inbound.batch.send();
         messages.set_received(None);

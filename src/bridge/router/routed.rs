@@ -67,7 +67,7 @@ impl RoutedMessage<'_> {
                 first: self.first,
                 standby: link.standby(ids, &self.envelope.topic),
                 bridges_only: false,
-                sender_text: None,
+                published: None,
             });
             blocked.extend(link.send(&self.envelope_to(*id), self.received, &audience));
         }

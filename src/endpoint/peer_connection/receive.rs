@@ -38,6 +38,10 @@ impl<S: Session> PeerConnection<S> {
         let stats = &self.context.stats;
         stats.received.one();
         stats.received_bytes.add(envelope.frame_length());
+        let format = self.connection.session().received_format();
+        if let Some(format) = format {
+            self.context.cluster_format.note(format);
+        }
         if envelope.topic.is_local() || self.receive_hello(&envelope) {
             return;
         }
@@ -48,12 +52,14 @@ impl<S: Session> PeerConnection<S> {
                 self.inbox.set_received(Some(received));
             }
             self.unmeasured = self.unmeasured.saturating_add(1);
-            match self.member {
-                Some(Member::Publisher(_)) => {
+            match format {
+                Some(format) => {
+                    let is_publisher = matches!(self.member, Some(Member::Publisher(_)));
                     let session = self.connection.session();
-                    self.inbox.push_from(envelope, |sender| session.sender_text(sender));
+                    let text = |sender| if is_publisher { session.sender_text(sender) } else { None };
+                    self.inbox.push_from(envelope, format, text);
                 }
-                _ => self.inbox.push(envelope),
+                None => self.inbox.push(envelope),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::endpoint::Endpoint;
 #[cfg(feature = "curve")]
 use crate::zeromq::curve::{AllowedClients, KeyPair, PublicKey};
 use crate::zeromq::{EventFormat, Mechanism};
@@ -9,9 +10,9 @@ use crate::zeromq::{EventFormat, Mechanism};
 /// The settings of ZeroMQ: see [`EndpointConfig::zeromq`](super::super::EndpointConfig::zeromq).
 #[derive(Clone, Debug, Default)]
 pub struct ZeroMqConfig {
-    /// The format in which this endpoint publishes events. All nodes of a cluster have the same one. Received events may have both
-    /// formats.
-    pub format: EventFormat,
+    /// The format in which this endpoint publishes events. All nodes of a cluster have the same one. `None`: that of the first event
+    /// that it receives, and Broker's binary format until then. Received events may have both formats.
+    pub format: Option<EventFormat>,
     /// The name of the node that this endpoint is in the cluster to which it connects. It sends and answers the hellos by which the nodes
     /// find each other, with the text of [`Endpoint::id`](super::super::Endpoint::id) as the id of the node. So Zeek raises
     /// `Cluster::node_up` and `Cluster::node_down`, if the name is in `Cluster::nodes`. Such an endpoint must connect to one proxy only.
@@ -89,5 +90,24 @@ impl ZeroMqConfig {
         return self.server.is_some();
         #[cfg(not(feature = "curve"))]
         false
+    }
+}
+
+impl Endpoint {
+    /// Returns the settings of ZeroMQ for new connections.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn zeromq_settings(&self) -> ZeroMqConfig {
+        self.0.context.zeromq.read().clone()
+    }
+
+    /// Returns [`ClusterFormat::learned`](super::format::ClusterFormat::learned).
+    #[cfg(feature = "bridge")]
+    pub(crate) fn learned_event_format(&self) -> Option<EventFormat> {
+        self.0.context.cluster_format.learned()
+    }
+
+    /// Replaces the settings of ZeroMQ for all later connections. Established connections are unchanged.
+    pub fn set_zeromq(&self, settings: ZeroMqConfig) {
+        *self.0.context.zeromq.write() = settings;
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::format::ClusterFormat;
 use crate::data::{EndpointId, Topic};
 use crate::endpoint::queue::Queue;
-use crate::net::{Batch, Encoder, Format};
+use crate::net::{Batch, Encoder, Format, Sender};
 use crate::wire::Envelope;
 use crate::zeek::{Event, IntoPayload as _};
 use crate::zeromq::SubscriptionChange;
@@ -20,6 +21,7 @@ pub(in crate::endpoint) struct Node {
     id: EndpointId,
     /// The topics of the id and of the name of the node.
     topics: [Topic; 2],
+    format: Arc<ClusterFormat>,
     state: Mutex<State>,
 }
 
@@ -32,10 +34,10 @@ struct State {
 
 impl Node {
     /// Returns a node that knows no other node. `id` is the id of the endpoint.
-    pub(in crate::endpoint) fn new(name: &str, id: EndpointId) -> Arc<Self> {
+    pub(in crate::endpoint) fn new(name: &str, id: EndpointId, format: Arc<ClusterFormat>) -> Arc<Self> {
         let discovery = Discovery::new(name, id.to_string());
         let topics = discovery.subscriptions();
-        Arc::new(Node { id, topics, state: Mutex::new(State { discovery, outbox: None }) })
+        Arc::new(Node { id, topics, format, state: Mutex::new(State { discovery, outbox: None }) })
     }
 
     /// Returns the topics to which the XSUB subscribes, in addition to the filter of the endpoint.
@@ -59,10 +61,11 @@ impl Node {
     /// Queues events for the proxy. Without a connection, they are dropped: the next connection starts discovery again.
     fn publish(&self, state: &State, events: Vec<(Topic, Event)>) {
         let Some((queue, format)) = &state.outbox else { return };
+        let sender = Sender::from(self.id).or_format(self.format.learned());
         for (topic, event) in events {
             let Ok(envelope) = Envelope::data(self.id, topic, &event.into_payload()) else { continue };
             let (batch, mut encoder) = (Batch::of(envelope, None), Encoder::default());
-            if let (Ok(frames), _) = encoder.frames(format, &batch, &|_| self.id.into()) {
+            if let (Ok(frames), _) = encoder.frames(format, &batch, &|_| sender) {
                 // Fails only if the connection ends.
                 let _ = queue.evict_and_push(&mut frames.clone());
             }

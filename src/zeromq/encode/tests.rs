@@ -66,7 +66,7 @@ fn read(message: &[Bytes]) -> Value {
     let message = <[Bytes; PARTS]>::try_from(message.to_vec()).unwrap();
     let event = MessageReader::default().event(Ok(message), EndpointId::NIL, &Limits::DEFAULT);
     match event {
-        Ok(Some(crate::peering::Event::Message(envelope))) => envelope.value(&Limits::DEFAULT).unwrap(),
+        Ok(Some((envelope, _))) => envelope.value(&Limits::DEFAULT).unwrap(),
         other => panic!("{other:?}"),
     }
 }

@@ -66,7 +66,7 @@ identities = "curve:sensor"
     let key = PublicKeySource::Key(KEY.parse().unwrap());
     let expected = ZeroMqLink {
         map_topics: false,
-        event_format: EventFormat::Json,
+        event_format: Some(EventFormat::Json),
         node: Some("bridge-1".to_owned()),
         curve: Some(CurveKeys::Client {
             server: key.clone(),
@@ -81,7 +81,7 @@ identities = "curve:sensor"
     let client = |name: &str, public_key| CurveClientConfig { name: name.to_owned(), public_key };
     let expected = ZeroMqLink {
         map_topics: true,
-        event_format: EventFormat::Binary,
+        event_format: None,
         node: None,
         curve: Some(CurveKeys::Server {
             secret: SecretKeySource::File("/etc/zb/server_secretkey".into()),
