@@ -122,6 +122,7 @@ fn notes_explain_what_no_key_shows() {
         "link x: no rule forwards Cluster::hello, Cluster::Backend::*",
         "link x: the hellos of nodes, Cluster::Backend::ZeroMQ::hello and Cluster::hello, need no rule",
         "link x: a peer that does not read its messages in time",
+        "link x: rules select publishers, not receivers; every client that this link accepts can receive all events",
         "link y: sends and answers the hellos of nodes as n",
     ];
     assert_eq!(notes.len(), expected.len(), "{notes:#?}");
