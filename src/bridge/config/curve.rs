@@ -22,6 +22,14 @@ impl ZeroMqLink {
                 let server = keys.public("curve.server_key", "", server);
                 let public = public.as_ref().map(|public| keys.public("curve.public_key", "", public));
                 let secret = keys.secret(secret);
+                if let Some(secret) = &secret {
+                    let public = [("curve.server_key", server), ("curve.public_key", public.flatten())];
+                    for (key, public) in public {
+                        if public.is_some_and(|public| public.as_bytes() == secret.expose_bytes()) {
+                            keys.error(key, "the key is the same as secret_key".to_owned(), EXCHANGED);
+                        }
+                    }
+                }
                 settings.client = server
                     .zip(secret)
                     .map(|(server, secret)| CurveClient { server, keys: KeyPair::from(secret) });
@@ -38,14 +46,31 @@ impl ZeroMqLink {
             }
             Some(CurveKeys::Server { secret, clients }) => {
                 let allowed = keys.clients(clients);
-                settings.server = keys
-                    .secret(secret)
-                    .map(|secret| CurveServer { keys: KeyPair::from(secret), clients: Arc::new(allowed) });
+                if let Some(secret) = keys.secret(secret) {
+                    let pair = KeyPair::from(secret);
+                    if let Some(name) = allowed.name(pair.public()) {
+                        let message = format!("client {name}: the key is the public key of this bridge");
+                        keys.error("curve.client", message, "use the public key of the client");
+                    }
+                    let same = PublicKey::from_bytes(*pair.secret().expose_bytes());
+                    if let Some(name) = same.ok().and_then(|same| allowed.name(&same)) {
+                        let message = format!("client {name}: the key is the same as secret_key");
+                        keys.error("curve.client", message, EXCHANGED);
+                    }
+                    settings.server = Some(CurveServer { keys: pair, clients: Arc::new(allowed) });
+                }
             }
         }
         if keys.errors.is_empty() { Ok(settings) } else { Err(keys.errors.into()) }
     }
 }
+
+/// The hint if a public and a secret key are the same 40 characters.
+const EXCHANGED: &str =
+    "use the file with the public key here, and the file with the secret key in secret_key";
+
+/// The hint if the file of a public key does not exist.
+const NO_FILE: &str = "if it is a key and not a file: a public key has exactly 40 characters of Z85";
 
 /// Reads the keys of a link, and collects the errors.
 struct Reader<'a> {
@@ -61,16 +86,20 @@ impl Reader<'_> {
 
     /// Reads a public key. `owner` begins the message of an error.
     fn public(&mut self, key: &str, owner: &str, source: &PublicKeySource) -> Option<PublicKey> {
+        let mut hint = "";
         let read = match source {
             PublicKeySource::Key(key) => Ok(*key),
             PublicKeySource::File(path) => {
+                if !path.exists() {
+                    hint = NO_FILE;
+                }
                 PublicKey::from_file(path).map_err(|error| format!("{}: {error}", path.display()))
             }
             PublicKeySource::Environment(name) => {
                 variable(name).and_then(|text| text.parse().map_err(|error| format!("{name}: {error}")))
             }
         };
-        read.map_err(|message| self.error(key, format!("{owner}{message}"), "")).ok()
+        read.map_err(|message| self.error(key, format!("{owner}{message}"), hint)).ok()
     }
 
     fn secret(&mut self, source: &SecretKeySource) -> Option<SecretKey> {

@@ -26,6 +26,9 @@ pub struct Diagnostic {
     pub hint: String,
 }
 
+/// Receives a warning: key, message, hint.
+pub(super) type Warn<'a> = dyn FnMut(&str, String, &str) + 'a;
+
 /// One line: `bridge.toml:12: link.agents.cafile: message; hint`. A syntax error has the column as well.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

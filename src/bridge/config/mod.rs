@@ -33,6 +33,7 @@ mod cycles;
 mod diagnostic;
 mod identity;
 mod identity_match;
+mod identity_warnings;
 mod link;
 mod link_tls;
 mod notes;

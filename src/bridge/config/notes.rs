@@ -52,6 +52,10 @@ impl BridgeConfig {
                 "link {name}: a peer that does not read its messages in time loses some of them or is disconnected (when_full), and \
                  does not delay the others"
             ));
+            notes.push(format!(
+                "link {name}: rules select publishers, not receivers; every client that this link accepts can receive all events that \
+                 rules forward to the link"
+            ));
         }
         if let Some(node) = link.zeromq.as_ref().and_then(|zeromq| zeromq.node.as_ref()) {
             notes.push(format!(

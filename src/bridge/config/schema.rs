@@ -113,14 +113,36 @@ impl LinkConfig {
 
     /// Returns whether peers of this link can have an identity: a certificate, a token, or a CURVE key with a name.
     pub(super) fn has_identities(&self) -> bool {
-        let has_tokens = self.websocket.as_ref().is_some_and(|websocket| !websocket.tokens.is_empty())
-            || self.zeromq.as_ref().is_some_and(ZeroMqLink::has_client_names);
+        self.has_certificates() || self.has_tokens() || self.has_curve_names()
+    }
+
+    /// Returns whether peers of this link can have an identity of the kind to which the pattern applies.
+    pub(super) fn has_kind_of(&self, pattern: &IdentityPattern) -> bool {
+        match pattern {
+            IdentityPattern::Token(_) => self.has_tokens(),
+            IdentityPattern::Curve(_) => self.has_curve_names(),
+            IdentityPattern::Address(_) => true,
+            IdentityPattern::Subject(_) | IdentityPattern::San(_) | IdentityPattern::Sha256(_) => {
+                self.has_certificates()
+            }
+        }
+    }
+
+    fn has_certificates(&self) -> bool {
         match &self.tls {
-            LinkTls::Off | LinkTls::Anonymous => has_tokens,
+            LinkTls::Off | LinkTls::Anonymous => false,
             LinkTls::Mutual(_) => true,
             // A server presents its certificate, a client does not.
-            LinkTls::Server(_) => has_tokens || matches!(self.address, LinkAddress::Connect(_)),
+            LinkTls::Server(_) => matches!(self.address, LinkAddress::Connect(_)),
         }
+    }
+
+    fn has_tokens(&self) -> bool {
+        self.websocket.as_ref().is_some_and(|websocket| !websocket.tokens.is_empty())
+    }
+
+    fn has_curve_names(&self) -> bool {
+        self.zeromq.as_ref().is_some_and(ZeroMqLink::has_client_names)
     }
 }
 

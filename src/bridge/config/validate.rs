@@ -184,7 +184,7 @@ fn check_rule(rule: &RuleDraft<'_>, links: &BTreeMap<&str, &LinkDraft<'_>>) {
     let no_peer = !is_for_some && from.iter().all(|(name, _)| has_none(name));
     if let Some(entry) = rule.identities.as_ref().filter(|_| no_peer) {
         entry.error(
-            "nothing can match: the peers of the links in from present no certificate and no token",
+            "nothing can match: the peers of the links in from present no certificate, no token and no CURVE key",
             "remove identities, or set cafile, certificate and keyfile, with ws:// and wss:// a token, or with zeromq:// curve, in \
              the link",
         );

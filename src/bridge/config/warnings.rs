@@ -1,14 +1,16 @@
 //! Warnings about configurations that are valid, but dangerous or probably not intended.
 
+use std::path::Path;
+
 use super::address::reaches;
-use super::diagnostic::Diagnostic;
-use super::schema::{CurveKeys, IdentityPattern, LinkAddress, LinkConfig, LinkTls, RuleConfig};
-use super::{ConfigFile, cycles};
+use super::diagnostic::{Diagnostic, Warn};
+use super::schema::{
+    CurveKeys, IdentityPattern, LinkAddress, LinkConfig, LinkTls, PublicKeySource, RuleConfig,
+    SecretKeySource,
+};
+use super::{ConfigFile, cycles, identity_warnings};
 use crate::net::Exposure;
 use crate::websocket::receives_logs;
-
-/// Receives a warning: key, message, hint.
-type Warn<'a> = dyn FnMut(&str, String, &str) + 'a;
 
 impl ConfigFile {
     /// Returns warnings about settings that are valid, but dangerous or probably not intended, in the order of the file.
@@ -96,6 +98,11 @@ impl ConfigFile {
                 "remove it, unless this is a test",
             );
         }
+        identity_warnings::check_link(link, warn);
+        if let Some(curve) = link.zeromq.as_ref().and_then(|zeromq| zeromq.curve.as_ref()) {
+            check_key_files(curve, warn);
+        }
+        self.check_ttl(link, warn);
         self.check_address(link, warn);
         let rules = &self.config.rules;
         if !rules.iter().any(|rule| rule.from.contains(name) || rule.to.contains(name)) {
@@ -110,6 +117,22 @@ impl ConfigFile {
             let message =
                 "no rule is from this link to itself, so its peers do not receive each other's messages";
             warn(key, message.to_owned(), "add such a rule");
+        }
+    }
+
+    /// Warns of a ttl for messages that leave only by links whose protocols have none.
+    fn check_ttl(&self, link: &LinkConfig, warn: &mut Warn<'_>) {
+        let rules = self.config.rules.iter().filter(|rule| rule.from.contains(&link.name));
+        let targets: Vec<&String> = rules.flat_map(|rule| &rule.to).collect();
+        let has_ttl = |link: &LinkConfig| link.websocket.is_none() && link.zeromq.is_none();
+        let mut links = self.config.links.iter().filter(|other| targets.contains(&&other.name));
+        if self.source.contains(&format!("link.{}.ttl", link.name))
+            && !targets.is_empty()
+            && !links.any(has_ttl)
+        {
+            let message =
+                "the messages of this link leave over ZeroMQ and the WebSocket API only, which have no ttl";
+            warn("ttl", message.to_owned(), "remove it");
         }
     }
 
@@ -154,7 +177,8 @@ impl ConfigFile {
             warn("commands", message, "remove the link from from and to of this rule");
         }
         self.check_logs(rule, warn);
-        self.check_names(rule, warn);
+        let links = self.config.links.iter().filter(|link| rule.from.contains(&link.name));
+        identity_warnings::check_rule(&rule.identities, &links.collect::<Vec<_>>(), warn);
         self.check_copies(rule, warn);
         self.check_loops(rule, warn);
         if !rule.identities.is_empty() && !rule.identities.iter().any(IdentityPattern::is_for_every_peer) {
@@ -232,37 +256,6 @@ impl ConfigFile {
         }
     }
 
-    /// Warns of names of tokens and of CURVE keys that no link of the rule has.
-    fn check_names(&self, rule: &RuleConfig, warn: &mut Warn<'_>) {
-        let links = self.config.links.iter().filter(|link| rule.from.contains(&link.name));
-        let (mut tokens, mut clients): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
-        for link in links {
-            let of_link = link.websocket.iter().flat_map(|websocket| &websocket.tokens);
-            tokens.extend(of_link.map(|token| token.name.as_str()));
-            let keys = link.zeromq.as_ref().and_then(|zeromq| zeromq.curve.as_ref());
-            if let Some(CurveKeys::Server { clients: of_link, .. }) = keys {
-                clients.extend(of_link.iter().map(|client| client.name.as_str()));
-            }
-        }
-        // `check_rule` warns of links without any identity.
-        let unmatched = rule.identities.iter().find(|identity| match identity {
-            IdentityPattern::Token(_) => !tokens.iter().any(|name| identity.matches_token(name)),
-            IdentityPattern::Curve(_) => !clients.iter().any(|name| identity.matches_curve(name)),
-            _ => false,
-        });
-        match unmatched {
-            Some(identity @ IdentityPattern::Token(_)) if !tokens.is_empty() => {
-                let message = format!("no link in from has a token that {identity} matches");
-                warn("identities", message, "check the name; it is the name in [[link.NAME.token]]");
-            }
-            Some(identity @ IdentityPattern::Curve(_)) if !clients.is_empty() => {
-                let message = format!("no link in from has a client that {identity} matches");
-                warn("identities", message, "check the name; it is the name in curve of [link.NAME]");
-            }
-            _ => {}
-        }
-    }
-
     /// Warns of a rule between two ZeroMQ links, which may belong to the same cluster. Events do not return without end, because the
     /// bridge recognizes its own sender.
     fn check_copies(&self, rule: &RuleConfig, warn: &mut Warn<'_>) {
@@ -299,6 +292,35 @@ impl ConfigFile {
             LinkAddress::Connect(_) => false,
         });
         listening.next().map(|link| link.name.as_str())
+    }
+}
+
+/// Warns of files whose names show that the public and the secret key are exchanged. The names are those of `zeekctl` and of
+/// `zeek-bridge curve keygen`. The content does not show it, because every key has the same form.
+fn check_key_files(curve: &CurveKeys, warn: &mut Warn<'_>) {
+    let (secret, public): (_, Vec<(&str, &PublicKeySource)>) = match curve {
+        CurveKeys::Client { server, public, secret } => {
+            let own = public.iter().map(|public| ("curve.public_key", public));
+            (secret, own.chain([("curve.server_key", server)]).collect())
+        }
+        CurveKeys::Server { secret, clients } => {
+            (secret, clients.iter().map(|client| ("curve.client", &client.public_key)).collect())
+        }
+    };
+    let mut check = |key: &str, path: &Path, kind: &str, other: &str| {
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        if name.ends_with(&format!("_{other}key")) {
+            let message = format!("by its name, the file {name} contains a {other} key");
+            warn(key, message, &format!("use the file with the {kind} key, whose name ends with _{kind}key"));
+        }
+    };
+    if let SecretKeySource::File(path) = secret {
+        check("curve.secret_key", path, "secret", "public");
+    }
+    for (key, source) in public {
+        if let PublicKeySource::File(path) = source {
+            check(key, path, "public", "secret");
+        }
     }
 }
 

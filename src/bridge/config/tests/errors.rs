@@ -263,7 +263,7 @@ fn errors_in_rules_are_reported() {
             "actions",
             "add \"Management::Node::API::node_dispatch_request\"",
         ),
-        ("identities = \"DNS:*\"", "identities", "present no certificate and no token"),
+        ("identities = \"DNS:*\"", "identities", "present no certificate, no token and no CURVE key"),
         ("commands = 1", "commands", "expected true or false"),
         ("events = \"*\"\ncommands = true", "events", "data-store commands (commands = true) have no events"),
         ("passthru = true", "passthru", "did you mean `passthrough`?"),

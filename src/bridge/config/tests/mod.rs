@@ -5,6 +5,7 @@ mod random;
 mod warnings;
 mod websocket;
 mod zeromq;
+mod zeromq_keys;
 
 use std::path::Path;
 use std::time::Duration;

@@ -124,6 +124,7 @@ fn notes_explain_what_no_key_shows() {
         "link x: the hellos of nodes, Cluster::Backend::ZeroMQ::hello and Cluster::hello, need no rule",
         "link x: nothing proves the name and the id in a hello",
         "link x: a peer that does not read its messages in time",
+        "link x: rules select publishers, not receivers; every client that this link accepts can receive all events",
         "link y: sends and answers the hellos of nodes as n",
     ];
     assert_eq!(notes.len(), expected.len(), "{notes:#?}");
@@ -379,9 +380,11 @@ fn keys_are_read_from_files_and_the_environment() {
 
     let named = |name: &str, public_key| CurveClientConfig { name: name.to_owned(), public_key };
     let with = |clients| link(CurveKeys::Server { secret: secret.clone(), clients }).load("x");
-    let settings = with(vec![named("a", key(&server)), named("b", public.clone())]).unwrap().server.unwrap();
+    let other = KeyPair::generate().unwrap();
+    let of_other = PublicKeySource::File(file("other_publickey", other.public().to_string()));
+    let settings = with(vec![named("a", key(&server)), named("b", of_other)]).unwrap().server.unwrap();
     assert_eq!(settings.keys.public(), keys.public());
-    assert_eq!(settings.clients.name(keys.public()).map(|name| &**name), Some("b"));
+    assert_eq!(settings.clients.name(other.public()).map(|name| &**name), Some("b"));
     let error = with(vec![named("a", public.clone()), named("b", public)]).unwrap_err().to_string();
     assert!(error.contains("clients a and b have the same key"), "{error}");
 
