@@ -35,7 +35,7 @@ use crate::zeromq::SocketType;
 use admission::replaced;
 use logs::room;
 use send::Drops;
-use subscriptions::{Member, Waiting, changed, finish_publishing};
+use subscriptions::{Member, Waiting, changed, check_due, finish_publishing};
 use waits::{answer, asked, filled, slot_evicted};
 
 /// How a connection ended.
@@ -107,7 +107,7 @@ struct PeerConnection<S> {
     /// The role of the peer in the ZeroMQ cluster whose proxy is this endpoint.
     member: Option<Member>,
     /// Set while reading from a subscriber of the cluster is stopped.
-    waiting: Option<Waiting>,
+    waiting: Option<Box<Waiting>>,
     /// The queue of received logs, if this side is a logger of a ZeroMQ cluster.
     logs: Option<LogQueue>,
     /// A log batch for which the queue had no room. Nothing is read from the peer while there is one.
@@ -286,7 +286,7 @@ impl<S: Session> PeerConnection<S> {
                     Progress::Subscription(change) => self.pass_on_subscriptions(change),
                 },
                 () = changed(&mut self.member), if !self.leaving => {}
-                () = sleep_until(self.waiting.as_ref().map(|waiting| waiting.check)) => self.check_waiting(),
+                () = check_due(self.waiting.as_deref()) => self.check_waiting(),
                 room = room(&self.logs, &self.pending_logs) => self.queue_logs(room),
                 () = asked(&mut evicted), if self.peer.is_none() => {
                     return self.end(Some(ConnectError::GaveWay));

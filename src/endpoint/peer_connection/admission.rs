@@ -40,7 +40,7 @@ impl<S: Session> PeerConnection<S> {
 /// Resolves when the settings of ZeroMQ are replaced. May never resolve.
 pub(super) async fn replaced(settings: &mut Option<watch::Receiver<ZeroMqConfig>>) {
     if let Some(receiver) = settings
-        && receiver.changed().await.is_ok()
+        && Box::pin(receiver.changed()).await.is_ok()
     {
         return;
     }

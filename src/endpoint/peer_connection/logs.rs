@@ -24,7 +24,7 @@ pub(super) async fn room(
     pending: &Option<PendingLogs>,
 ) -> Option<OwnedSemaphorePermit> {
     match (queue, pending) {
-        (Some(queue), Some(pending)) => queue.room(pending).await,
+        (Some(queue), Some(pending)) => Box::pin(queue.room(pending)).await,
         _ => std::future::pending().await,
     }
 }

@@ -10,7 +10,7 @@ use super::{ConnectionOutcome, PeerConnection};
 use crate::endpoint::connect_error::ConnectError;
 use crate::endpoint::protocol::Protocol;
 use crate::endpoint::zeromq::{Node, NodePublisher, Publisher, Subscriber, TooLong};
-use crate::net::{Connection, Session, after};
+use crate::net::{Connection, Session, after, sleep_until};
 use crate::peering::{CloseReason, Side};
 use crate::wire::Envelope;
 use crate::zeromq::{SocketType, SubscriptionChange};
@@ -43,10 +43,10 @@ impl Waiting {
 
 /// The role of a peer in the cluster.
 pub(super) enum Member {
-    Subscriber(Subscriber),
-    Publisher(Publisher),
+    Subscriber(Box<Subscriber>),
+    Publisher(Box<Publisher>),
     /// The XSUB of the proxy. This endpoint is a node.
-    ProxyOfPublisher(NodePublisher),
+    ProxyOfPublisher(Box<NodePublisher>),
     /// The XPUB of the proxy. This endpoint is a node.
     ProxyOfSubscriber(Arc<Node>),
 }
@@ -59,7 +59,7 @@ impl<S: Session> PeerConnection<S> {
             (Side::Connector, Protocol::ZeroMq(SocketType::XPub)) => {
                 node.zip(self.queue.as_ref()).map(|(node, queue)| {
                     let (format, stats) = (self.connection.format(), &self.context.stats);
-                    Member::ProxyOfPublisher(NodePublisher::new(node, queue, format, stats))
+                    Member::ProxyOfPublisher(Box::new(NodePublisher::new(node, queue, format, stats)))
                 })
             }
             (Side::Connector, Protocol::ZeroMq(SocketType::XSub)) => node.cloned().map(|node| {
@@ -73,10 +73,10 @@ impl<S: Session> PeerConnection<S> {
                 Member::ProxyOfSubscriber(node)
             }),
             (Side::Listener, Protocol::ZeroMq(SocketType::XPub)) => {
-                Some(Member::Subscriber(cluster.subscriber(self.owner.clone())))
+                Some(Member::Subscriber(Box::new(cluster.subscriber(self.owner.clone()))))
             }
             (Side::Listener, Protocol::ZeroMq(SocketType::XSub)) => {
-                Some(Member::Publisher(cluster.publisher()))
+                Some(Member::Publisher(Box::new(cluster.publisher())))
             }
             _ => None,
         };
@@ -95,7 +95,7 @@ impl<S: Session> PeerConnection<S> {
         match &mut self.member {
             Some(Member::Subscriber(subscriber)) if subscriber.is_too_fast() => {
                 let timeout = self.context.config.drain_timeout;
-                self.waiting = Some(Waiting::new(subscriber, changes.collect(), timeout));
+                self.waiting = Some(Box::new(Waiting::new(subscriber, changes.collect(), timeout)));
                 self.connection.pause(true);
             }
             Some(Member::Subscriber(subscriber)) => subscriber.apply(changes),
@@ -114,7 +114,8 @@ impl<S: Session> PeerConnection<S> {
                 waiting.check = after(CHECK_INTERVAL).min(waiting.deadline);
             } else {
                 subscriber.remove_stalled(waiting.position);
-                waiting = Waiting::new(subscriber, waiting.changes, self.context.config.drain_timeout);
+                let changes = std::mem::take(&mut waiting.changes);
+                *waiting = Waiting::new(subscriber, changes, self.context.config.drain_timeout);
             }
             self.waiting = Some(waiting);
             return;
@@ -154,9 +155,17 @@ impl<S: Session> PeerConnection<S> {
 /// Waits until there may be something to send to a publisher, or a subscriber is refused. May never resolve.
 pub(super) async fn changed(member: &mut Option<Member>) {
     match member {
-        Some(Member::Publisher(publisher)) => publisher.changed().await,
-        Some(Member::Subscriber(subscriber)) => subscriber.refused().await,
+        Some(Member::Publisher(publisher)) => Box::pin(publisher.changed()).await,
+        Some(Member::Subscriber(subscriber)) => Box::pin(subscriber.refused()).await,
         Some(_) | None => std::future::pending().await,
+    }
+}
+
+/// Waits for the next check of the publishers. May never resolve.
+pub(super) async fn check_due(waiting: Option<&Waiting>) {
+    match waiting {
+        Some(waiting) => Box::pin(sleep_until(Some(waiting.check))).await,
+        None => std::future::pending().await,
     }
 }
 
