@@ -366,7 +366,8 @@ impl ZeroMq {
     }
 
     /// Returns the long-term keys of the server and the client, under the conditions of [`ZeroMq::curve_client`].
-    #[cfg(all(feature = "curve", feature = "net"))]
+    #[cfg(feature = "curve")]
+    #[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only endpoints compare the keys"))]
     pub(crate) fn curve_keys(&self) -> Option<[curve::PublicKey; 2]> {
         match &self.security {
             Security::Null => None,

@@ -14,6 +14,10 @@ const BATCH: u64 = 5;
 
 /// The kind of a data payload.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a temporary value; a box would allocate memory for each message"
+)]
 pub(super) enum PayloadKind<'a> {
     Event {
         name: &'a [u8],
