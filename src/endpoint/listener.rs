@@ -60,12 +60,13 @@ impl Endpoint {
     /// port 0, the operating system chooses a port.
     ///
     /// The scheme selects the protocol: peers of a `ws://` or `wss://` listener are clients of Zeek's WebSocket API.
-    /// [`EndpointConfig::websocket`] has the settings. `ws://` requires [`Tls::Off`], and `wss://` certificates.
+    /// [`EndpointConfig::websocket`](super::EndpointConfig::websocket) has the settings. `ws://` requires [`Tls::Off`], and
+    /// `wss://` certificates.
     ///
     /// At a `zeromq://` address, this endpoint is the proxy of a cluster with Zeek's ZeroMQ back end. It listens on two ports: the
     /// peers at the first one are subscribers, those at the second one are publishers, and each connection is a peer with an id of its own.
-    /// The publishers receive the subscriptions of all subscribers, and of this endpoint. [`EndpointConfig::zeromq`] has the keys of
-    /// CURVE. The events of publishers are delivered to the subscribers of this endpoint; only a [bridge](crate::bridge) also
+    /// The publishers receive the subscriptions of all subscribers, and of this endpoint.
+    /// [`EndpointConfig::zeromq`](super::EndpointConfig::zeromq) has the keys of CURVE. The events of publishers are delivered to the subscribers of this endpoint; only a bridge also
     /// forwards them to the other peers. [`Tls::Off`] is required.
     ///
     /// # Errors
@@ -75,7 +76,8 @@ impl Endpoint {
     }
 
     /// Listens for the logs of a ZeroMQ cluster on `address`, `zeromq://HOST:PORT`, as a logger of the cluster. For port 0, the
-    /// operating system chooses a port. [`EndpointConfig::zeromq`] has the keys of CURVE. Each node that sends logs is a peer.
+    /// operating system chooses a port. [`EndpointConfig::zeromq`](super::EndpointConfig::zeromq) has the keys of CURVE.
+    /// Each node that sends logs is a peer.
     ///
     /// The nodes distribute their batches among all loggers to which they connect, so a second logger receives a part of the logs,
     /// not a copy.

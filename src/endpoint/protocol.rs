@@ -76,7 +76,7 @@ pub struct ZeroMqPeer {
     /// The type of the peer's socket, such as `XPUB`. This endpoint receives events from an XPUB or PUB, and publishes to an XSUB
     /// or SUB.
     pub socket: &'static str,
-    /// The name in [`CurveServer::clients`](super::CurveServer::clients) of the key that the peer owns, if this endpoint is the
+    /// The name in `CurveServer::clients` of the key that the peer owns, if this endpoint is the
     /// server of CURVE. The handshake proves it.
     pub curve: Option<Arc<str>>,
     /// Whether the peer is the proxy. If not, this endpoint is the proxy, and the peer is a client.
