@@ -148,6 +148,15 @@ fn wrong_keys_end_the_first_attempt() {
 }
 
 #[test]
+fn a_key_may_begin_with_a_hyphen() {
+    let key = format!("-{}", "0".repeat(39));
+    let options = format!("--curve-server-key {key} --curve-public-key {key}");
+    Program::run(&format!("probe zeromq://127.0.0.1:1 {options}"), "").fails(2, &["--curve-secret-key"]);
+    Program::run(&format!("probe zeromq://127.0.0.1:1 {options} --curve-secret-key {key}"), "")
+        .fails(2, &["--curve-secret-key", "file"]);
+}
+
+#[test]
 fn keys_are_read_from_variables_and_profiles() {
     let cluster = Cluster::start();
     let secret = cluster.client.secret().expose_z85();

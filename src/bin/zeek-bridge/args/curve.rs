@@ -29,13 +29,14 @@ const CLIENT: &str = "client";
 pub(crate) struct CurveArgs {
     /// The public key of the servers of a ZeroMQ cluster with CURVE: a file, such as zeekctl's server_publickey, or 40 characters of
     /// Z85. Zeek's variables are the default
-    #[arg(long, value_name = "FILE|KEY")]
+    // Keys may begin with a hyphen.
+    #[arg(long, value_name = "FILE|KEY", allow_hyphen_values = true)]
     curve_server_key: Option<OsString>,
     /// The public key of the clients of the cluster: a file, such as zeekctl's client_publickey, or 40 characters of Z85
-    #[arg(long, value_name = "FILE|KEY")]
+    #[arg(long, value_name = "FILE|KEY", allow_hyphen_values = true)]
     curve_public_key: Option<OsString>,
     /// The file with the secret key of the clients, such as zeekctl's client_secretkey; with --listen, that of the server
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     curve_secret_key: Option<OsString>,
 }
 
