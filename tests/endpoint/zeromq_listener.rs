@@ -116,13 +116,16 @@ async fn a_second_port_that_is_in_use_is_named_and_the_first_one_is_released() {
 async fn publishers_receive_the_subscriptions_of_all_subscribers() {
     let proxy = endpoint();
     let address = listen(&proxy).await;
+    let _first = proxy.subscribe("/first").await;
     let mut early = address.publisher();
+    // The publisher receives all changes from now on, and not only the resulting subscriptions.
+    assert_eq!(early.change(), "+/first");
     let mut one = address.subscriber(&["/a", "/a", "/b"]);
     assert_eq!(early.changes(3), ["+/a", "+/a", "+/b"]);
     let mut other = address.subscriber(&["/a"]);
     assert_eq!(early.change(), "+/a");
     let mut late = address.publisher();
-    assert_eq!(late.changes(2), ["+/a", "+/b"], "each prefix once");
+    assert_eq!(late.changes(3), ["+/a", "+/b", "+/first"], "each prefix once");
 
     // A cancellation is passed on only for the last subscriber of a prefix.
     one.cancel("/a");
@@ -189,8 +192,11 @@ async fn a_publisher_that_does_not_read_subscriptions_is_disconnected_after_a_ti
     let proxy = endpoint_with(|config| config.drain_timeout = std::time::Duration::from_secs(1));
     let address = listen(&proxy).await;
     let mut status = proxy.status();
+    let _first = proxy.subscribe("/first").await;
     let silent = address.publisher();
     let mut reading = address.publisher();
+    // The publisher receives all changes from now on.
+    assert_eq!(reading.change(), "+/first");
     let mut subscriber = address.subscriber(&[]);
     // The sockets of this host buffer a few megabytes.
     let topic = format!("/{}", "x".repeat(60_000));
