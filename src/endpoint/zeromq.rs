@@ -19,6 +19,7 @@ use super::{Context, Endpoint};
 use crate::data::{EndpointId, Filter, Topic};
 use crate::net::{ConnectionFault, Session};
 use crate::peering;
+use crate::zeromq::topics::NODE_ID_TOPICS;
 use crate::zeromq::{Config, EventFormat, Mechanism, SocketType, ZeroMq};
 pub(super) use cluster::{Cluster, Publisher, Subscriber, TooLong};
 pub use config::ZeroMqConfig;
@@ -28,10 +29,6 @@ pub(super) use format::ClusterFormat;
 pub use logs::{LogListener, ReceivedLogs};
 pub(super) use logs::{LogQueue, PendingLogs};
 pub(super) use node::{Node, NodePublisher};
-
-/// The prefix of the topics to which only one node listens (`PROTOCOL.md`, section 11). Every node sends a hello to a
-/// subscriber of such a topic, and expects one from it.
-const NODE_IDS: &[u8] = b"zeek.cluster.nodeid.";
 
 /// The prefix of the topics with which a publisher finds out that it has received all subscriptions. Zeek uses the same one.
 const INTERNAL_TOPIC: &str = "zeek.zeromq.internal.";
@@ -124,8 +121,11 @@ pub(super) fn announced(context: &Context) -> watch::Receiver<Filter> {
     let mut changes = probes.0.subscribe();
     let mut left_out = Vec::new();
     let mut combine = move |endpoint: &Filter, probes: &BTreeMap<Topic, HashSet<EndpointId>>| -> Filter {
-        let (of_nodes, allowed): (Vec<_>, Vec<_>) =
-            endpoint.topics().iter().cloned().partition(|topic| topic.as_bytes().starts_with(NODE_IDS));
+        let (of_nodes, allowed): (Vec<_>, Vec<_>) = endpoint
+            .topics()
+            .iter()
+            .cloned()
+            .partition(|topic| topic.as_bytes().starts_with(NODE_ID_TOPICS.as_bytes()));
         for topic in of_nodes.iter().filter(|topic| !left_out.contains(*topic)) {
             tracing::warn!(
                 topic = crate::data::excerpt(&topic.to_str_lossy()),

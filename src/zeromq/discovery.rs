@@ -6,12 +6,11 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::subscriptions::SubscriptionChange;
+use super::topics::NODE_ID_TOPICS;
 use crate::data::{ByteString, Topic};
 use crate::wire::{Envelope, Limits};
 use crate::zeek::{Event, ZeekMessage};
 
-/// The topic of an id is this prefix, the id and a dot.
-const NODE_IDS: &str = "zeek.cluster.nodeid.";
 /// The topic of a name is this prefix, the name and a dot.
 const NODES: &str = "zeek.cluster.node.";
 
@@ -66,7 +65,7 @@ impl Discovery {
     /// not be used by another node or process.
     pub(crate) fn new(name: impl Into<String>, id: impl Into<String>) -> Self {
         let (name, id) = (name.into(), id.into());
-        let topic = Topic::from(format!("{NODE_IDS}{id}."));
+        let topic = Topic::from(format!("{NODE_ID_TOPICS}{id}."));
         Discovery { name, id, topic, nodes: HashMap::new(), early: VecDeque::new(), subscriptions: 0 }
     }
 
@@ -222,11 +221,11 @@ impl Discovery {
 
 /// Returns the id in the topic of a node.
 fn node_id(topic: &Topic) -> Option<&[u8]> {
-    let id = topic.as_bytes().strip_prefix(NODE_IDS.as_bytes())?.strip_suffix(b".")?;
+    let id = topic.as_bytes().strip_prefix(NODE_ID_TOPICS.as_bytes())?.strip_suffix(b".")?;
     (!id.is_empty() && id.len() <= MAX_ID).then_some(id)
 }
 
 fn topic(id: &[u8]) -> Topic {
     // The length is limited.
-    Topic::new([NODE_IDS.as_bytes(), id, b"."].concat()).unwrap_or_default()
+    Topic::new([NODE_ID_TOPICS.as_bytes(), id, b"."].concat()).unwrap_or_default()
 }

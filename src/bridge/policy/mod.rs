@@ -70,15 +70,12 @@ use super::config::RuleConfig;
 use super::{LinkId, RuleId};
 use crate::data::{Filter, Topic};
 use crate::endpoint::Candidate;
-use crate::zeromq::topics::covering;
+use crate::zeromq::topics::{NODE_ID_TOPICS, covering};
 use rule::{Inspected, Rule};
 
 /// Maximum length in bytes of a name that a glob can match. The limit prevents a peer from keeping the bridge busy with
 /// long names. Zeek's names are far shorter.
 pub(crate) const MAX_NAME: usize = 1024;
-
-/// The prefix of the topics of node ids in a ZeroMQ cluster.
-const NODE_IDS: &[u8] = b"zeek.cluster.nodeid.";
 
 /// The events with which the nodes of a ZeroMQ cluster find each other.
 const HELLOS: [&[u8]; 2] = [b"Cluster::Backend::ZeroMQ::hello", b"Cluster::hello"];
@@ -221,7 +218,9 @@ impl Rules {
             })
         });
         let is_zeromq = source.zeromq.is_some();
-        topics.filter(|topic| !is_zeromq || !topic.as_bytes().starts_with(NODE_IDS)).collect()
+        topics
+            .filter(|topic| !is_zeromq || !topic.as_bytes().starts_with(NODE_ID_TOPICS.as_bytes()))
+            .collect()
     }
 
     /// Returns whether any rule can allow an event of this name, under this topic, to reach a link.
@@ -250,7 +249,7 @@ impl Compiled {
     /// data. So it contains exactly two strings, the name of a node and the id of the sender, and its length is limited.
     fn hello(&self, from: LinkId, message: &Inspected<'_>, sender: Option<&[u8]>) -> Option<bool> {
         let zeromq = self.links.get(from.0).and_then(|source| source.zeromq);
-        let receiver = message.envelope.topic.as_bytes().strip_prefix(NODE_IDS)?;
+        let receiver = message.envelope.topic.as_bytes().strip_prefix(NODE_ID_TOPICS.as_bytes())?;
         if !zeromq.is_some_and(|zeromq| zeromq.is_proxy) || !message.is_event(&HELLOS) {
             return None;
         }
