@@ -66,8 +66,8 @@ impl Endpoint {
     /// At a `zeromq://` address, this endpoint is the proxy of a cluster with Zeek's ZeroMQ back end. It listens on two ports: the
     /// peers at the first one are subscribers, those at the second one are publishers, and each connection is a peer with an id of its own.
     /// The publishers receive the subscriptions of all subscribers, and of this endpoint.
-    /// [`EndpointConfig::zeromq`](super::EndpointConfig::zeromq) has the keys of CURVE. The events of publishers are delivered to the subscribers of this endpoint; only a bridge also
-    /// forwards them to the other peers. [`Tls::Off`] is required.
+    /// [`EndpointConfig::zeromq`](super::EndpointConfig::zeromq) has the keys of CURVE. The events of publishers are delivered to
+    /// the subscribers of this endpoint; only a bridge also forwards them to the other peers. [`Tls::Off`] is required.
     ///
     /// # Errors
     /// Fails if the address cannot be resolved or bound, or if `tls` does not match its scheme.
@@ -121,11 +121,11 @@ async fn start_for_logs(context: Context, address: &str) -> io::Result<LogListen
     let (stop, stopped) = watch::channel(false);
     let listener = bind_logger(&address).await?;
     let address = listener.local_addr()?;
-    let (logs, listener_of) = LogQueue::new(context.config.subscriber_queue.bytes, context.config.limits);
+    let bytes = context.config.subscriber_queue.bytes;
+    let (logs, received) = LogQueue::new(bytes, context.config.limits, address, stop);
     let protocol = Protocol::ZeroMq(SocketType::Pull);
     spawn(context, listener, Port { protocol, local: address, tls: Tls::Off, logs: Some(logs) }, stopped);
-    let second = address.port().checked_add(1).unwrap_or_default();
-    Ok(listener_of(Listener { url: Url::of_proxy(address, second), address, stop }))
+    Ok(received)
 }
 
 /// A port that this endpoint listens on.

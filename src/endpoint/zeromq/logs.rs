@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use crate::endpoint::Listener;
 use crate::wire::{DecodeError, Limits};
 use crate::zeromq::LogBatch;
 
@@ -17,7 +16,9 @@ const OVERHEAD: usize = 512;
 /// endpoint stops listening, and disconnects the nodes.
 #[derive(Debug)]
 pub struct LogListener {
-    listener: Listener,
+    address: SocketAddr,
+    /// Stops listening.
+    stop: watch::Sender<bool>,
     batches: mpsc::UnboundedReceiver<ReceivedLogs>,
     room: Arc<Semaphore>,
 }
@@ -26,7 +27,7 @@ impl LogListener {
     /// Returns the address that it is bound to. If port 0 was requested, it contains the port that the operating system chose.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.listener.local_addr()
+        self.address
     }
 
     /// Returns the next batch. The batches of one connection are in order. `None` after the endpoint has ended and all batches are
@@ -41,7 +42,7 @@ impl LogListener {
 
 impl Drop for LogListener {
     fn drop(&mut self) {
-        self.listener.stop();
+        self.stop.send_replace(true);
         self.room.close();
     }
 }
@@ -98,16 +99,18 @@ pub(in crate::endpoint) struct PendingLogs {
 }
 
 impl LogQueue {
-    /// Returns a queue for this many bytes, and a function that returns the other end for a listener.
+    /// Returns a queue for this many bytes, and its other end for a listener on `address`, which ends when `stop` is true.
     pub(in crate::endpoint) fn new(
         bytes: usize,
         limits: Limits,
-    ) -> (Self, impl FnOnce(Listener) -> LogListener) {
+        address: SocketAddr,
+        stop: watch::Sender<bool>,
+    ) -> (Self, LogListener) {
         let capacity =
             bytes.clamp(1, Semaphore::MAX_PERMITS.min(usize::try_from(u32::MAX).unwrap_or(usize::MAX)));
         let (room, (sender, batches)) = (Arc::new(Semaphore::new(capacity)), mpsc::unbounded_channel());
         let queue = LogQueue { batches: sender, room: room.clone(), capacity, limits };
-        (queue, move |listener| LogListener { listener, batches, room })
+        (queue, LogListener { address, stop, batches, room })
     }
 
     /// Waits until there is room for a batch. An empty queue has room for a batch of any length. Returns `None` if the listener was
@@ -140,10 +143,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_waits_until_there_is_room_for_it() {
-        let endpoint = crate::endpoint::Endpoint::new().unwrap();
-        let listener = endpoint.listen("127.0.0.1:0", crate::net::tls::Tls::Off).await.unwrap();
-        let (queue, listener_of) = LogQueue::new(10 * OVERHEAD, Limits::DEFAULT);
-        let mut logs = listener_of(listener);
+        let (address, (stop, stopped)) = (SocketAddr::from(([127, 0, 0, 1], 1)), watch::channel(false));
+        let (queue, mut logs) = LogQueue::new(10 * OVERHEAD, Limits::DEFAULT, address, stop);
         for length in [7 * OVERHEAD, OVERHEAD] {
             let batch = pending(length);
             let room = queue.room(&batch).await.unwrap();
@@ -162,6 +163,6 @@ mod tests {
         queue.push(pending(20 * OVERHEAD), room);
         assert_eq!(logs.recv().await.unwrap().bytes().len(), 20 * OVERHEAD, "longer than the queue");
         drop(logs);
-        assert!(queue.room(&large).await.is_none());
+        assert!(queue.room(&large).await.is_none() && *stopped.borrow());
     }
 }
