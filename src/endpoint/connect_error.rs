@@ -40,11 +40,12 @@ pub enum ConnectError {
         /// The number of messages that were dropped.
         dropped: usize,
     },
-    /// A publisher of a ZeroMQ cluster did not read the subscriptions of the cluster. It is disconnected if changes of subscriptions
-    /// have to wait for it for longer than [`EndpointConfig::drain_timeout`](super::EndpointConfig::drain_timeout), or if more bytes
+    /// A publisher of a ZeroMQ cluster did not read the subscriptions of the cluster. It is disconnected if it delays changes of
+    /// subscriptions for longer than [`EndpointConfig::drain_timeout`](super::EndpointConfig::drain_timeout), or if more bytes
     /// than the limit are unread.
     #[error(
-        "the publisher reads too slowly: changes of subscriptions are unread for too long, or more than {limit} bytes of them"
+        "the publisher reads too slowly: changes of subscriptions were unread for too long, or more than {limit} bytes of them were \
+         unread"
     )]
     UnreadSubscriptions {
         /// The maximum length of the unread changes in bytes.

@@ -50,7 +50,7 @@ impl fmt::Display for Message {
 
 impl Message {
     /// Returns the peer that the message was received from. This is the last hop, and not necessarily the origin of the
-    /// message. For a message from the proxy of a ZeroMQ cluster, returns an id of the publisher instead: see
+    /// message. For a message from a ZeroMQ cluster, returns an id of the publisher instead: see
     /// [`Message::sender_name`].
     #[must_use]
     pub fn peer(&self) -> EndpointId {
@@ -58,7 +58,8 @@ impl Message {
     }
 
     /// Returns the sender of a message from the proxy of a ZeroMQ cluster, such as `zeromq_worker-1_host_5311_N`. `None` in other
-    /// protocols. The text has at most 256 characters, then an ellipsis, and no control characters. It is not an identity: nothing proves it.
+    /// protocols. The text has at most 256 characters, then an ellipsis, and no control characters. It is not an identity: nothing
+    /// proves it.
     #[must_use]
     pub fn sender_name(&self) -> Option<&str> {
         self.sender.as_deref()

@@ -26,7 +26,6 @@ use super::queue::Queue;
 use super::status::Status;
 use super::zeromq::{LogQueue, PendingLogs};
 use super::{Context, Phase};
-
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
 use crate::net::{Batch, Connection, ConnectionFault, Progress, Session, Stream, after, sleep_until};
@@ -149,7 +148,7 @@ pub(super) async fn run<S: Session>(
         now,
     );
     let identity = stream.peer_identity().map(Arc::new);
-    // There is no address if the peer has reset the connection already.
+    // The address is not available if the peer has reset the connection already.
     let remote = stream.tcp().peer_addr().ok();
     let ip = remote.map(|remote| remote.ip().to_canonical());
     let owner = match remote {
@@ -237,7 +236,7 @@ impl<S: Session> PeerConnection<S> {
     ) -> ConnectionOutcome {
         let mut established = Some(established);
         let mut phase = self.context.phase.clone();
-        let mut keys = self.is_curve_server().then(|| self.context.zeromq.subscribe());
+        let mut keys = self.may_be_curve_server().then(|| self.context.zeromq.subscribe());
         let mut drained_by = None;
         loop {
             // Events consume the task budget like reads, so that a peer with many messages does not starve other tasks.

@@ -76,8 +76,8 @@ pub struct ZeroMqPeer {
     /// The type of the peer's socket, such as `XPUB`. This endpoint receives events from an XPUB or PUB, and publishes to an XSUB
     /// or SUB.
     pub socket: &'static str,
-    /// The name in `CurveServer::clients` of the key that the peer owns, if this endpoint is the
-    /// server of CURVE. The handshake proves it.
+    /// The name in `CurveServer::clients` of the key that the peer owns, if this endpoint is the server of CURVE. The handshake
+    /// proves that the peer owns it.
     pub curve: Option<Arc<str>>,
     /// Whether the peer is the proxy. If not, this endpoint is the proxy, and the peer is a client.
     pub is_proxy: bool,

@@ -149,7 +149,7 @@ impl Server {
     /// Returns the configuration for a connection to this local address.
     ///
     /// # Errors
-    /// Fails if there are no random bytes.
+    /// Fails if the operating system provides no random bytes.
     pub(super) fn new(context: &Context, local: IpAddr) -> Result<Self, ConnectError> {
         let WebSocketConfig { access, binary, .. } = context.websocket.read().clone();
         let access = Access { loopback: local.to_canonical().is_loopback(), ..access };

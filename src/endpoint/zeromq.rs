@@ -80,7 +80,7 @@ impl Settings {
     /// Returns the configuration for a connection to a proxy with this socket on this side.
     ///
     /// # Errors
-    /// Fails if there are no random bytes.
+    /// Fails if the operating system provides no random bytes.
     pub(super) fn client(context: &Context, socket: SocketType) -> Result<Self, ConnectError> {
         Self::new(context, socket, ZeroMqConfig::client_mechanism, false)
     }
@@ -88,7 +88,7 @@ impl Settings {
     /// Returns the configuration for an accepted connection with this socket on this side.
     ///
     /// # Errors
-    /// Fails if there are no random bytes.
+    /// Fails if the operating system provides no random bytes.
     pub(super) fn server(context: &Context, socket: SocketType) -> Result<Self, ConnectError> {
         Self::new(context, socket, ZeroMqConfig::server_mechanism, true)
     }

@@ -27,13 +27,13 @@ impl<S: Session> PeerConnection<S> {
     }
 
     /// Returns whether this side may be a server of CURVE.
-    pub(super) fn is_curve_server(&self) -> bool {
+    pub(super) fn may_be_curve_server(&self) -> bool {
         self.side == Side::Listener && matches!(self.protocol, Protocol::ZeroMq(_))
     }
 
     /// Returns whether the current settings accept the CURVE key of the peer. They may have changed since the handshake began.
     pub(super) fn is_key_accepted(&self) -> bool {
-        !self.is_curve_server() || self.context.zeromq.borrow().accepts_client(self.connection.session())
+        !self.may_be_curve_server() || self.context.zeromq.borrow().accepts_client(self.connection.session())
     }
 }
 

@@ -1,9 +1,9 @@
 //! The subscriptions on a connection of a ZeroMQ cluster whose proxy, or one of whose nodes, is this endpoint.
 
 use std::iter;
+use std::sync::Arc;
 use std::time::Duration;
 
-use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{ConnectionOutcome, PeerConnection};
@@ -15,7 +15,8 @@ use crate::peering::{CloseReason, Side};
 use crate::wire::Envelope;
 use crate::zeromq::{SocketType, SubscriptionChange};
 
-/// How often to check whether reading from a subscriber can be resumed.
+/// How often to check whether reading from a subscriber can be resumed. A notification for each change that a publisher reads would
+/// wake the subscriber far more often.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long a subscriber of this endpoint has to close its side. A socket that is closed while it has unread input sends a reset,

@@ -123,7 +123,8 @@ impl Endpoint {
         self.0.context.cluster_format.learned()
     }
 
-    /// Replaces the settings of ZeroMQ for later connections. Disconnects clients with CURVE keys or names that are no longer accepted.
+    /// Replaces the settings of ZeroMQ for later connections. Disconnects each client whose CURVE key the new settings do not accept,
+    /// or accept with a different name.
     pub fn set_zeromq(&self, settings: ZeroMqConfig) {
         self.0.context.zeromq.send_replace(settings);
     }

@@ -31,7 +31,7 @@ pub(in crate::endpoint) struct Node {
 struct State {
     discovery: Discovery,
     greetings: Greetings,
-    /// `None` while there is no connection to the proxy's XSUB.
+    /// `None` if the proxy's XSUB is not connected.
     outbox: Option<Outbox>,
 }
 
@@ -115,7 +115,7 @@ impl Node {
             let Ok(envelope) = Envelope::data(self.id, topic, &event.into_payload()) else { continue };
             let (batch, mut encoder) = (Batch::of(envelope, None), Encoder::default());
             if let (Ok(frames), _) = encoder.frames(format, &batch, &|_| sender) {
-                // A hello is never repeated, so it replaces older messages if there is no room. Fails only if the connection ends.
+                // Hellos are not repeated, so a hello replaces older messages in a full queue. Fails only if the connection ends.
                 let dropped = queue.evict_and_push(&mut frames.clone());
                 stats.dropped_for_peers.add(dropped.unwrap_or_default());
             }

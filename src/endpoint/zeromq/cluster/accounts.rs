@@ -63,7 +63,7 @@ impl Accounts {
 
     /// Records that a subscriber has one more prefix. If a limit is now exceeded, refuses the subscribers that need the most: for the
     /// limit of an owner, those of this owner; for the limit of all subscribers, those of the owner that needs the most. So a
-    /// subscriber that needs little stays, whoever came first.
+    /// subscriber that needs little memory is not refused, regardless of the order of the connections.
     pub(super) fn add(&mut self, id: u64, prefix: &Topic) {
         let Some(account) = self.accounts.get_mut(&id) else { return };
         let bytes = memory(prefix);
