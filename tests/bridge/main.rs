@@ -36,3 +36,4 @@ mod validation;
 mod websocket;
 mod zeek;
 mod zeromq;
+mod zeromq_listening;

@@ -28,6 +28,31 @@ fn good(text: &str) -> BridgeConfig {
     BridgeConfig::parse(text, FILE).unwrap_or_else(|errors| panic!("{errors:#?}"))
 }
 
+/// Fails unless the errors in `text` are the expected ones: each is the start of the error, ` .. `, and a part of it.
+#[track_caller]
+fn assert_errors(text: &str, expected: &[&str]) {
+    let errors = errors(text);
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+    for (error, expected) in errors.iter().zip(expected) {
+        let (start, part) = expected.split_once(" .. ").unwrap();
+        assert!(error.starts_with(start) && error.contains(part), "{expected}: {error}");
+    }
+}
+
+/// A rule from a link to itself would need a hub, so configurations with one link under test have a second link.
+const NODES: &str = "[link.nodes]\nlisten = '127.0.0.1:2152'\ntls = 'off'\n";
+const RULE: &str = "[[rule]]\nname = 'r'\nfrom = 'nodes'\nto = 'x'\ntopics = 't'\n";
+
+/// Returns a configuration whose link `x`, in line 1, has these keys from line 2.
+fn with_link(keys: &str) -> String {
+    format!("[link.x]\n{keys}\n{NODES}{RULE}")
+}
+
+/// Returns a configuration with these links, and a rule from `x` to `to`.
+fn from_x(links: &str, to: &str) -> String {
+    format!("{links}[[rule]]\nname = 'r'\nfrom = 'x'\nto = '{to}'\ntopics = 't'\n")
+}
+
 fn arguments(patterns: &[&str], rest: bool) -> Arguments {
     Arguments { patterns: globs(patterns), rest }
 }

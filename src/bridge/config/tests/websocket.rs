@@ -5,25 +5,6 @@ use super::*;
 use crate::endpoint::WebSocketConfig;
 use crate::websocket::BinaryText;
 
-/// A rule from `link` to itself would need a hub, so each configuration has a second link.
-const NODES: &str = "[link.nodes]\nlisten = '127.0.0.1:2152'\ntls = 'off'\n";
-const RULE: &str = "[[rule]]\nname = 'r'\nfrom = 'nodes'\nto = 'x'\ntopics = 't'\n";
-
-/// Returns a configuration whose link `x`, in line 1, has these keys from line 2.
-fn with_link(keys: &str) -> String {
-    format!("[link.x]\n{keys}\n{NODES}{RULE}")
-}
-
-#[track_caller]
-fn assert_errors(text: &str, expected: &[&str]) {
-    let errors = errors(text);
-    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
-    for (error, expected) in errors.iter().zip(expected) {
-        let (start, part) = expected.split_once(" .. ").unwrap();
-        assert!(error.starts_with(start) && error.contains(part), "{expected}: {error}");
-    }
-}
-
 #[test]
 fn all_keys_are_parsed() {
     let config = good(

@@ -9,30 +9,8 @@ use crate::zeromq::curve::{KeyPair, PublicKey};
 /// A valid public key, from the tests of libzmq.
 const KEY: &str = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7";
 
-const NODES: &str = "[link.nodes]\nlisten = '127.0.0.1:2152'\ntls = 'off'\n";
-const RULE: &str = "[[rule]]\nname = 'r'\nfrom = 'nodes'\nto = 'x'\ntopics = 't'\n";
 const CONNECT: &str = "connect = 'zeromq://127.0.0.1:5555'";
 const LISTEN: &str = "listen = 'zeromq://127.0.0.1:5555'";
-
-/// Returns a configuration whose link `x`, in line 1, has these keys from line 2.
-fn with_link(keys: &str) -> String {
-    format!("[link.x]\n{keys}\n{NODES}{RULE}")
-}
-
-/// Returns a configuration with these links, and a rule from `x` to `to`.
-fn from_x(links: &str, to: &str) -> String {
-    format!("{links}[[rule]]\nname = 'r'\nfrom = 'x'\nto = '{to}'\ntopics = 't'\n")
-}
-
-#[track_caller]
-fn assert_errors(text: &str, expected: &[&str]) {
-    let errors = errors(text);
-    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
-    for (error, expected) in errors.iter().zip(expected) {
-        let (start, part) = expected.split_once(" .. ").unwrap();
-        assert!(error.starts_with(start) && error.contains(part), "{expected}: {error}");
-    }
-}
 
 #[test]
 fn all_keys_are_parsed() {

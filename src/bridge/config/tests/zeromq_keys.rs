@@ -2,18 +2,13 @@
 
 use std::path::Path;
 
-use super::good;
 use super::warnings::warnings;
+use super::{from_x, good};
 use crate::bridge::config::{CurveClientConfig, CurveKeys, PublicKeySource, SecretKeySource, ZeroMqLink};
 use crate::zeromq::curve::KeyPair;
 
 const LINK: &str = "[link.x]\nlisten = 'zeromq://127.0.0.1:5555'\n";
 const CURVE: &str = "curve = { secret_key = 's', client = [{ name = 'sensor', public_key = 'c' }] }\n";
-
-/// Returns a configuration with these links, and a rule from `x` to `to`.
-fn from_x(links: &str, to: &str) -> String {
-    format!("{links}[[rule]]\nname = 'r'\nfrom = 'x'\nto = '{to}'\ntopics = 't'\n")
-}
 
 #[track_caller]
 fn assert_warns(text: &str, expected: &[&str]) {
