@@ -266,8 +266,15 @@ async fn events_from_other_links_have_the_format_of_the_first_event_unless_it_is
         } else {
             assert_eq!(parts[3], payload(Event::new("Demo::out", ())));
         }
+        // A publisher with a different format is reported, even if the format of the first one was.
+        let binary = payload(Event::new("Demo::three", ()));
+        proxy.publish(&[b"/t", b"node-2", b"broker-bin-v1", &binary]);
+        assert_eq!(next(&mut at_zeek).await.0, "Demo::three");
         bridge.program.signal("TERM");
         let end = bridge.program.end_by_itself();
-        assert_eq!(end.stderr.matches(line).count(), 1, "{}", end.stderr);
+        let other = "but this link sends events from other links as";
+        for line in [line, other] {
+            assert_eq!(end.stderr.matches(line).count(), 1, "{line}: {}", end.stderr);
+        }
     }
 }

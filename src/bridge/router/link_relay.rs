@@ -37,8 +37,10 @@ pub(in crate::bridge) struct LinkRelay {
     peers: Arc<PeerCounts>,
     /// Limits the warnings that messages of this bridge return over this link.
     returned: ReportInterval,
-    /// Whether the format of the publishers of the link was logged.
-    format_logged: AtomicBool,
+    /// Whether the format that the link uses for events from other links was logged.
+    learned_format_logged: AtomicBool,
+    /// Whether a publisher with another format was logged.
+    other_format_logged: AtomicBool,
 }
 
 impl LinkRelay {
@@ -50,7 +52,8 @@ impl LinkRelay {
             group: link.group.as_deref().map(Into::into),
             peers: Arc::default(),
             returned: ReportInterval::default(),
-            format_logged: AtomicBool::new(false),
+            learned_format_logged: AtomicBool::new(false),
+            other_format_logged: AtomicBool::new(false),
         }
     }
 
@@ -77,30 +80,32 @@ impl LinkRelay {
                 topic = excerpt(&envelope.topic.to_str_lossy()),
                 suppressed,
                 "dropped a message with an id of this bridge as the sender, which this bridge has probably forwarded over another link \
-                 (reported once in a minute for each link); if both links lead to the same bridges, put them in one group; if they lead \
+                 (reported at most once a minute for each link); if both links lead to the same bridges, put them in one group; if they lead \
                  to the same ZeroMQ cluster, remove one of them"
             );
         }
     }
 
-    /// Logs the format of an event from a ZeroMQ cluster if it is not the default one, or not the one in which the link sends events.
-    /// Logs once for each link.
+    /// Logs the format of an event from a ZeroMQ cluster if the link has adopted it and it is not the default, or if it is not the
+    /// format in which the link sends events. Logs each of the two once for each link.
     fn check_format(&self, here: &Link, format: EventFormat) {
         let configured = here.config.zeromq.as_ref().and_then(|zeromq| zeromq.event_format);
         let sent = configured.or_else(|| here.endpoint.learned_event_format()).unwrap_or_default();
-        let is_expected = format == sent && (configured.is_some() || sent == EventFormat::default());
-        if is_expected || self.format_logged.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        if format == sent {
+        if format != sent {
+            if !self.other_format_logged.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    "a publisher sends events as {format}, but this link sends events from other links as {sent} (reported once for \
+                     each link); nodes read only one format, so set event_format to the value of Cluster::event_serializer, which must \
+                     be the same in all nodes"
+                );
+            }
+        } else if configured.is_none()
+            && sent != EventFormat::default()
+            && !self.learned_format_logged.swap(true, Ordering::Relaxed)
+        {
             tracing::info!(
                 "the first publisher sends events as {format}, so this link also sends events from other links in this format; set \
-                 event_format to send them so from the start"
-            );
-        } else {
-            tracing::warn!(
-                "a publisher sends events as {format}, but this link sends events from other links as {sent} (reported once for each \
-                 link); nodes read only one format, so set event_format to the one that Cluster::event_serializer has in all nodes"
+                 event_format to use it from the start"
             );
         }
     }
@@ -202,7 +207,7 @@ impl<'a> Inbound<'a> {
         let envelope = Envelope { ttl, receiver, ..envelope };
         match event {
             None => self.batch.add(envelope, id, &self.to, more, published),
-            Some(event) => self.forward_node_event(envelope, sender, id, event, is_copy),
+            Some(event) => self.forward_node_event(envelope, sender, id, event, is_copy, published),
         }
     }
 
@@ -245,6 +250,7 @@ impl<'a> Inbound<'a> {
         id: Option<MessageId>,
         event: NodeMessage,
         is_copy: bool,
+        published: Option<&Published>,
     ) {
         // Send the batch first, so that the event does not overtake messages that were received before it.
         self.batch.send();
@@ -252,7 +258,8 @@ impl<'a> Inbound<'a> {
         let new_id = id.unwrap_or_else(|| core.origin.next_id());
         let envelope = for_keeping(Envelope { sender: new_id.as_sender(), ..envelope });
         let to = self.to.iter().map(|target| (target.link, target.rule)).collect();
-        let message = self.routed(sender, id, envelope, to);
+        let mut message = self.routed(sender, id, envelope, to);
+        message.published = published.cloned();
         let blocked = match event {
             // Do not pass a copy of a request to the registry. It would reject the copy as a repeated request, and send
             // failures on behalf of nodes that have received the first copy and respond to it.
@@ -277,6 +284,7 @@ impl<'a> Inbound<'a> {
             last_hop: self.from.last_hop(sender),
             first: id.map(|id| id.origin),
             envelope,
+            published: None,
             received: self.received,
             to,
         }

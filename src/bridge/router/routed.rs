@@ -12,6 +12,7 @@ use crate::bridge::policy::PeerPolicy;
 use crate::bridge::{LinkId, RuleId};
 use crate::data::EndpointId;
 use crate::endpoint::{Blocked, Peer};
+use crate::net::Published;
 use crate::wire::Envelope;
 
 /// A message from a peer, with the links that rules allow it to reach.
@@ -28,6 +29,8 @@ pub(in crate::bridge) struct RoutedMessage<'a> {
     pub(in crate::bridge) first: Option<Instance>,
     /// The envelope to send: its ttl is already decremented, and its sender is the message id.
     pub(in crate::bridge) envelope: Envelope,
+    /// How the message was published, if it is from a ZeroMQ cluster.
+    pub(in crate::bridge) published: Option<Published>,
     /// The time of receipt, if the latency of this message is measured.
     pub(in crate::bridge) received: Option<Instant>,
     /// The links that the message may be forwarded to, each with the rule that allows it.
@@ -61,15 +64,16 @@ impl RoutedMessage<'_> {
         for (id, rule) in &self.to {
             let Some(link) = self.links.link(*id) else { continue };
             self.links.count_passed(*rule, 1);
+            let envelope = self.envelope_to(*id);
             let ids = self.to.iter().map(|(id, _)| *id);
             let audience = Audience::AllExcept(Exceptions {
                 origins: [self.from.id, self.last_hop],
                 first: self.first,
-                standby: link.standby(ids, &self.envelope.topic),
+                standby: link.standby(ids, &envelope.topic),
                 bridges_only: false,
-                published: None,
+                published: self.published.clone().filter(|_| *id == self.link),
             });
-            blocked.extend(link.send(&self.envelope_to(*id), self.received, &audience));
+            blocked.extend(link.send(&envelope, self.received, &audience));
         }
         blocked
     }
