@@ -20,28 +20,26 @@ impl ZeroMqLink {
             None => {}
             Some(CurveKeys::Client { server, public, secret }) => {
                 let server = keys.public("curve.server_key", "", server);
-                let public = public.as_ref().map(|public| keys.public("curve.public_key", "", public));
-                let secret = keys.secret(secret);
-                if let Some(secret) = &secret {
-                    let public = [("curve.server_key", server), ("curve.public_key", public.flatten())];
-                    for (key, public) in public {
-                        if public.is_some_and(|public| public.as_bytes() == secret.expose_bytes()) {
-                            keys.error(key, "the key is the same as secret_key".to_owned(), EXCHANGED);
-                        }
+                let public = public.as_ref().and_then(|public| keys.public("curve.public_key", "", public));
+                if let Some(secret) = keys.secret(secret) {
+                    let pair = KeyPair::from(secret);
+                    let is_secret = |key: &PublicKey| key.as_bytes() == pair.secret().expose_bytes();
+                    let same = "the key is the same as secret_key";
+                    if server.as_ref().is_some_and(is_secret) {
+                        keys.error("curve.server_key", same.to_owned(), EXCHANGED);
                     }
-                }
-                settings.client = server
-                    .zip(secret)
-                    .map(|(server, secret)| CurveClient { server, keys: KeyPair::from(secret) });
-                if let (Some(Some(public)), Some(client)) = (public, &settings.client)
-                    && public != *client.keys.public()
-                {
-                    let message = format!("the public key of the secret key is {}", client.keys.public());
-                    keys.error(
-                        "curve.public_key",
-                        message,
-                        "use the two files of one pair, or remove public_key",
-                    );
+                    match &public {
+                        Some(public) if is_secret(public) => {
+                            keys.error("curve.public_key", same.to_owned(), EXCHANGED);
+                        }
+                        Some(public) if public != pair.public() => {
+                            let message = format!("the public key of the secret key is {}", pair.public());
+                            let hint = "use the two files of one pair, or remove public_key";
+                            keys.error("curve.public_key", message, hint);
+                        }
+                        _ => {}
+                    }
+                    settings.client = server.map(|server| CurveClient { server, keys: pair });
                 }
             }
             Some(CurveKeys::Server { secret, clients }) => {

@@ -123,5 +123,6 @@ fn keys_that_are_the_same_are_errors() {
     ] {
         let error = load(curve).unwrap_err();
         assert!(error.contains(&expected), "{expected}: {error}");
+        assert!(!error.contains("the public key of the secret key"), "a second error for the same key: {error}");
     }
 }
