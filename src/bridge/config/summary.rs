@@ -152,8 +152,10 @@ impl Display for ZeroMqLink {
         if self.anonymous {
             f.write_str(", anonymous")?;
         }
-        if self.event_format == Some(EventFormat::Json) {
-            f.write_str(", events as JSON")?;
+        match self.event_format {
+            None => {}
+            Some(EventFormat::Binary) => f.write_str(", events as bin")?,
+            Some(EventFormat::Json) => f.write_str(", events as JSON")?,
         }
         if let Some(node) = &self.node {
             write!(f, ", is node {node}")?;

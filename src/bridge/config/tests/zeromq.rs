@@ -80,6 +80,8 @@ identities = "curve:sensor"
     ] {
         assert!(summary[line].ends_with(part), "{part}: {}", summary[line]);
     }
+    let binary = good(&from_x(&format!("[link.x]\n{CONNECT}\nevent_format = 'bin'\n{NODES}"), "nodes"));
+    assert!(binary.links[0].to_string().ends_with("events as bin"), "{}", binary.links[0]);
 }
 
 #[test]
