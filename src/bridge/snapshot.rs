@@ -93,7 +93,7 @@ pub struct LinkSnapshot {
 pub struct PeerSnapshot {
     /// The endpoint id.
     pub id: String,
-    /// The address, as `host:port`.
+    /// The address: `host:port`, or the URL that the link connects to. For a socket of a ZeroMQ proxy, `tcp://host:port`.
     pub address: String,
     /// The identity in its certificate, the name of its token or CURVE key, or several of these.
     pub identity: Option<String>,

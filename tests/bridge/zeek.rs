@@ -22,7 +22,7 @@ const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/clust
 const MIGRATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/migration.zeek");
 const BACK_END: &str = "policy/frameworks/cluster/backend";
 
-/// The time limit for each wait. A Zeek needs several seconds to start on a slow machine.
+/// The time limit for each line of output. A Zeek needs several seconds to start on a slow machine.
 const LONG: Duration = Duration::from_secs(120);
 
 /// Returns the program. `None` after a notice if there is none.

@@ -39,7 +39,7 @@ impl LinkConfig {
     }
 
     /// Returns whether a link with this configuration can keep the peers of a link with the other one: only settings of the
-    /// WebSocket API and the keys of CURVE may differ. They apply to new connections, and clients whose key was removed are disconnected.
+    /// WebSocket API, and the keys of CURVE, `anonymous` and `loop` of ZeroMQ, may differ. They apply to new connections, and clients whose key was removed are disconnected.
     pub(in crate::bridge) fn keeps_peers_of(&self, other: &Self) -> bool {
         let zeromq = match (&self.zeromq, &other.zeromq) {
             (Some(own), Some(other)) => {

@@ -14,11 +14,11 @@ use crate::data::{Address, Subnet};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidIdentity {
-    /// The text does not begin with the name of a part of a certificate, such as `DNS:`.
-    #[error("{0:?} does not begin with the part of the certificate that it is for")]
+    /// The text does not begin with a kind of identity, such as `DNS:`.
+    #[error("{0:?} does not begin with a kind of identity")]
     NoKind(String),
-    /// The text begins with an unknown part of a certificate.
-    #[error("unknown part {0:?} of a certificate")]
+    /// The text begins with an unknown kind of identity.
+    #[error("unknown kind of identity {0:?}")]
     UnknownKind(String),
     /// There is no pattern after the colon.
     #[error("the pattern after {0:?} is empty")]

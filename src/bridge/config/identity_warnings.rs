@@ -38,12 +38,12 @@ fn check(
             };
             warn(key, message, hint);
         } else if !links.iter().any(|link| has_name(link, identity)) {
-            let (kind, place) = match identity {
+            let (kind, location) = match identity {
                 IdentityPattern::Token(_) => ("token", "[[link.NAME.token]]"),
                 _ => ("client", "curve of [link.NAME]"),
             };
             let message = format!("{none_has} {kind} that {identity} matches");
-            warn(key, message, &format!("check the name; it is the name in {place}"));
+            warn(key, message, &format!("check the name; it is the name in {location}"));
         }
     }
 }

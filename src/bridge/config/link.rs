@@ -202,18 +202,18 @@ fn allow(
         && !connects
         && !patterns.iter().any(IdentityPattern::is_for_every_peer)
     {
-        entry.error(
-            if zeromq.is_some() {
-                "the peers of this link have no CURVE key with a name, so no peer can match"
-            } else {
-                "the peers of this link present no certificate and no token, so no peer can match"
-            },
-            if zeromq.is_some() {
-                "use \"address:IP/BITS\", or set curve in a link that listens"
-            } else {
-                "set cafile, certificate and keyfile, or remove allow"
-            },
-        );
+        let (message, hint) = if zeromq.is_some() {
+            (
+                "the peers of this link have no CURVE key with a name, so no peer can match",
+                "use \"address:IP/BITS\", or set curve in a link that listens",
+            )
+        } else {
+            (
+                "the peers of this link present no certificate and no token, so no peer can match",
+                "set cafile, certificate and keyfile, or remove allow",
+            )
+        };
+        entry.error(message, hint);
     }
     patterns
 }

@@ -180,7 +180,8 @@ pub struct ZeroMqLink {
     pub curve: Option<CurveKeys>,
     /// Whether a listener may be reachable from other hosts without CURVE.
     pub anonymous: bool,
-    /// Whether rules may forward events from this link to a server of the WebSocket API that may belong to the same cluster.
+    /// Whether rules may forward events between this link and another ZeroMQ link, or a server of the WebSocket API, that may lead to the
+    /// same cluster.
     pub accepts_loops: bool,
 }
 
@@ -441,8 +442,8 @@ pub enum IdentityPattern {
     Token(Glob),
     /// `curve:GLOB`, against the name of the CURVE key of a ZeroMQ client.
     Curve(Glob),
-    /// `address:IP` or `address:IP/BITS`, against the IP address of the peer. For a peer behind a proxy or NAT, this is the
-    /// address of the proxy.
+    /// `address:IP` or `address:IP/BITS`, against the IP address of the peer. If the peer connects through a proxy or
+    /// NAT, this is the address of the proxy or NAT.
     Address(Subnet),
 }
 

@@ -185,8 +185,8 @@ fn check_rule(rule: &RuleDraft<'_>, links: &BTreeMap<&str, &LinkDraft<'_>>) {
     if let Some(entry) = rule.identities.as_ref().filter(|_| no_peer) {
         entry.error(
             "nothing can match: the peers of the links in from present no certificate, no token and no CURVE key",
-            "remove identities, or set cafile, certificate and keyfile, with ws:// and wss:// a token, or with zeromq:// curve, in \
-             the link",
+            "remove identities, use \"address:IP\", or set in the link: cafile, certificate and keyfile; a token, if it listens on ws:// or \
+             wss://; or curve, if it listens on zeromq://",
         );
     }
 }

@@ -64,7 +64,7 @@ impl ConfigFile {
             LinkTls::Anonymous => Exposure::of_anonymous(addresses),
             LinkTls::Mutual(_) | LinkTls::Server(_) => None,
         };
-        // A listener with ws:// addresses needs an explicit setting to be reachable without tokens.
+        // A listener with ws:// or zeromq:// addresses that every host can use is an error, unless the file sets anonymous = true.
         let is_listener = matches!(link.address, LinkAddress::Listen(_));
         let needs_setting = is_listener && (link.websocket.is_some() || link.zeromq.is_some());
         let is_encrypted = link.zeromq.as_ref().is_some_and(|zeromq| zeromq.curve.is_some());

@@ -54,7 +54,8 @@ impl<'r> Keys<'r> {
         }
     }
 
-    /// Returns the settings. `None` for a link with Broker addresses, and if the addresses are invalid.
+    /// Returns the settings. `None` for a link with addresses of another protocol, or without a single entry `connect` or
+    /// `listen`.
     pub(super) fn read(
         self,
         kind: Option<Kind>,

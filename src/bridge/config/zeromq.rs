@@ -36,7 +36,8 @@ impl<'r> Keys<'r> {
         }
     }
 
-    /// Returns the settings. `None` for a link with addresses of another protocol, and if the addresses are invalid.
+    /// Returns the settings. `None` for a link with addresses of another protocol, or without a single entry `connect` or
+    /// `listen`.
     pub(super) fn read(
         self,
         kind: Option<Kind>,
@@ -58,13 +59,13 @@ impl<'r> Keys<'r> {
             );
         }
         check_hub(listens, shared);
-        let (misplaced, place) = if listens {
+        let (misplaced, role) = if listens {
             ([&self.node, &shared.websocket.loops], "connects")
         } else {
             ([&shared.websocket.anonymous, &None], "listens")
         };
         for entry in misplaced.into_iter().flatten() {
-            entry.error(format!("the key is only for a link that {place}"), "remove it");
+            entry.error(format!("the key is only for a link that {role}"), "remove it");
         }
         let link = ZeroMqLink {
             map_topics: self.map_topics.as_ref().and_then(Entry::flag).unwrap_or(true),
@@ -132,11 +133,11 @@ pub(super) fn default_when_full(kind: Option<Kind>) -> WhenFull {
     }
 }
 
-/// The reason for which no sender may wait for the queue of a peer.
+/// The reason why `when_full = "block"` is an error.
 pub(super) const CANNOT_BLOCK: &str =
     "the proxy of a ZeroMQ cluster stops for all nodes if one of its subscribers stops reading";
 
-/// Reports a ZeroMQ link whose senders wait until there is room for their messages.
+/// Reports a ZeroMQ link with `when_full = "block"`.
 pub(super) fn check_when_full(kind: Option<Kind>, entry: &Entry<'_>, when_full: WhenFull) {
     if kind.is_some_and(|kind| kind.scheme == Scheme::ZeroMq) && when_full == WhenFull::Block {
         entry.error(CANNOT_BLOCK, "use \"drop-oldest\", \"drop-newest\" or \"disconnect\"");
@@ -156,10 +157,10 @@ fn curve(entry: &Entry<'_>, listens: bool) -> Option<CurveKeys> {
     let mut table = entry.table(hint)?;
     let secret = table.take("secret_key");
     let [server, public, client] = ["server_key", "public_key", "client"].map(|key| table.take(key));
-    let (misplaced, place) =
+    let (misplaced, role) =
         if listens { ([&server, &public], "connects") } else { ([&client, &None], "listens") };
     for entry in misplaced.into_iter().flatten() {
-        entry.error(format!("the key is only for a link that {place}"), "remove it");
+        entry.error(format!("the key is only for a link that {role}"), "remove it");
     }
     let needed = if listens { ("client", client.is_some()) } else { ("server_key", server.is_some()) };
     for (key, is_set) in [("secret_key", secret.is_some()), needed] {
@@ -222,7 +223,7 @@ fn public_key(entry: &Entry<'_>) -> Option<PublicKeySource> {
     }
 }
 
-/// Reads the place of a secret key: the path of a file, or `{ env = "NAME" }`.
+/// Reads the source of a secret key: the path of a file, or `{ env = "NAME" }`.
 fn secret_key(entry: &Entry<'_>) -> Option<SecretKeySource> {
     if let Some(name) = environment(entry)? {
         return Some(SecretKeySource::Environment(name));

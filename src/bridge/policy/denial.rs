@@ -19,7 +19,8 @@ pub(crate) enum Reason {
     Ttl,
     /// No rule for the link over which the message was received has a matching topic.
     NoRule,
-    /// The message is a hello between nodes of a ZeroMQ cluster that needs a rule, because it is not a name and the sender's id.
+    /// The message is a hello between nodes of a ZeroMQ cluster that needs a rule, because it is too long, or its topic or arguments are
+    /// invalid.
     InvalidHello,
     /// The message is a data-store command, and the rules for its topic allow only data.
     CommandNotAllowed,
@@ -37,7 +38,7 @@ pub(crate) enum Reason {
     ActionNotAllowed,
     /// The event, or the topic of a node id, is only for the nodes of one ZeroMQ cluster.
     ClusterOnly,
-    /// Another bridge has brought the message into the ZeroMQ cluster, and no second bridge forwards it to links like this one.
+    /// Another bridge has sent the message to the ZeroMQ cluster, so this bridge forwards it to Broker links only.
     OtherBridge,
     /// The message is a batch that contains an event of the node API.
     BatchedNodeApi,
@@ -96,7 +97,7 @@ impl Reason {
             Reason::Ttl => "the message has passed too many bridges",
             Reason::NoRule => "no rule for messages from this link has a matching topic",
             Reason::InvalidHello => {
-                "the arguments of the hello are not a name and the id of its sender, and no rule allows it"
+                "the hello is too long, or its topic or its arguments (a name and the id of its sender) are invalid, and no rule allows it"
             }
             Reason::CommandNotAllowed => {
                 "the message is a data-store command, and the rules for its topic allow only data"

@@ -6,7 +6,7 @@
 //! | key of the rule | matches if |
 //! | --- | --- |
 //! | `from`, `to` | the message was received over a link in `from`, and the target is a link in `to`. Never if the two links are in one group, or if they are the same link and this link is not a hub |
-//! | `topics` | one of the topics is a string prefix of the message's topic. Between a ZeroMQ link and any other link, it may be a prefix of either form of a topic that Zeek translates |
+//! | `topics` | one of the topics is a string prefix of the message's topic. If the source or the target is a ZeroMQ link with `map_topics`, it may also be a prefix of the other form of the topic, with dots or with slashes |
 //! | `commands` | if set, the message is a data-store command; otherwise, it is data |
 //! | `identities` | the key is absent, or one of the identities matches the peer: its certificate, its token, its CURVE key, or its address |
 //! | `events` | the key is absent, or the message is an event whose name matches, or a batch that contains only such events |
@@ -36,8 +36,8 @@
 //! - A command must be well-formed.
 //!
 //! No rule allows the events with which the nodes of a ZeroMQ cluster find each other, and the topics of node ids, to enter or
-//! leave the cluster. Within the cluster whose proxy is the bridge, a hello needs no rule if it contains nothing but the name of a node
-//! and the sender's own id. Nothing proves this name and this id.
+//! leave the cluster. Within the cluster whose proxy is the bridge, a hello needs no rule if its arguments are only the name of a node
+//! and the sender's own id. It may have metadata, but its length is limited. The name and the id are not authenticated.
 //!
 //! A rule with `passthrough` also allows invalid messages. The bridge still decodes them as far as possible: see
 //! [`Decision::node`].
@@ -121,7 +121,7 @@ struct Crossing {
     /// Whether the topics of rules match both forms of a topic.
     maps_topics: bool,
     /// Whether the route leads into a ZeroMQ cluster, or out of one. The events with which the nodes of a cluster find each other
-    /// take no such route.
+    /// are not forwarded on such a route.
     leaves_cluster: bool,
 }
 
@@ -245,8 +245,9 @@ impl Compiled {
     /// If a message is a hello between two nodes of the cluster whose proxy is the link `from`, returns whether it needs no rule.
     /// `sender` is the exact text of its sender.
     ///
-    /// Without hellos, nodes do not find each other. To the peers that no rule allows to send anything, a hello must not be a way to send
-    /// data. So it contains exactly two strings, the name of a node and the id of the sender, and its length is limited.
+    /// Without hellos, nodes do not find each other. A peer that no rule allows to send anything must not be able to
+    /// send data as a hello. So the arguments are exactly two strings, the name of a node and the id of the sender, and the length of the
+    /// hello, with its metadata, is limited.
     fn hello(&self, from: LinkId, message: &Inspected<'_>, sender: Option<&[u8]>) -> Option<bool> {
         let zeromq = self.links.get(from.0).and_then(|source| source.zeromq);
         let receiver = message.envelope.topic.as_bytes().strip_prefix(NODE_ID_TOPICS.as_bytes())?;

@@ -64,9 +64,9 @@ impl PeerPolicy {
     /// Decides on a message from this peer. For each link that the message may be forwarded to, calls `allow` with the
     /// link and the rule that allows it. `sender` is the exact text of the sender, if the peer is a publisher of a ZeroMQ cluster.
     ///
-    /// The payload is inspected only if there is a rule for the topic and the sender, or if the topic is that of a node id. No memory is allocated for a
-    /// message that is allowed and is not an event of the node API, unless its sets or tables are not sorted (see
-    /// [`check_value`](crate::wire::check_value)).
+    /// The payload is inspected only if there is a rule for the topic and the sender, or if the topic is that of a
+    /// node id and the link is a proxy. No memory is allocated for a message that is allowed and is not an event of the node API, unless
+    /// its topic must be translated for a rule, or its sets or tables are not sorted (see [`check_value`](crate::wire::check_value)).
     pub(crate) fn evaluate<'a>(
         &self,
         envelope: &'a Envelope,

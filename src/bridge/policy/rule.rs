@@ -77,8 +77,8 @@ impl<'a> Inspected<'a> {
         }
     }
 
-    /// Decides whether the message, which a rule allows, may enter or leave a ZeroMQ cluster. The events of a batch that may not are
-    /// left out when the batch is encoded.
+    /// Decides whether the message, which a rule allows, may enter or leave a ZeroMQ cluster. A batch is
+    /// allowed: the encoder leaves out its events that must not cross.
     pub(super) fn evaluate_crossing(&self) -> Verdict {
         let is_data = self.envelope.kind == EnvelopeType::Data;
         let event = match is_data.then(|| self.payload()) {
