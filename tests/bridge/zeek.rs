@@ -199,4 +199,6 @@ fn a_broker_cluster_and_a_zeromq_cluster_exchange_values_of_every_type() {
     let (sent, received) = (sending.line(), sending.line());
     assert_eq!(sent, received);
     assert!(sent.contains("GREEN") && sent.contains("2001:db8::1"), "{sent}");
+    // The results of the function and of the filter.
+    assert!(sent.contains(" 42 ") && sent.ends_with(" 1 0"), "{sent}");
 }
