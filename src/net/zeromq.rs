@@ -40,7 +40,7 @@ fn append(
         None => encode(envelope, &id_text(sender.id), format, SHARED_BUFFER, out),
     }?;
     if let Some(LeftOut { messages, error }) = left_out {
-        tracing::debug!(messages, "some messages of a batch were not sent: {error}");
+        tracing::debug!(messages, "a part of a batch was not sent: {error}");
         losses.not_carried = losses.not_carried.saturating_add(messages);
     }
     Ok(payload)

@@ -122,7 +122,8 @@ impl LogQueue {
         self.room.clone().acquire_many_owned(needed).await.ok()
     }
 
-    /// Queues a batch. `room` is the result of [`LogQueue::room`]. The batch is copied, so that it does not keep the read buffer allocated.
+    /// Queues a batch. `room` is the result of [`LogQueue::room`]. The batch is copied, so that it does not keep the read buffer
+    /// allocated.
     pub(in crate::endpoint) fn push(&self, pending: PendingLogs, room: OwnedSemaphorePermit) {
         let PendingLogs { batch, sender } = pending;
         let batch = Bytes::copy_from_slice(&batch);

@@ -302,7 +302,9 @@ fn data_store_commands_do_not_reach_a_cluster() {
     let text = with_link(CONNECT) + "commands = true\n";
     let found = warnings(&text);
     assert!(
-        found[0].contains("rule.r.commands: ZeroMQ carries no data-store commands, so none cross x"),
+        found[0].contains(
+            "rule.r.commands: ZeroMQ carries no data-store commands, so none are forwarded from or to x"
+        ),
         "{found:?}"
     );
 }
