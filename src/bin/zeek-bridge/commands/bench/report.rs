@@ -12,9 +12,9 @@ use super::process::{Cpu, Memory, Process};
 use super::tally::Received;
 use crate::output::printable;
 
-/// Linux counts CPU time in units of 10 ms. If less CPU time than this was used, the time for each event is too inexact and not
-/// reported.
-const LEAST_CPU: Duration = Duration::from_millis(100);
+/// Linux counts CPU time in units of 10 ms. If less CPU time than this was used, the time for each event is not reported, because it
+/// is too inexact.
+const MIN_CPU: Duration = Duration::from_millis(100);
 
 /// The results and parameters of a measurement. The order of the fields is their order in JSON.
 #[derive(Debug, Default, Serialize)]
@@ -101,7 +101,7 @@ pub(super) struct CpuUse {
 
 impl CpuUse {
     pub(super) fn new(cpu: Cpu, events: u64) -> Self {
-        let cpu_us_per_event = (cpu.total() >= LEAST_CPU).then(|| us_per_event(cpu.total(), events));
+        let cpu_us_per_event = (cpu.total() >= MIN_CPU).then(|| us_per_event(cpu.total(), events));
         CpuUse { cpu_us_per_event, user: cpu.user, system: cpu.system }
     }
 
@@ -156,13 +156,13 @@ impl Report {
     pub(super) fn table(&self) -> String {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
-        let mut row = |name: &str, words: String| _ = table.add_row([name.to_owned(), printable(&words)]);
+        let mut row = |name: &str, text: String| _ = table.add_row([name.to_owned(), printable(&text)]);
         let Report { publish_to, subscribe_at, throughput, relay, .. } = self;
         let process = relay
             .as_ref()
             .map(|Relay { process: Process { pid, name }, .. }| format!(", process {pid} ({name})"));
-        let whose = if self.own_relay { "own bridge, " } else { "" };
-        let place = if publish_to == subscribe_at {
+        let owner = if self.own_relay { "own bridge, " } else { "" };
+        let addresses = if publish_to == subscribe_at {
             publish_to.clone()
         } else {
             format!("{publish_to} to {subscribe_at}")
@@ -172,7 +172,7 @@ impl Report {
         } else {
             format!("{} to {}", self.tls, self.subscriber_tls)
         };
-        row("relay", format!("{whose}{place}, TLS {tls}{}", process.unwrap_or_default()));
+        row("relay", format!("{owner}{addresses}, TLS {tls}{}", process.unwrap_or_default()));
         row(
             "messages",
             format!(
