@@ -221,9 +221,10 @@ impl Endpoint {
     /// at once.
     ///
     /// The proxy of a ZeroMQ cluster sends the subscriptions of the nodes after the connection is established. A message that is
-    /// published before is sent to nobody. So this endpoint does what Zeek does: it subscribes to a topic that is used only once,
-    /// waits until the proxy forwards this subscription to the publishing connection, and cancels it. All older subscriptions
-    /// arrive before this one. There is no time limit: if the proxy does not forward subscriptions, this method never returns.
+    /// published before has no subscribers, and is not sent. So this endpoint does what Zeek does: it subscribes to a topic that is
+    /// used only once, waits until the proxy forwards this subscription to the publishing connection, and cancels it. All older
+    /// subscriptions arrive before this one. There is no time limit: if the proxy does not forward subscriptions, this method never
+    /// returns.
     ///
     /// If this endpoint itself subscribes to a prefix of this topic, such as all topics, this method waits for that
     /// subscription instead.

@@ -349,8 +349,8 @@ impl ZeroMq {
         self.reader.senders.text(sender)
     }
 
-    /// Returns whether the peer of an XPUB subscribes to exactly this prefix. The filter in [`Event::FilterChanged`] does not tell
-    /// this, because it does not contain a prefix that a shorter prefix covers.
+    /// Returns whether the peer of an XPUB subscribes to exactly this prefix. This does not follow from the filter in
+    /// [`Event::FilterChanged`], because it does not contain a prefix that a shorter prefix covers.
     #[must_use]
     pub fn is_subscribed(&self, prefix: &Topic) -> bool {
         self.subscriptions.contains(prefix.as_bytes())

@@ -24,7 +24,7 @@ const NODE_IDS: &str = "zeek/cluster/nodeid/";
 /// [`NODE_IDS`] with dots. Each node of a ZeroMQ cluster treats a subscriber of such a topic as a node.
 pub(crate) const NODE_ID_TOPICS: &str = "zeek.cluster.nodeid.";
 
-/// The separator of the words of a topic.
+/// The separator of the components of a topic.
 #[derive(Clone, Copy)]
 struct Separator(u8);
 

@@ -22,7 +22,7 @@ struct Cycle<'c> {
 /// warning.
 ///
 /// Only cycles over three different links are reported. A cycle over two links is possible with every rule: the target may return
-/// the message, or may be connected to the source directly. A warning for every rule would not help anybody.
+/// the message, or may be connected to the source directly. A warning for every rule would be useless.
 ///
 /// A source with `ttl = 1` cannot be part of a cycle: no bridge after this one forwards its messages.
 pub(super) fn find(config: &BridgeConfig) -> Vec<(&str, String, String)> {

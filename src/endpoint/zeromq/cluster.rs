@@ -1,6 +1,6 @@
 //! The subscriptions of a cluster whose proxy is this endpoint (`PROTOCOL.md`, section 11).
 //!
-//! Each publisher receives the subscriptions of all subscribers, because it sends only messages to which somebody subscribes. All
+//! Each publisher receives the subscriptions of all subscribers, because it sends a message only if there is a subscriber. All
 //! publishers read one log of changes, each at its own position. So a change is stored once, and a publisher that does not read
 //! does not delay the others.
 

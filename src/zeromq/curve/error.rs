@@ -115,7 +115,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Length { .. } | Error::Padding | Error::InvalidKey { .. } => ErrorKind::Malformed,
-            // After the handshake, the identity of the peer is proved: the message was changed on its way.
+            // After the handshake, the identity of the peer is proved: the message was changed in transit.
             Error::NotAuthentic { command: "MESSAGE" } => ErrorKind::Malformed,
             Error::Unexpected { .. } | Error::Replayed { .. } => ErrorKind::Misbehaved,
             Error::Version { .. } => ErrorKind::Incompatible,

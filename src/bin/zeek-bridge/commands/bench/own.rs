@@ -152,7 +152,7 @@ fn configuration(mode: TlsMode, protocols: [Protocol; 2], topic: &Topic) -> Stri
     )
 }
 
-/// Makes certificates for both ends. Those of the relay are written to files that only this user can read.
+/// Creates certificates for both ends. Writes the credentials of the relay to files that only this user can read.
 fn mutual(folder: &Path) -> Result<Tls, Box<dyn std::error::Error>> {
     let authority = ephemeral_authority()?;
     let Credentials { cafile, certificate, keyfile, .. } = authority.credentials("relay")?;

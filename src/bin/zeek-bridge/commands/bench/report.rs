@@ -183,7 +183,7 @@ impl Report {
                 many(self.subscribers, "subscriber"),
                 match self.stalled_subscribers {
                     0 => String::new(),
-                    stalled => format!(" beside {stalled} that do not read"),
+                    stalled => format!(", and {stalled} that do not read"),
                 },
                 HumanCount(self.window),
                 self.rate.map(|rate| format!(", {} per second", HumanCount(rate))).unwrap_or_default()
@@ -340,8 +340,8 @@ mod tests {
             ..report()
         };
         let table = report.table();
-        for words in ["a:1 to wss://b:2, TLS off to server", "223 bytes (458 as JSON), to 2", "114.5 MB/s"] {
-            assert!(table.contains(words), "{words}: {table}");
+        for text in ["a:1 to wss://b:2, TLS off to server", "223 bytes (458 as JSON), to 2", "114.5 MB/s"] {
+            assert!(table.contains(text), "{text}: {table}");
         }
         let json: serde_json::Value = serde_json::from_slice(&to_line(&report)).unwrap();
         assert_eq!(json["json_size"], 458);
@@ -351,8 +351,8 @@ mod tests {
     #[test]
     fn the_size_in_zeromq_and_stalled_subscribers_are_reported() {
         let report = Report { zeromq_size: Some(227), stalled_subscribers: 2, ..report() };
-        let words = "223 bytes (227 in ZeroMQ), to 2 subscribers beside 2 that do not read, at most";
-        assert!(report.table().contains(words), "{}", report.table());
+        let text = "223 bytes (227 in ZeroMQ), to 2 subscribers, and 2 that do not read, at most";
+        assert!(report.table().contains(text), "{}", report.table());
         let json: serde_json::Value = serde_json::from_slice(&to_line(&report)).unwrap();
         assert_eq!((&json["zeromq_size"], &json["stalled_subscribers"]), (&227.into(), &2.into()));
     }

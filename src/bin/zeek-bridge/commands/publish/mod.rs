@@ -385,7 +385,7 @@ impl Publisher<'_> {
             {
                 let _publishing = self.progress.publishing().await;
                 match self.endpoint.publish(self.topic.clone(), value).await {
-                    // Nobody subscribes yet, or the last subscriber has left.
+                    // No peer subscribes yet, or the last subscriber has left.
                     Ok(0) => {}
                     Ok(_) => {
                         self.progress.line_published(number);
