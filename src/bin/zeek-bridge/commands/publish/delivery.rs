@@ -179,6 +179,10 @@ impl Ends {
             }
             _ => return,
         }
+        if let Status::PeerLost { peer, .. } | Status::PeerRemoved { peer, .. } = status {
+            // Each connection to these peers has a new id, so the set would grow with each of them.
+            self.servers.remove(peer);
+        }
         self.established = self.established.saturating_sub(1);
     }
 
@@ -268,6 +272,18 @@ mod tests {
         }
         let text = ends.describe(Input::Event, 1, 1).unwrap();
         assert!(text.ends_with("; delivery of the event is unconfirmed"), "{text}");
+    }
+
+    #[test]
+    fn a_peer_is_forgotten_after_its_end() {
+        for end in [lost(CloseReason::PeerLeft), removed(None)] {
+            let mut ends = Ends::default();
+            ends.update(&added(), 0, 0);
+            ends.servers.insert(EndpointId::NIL);
+            ends.update(&end, 3, 3);
+            assert!(ends.servers.is_empty());
+            assert_eq!(ends.lost, u64::from(matches!(end, Status::PeerLost { .. })));
+        }
     }
 
     #[test]
