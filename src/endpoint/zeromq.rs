@@ -115,7 +115,7 @@ impl Settings {
 }
 
 /// Returns the filter that this endpoint sends to the XPUB of a proxy. A task keeps it up to date until the receiver is dropped
-/// or the endpoint ends. It is the filter of the endpoint with the probes, and without the topics of single nodes.
+/// or the endpoint ends. It is the filter of the endpoint with the probes, and without the topics of node ids.
 pub(super) fn announced(context: &Context) -> watch::Receiver<Filter> {
     let (mut endpoint, probes) = (context.hub.filter.clone(), context.probes.clone());
     let mut changes = probes.0.subscribe();
@@ -172,8 +172,8 @@ pub(super) struct FirstAttempts {
 }
 
 impl FirstAttempts {
-    /// Waits until both connections are established, or one attempt has failed. If there are no more attempts, also ends the
-    /// other connection.
+    /// Waits until both connections are established, or one attempt has failed. If one has failed and there are no more attempts,
+    /// ends the other connection.
     pub(super) async fn join(self, context: Context, first: oneshot::Sender<Attempt>) {
         let mut receiving = Box::pin(outcome(self.receiving));
         let mut publishing = Box::pin(outcome(self.publishing));
@@ -202,7 +202,7 @@ impl FirstAttempts {
     }
 }
 
-/// The connection beside one that has failed.
+/// The other connection, after the attempt of one has failed.
 enum Connection<F> {
     Established(EndpointId),
     Pending(F),
@@ -213,15 +213,18 @@ async fn outcome(attempt: oneshot::Receiver<Attempt>) -> Attempt {
 }
 
 impl Endpoint {
-    /// Waits until this endpoint has received all subscriptions that a peer has made so far. Returns `false` if the peering ends
-    /// before, or does not exist. Cancel-safe.
+    /// Waits until this endpoint has received all subscriptions that a peer has made so far. Returns `false` if the peering does not
+    /// exist, or ends first. Cancel-safe.
     ///
     /// `peer` is the result of a connection, such as that of [`Connector::first_attempt`](super::Connector::first_attempt). A
     /// Broker peer, and a peer of the WebSocket API, sends its subscriptions before the peering is established, so this returns
-    /// at once. The proxy of a ZeroMQ cluster sends the subscriptions of the nodes afterwards, and a message to which nobody
-    /// subscribes yet is sent to nobody. As Zeek does, this endpoint then subscribes to a topic that is used only once, waits until
-    /// the proxy passes this subscription on, and cancels it: all older subscriptions have arrived before it. There is no time
-    /// limit: a proxy that does not pass on subscriptions never answers.
+    /// at once.
+    ///
+    /// The proxy of a ZeroMQ cluster sends the subscriptions of the nodes after the connection is established. A message that is
+    /// published before has no subscribers, and is not sent. So this endpoint does what Zeek does: it subscribes to a topic that is
+    /// used only once, waits until the proxy forwards this subscription to the publishing connection, and cancels it. All older
+    /// subscriptions arrive before this one. There is no time limit: if the proxy does not forward subscriptions, this method never
+    /// returns.
     ///
     /// If this endpoint itself subscribes to a prefix of this topic, such as all topics, this method waits for that
     /// subscription instead.

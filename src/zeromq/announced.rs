@@ -17,7 +17,7 @@ const NOT_A_SUBSCRIBER: EncodeError = EncodeError::NotCarried { what: "a subscri
 impl ZeroMq {
     /// Replaces this endpoint's filter. An established XSUB sends the difference to the peer at once.
     ///
-    /// A filter has no prefix that a shorter one covers. If a shorter one is added, the longer one is therefore cancelled. Use
+    /// A filter contains no prefix that a shorter prefix covers. So if a shorter prefix is added, the longer one is cancelled. Use
     /// [`ZeroMq::subscribe`] for prefixes that the peer must know exactly, such as the topic of a single node.
     pub fn set_filter(&mut self, filter: Filter) {
         self.config.common.filter = filter;
@@ -66,8 +66,8 @@ impl ZeroMq {
         matches!(self.state, State::Established { leaving: None })
     }
 
-    /// Sends the difference between the filter and the subscriptions that were sent, new subscriptions first. So no topic that is
-    /// in both filters is missed.
+    /// Sends the difference between the filter and the subscriptions that were sent. New subscriptions are sent first, so that a
+    /// topic that both filters match is always subscribed to.
     pub(super) fn announce_filter(&mut self) {
         if self.config.socket != SocketType::XSub {
             return;

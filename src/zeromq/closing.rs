@@ -1,7 +1,8 @@
 //! The end of a session: this side leaves, refuses the peer, or closes because of an error, or the peer closes.
 //!
 //! The protocol has no message for it. If the peer closes the connection, it may not have received everything. The clients of a
-//! proxy leave by closing the connection between two messages. A proxy is not expected to leave, so its connection is lost.
+//! proxy leave by closing the connection between two messages. A proxy is not expected to leave, so the end of its connection is
+//! reported as a loss.
 
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use super::{State, ZeroMq};
 use crate::peering::Config;
 use crate::peering::{CloseReason, Event, Side, after};
 
-/// This side leaves when everything is written.
+/// The state of a session that ends as soon as everything is written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaving {
     since: Instant,
@@ -92,8 +93,8 @@ impl ZeroMq {
         }
     }
 
-    /// Returns the time at which [`ZeroMq::handle_timeout`] must be called, unless other input arrives first. If this side leaves
-    /// and everything is written, the time has passed.
+    /// Returns the time at which [`ZeroMq::handle_timeout`] must be called, unless other input arrives first. If this side is
+    /// leaving and everything is written, the returned time is already in the past.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {

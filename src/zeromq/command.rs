@@ -13,7 +13,8 @@ use crate::data::one_line;
 /// The name of the only property that Zeek's sockets send. Names of properties are not case-sensitive.
 pub(super) const SOCKET_TYPE: &str = "Socket-Type";
 
-/// The time to live in a PING, in bytes. It is a request to close the connection if no PING follows, and is ignored.
+/// The length of the time to live in a PING, in bytes. The time to live is ignored. With it, the sender asks the receiver to close
+/// the connection if no other PING arrives in this time.
 const TTL: usize = 2;
 /// The maximum length of the context of a PING, in bytes. libzmq ignores the rest.
 const MAX_CONTEXT: usize = 16;

@@ -14,13 +14,14 @@ use crate::peering;
 pub struct Config {
     /// The settings that all protocols have in common:
     ///
-    /// - `id` and `tls`, which are not used, and `side`;
-    /// - `filter`: the topics to which an XSUB subscribes. The other sockets ignore it;
-    /// - `limits`: `max_frame` is the maximum length of a message with all of its parts and their headers,
-    ///   `max_handshake_frame` that of a command before the session is established (CURVE needs 300 bytes), and `max_filter_topics` and
-    ///   `max_filter_bytes` limit the peer's subscriptions;
-    /// - `handshake_timeout`, and `leave_timeout`: how long to wait until the queued messages are written;
-    /// - `idle_timeout`: how long an established peer may be silent. It receives a PING after half of this time.
+    /// - `side`. The fields `id` and `tls` are not used.
+    /// - `filter`: the topics to which an XSUB subscribes. The other sockets ignore it.
+    /// - `limits`: `max_frame` is the maximum length of a message with all of its parts and their headers. `max_handshake_frame` is
+    ///   the maximum length of a command before the session is established; CURVE needs 300 bytes. `max_filter_topics` and
+    ///   `max_filter_bytes` limit the peer's subscriptions.
+    /// - `handshake_timeout`: the maximum time until the session is established.
+    /// - `leave_timeout`: the maximum time to write the queued messages after a call of [`ZeroMq::leave`](super::ZeroMq::leave).
+    /// - `idle_timeout`: the maximum silence of an established peer. It receives a PING after half of this time.
     pub common: peering::Config,
     /// The socket of this side.
     pub socket: SocketType,
@@ -31,9 +32,9 @@ pub struct Config {
     /// The id that this endpoint assigns to the peer, because the protocol has no endpoint ids. Must be random, and different
     /// for each connection.
     pub peer_id: EndpointId,
-    /// How connections are encrypted. Both sides must have the same mechanism.
+    /// The security mechanism. Both sides must use the same one.
     pub mechanism: Mechanism,
-    /// The format in which [`ZeroMq::send`](super::ZeroMq::send) publishes events. Received events may have both formats.
+    /// The format in which [`ZeroMq::send`](super::ZeroMq::send) publishes events. Received events may have either format.
     pub format: EventFormat,
     /// Whether an XPUB queues each change of its peer's subscriptions for [`ZeroMq::poll_subscription`](super::ZeroMq::poll_subscription).
     pub reports_subscriptions: bool,
@@ -46,7 +47,8 @@ pub enum Mechanism {
     /// No encryption. Every program that can connect is accepted.
     #[default]
     Null,
-    /// CURVE as a client (`PROTOCOL.md`, section 13). Usually the side that connects. This does not depend on the socket.
+    /// CURVE as a client (`PROTOCOL.md`, section 13). Usually the side that connects. Every type of socket
+    /// can be the client.
     #[cfg(feature = "curve")]
     CurveClient {
         /// The public key of the server.
@@ -119,14 +121,14 @@ impl fmt::Display for SocketType {
     }
 }
 
-/// The format of the events of a cluster (`Cluster::event_serializer` in Zeek). All nodes of a cluster have the same format.
+/// The format of the events of a cluster (`Cluster::event_serializer` in Zeek). All nodes of a cluster must use the same format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventFormat {
     /// `broker-bin-v1`, Zeek's default: Broker's binary values.
     #[default]
     Binary,
-    /// `broker-json-v1`: the v1 JSON of the WebSocket API. Zeek cannot read all values that it writes in this format.
+    /// `broker-json-v1`: the v1 JSON of the WebSocket API. Zeek cannot read some of the values that it writes in this format.
     Json,
 }
 

@@ -1,7 +1,8 @@
-//! The discovery of a node of a ZeroMQ cluster, by which the other nodes know that it is up (`PROTOCOL.md`, section 11).
+//! The discovery of the nodes of a ZeroMQ cluster: each node notifies the others that it is up (`PROTOCOL.md`, section 11).
 //!
-//! Each node subscribes to the topic of its id, and sees the subscriptions of all nodes at its own XPUB. It sends each of them a
-//! `Cluster::Backend::ZeroMQ::hello`, and then, once it has also received theirs, a `Cluster::hello`.
+//! Each node subscribes to the topic of its id, and receives the subscriptions of all nodes at its own XPUB. It sends a
+//! `Cluster::Backend::ZeroMQ::hello` to each of them. When it has also received the same event from a node, it sends a
+//! `Cluster::hello` to this node.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -24,7 +25,7 @@ const MAX_ID: usize = 1024;
 
 /// The state of the other nodes. It does no I/O: the methods return the events to publish, in their order.
 ///
-/// Only a node with a name in `Cluster::nodes` of the other nodes is accepted by them.
+/// The other nodes accept this node only if their `Cluster::nodes` contains its name.
 #[derive(Debug)]
 pub(crate) struct Discovery {
     name: String,
@@ -38,11 +39,12 @@ pub(crate) struct Discovery {
     subscriptions: u64,
 }
 
+/// The state of another node. "This node" is the node of the [`Discovery`].
 #[derive(Clone, Copy, Debug, Default)]
 struct Node {
-    /// Whether this node has sent the first hello since its own last subscription.
+    /// Whether this node has sent its first hello to the other one since it last subscribed.
     greeted: bool,
-    /// Whether this node sends its first hello when the hello of the other node arrives.
+    /// Whether this node sends its first hello only after the other node has sent one.
     awaits_hello: bool,
     hello: Hello,
     /// The position of the subscription in the order of all subscriptions.
@@ -55,8 +57,8 @@ enum Hello {
     #[default]
     Missing,
     Received,
-    /// Received twice. This node may have cancelled its subscription and subscribed again, before it has seen the cancellation
-    /// itself. The second hello is then for the new subscription.
+    /// Received twice. If this node has cancelled its subscription and subscribed again, the second hello is for the new
+    /// subscription. It may arrive before this node receives its own cancellation from the proxy.
     Repeated,
 }
 
@@ -69,23 +71,24 @@ impl Discovery {
         Discovery { name, id, topic, nodes: HashMap::new(), early: VecDeque::new(), subscriptions: 0 }
     }
 
-    /// Returns the prefixes to which this node must subscribe: the topics of its id and its name. They must not be covered by a
-    /// shorter prefix instead, because the other nodes recognize them.
+    /// Returns the prefixes to which this node must subscribe: the topics of its id and its name. A shorter prefix that
+    /// covers them does not suffice, because the other nodes recognize a node by exactly these prefixes.
     pub(crate) fn subscriptions(&self) -> [Topic; 2] {
         [self.topic.clone(), Topic::from(format!("{NODES}{}.", self.name))]
     }
 
     /// Handles a change that the XPUB of this node has received.
     ///
-    /// At most 1024 nodes with ids of at most 1024 bytes are known. A further one replaces the oldest one that has not sent a hello.
-    /// If there is none, it is ignored.
+    /// At most 1024 nodes with ids of at most 1024 bytes are known. A further node replaces the oldest node that has not sent a
+    /// hello. If all have sent one, the further node is ignored.
     #[must_use]
     pub(crate) fn handle_subscription(&mut self, change: &SubscriptionChange) -> Vec<(Topic, Event)> {
         self.handle_change(change, true)
     }
 
-    /// Like [`Discovery::handle_subscription`], but a new node is greeted only after it has sent a hello. Anybody can subscribe to the
-    /// topics of nodes that do not exist. Nodes send a hello without being greeted.
+    /// Like [`Discovery::handle_subscription`], but sends no hello to a new node before it has sent one. This limits the hellos to
+    /// nodes that do not exist: every client can subscribe to their topics. A real node sends a hello even if it has
+    /// received none.
     #[must_use]
     pub(crate) fn handle_subscription_quietly(&mut self, change: &SubscriptionChange) -> Vec<(Topic, Event)> {
         self.handle_change(change, false)
@@ -187,7 +190,7 @@ impl Discovery {
         oldest.is_some_and(|id| self.nodes.remove(&id).is_some())
     }
 
-    /// Records that the other nodes have seen the end of this node's subscription. They await new hellos.
+    /// Records that the other nodes have received the cancellation of this node's subscription. They now expect new hellos.
     fn forget_hellos(&mut self) {
         for node in self.nodes.values_mut() {
             let hello = if node.hello == Hello::Repeated { Hello::Received } else { Hello::Missing };
@@ -195,7 +198,8 @@ impl Discovery {
         }
     }
 
-    /// Greets the nodes that have not been greeted since this node's last subscription, except those whose hello is awaited.
+    /// Returns the hellos to the nodes to which none was sent since this node last subscribed, except for the nodes that must send
+    /// theirs first.
     fn greet_again(&mut self) -> Vec<(Topic, Event)> {
         let mut new = Vec::new();
         for (id, node) in self.nodes.iter_mut().filter(|(_, node)| !node.greeted && !node.awaits_hello) {

@@ -32,8 +32,11 @@ struct Head<'a> {
 }
 
 /// Appends an event, with the text `sender` instead of the sender that the envelope contains. A batch becomes one message for each of
-/// its events. Messages of a batch that are not events, with which the nodes of a cluster find each other, that cannot be encoded,
-/// or for which the batch is too long, are omitted and counted in the result.
+/// its events. The following messages of a batch are omitted, and counted in the result:
+///
+/// - messages that are not events;
+/// - the events of discovery, which do not leave their cluster (see [`crosses`]);
+/// - events that cannot be encoded, and events that exceed the maximum length of a batch.
 ///
 /// If the event is not part of a batch, is binary, and is longer than `max_copied` bytes, its payload is returned instead of
 /// appended. It must be written after the appended bytes. Binary events are not checked, except for those of a batch.
@@ -129,7 +132,7 @@ impl Head<'_> {
         Ok(Changes { left_out, altered_strings: 0 })
     }
 
-    /// Appends an event. It may extend up to the position `max`. Appends nothing if this fails.
+    /// Appends an event that ends at the position `max` or earlier. Appends nothing if this fails.
     fn put_event(
         &self,
         event: &[u8],
@@ -192,10 +195,10 @@ pub(crate) fn id_text(id: EndpointId) -> [u8; SENDER] {
     let mut digits = [0; 32];
     HEXLOWER.encode_mut(id.as_bytes(), &mut digits);
     let mut text = [b'-'; SENDER];
-    let places = (0..SENDER).filter(|at| !matches!(at, 8 | 13 | 18 | 23));
-    for (at, digit) in places.zip(digits) {
-        if let Some(place) = text.get_mut(at) {
-            *place = digit;
+    let positions = (0..SENDER).filter(|at| !matches!(at, 8 | 13 | 18 | 23));
+    for (at, digit) in positions.zip(digits) {
+        if let Some(character) = text.get_mut(at) {
+            *character = digit;
         }
     }
     text

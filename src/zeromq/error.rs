@@ -1,4 +1,4 @@
-//! Why a session ends.
+//! Errors that end a session.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::frame::FrameError;
 use crate::peering::{CloseReason, ErrorKind, PeeringError, SessionError};
 use crate::wire::ForeignProtocol;
 
-/// Why a session ended.
+/// An error that ends a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Error {
     #[error("the peer does not speak ZMTP, the protocol of ZeroMQ; {}", foreign_hint(*.0))]
@@ -36,9 +36,11 @@ pub(super) enum Error {
     Reported(String),
     #[error("the peer sent a message of more than {limit} bytes")]
     MessageTooLarge { limit: usize },
-    #[error("the peer has more than {limit} subscriptions")]
+    #[error("the peer has more than {limit} subscriptions; it must subscribe to fewer, shorter prefixes")]
     TooManySubscriptions { limit: usize },
-    #[error("the topics of the peer's subscriptions have more than {limit} bytes")]
+    #[error(
+        "the topics of the peer's subscriptions have more than {limit} bytes; it must subscribe to fewer, shorter prefixes"
+    )]
     SubscriptionsTooLong { limit: usize },
     #[error("the peer subscribed to a topic of {length} bytes, more than the limit of {limit}")]
     TopicTooLong { length: usize, limit: usize },
@@ -109,7 +111,7 @@ impl fmt::Display for OwnMechanism {
     }
 }
 
-/// What an incomplete handshake waits for.
+/// The next step of an incomplete handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Greeting,
@@ -183,7 +185,7 @@ impl Stage {
 
     fn timeout_hint(self) -> &'static str {
         match self {
-            Stage::Greeting => "the peer may not be a ZeroMQ socket, or expect TLS",
+            Stage::Greeting => "the peer may not be a ZeroMQ socket, or may expect TLS",
             #[cfg(feature = "curve")]
             Stage::Command(Awaited::Hello) => {
                 "both sides may be configured as servers of CURVE: the side that connects is usually the client"

@@ -13,7 +13,7 @@ use crate::wire::{
 use crate::zeek::events::{EVENT, kind};
 use crate::zeek::v1::{NotAnEvent, checked_event, json_limits};
 
-/// The format of log batches. Zeek does not check the first part of their messages, only this one.
+/// The format of log batches. It is the third part of their messages. Zeek checks this part, but not the first one.
 pub(super) const LOG_FORMAT: &str = "zeek-bin-serializer";
 
 /// Reads the messages of one session.
@@ -23,8 +23,8 @@ pub(super) struct MessageReader {
 }
 
 impl MessageReader {
-    /// Reads an event, and returns it with its format. Returns `None` if `own_id` is its sender. Binary values are not copied. It is
-    /// checked that they are events, but not that their content is valid.
+    /// Reads an event, and returns it with its format. Returns `None` if `own_id` is its sender. Checks that the payload is an event,
+    /// but not that the content of a binary event is valid. Binary payloads are not copied.
     pub(super) fn event(
         &mut self,
         message: Message,

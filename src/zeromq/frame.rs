@@ -164,7 +164,7 @@ pub(super) fn put_last_part_header(out: &mut BytesMut) {
     out.put_u64(0);
 }
 
-/// Sets the size in the header that [`put_last_part_header`] has appended: all bytes of `out` from `body` on.
+/// Sets the size in the header that [`put_last_part_header`] has appended. It is the number of bytes of `out` from `body` on.
 pub(super) fn set_last_size(out: &mut BytesMut, body: usize) {
     let size = u64::try_from(out.len().saturating_sub(body)).unwrap_or(u64::MAX).to_be_bytes();
     if let Some(field) = out.get_mut(body.saturating_sub(size.len())..body) {
@@ -237,12 +237,12 @@ mod tests {
 
     #[test]
     fn invalid_headers_are_refused_before_the_body_arrives() {
-        let mut of_max = vec![2];
-        of_max.extend(u64::MAX.to_be_bytes());
-        let mut of_2_63 = vec![6];
-        of_2_63.extend((1_u64 << 63).to_be_bytes());
-        let mut over = vec![3];
-        over.extend(1001_u64.to_be_bytes());
+        let mut largest = vec![2];
+        largest.extend(u64::MAX.to_be_bytes());
+        let mut highest_bit = vec![6];
+        highest_bit.extend((1_u64 << 63).to_be_bytes());
+        let mut above_limit = vec![3];
+        above_limit.extend(1001_u64.to_be_bytes());
         let limit = 1000;
         for (bytes, error) in [
             (&[8][..], FrameError::Flags(8)),
@@ -250,9 +250,9 @@ mod tests {
             (&[0xff], FrameError::Flags(0xff)),
             (&[5, 0], FrameError::CommandWithMore),
             (&[7], FrameError::CommandWithMore),
-            (&over, FrameError::TooLarge { size: 1001, limit }),
-            (&of_max, FrameError::TooLarge { size: u64::MAX, limit }),
-            (&of_2_63, FrameError::TooLarge { size: 1 << 63, limit }),
+            (&above_limit, FrameError::TooLarge { size: 1001, limit }),
+            (&largest, FrameError::TooLarge { size: u64::MAX, limit }),
+            (&highest_bit, FrameError::TooLarge { size: 1 << 63, limit }),
         ] {
             assert_eq!(cut(&mut bytes.into(), limit), Err(error), "{bytes:x?}");
         }

@@ -66,7 +66,7 @@ fn greeting(input: &[u8]) -> nom::IResult<&[u8], Greeting<'_>> {
 /// Reads the greeting at the start of `input`. Returns `None` if it is incomplete.
 ///
 /// # Errors
-/// Fails if it is not a greeting of ZMTP 3, as early as the bytes show it.
+/// Fails as soon as the bytes cannot be the start of a greeting of ZMTP 3.
 pub(super) fn read_greeting(input: &[u8]) -> Result<Option<Greeting<'_>>, Error> {
     let first = input.first().copied().unwrap_or(SIGNATURE[0]);
     let last = input.get(LAST_OF_SIGNATURE).copied().unwrap_or(SIGNATURE[LAST_OF_SIGNATURE]);
@@ -99,7 +99,7 @@ pub(super) fn has_version(input: &[u8]) -> Result<bool, Error> {
 /// Checks the greeting at the start of `input`. Returns its version if it is complete.
 ///
 /// # Errors
-/// Fails if the greeting is not one of ZMTP 3 with this mechanism, as early as the bytes show it.
+/// Fails as soon as the bytes cannot be the start of a greeting of ZMTP 3, or if the mechanism is a different one.
 pub(super) fn check_greeting(input: &[u8], mechanism: &Mechanism) -> Result<Option<Version>, Error> {
     let Some(greeting) = read_greeting(input)? else { return Ok(None) };
     if greeting.mechanism != mechanism.name().as_bytes() {

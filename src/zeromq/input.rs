@@ -24,12 +24,12 @@ const MAX_QUEUED_EVENTS: usize = 1024;
 const MAX_UNSENT_FOR_PONG: usize = 64 * 1024;
 
 impl ZeroMq {
-    /// Consumes the greeting, or the complete frames, at the front of `input`. Binary payloads and topics of messages are
-    /// slices of its memory. Pass the remaining bytes again at the next call: an incomplete frame, or everything after an
-    /// [`Event::Introduced`].
+    /// Consumes the greeting, or the complete frames, at the start of `input`. Binary payloads and topics of messages are
+    /// slices of its memory. The remaining bytes are an incomplete frame, or everything after an [`Event::Introduced`]. Pass them
+    /// again in the next call.
     ///
     /// Returns `true` if it stopped early because many events or changes of subscriptions are queued. In that case, poll both, and
-    /// call it again.
+    /// call this method again.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> bool {
         self.liveness.handle_input(now, input.len());
         self.subscriptions.set_now(now);

@@ -1,11 +1,11 @@
-//! Pings to a silent peer. libzmq answers them without any option, although Zeek's sockets send none.
+//! Pings to a silent peer. Zeek's sockets send no pings, but libzmq always answers them.
 
 use std::time::{Duration, Instant};
 
 use super::greeting::Version;
 use crate::peering::after;
 
-/// The body of a PING: the name, and a time to live of 0, by which the peer sets no timeout of its own.
+/// The body of a PING: the name, and a time to live of 0, with which the peer sets no timeout of its own.
 pub(super) const PING: &[u8] = b"\x04PING\0\0";
 
 /// The first version of ZMTP with pings.

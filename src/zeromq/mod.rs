@@ -63,24 +63,26 @@ use multipart::Multipart;
 use security::Security;
 use subscriptions::Subscriptions;
 
-/// The state machine of one connection. The order of calls is that of [`Peering`](crate::peering::Peering). The side that
-/// connects and the side that listens differ in one point, apart from the roles of [`Mechanism`]. The side that listens sends its
-/// mechanism only to a peer with the same one, and otherwise closes the connection. If it sent a different mechanism, a node of
-/// Zeek 8.2 or later would end instead of connecting again. The side that connects sends its mechanism after
-/// it has received the version of the peer. libzmq sends its own mechanism together with this version. If libzmq received a
-/// different mechanism before that, it would close the connection without sending its own, and this side could not report both.
+/// The state machine of one connection. The order of calls is that of [`Peering`](crate::peering::Peering).
+///
+/// The two sides send their mechanisms at different times:
+///
+/// - The side that listens sends its mechanism only to a peer with the same one, and otherwise closes the connection. A node of
+///   Zeek 8.2 or later that received a different mechanism would terminate instead of connecting again.
+/// - The side that connects sends its mechanism after it has received the version of the peer. libzmq sends its version and its
+///   mechanism together, but never after it has received a different mechanism. So this side can report both mechanisms.
 ///
 /// The events are those of a peering:
 ///
 /// - The protocol has no endpoint ids, so the peer has the id in the configuration.
 /// - The filter of [`Event::Established`] is empty. The peer of an XPUB sends its subscriptions afterwards, and each change is
 ///   reported with [`Event::FilterChanged`], after the other queued events. If the filter changes again before this event is
-///   polled, the event contains the newest filter. If a peer with many subscriptions often changes them, events are combined in
-///   intervals of up to 0.1 s, at the times of [`ZeroMq::poll_timeout`]. The peers of the other sockets do not subscribe.
-///   [`ZeroMq::poll_subscription`] returns each change as it was received.
-/// - An XSUB reports events with [`Event::Message`]. The sender of the envelope is that of the message, and not the peer; see
-///   [`ZeroMq::sender_name`]. The payload is an event of Zeek, whose content is not checked. Messages that this endpoint has
-///   published are not reported.
+///   polled, the event contains the newest filter. If a peer with many subscriptions changes them often, its changes are combined
+///   for up to 0.1 s, and [`ZeroMq::poll_timeout`] returns the end of this time. [`ZeroMq::poll_subscription`] returns each change
+///   as it was received. The peers of the other sockets do not subscribe.
+/// - An XSUB reports events with [`Event::Message`]. The sender of the envelope is the node that has published the event, and not
+///   the peer; see [`ZeroMq::sender_name`]. The payload is an event of Zeek, whose content is not checked. Messages that this
+///   endpoint has published are not reported.
 /// - A PULL reports log batches with [`Event::Logs`].
 /// - A message with a wrong number of parts, an unknown format, a payload that is not an event, or a sender or topic that is too
 ///   long is reported with [`Event::Malformed`], and the session continues, as in Zeek.
@@ -193,9 +195,9 @@ impl ZeroMq {
     /// Returns the next change of the subscriptions of an XPUB's peer, if [`Config::reports_subscriptions`] is set. The changes are
     /// those that the peer has sent, in their order, including repeated subscriptions and cancellations without a subscription.
     ///
-    /// Poll all changes after each call of [`ZeroMq::handle_input`]. That method stops and returns `true` when about 1024 changes or
-    /// 128 KiB of prefixes are queued, so the queue cannot grow further. The end of the session discards the queue, and cancels
-    /// all subscriptions.
+    /// Poll all changes after each call of [`ZeroMq::handle_input`]. That method stops and returns `true` when 1024 changes or
+    /// 64 KiB of prefixes are queued. So the queue exceeds this limit by at most one prefix. The end of the session discards the
+    /// queue, and cancels all subscriptions.
     #[must_use]
     pub fn poll_subscription(&mut self) -> Option<SubscriptionChange> {
         if self.is_closed() {
@@ -266,7 +268,7 @@ impl ZeroMq {
     pub fn send(&mut self, envelope: &Envelope) -> Result<(), SendError> {
         self.check_sending()?;
         if self.config.socket != SocketType::XPub {
-            return Err(NOT_TO_A_LOGGER.into());
+            return Err(EVENT_TO_LOGGER.into());
         }
         let Config { own_id, format, .. } = self.config;
         let mut frames = BytesMut::new();
@@ -289,15 +291,15 @@ impl ZeroMq {
         })
     }
 
-    /// Checks that messages can be sent. An XSUB never sends one: if its topic began with the byte 0 or 1, the peer would read it
-    /// as a change of subscriptions.
+    /// Checks that messages can be sent. An XSUB never sends messages: the peer would read a message whose topic begins with the
+    /// byte 0 or 1 as a change of subscriptions.
     fn check_sending(&self) -> Result<(), SendError> {
         if !matches!(self.state, State::Established { leaving: None }) {
             return Err(SendError::NotEstablished);
         }
         match self.config.socket {
             SocketType::XPub | SocketType::Push => Ok(()),
-            SocketType::XSub | SocketType::Pull => Err(NOT_TO_A_PUBLISHER.into()),
+            SocketType::XSub | SocketType::Pull => Err(MESSAGE_TO_SENDER.into()),
         }
     }
 
@@ -347,15 +349,15 @@ impl ZeroMq {
         self.reader.senders.text(sender)
     }
 
-    /// Returns whether the peer of an XPUB subscribes to exactly this prefix. The filter in [`Event::FilterChanged`] does not tell
-    /// this, because it does not contain a prefix that a shorter prefix covers.
+    /// Returns whether the peer of an XPUB subscribes to exactly this prefix. This does not follow from the filter in
+    /// [`Event::FilterChanged`], because it does not contain a prefix that a shorter prefix covers.
     #[must_use]
     pub fn is_subscribed(&self, prefix: &Topic) -> bool {
         self.subscriptions.contains(prefix.as_bytes())
     }
 
-    /// Returns the name of the client in [`AllowedClients`](curve::AllowedClients), if this side is a server of CURVE. `None` before
-    /// [`Event::Introduced`]: only then the client has proved that it owns the key with this name.
+    /// Returns the name of the client in [`AllowedClients`](curve::AllowedClients), if this side is a server of CURVE. Returns
+    /// `None` before [`Event::Introduced`], because the client has not yet proved that it owns the key with this name.
     #[cfg(feature = "curve")]
     #[must_use]
     pub fn curve_client(&self) -> Option<Arc<str>> {
@@ -365,7 +367,7 @@ impl ZeroMq {
         }
     }
 
-    /// Returns the long-term keys of the server and the client, under the conditions of [`ZeroMq::curve_client`].
+    /// Returns the long-term keys of the server and the client. Returns `None` in the same cases as [`ZeroMq::curve_client`].
     #[cfg(feature = "curve")]
     #[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only endpoints compare the keys"))]
     pub(crate) fn curve_keys(&self) -> Option<[curve::PublicKey; 2]> {
@@ -382,5 +384,6 @@ impl ZeroMq {
     }
 }
 
-const NOT_TO_A_PUBLISHER: EncodeError = EncodeError::NotCarried { what: "a message to a publisher" };
-const NOT_TO_A_LOGGER: EncodeError = EncodeError::NotCarried { what: "an event to a logger" };
+const MESSAGE_TO_SENDER: EncodeError =
+    EncodeError::NotCarried { what: "a message to a peer that only sends messages" };
+const EVENT_TO_LOGGER: EncodeError = EncodeError::NotCarried { what: "an event to a logger" };

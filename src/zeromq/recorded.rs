@@ -98,7 +98,7 @@ enum Stage {
     Greeting,
     Handshake,
     Messages,
-    /// No part: the next one cannot be found.
+    /// Nothing more is read, because the start of the next part is unknown.
     Ended,
 }
 
@@ -121,10 +121,10 @@ pub(crate) struct Cut {
     pub(crate) part: Result<Part, DecodeError>,
 }
 
-/// Why the bytes cannot be divided into parts.
+/// The reason why the bytes cannot be divided into parts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PartError {
-    #[error("no greeting of ZeroMQ, which the other side speaks")]
+    #[error("no greeting of ZeroMQ, although the other side has sent one")]
     NoGreeting,
     #[error("a greeting of version {0} of ZMTP, which is not supported")]
     Version(u8),

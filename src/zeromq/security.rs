@@ -1,4 +1,4 @@
-//! The security of a session: what differs between the mechanisms after the greetings.
+//! The security of a session: the differences between the mechanisms after the greetings.
 //!
 //! A session calls [`Security::begin`] when both greetings are exchanged, then [`Security::handle_handshake`] for each frame until
 //! the type of the peer's socket is known, then [`Security::open`] for each received frame and the other methods to send.
@@ -40,7 +40,7 @@ pub(super) enum Progress {
 }
 
 impl Security {
-    /// Queues the first command of this side, if it is the first one of the handshake. Returns the command that the peer must send.
+    /// Queues the first command of the handshake, if this side sends it. Returns the command that the peer must send.
     pub(super) fn begin(
         mechanism: &Mechanism,
         socket: SocketType,
@@ -82,7 +82,7 @@ impl Security {
         }
     }
 
-    /// Returns the number of bytes by which a frame may be longer than in the form of [`Security::Null`].
+    /// Returns the maximum number of bytes by which encryption makes a frame longer.
     pub(super) fn overhead(&self) -> usize {
         match self {
             Security::Null => 0,
@@ -91,7 +91,7 @@ impl Security {
         }
     }
 
-    /// Returns a frame of an established session in the form of [`Security::Null`].
+    /// Decrypts a frame of an established session. Without security, returns the frame unchanged.
     pub(super) fn open(&mut self, frame: Frame) -> Result<Frame, Error> {
         match self {
             Security::Null => Ok(frame),
@@ -112,8 +112,7 @@ impl Security {
         }
     }
 
-    /// Queues complete messages that are encoded in the form of [`Security::Null`]. Both pieces together consist of complete
-    /// frames.
+    /// Queues complete messages that are encoded without security. Both pieces together consist of complete frames.
     pub(super) fn send_encoded(&mut self, pieces: [Bytes; 2], out: &mut Output) -> Result<(), Error> {
         match self {
             Security::Null => {

@@ -19,8 +19,9 @@ const MAX_BYTES: usize = 256 * 1024;
 /// The version of the UUIDs that are hashes (RFC 9562), in the upper half of its byte. Random ids of this crate have version 4.
 const VERSION: u8 = 0x80;
 
-/// The recent senders, in two generations. When the young one is full, it becomes the old one, whose senders are forgotten unless they
-/// have sent another message. So a sender is forgotten only if many others have sent messages since its last message.
+/// The recent senders, in two generations. A sender is moved to the young generation with each message. When the young generation is
+/// full, it replaces the old one, and the remaining senders of the old one are forgotten. So a sender is forgotten only after many
+/// others have sent messages.
 #[derive(Debug, Default)]
 pub(super) struct Senders {
     young: Generation,
@@ -65,8 +66,8 @@ impl Texts {
 impl Senders {
     /// Returns the id of a sender. A UUID is the id itself; any other text is hashed.
     ///
-    /// Hashes are UUIDs of version 8, and a text is used as a UUID only if it is not one of them and is equal to the text that
-    /// this crate writes. So no sender can choose the id of another sender that is hashed, and two texts never have the same id.
+    /// Hashes are UUIDs of version 8. A text is used as a UUID only if it has a different version, and is in the canonical form.
+    /// So no sender can choose the id of a sender whose text is hashed, unless it finds a second text with the same hash.
     pub(super) fn id(&mut self, text: &[u8]) -> EndpointId {
         if let Some(id) = self.young.ids.get(text) {
             return *id;
@@ -99,7 +100,7 @@ impl Senders {
     }
 }
 
-/// Returns the id that this text is the canonical UUID of, unless it is NIL or has the version of hashes.
+/// Parses a UUID in the canonical form. Returns `None` if it is NIL, has the version of hashes, or has a different form.
 fn uuid(text: &str) -> Option<EndpointId> {
     let id: EndpointId = text.parse().ok()?;
     let [_, _, _, _, _, _, version, ..] = *id.as_bytes();

@@ -101,7 +101,7 @@ pub(super) struct Subscriptions {
     /// Whether prefixes were added or removed since the last call of [`Subscriptions::take_change`].
     is_changed: bool,
     budget: Budget,
-    /// The time at which a change that had to wait can be reported.
+    /// The time at which a delayed filter can be reported.
     due: Option<Instant>,
     /// All changes, including those that have no effect, if they are reported.
     changes: Option<Changes>,
@@ -126,8 +126,8 @@ impl Subscriptions {
         self.due = self.due.filter(|due| now < *due);
     }
 
-    /// Returns the time at which a change of the filter can be reported, if [`Subscriptions::take_change`] has returned none because
-    /// it had to wait.
+    /// Returns the time at which the filter can be reported, if the budget did not suffice in the last call of
+    /// [`Subscriptions::take_change`].
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.due
     }
@@ -214,11 +214,11 @@ impl Subscriptions {
     }
 }
 
-/// The number of prefixes that may be copied into filters. Without this limit, a peer with many subscriptions could cause the work
-/// for all of them with each change, which takes four bytes.
+/// Limits the number of prefixes that are copied into filters. A change takes only four bytes on the wire, but its filter contains
+/// all prefixes. Without this limit, a peer with many subscriptions could cause much work with few bytes.
 ///
-/// A filter that must wait is reported at most 0.1 s later with the default limits. This happens only to peers that change their
-/// subscriptions often, or have thousands.
+/// With the default limits, a filter is delayed by at most 0.1 s. This affects only peers that change their subscriptions often, or
+/// that have thousands of them.
 #[derive(Debug)]
 struct Budget {
     left: usize,

@@ -16,15 +16,15 @@ const GROUPS: [&str; 7] = [
     "zeek/cluster/worker",
 ];
 
-/// The topic of a node is one of these prefixes, the name or the id of the node, and the separator. The name may contain dots, but
-/// not slashes.
+/// The topic of a node consists of one of these prefixes, the name or the id of the node, and the separator. The name may contain
+/// dots, but not slashes.
 const NODES: &str = "zeek/cluster/node/";
 const NODE_IDS: &str = "zeek/cluster/nodeid/";
 
 /// [`NODE_IDS`] with dots. Each node of a ZeroMQ cluster treats a subscriber of such a topic as a node.
 pub(crate) const NODE_ID_TOPICS: &str = "zeek.cluster.nodeid.";
 
-/// The separator of the words of a topic.
+/// The separator of the components of a topic.
 #[derive(Clone, Copy)]
 struct Separator(u8);
 
@@ -41,7 +41,7 @@ impl Separator {
         self.apply(constant).eq(topic.iter().copied())
     }
 
-    /// Returns what follows a constant at the start of a topic.
+    /// Returns the bytes after a constant at the start of a topic.
     fn strip<'a>(self, constant: &'static str, topic: &'a [u8]) -> Option<&'a [u8]> {
         let (first, rest) = topic.split_at_checked(constant.len())?;
         self.is(constant, first).then_some(rest)
@@ -55,7 +55,7 @@ impl Separator {
     /// Returns the topic that consists of a constant with this separator, and the rest.
     fn topic(self, constant: &'static str, rest: &[u8]) -> Topic {
         let text: BytesMut = self.apply(constant).chain(rest.iter().copied()).collect();
-        // A translation has the length of the topic.
+        // The translated topic has the length of the original one, so it is not too long.
         Topic::new(text.freeze()).unwrap_or_default()
     }
 }
@@ -83,7 +83,7 @@ fn translate(topic: &[u8], from: Separator, to: Separator) -> Option<Topic> {
 
 /// Returns prefixes that, together with `prefix` itself, cover the other form of all topics that begin with `prefix`.
 ///
-/// This excludes the topics of ids, which never cross: each node of a cluster would treat the subscriber as a node.
+/// This excludes the topics of node ids: each node of a cluster would treat the subscriber as a node.
 pub(crate) fn covering(prefix: &Topic) -> Vec<Topic> {
     let mut covering = Vec::new();
     for (from, to) in [(SLASH, DOT), (DOT, SLASH)] {
@@ -114,7 +114,7 @@ fn cover(prefix: &[u8], from: Separator, to: Separator, covering: &mut Vec<Topic
 }
 
 /// Returns whether an event may leave its cluster, or enter another one. The events with which the nodes of a cluster find each
-/// other never cross, nor do events to the topic of an id, in both forms.
+/// other never do. Events to the topic of a node id, with slashes or with dots, never do either.
 pub(crate) fn crosses(topic: &Topic, event: &[u8]) -> bool {
     let is_to_id =
         [SLASH, DOT].into_iter().any(|separator| separator.strip(NODE_IDS, topic.as_bytes()).is_some());

@@ -171,7 +171,7 @@ async fn rules_select_the_clients_of_a_proxy_by_their_curve_keys() {
     );
     bridge.reload_reporting(
         &format!("[link.cluster]\n{LISTEN}{without_guest}{rule}"),
-        "clients of CURVE, so that those that were removed are disconnected",
+        "clients of CURVE (clients that were removed are disconnected)",
     );
     bridge.until("the end of the removed client's connections", |bridge| bridge.peers("cluster") == 2);
     assert!(

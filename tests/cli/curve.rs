@@ -101,7 +101,7 @@ fn a_pair_that_cannot_be_complete_replaces_nothing() {
 fn names_and_options_that_cannot_be_used_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["../a", ".a", "a/b", "a:b"] {
-        keygen(folder.path(), name).fails(2, &["cannot be the name of a pair of keys"]);
+        keygen(folder.path(), name).fails(2, &["the name of the pair of keys is invalid"]);
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     Program::run("curve keygen server", "").fails(2, &["--out <DIR>"]);

@@ -46,8 +46,8 @@ impl Network {
         Self::load(settings, websocket)
     }
 
-    /// Like [`Network::new`], with the address that `agent` returns if the command line has none, and for Broker's protocol
-    /// only: Zeek's Management framework uses no other protocol.
+    /// Like [`Network::new`], but uses the address that `agent` returns if the command line has none. Accepts only addresses of
+    /// Broker's protocol, because Zeek's Management framework uses no other protocol.
     pub(crate) fn with_agent(
         args: NetworkArgs,
         agent: impl FnOnce() -> Result<Option<Address>, Failure>,
@@ -57,7 +57,7 @@ impl Network {
         match scheme(address) {
             Scheme::Broker => Self::load(settings, WebSocketConfig::default()),
             Scheme::ZeroMq => Err(Failure::usage(format!(
-                "{address}: Zeek's Management framework uses Broker's native protocol, also if the cluster uses ZeroMQ; use \
+                "{address}: Zeek's Management framework uses Broker's native protocol, even if the cluster uses ZeroMQ; use \
                  the HOST:PORT of a Broker endpoint"
             ))),
             _ => {
@@ -188,7 +188,7 @@ pub(crate) fn unconnected(target: &str, error: &ConnectError, settings: &ZeroMqS
     let failure = Failure::connect(target, error);
     match error {
         ConnectError::Peering(PeeringError::Session(error))
-            if scheme(target) == Scheme::ZeroMq && is_of_keys(error) =>
+            if scheme(target) == Scheme::ZeroMq && may_be_caused_by_keys(error) =>
         {
             failure.with(settings.hint())
         }
@@ -197,7 +197,7 @@ pub(crate) fn unconnected(target: &str, error: &ConnectError, settings: &ZeroMqS
 }
 
 /// Returns whether wrong or missing keys may be the cause of an error of a ZeroMQ session.
-pub(crate) fn is_of_keys(error: &SessionError) -> bool {
+pub(crate) fn may_be_caused_by_keys(error: &SessionError) -> bool {
     matches!(error.cause, "mechanism" | "closed" | "refused" | "curve")
 }
 
@@ -222,13 +222,15 @@ pub(crate) fn logger(
     Ok((address, settings.zeromq.load()?))
 }
 
-/// Logs a warning if the connection can leave this host, and this TLS mode does not authenticate peers. Called once for each
+/// Logs a warning if the connection can leave this host, and this TLS mode does not authenticate peers. Call this once for each
 /// address of a command. For the links of a bridge, the check of the configuration reports the same warning.
 pub(crate) fn warn_of_exposure(tls: &Tls, address: &str) {
     if let Some(exposure) = Exposure::of(tls, address) {
         let hint = match scheme(address) {
             Scheme::Broker => "use certificates across a network (--cafile, --certificate and --keyfile)",
-            Scheme::ZeroMq => "use CURVE (--curve-server-key), or allow only trusted hosts to reach the port",
+            Scheme::ZeroMq => {
+                "use CURVE (--curve-server-key, --curve-public-key and --curve-secret-key), or allow only trusted hosts to reach the port"
+            }
             _ => "use wss:// across a network",
         };
         tracing::warn!("{exposure}; {hint}");

@@ -63,12 +63,12 @@ impl ZeroMqLink {
     }
 }
 
-/// The hint if a public and a secret key are the same 40 characters.
+/// The hint if a public key has the same text as the secret key.
 const EXCHANGED: &str =
     "use the file with the public key here, and the file with the secret key in secret_key";
 
 /// The hint if the file of a public key does not exist.
-const NO_FILE: &str = "if it is a key and not a file: a public key has exactly 40 characters of Z85";
+const NO_FILE: &str = "if the value is a key and not a file, write all of its 40 characters of Z85";
 
 /// Reads the keys of a link, and collects the errors.
 struct Reader<'a> {
@@ -82,7 +82,7 @@ impl Reader<'_> {
         self.errors.push(diagnostic.with_hint(hint));
     }
 
-    /// Reads a public key. `owner` begins the message of an error.
+    /// Reads a public key. `owner` is the start of the message of an error.
     fn public(&mut self, key: &str, owner: &str, source: &PublicKeySource) -> Option<PublicKey> {
         let mut hint = "";
         let read = match source {

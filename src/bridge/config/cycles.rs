@@ -21,9 +21,8 @@ struct Cycle<'c> {
 /// Returns the first cycle that each rule makes possible, as the name of the rule, and the message and the hint of the
 /// warning.
 ///
-/// Only cycles over three different links are reported. A cycle over two links is possible with every rule, because the
-/// target may return the message, or may be connected to the source directly. A warning for every rule would be
-/// useless.
+/// Only cycles over three different links are reported. A cycle over two links is possible with every rule: the target may return
+/// the message, or may be connected to the source directly. A warning for every rule would be useless.
 ///
 /// A source with `ttl = 1` cannot be part of a cycle: no bridge after this one forwards its messages.
 pub(super) fn find(config: &BridgeConfig) -> Vec<(&str, String, String)> {
@@ -64,7 +63,8 @@ fn forwards(one: &LinkConfig, other: &LinkConfig) -> bool {
     one.name != other.name && (one.group.is_none() || one.group != other.group)
 }
 
-/// Returns a topic on which the same message may match both rules. With `maps_topics`, its topic may be translated on the way.
+/// Returns a topic on which the same message may match both rules. With `maps_topics`, a link may translate the topic between the
+/// two rules.
 fn shared_topic<'c>(one: &'c RuleConfig, other: &'c RuleConfig, maps_topics: bool) -> Option<&'c Topic> {
     let globs_overlap = |one: &[Glob], other: &[Glob]| {
         let mut pairs = one.iter().flat_map(|glob| other.iter().map(move |other| (glob, other)));
@@ -126,10 +126,16 @@ impl Cycle<'_> {
 
     fn hint(&self) -> String {
         let [source, out, back] = [self.source, self.out, self.back].map(|link| &link.name);
+        let group = format!(
+            "other bridges drop such copies, but other relays do not; if {out} and {back} lead to the same peers, or to bridges \
+             that are all connected directly, set the same group in both"
+        );
+        // The protocols of the other links have no ttl.
+        if self.out.websocket.is_some() || self.out.zeromq.is_some() {
+            return group;
+        }
         format!(
-            "bridges drop such copies, other relays do not: if {out} and {back} lead to the same side, or to bridges that are all \
-             connected directly, set the same group in both; if there is no other bridge on the other side of {out}, set \
-             ttl = 1 in {source}"
+            "{group}; if no other bridge is connected to the other side of {out}, set ttl = 1 in {source}"
         )
     }
 }

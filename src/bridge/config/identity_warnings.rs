@@ -13,8 +13,8 @@ pub(super) fn check_rule(identities: &[IdentityPattern], from: &[&LinkConfig], w
     check("identities", identities, from, ["the links in from", "no link in from has a"], warn);
 }
 
-/// Warns of identities that no peer of the links can have. `whose` names the links in a message, and
-/// `none_has` begins the message about a name that no link has.
+/// Warns of identities that no peer of the links can have. `whose` is the name of the links in a message. `none_has` is the start of
+/// the message about a name that does not exist in the links.
 fn check(
     key: &str,
     identities: &[IdentityPattern],

@@ -1,9 +1,9 @@
-//! Explains the behaviour of ZeroMQ links that no key of the file shows.
+//! Explains the behaviour of ZeroMQ links that is not visible in the configuration.
 
 use super::schema::{BridgeConfig, LinkAddress, LinkConfig};
 
 impl BridgeConfig {
-    /// Returns explanations of the behaviour that no key of the configuration shows, one for each line. A configuration without
+    /// Returns explanations of the behaviour that is not visible in the configuration, as lines of text. A configuration without
     /// ZeroMQ links has none.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
@@ -30,13 +30,14 @@ impl BridgeConfig {
             }
             let others: Vec<&str> = others.iter().map(|other| other.name.as_str()).collect();
             notes.push(format!(
-                "link {name}: no rule forwards Cluster::hello, Cluster::Backend::*, Cluster::Experimental::* and topics of node ids \
-                 to or from {}; logs, identifier updates and data-store commands are not sent to the cluster, and are counted",
+                "link {name}: no rule forwards Cluster::hello, Cluster::Backend::*, Cluster::Experimental::* or events to topics of \
+                 node ids between this link and {}; logs, identifier updates and data-store commands are not sent to the cluster \
+                 (counted as not_carried)",
                 others.join(" and ")
             ));
             notes.push(format!(
-                "link {name}: events that another bridge has sent to the cluster are forwarded to links with Broker's protocol only, with \
-                 ttl 1; connect two clusters by one bridge only"
+                "link {name}: events that another bridge has sent to the cluster are forwarded only to links with Broker's protocol, with \
+                 ttl 1; connect two clusters with one bridge only"
             ));
         }
         if matches!(link.address, LinkAddress::Listen(_)) {
@@ -59,14 +60,14 @@ impl BridgeConfig {
         }
         if let Some(node) = link.zeromq.as_ref().and_then(|zeromq| zeromq.node.as_ref()) {
             notes.push(format!(
-                "link {name}: sends and answers the hellos of nodes as {node}, whatever the rules are; {node} must be in \
+                "link {name}: sends and answers the hellos of nodes as {node}, independently of the rules; {node} must be in \
                  Cluster::nodes of each node"
             ));
         }
         notes
     }
 
-    /// Returns the other links from or to which rules forward the messages of a link.
+    /// Returns the other links that exchange messages with a link by the rules.
     fn others(&self, link: &LinkConfig) -> Vec<&LinkConfig> {
         let is_connected = |other: &&LinkConfig| {
             let connects = |from: &LinkConfig, to: &LinkConfig| {

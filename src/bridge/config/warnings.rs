@@ -120,7 +120,7 @@ impl ConfigFile {
         }
     }
 
-    /// Warns of a ttl for messages that leave only by links whose protocols have none.
+    /// Warns of a ttl if all messages of the link are forwarded to links whose protocols have no ttl.
     fn check_ttl(&self, link: &LinkConfig, warn: &mut Warn<'_>) {
         let rules = self.config.rules.iter().filter(|rule| rule.from.contains(&link.name));
         let targets: Vec<&String> = rules.flat_map(|rule| &rule.to).collect();
@@ -130,8 +130,7 @@ impl ConfigFile {
             && !targets.is_empty()
             && !links.any(has_ttl)
         {
-            let message =
-                "the messages of this link leave over ZeroMQ and the WebSocket API only, which have no ttl";
+            let message = "the messages of this link are forwarded only over ZeroMQ and the WebSocket API, which have no ttl";
             warn("ttl", message.to_owned(), "remove it");
         }
     }
@@ -173,7 +172,10 @@ impl ConfigFile {
                 link.zeromq.is_some() && (rule.from.contains(&link.name) || rule.to.contains(&link.name))
             })
         {
-            let message = format!("ZeroMQ carries no data-store commands, so none cross {}", link.name);
+            let message = format!(
+                "ZeroMQ carries no data-store commands, so none are forwarded from or to {}",
+                link.name
+            );
             warn("commands", message, "remove the link from from and to of this rule");
         }
         self.check_logs(rule, warn);
@@ -221,7 +223,7 @@ impl ConfigFile {
             if let Some(to) = loops {
                 let server = if from.websocket.is_some() { from } else { to };
                 let message = format!(
-                    "if {} and {} lead to the same cluster, events return without end, because the WebSocket API has no ttl",
+                    "if {} and {} lead to the same cluster, events are forwarded again and again, because the WebSocket API has no ttl",
                     from.name, to.name
                 );
                 let hint = format!(
@@ -245,8 +247,8 @@ impl ConfigFile {
         });
         if let Some(LinkConfig { name, .. }) = server {
             let message = format!(
-                "the topic {:?} includes the logs of {name}, where Zeek before 8.0.7, and Zeek 8.1, terminates when \
-                 it writes a log, if its cluster back end is Broker",
+                "the topic {:?} includes the logs of {name}; Zeek before 8.0.7 and Zeek 8.1 with the cluster back end Broker \
+                 terminate when they write a log",
                 topic.to_str_lossy()
             );
             let hint = format!(
@@ -256,8 +258,8 @@ impl ConfigFile {
         }
     }
 
-    /// Warns of a rule between two ZeroMQ links, which may belong to the same cluster. Events do not return without end, because the
-    /// bridge recognizes its own sender.
+    /// Warns of a rule between two ZeroMQ links, which may belong to the same cluster. Events are not forwarded again and again,
+    /// because the bridge recognizes its own sender.
     fn check_copies(&self, rule: &RuleConfig, warn: &mut Warn<'_>) {
         let connects = |link: &&LinkConfig| {
             link.zeromq.is_some() && matches!(link.address, LinkAddress::Connect(_)) && !link.accepts_loops()
@@ -295,8 +297,8 @@ impl ConfigFile {
     }
 }
 
-/// Warns of files whose names show that the public and the secret key are exchanged. The names are those of `zeekctl` and of
-/// `zeek-bridge curve keygen`. The content does not show it, because every key has the same form.
+/// Warns of key files whose names indicate that the public and the secret key are exchanged. `zeekctl` and `zeek-bridge curve
+/// keygen` use these names. The content does not show this mistake, because all keys have the same form.
 fn check_key_files(curve: &CurveKeys, warn: &mut Warn<'_>) {
     let (secret, public): (_, Vec<(&str, &PublicKeySource)>) = match curve {
         CurveKeys::Client { server, public, secret } => {
@@ -310,7 +312,7 @@ fn check_key_files(curve: &CurveKeys, warn: &mut Warn<'_>) {
     let mut check = |key: &str, path: &Path, kind: &str, other: &str| {
         let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         if name.ends_with(&format!("_{other}key")) {
-            let message = format!("by its name, the file {name} contains a {other} key");
+            let message = format!("the name of the file {name} indicates a {other} key");
             warn(key, message, &format!("use the file with the {kind} key, whose name ends with _{kind}key"));
         }
     };

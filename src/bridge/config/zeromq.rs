@@ -36,8 +36,8 @@ impl<'r> Keys<'r> {
         }
     }
 
-    /// Returns the settings. `None` for a link with addresses of another protocol, or without a single entry `connect` or
-    /// `listen`.
+    /// Returns the settings. `None` for a link with addresses of another protocol, or if the link does not have exactly one of
+    /// `connect` and `listen`.
     pub(super) fn read(
         self,
         kind: Option<Kind>,
@@ -81,7 +81,7 @@ impl<'r> Keys<'r> {
         Some(link)
     }
 
-    /// Reports a listener that everybody can use, and a node of several clusters.
+    /// Reports a listener that every host can use, and a link that is a node of several clusters.
     fn check_address(&self, entry: &Entry<'_>, address: &LinkAddress, is_anonymous: bool) {
         let is_loopback =
             |address: &str| address.parse::<Url>().is_ok_and(|url| url.host_port().is_loopback());
@@ -104,7 +104,7 @@ impl<'r> Keys<'r> {
     }
 }
 
-/// Reports a proxy that does not forward messages between its peers, and a hub that is not a proxy.
+/// Reports `hub = false` for a proxy, which is always a hub, and `hub = true` for a client of a proxy.
 fn check_hub(listens: bool, shared: &Shared<'_, '_>) {
     match (listens, shared.hub) {
         (true, Some((entry, false))) => entry.error(
@@ -119,13 +119,13 @@ fn check_hub(listens: bool, shared: &Shared<'_, '_>) {
     }
     if let Some(entry) = shared.group.filter(|_| listens) {
         entry.error(
-            "the link is the proxy of a cluster, and no other link leads to the same side",
+            "the link is the proxy of a cluster, so no other link can lead to the same peers",
             "remove it",
         );
     }
 }
 
-/// Returns the default of `when_full`. A proxy drops the messages of a node that does not keep up, as Zeek's does.
+/// Returns the default of `when_full`. A proxy drops messages for a node that does not read them in time.
 pub(super) fn default_when_full(kind: Option<Kind>) -> WhenFull {
     match kind {
         Some(Kind { scheme: Scheme::ZeroMq, listens: true }) => WhenFull::DropOldest,

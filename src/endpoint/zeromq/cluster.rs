@@ -1,6 +1,6 @@
 //! The subscriptions of a cluster whose proxy is this endpoint (`PROTOCOL.md`, section 11).
 //!
-//! Each publisher receives the subscriptions of all subscribers, because it sends only messages to which somebody subscribes. All
+//! Each publisher receives the subscriptions of all subscribers, because it sends a message only if there is a subscriber. All
 //! publishers read one log of changes, each at its own position. So a change is stored once, and a publisher that does not read
 //! does not delay the others.
 
@@ -51,9 +51,9 @@ impl Limits {
             // Several hosts must misbehave before the total matters.
             total: 64 * MIB,
         },
-        // A publisher that reads 1 Mbit/s has read them after 2 s.
+        // 2 s of input for a publisher that reads 1 Mbit/s.
         unread_of_owner: 256 * 1024,
-        // If all subscribers disconnect at once, the cancellations need less than half of it.
+        // If all subscribers disconnect at once, their cancellations need less than half of this limit.
         unread: 64 * MIB,
     };
 }
@@ -77,7 +77,7 @@ struct State {
     log: Log,
 }
 
-/// A publisher has not read changes in time, or more of them than the limit allows are unread.
+/// A publisher was removed, because it did not read changes in time, or because its unread changes exceeded the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::endpoint) struct Unread {
     pub(in crate::endpoint) limit: usize,
@@ -116,7 +116,7 @@ impl Cluster {
         Publisher { cluster: self.clone(), current: current.into_iter(), reader, position, end }
     }
 
-    /// Adds this endpoint as a subscriber of `filter`, whose changes a task applies. Only the first call has an effect.
+    /// Adds this endpoint as a subscriber of `filter`. A task applies later changes of the filter. Only the first call has an effect.
     pub(in crate::endpoint) fn follow(self: &Arc<Self>, filter: impl FnOnce() -> watch::Receiver<Filter>) {
         if self.follows.swap(true, Ordering::Relaxed) {
             return;
@@ -223,8 +223,8 @@ pub(in crate::endpoint) struct Subscriber {
 }
 
 impl Subscriber {
-    /// Applies changes in the order in which the subscriber has sent them. The publishers also receive a subscription that is
-    /// repeated or that others have; a cancellation only if no other subscriber has the prefix.
+    /// Applies changes in the order in which the subscriber has sent them. The publishers receive every subscription, even if it is
+    /// repeated or other subscribers have the same prefix. They receive a cancellation only if no other subscriber has the prefix.
     ///
     /// If the subscriptions need too much memory, this or another subscriber is refused; see [`Subscriber::check`]. The changes of a
     /// subscriber that is refused have no effect.
@@ -252,9 +252,9 @@ impl Subscriber {
         });
     }
 
-    /// Returns whether some publisher has not read many earlier changes of this subscriber and the others of its owner. In this case,
-    /// do not apply further changes and do not read from the subscriber. So an owner that changes its subscriptions very often does
-    /// not disconnect publishers that read more slowly, and the subscribers of other owners do not wait for it.
+    /// Returns whether the unread changes of this subscriber's owner exceed the limit for at least one publisher. In this case, do not
+    /// apply further changes, and do not read from the subscriber. Otherwise, an owner that changes its subscriptions very often could
+    /// fill the log, and publishers that read more slowly would be removed. Subscribers of other owners do not wait.
     pub(in crate::endpoint) fn is_too_fast(&self) -> bool {
         let Subscriptions { cluster, owner, .. } = &self.subscriptions;
         let limit = cluster.limits.unread_of_owner;
@@ -277,7 +277,8 @@ impl Subscriber {
     /// Checks that the subscriber was not refused.
     ///
     /// # Errors
-    /// Fails if this subscriber needs too much memory, or if its owner or all subscribers do and it needs the most.
+    /// Fails if this subscriber needs too much memory. Also fails if it needs the most memory of its owner, and the subscribers of this
+    /// owner, or all subscribers together, need too much.
     pub(in crate::endpoint) fn check(&self) -> Result<(), TooLong> {
         self.refused.borrow().map_or(Ok(()), Err)
     }

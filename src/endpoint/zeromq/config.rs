@@ -11,13 +11,13 @@ use crate::zeromq::{EventFormat, Mechanism};
 /// The settings of ZeroMQ: see [`EndpointConfig::zeromq`](super::super::EndpointConfig::zeromq).
 #[derive(Clone, Debug, Default)]
 pub struct ZeroMqConfig {
-    /// The format in which this endpoint publishes events. All nodes of a cluster have the same one. `None`: that of the first event
-    /// that it receives, and Broker's binary format until then. Received events may have both formats.
+    /// The format in which this endpoint publishes events. All nodes of a cluster must use the same one. `None`: the format of the
+    /// first event that this endpoint receives, and Broker's binary format until then. Received events may have either format.
     pub format: Option<EventFormat>,
-    /// The name of the node that this endpoint is in the cluster to which it connects. It sends and answers the hellos by which the nodes
-    /// find each other, with the text of [`Endpoint::id`](super::super::Endpoint::id) as the id of the node. Zeek then raises
-    /// `Cluster::node_up` and `Cluster::node_down`, if the name is in `Cluster::nodes`. Such an endpoint must connect to one proxy only.
-    /// `None`: it is not a node. The name cannot be changed after the endpoint is created.
+    /// The name of this endpoint as a node of the cluster to which it connects. A node sends and answers the hellos by which the nodes
+    /// find each other. The id in its hellos is the text of [`Endpoint::id`](super::super::Endpoint::id). If `Cluster::nodes` of the
+    /// other nodes contains the name, they raise `Cluster::node_up` and `Cluster::node_down`. An endpoint that is a node must connect
+    /// to one proxy only. `None`: this endpoint is not a node. The name cannot be changed after the endpoint is created.
     pub node: Option<Arc<str>>,
     /// The keys for connections to the proxy of a cluster. `None`: they are not encrypted. The proxy must use CURVE if, and only
     /// if, this is set.
@@ -50,7 +50,7 @@ pub struct CurveServer {
 
 #[cfg(feature = "bridge")]
 impl ZeroMqConfig {
-    /// Describes the settings that are different in `before`, for the log, without secrets. `None` if there are none.
+    /// Describes the differences from the settings `before`, for the log. The text contains no secrets. `None` if nothing has changed.
     pub(crate) fn changes_from(&self, before: &Self) -> Option<String> {
         let client =
             |config: &Self| config.client.as_ref().map(|client| (client.server, *client.keys.public()));
@@ -58,10 +58,10 @@ impl ZeroMqConfig {
         let clients = |config: &Self| config.server.as_ref().map(|server| server.clients.clone());
         let changes = [
             (client(self) != client(before), "keys of CURVE"),
-            (server(self) != server(before), "the key of the server, so that all clients are disconnected"),
+            (server(self) != server(before), "the key of the server (all clients are disconnected)"),
             (
                 clients(self) != clients(before),
-                "clients of CURVE, so that those that were removed are disconnected",
+                "clients of CURVE (clients that were removed are disconnected)",
             ),
         ];
         let changes: Vec<&str> =
@@ -89,7 +89,7 @@ impl ZeroMqConfig {
         Mechanism::Null
     }
 
-    /// Returns whether a listener with these settings accepts the client of a session with the same name.
+    /// Returns whether a listener with these settings accepts the client of an existing session, and assigns the same name to it.
     pub(in crate::endpoint) fn accepts_client(&self, session: &impl Session) -> bool {
         #[cfg(feature = "curve")]
         if let Some(CurveServer { keys, clients }) = &self.server {
@@ -101,7 +101,7 @@ impl ZeroMqConfig {
         true
     }
 
-    /// Returns whether the clients of a listener prove a key that has a name.
+    /// Returns whether listeners use CURVE, so that each client has a named key.
     pub(in crate::endpoint) fn is_curve_server(&self) -> bool {
         #[cfg(feature = "curve")]
         return self.server.is_some();

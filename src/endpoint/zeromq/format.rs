@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::config::ZeroMqConfig;
 use crate::zeromq::EventFormat;
 
-/// The format of the events that this endpoint publishes, if the settings contain none: that of the first event that it has received.
+/// The format of the events that this endpoint publishes, if the settings contain none. It is the format of the first received event.
 ///
 /// Later events do not change it. Otherwise, one publisher with another format could change the format for all nodes at any time.
 #[derive(Debug)]

@@ -99,7 +99,8 @@ pub(in crate::endpoint) struct PendingLogs {
 }
 
 impl LogQueue {
-    /// Returns a queue for this many bytes, and its other end for a listener on `address`, which ends when `stop` is true.
+    /// Returns a queue for this many bytes, and the [`LogListener`] that receives its batches. The listener sets `stop` to true when it
+    /// is dropped.
     pub(in crate::endpoint) fn new(
         bytes: usize,
         limits: Limits,
@@ -121,7 +122,8 @@ impl LogQueue {
         self.room.clone().acquire_many_owned(needed).await.ok()
     }
 
-    /// Queues a batch in its room. The batch is copied, so that it does not keep the read buffer allocated.
+    /// Queues a batch. `room` is the result of [`LogQueue::room`]. The batch is copied, so that it does not keep the read buffer
+    /// allocated.
     pub(in crate::endpoint) fn push(&self, pending: PendingLogs, room: OwnedSemaphorePermit) {
         let PendingLogs { batch, sender } = pending;
         let batch = Bytes::copy_from_slice(&batch);

@@ -43,8 +43,8 @@ struct Outbox {
     stats: Arc<Counters>,
 }
 
-/// Limits how often new nodes are greeted before they have sent a hello. Without it, a client that subscribes to the topics of many
-/// nodes that do not exist could fill the queue to the proxy.
+/// Limits the rate of hellos to new nodes that have not sent a hello. Without this limit, a client that subscribes to the topics of
+/// many nodes that do not exist could fill the queue to the proxy.
 #[derive(Debug)]
 struct Greetings {
     left: u32,
@@ -95,7 +95,8 @@ impl Node {
         self.topics.clone()
     }
 
-    /// Handles a message that the XSUB has received. Returns whether it is for the node itself, and for nobody else.
+    /// Handles a message that the XSUB has received. Returns whether it is addressed to the node itself, and so not to a subscriber
+    /// of the endpoint.
     pub(in crate::endpoint) fn receive(&self, envelope: &Envelope) -> bool {
         let [topic_of_id, _] = &self.topics;
         if envelope.topic != *topic_of_id {

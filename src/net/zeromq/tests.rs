@@ -46,7 +46,7 @@ fn event(text: &str) -> Envelope {
     Envelope::data(id(1), Topic::from_static("/t"), &value).unwrap()
 }
 
-/// Everything that was sent before this side leaves arrives, even if it is more than the buffers of the connection hold.
+/// All messages that were queued before this side leaves arrive, even if they exceed the buffers of the connection.
 #[tokio::test]
 async fn a_side_that_leaves_sends_everything() {
     let [mut publisher, mut subscriber] = connections().await;

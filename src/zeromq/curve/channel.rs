@@ -33,9 +33,10 @@ impl Flags {
 pub struct Channel {
     key: SharedKey,
     counters: Counters,
-    /// The prefixes of the nonces.
-    sends: &'static [u8; 16],
-    receives: &'static [u8; 16],
+    /// The prefix of the nonces that this side sends.
+    send_prefix: &'static [u8; 16],
+    /// The prefix of the nonces that this side receives.
+    receive_prefix: &'static [u8; 16],
 }
 
 /// The bytes before the box: the name of the command and the short nonce.
@@ -46,17 +47,17 @@ impl Channel {
     pub const OVERHEAD: usize = HEADER + TAG + 1;
 
     pub(super) fn client(key: SharedKey, counters: Counters) -> Self {
-        Channel { key, counters, sends: b"CurveZMQMESSAGEC", receives: b"CurveZMQMESSAGES" }
+        Channel { key, counters, send_prefix: b"CurveZMQMESSAGEC", receive_prefix: b"CurveZMQMESSAGES" }
     }
 
     pub(super) fn server(key: SharedKey, counters: Counters) -> Self {
-        Channel { key, counters, sends: b"CurveZMQMESSAGES", receives: b"CurveZMQMESSAGEC" }
+        Channel { key, counters, send_prefix: b"CurveZMQMESSAGES", receive_prefix: b"CurveZMQMESSAGEC" }
     }
 
     /// Returns the body of a MESSAGE with this data. It is the body of a frame without the flags MORE and COMMAND.
     ///
     /// # Errors
-    /// [`Error::Exhausted`] after 2^64 - 1 commands. [`Error::TooLong`] for lengths that no memory holds.
+    /// [`Error::Exhausted`] after 2^64 - 1 commands. [`Error::TooLong`] if the data is too long for the cipher.
     pub fn seal(&mut self, flags: Flags, data: &[u8]) -> Result<Bytes, Error> {
         let mut body = BytesMut::with_capacity(data.len().saturating_add(Self::OVERHEAD));
         self.seal_into(flags, data, &mut body)?;
@@ -78,7 +79,7 @@ impl Channel {
         out.put_u8(flags.to_byte());
         out.put(data);
         let sealed = out.get_mut(start..).ok_or(Error::TooLong)?;
-        self.key.seal(&nonce(self.sends, &short), sealed)
+        self.key.seal(&nonce(self.send_prefix, &short), sealed)
     }
 
     /// Decrypts the body of a MESSAGE in place.
@@ -103,7 +104,7 @@ impl Channel {
         let short = *short;
         self.counters.check(short)?;
         body.advance(HEADER);
-        if self.key.open(&nonce(self.receives, &short), body).is_none() {
+        if self.key.open(&nonce(self.receive_prefix, &short), body).is_none() {
             return Err(Error::NotAuthentic { command: "MESSAGE" });
         }
         self.counters.record(short);

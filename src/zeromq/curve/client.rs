@@ -48,7 +48,7 @@ enum State {
     Ended,
 }
 
-/// What a client chooses at random for one connection.
+/// The random values of a client for one connection.
 pub(crate) struct ClientRandom {
     pub(crate) short_term: KeyPair,
     pub(crate) vouch_nonce: [u8; 16],
@@ -94,9 +94,8 @@ impl Client {
     /// Handles the body of a command of the server.
     ///
     /// # Errors
-    /// Fails if the command is not valid, or if the server sends ERROR. The connection must then be closed; libzmq as a server
-    /// does not close it after an ERROR. After an error,
-    /// and after [`ClientStep::Established`], every command is an error.
+    /// Fails if the command is not valid, or if the server sends ERROR. The caller must then close the connection: a server that
+    /// uses libzmq keeps it open after an ERROR. After an error, and after [`ClientStep::Established`], every command is an error.
     pub fn receive(&mut self, body: &[u8]) -> Result<ClientStep, Error> {
         match mem::replace(&mut self.state, State::Ended) {
             State::Hello(_) | State::Initiate(_) if body.starts_with(command::ERROR) => {
@@ -164,8 +163,8 @@ impl Client {
         Ok(ClientStep::Established { metadata: sealed.freeze(), channel })
     }
 
-    /// Returns the reason of an ERROR. The command is neither encrypted nor authentic, and nothing but the end of the
-    /// connection may depend on it.
+    /// Returns the error for an ERROR of the server. An ERROR is neither encrypted nor authenticated, so it must have no effect
+    /// other than the end of the connection.
     fn refused(&self, body: &[u8]) -> Error {
         let invalid = Error::Length { command: "ERROR", length: body.len() };
         let rest = body.get(command::ERROR.len()..).and_then(<[u8]>::split_first);

@@ -1,4 +1,4 @@
-//! Why a handshake or a connection fails.
+//! The errors of handshakes and connections.
 
 use std::io;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::PublicKey;
 use crate::peering::ErrorKind;
 
-/// Why a CURVE handshake or an established connection fails. The connection cannot be used afterwards and must be closed.
+/// The error of a CURVE handshake or of an established connection. The connection cannot be used afterwards and must be closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -18,7 +18,7 @@ pub enum Error {
         /// The command that is valid at this point.
         expected: &'static str,
     },
-    /// A command is too short, or has not the only valid length.
+    /// A command is too short, or does not have its only valid length.
     #[error("the peer sent {command} with an invalid length of {length} bytes")]
     Length {
         /// The name of the command.
@@ -58,7 +58,7 @@ pub enum Error {
         key: PublicKey,
     },
     /// The box of another command cannot be opened.
-    #[error("cannot open {command}: it is corrupted, or not from the peer that began the connection")]
+    #[error("cannot open {command}; it is corrupted, or was not sent by the peer that began the connection")]
     NotAuthentic {
         /// The name of the command.
         command: &'static str,
@@ -115,7 +115,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Length { .. } | Error::Padding | Error::InvalidKey { .. } => ErrorKind::Malformed,
-            // After the handshake, the identity of the peer is proved: the message was changed on its way.
+            // After the handshake, the identity of the peer is proved: the message was changed in transit.
             Error::NotAuthentic { command: "MESSAGE" } => ErrorKind::Malformed,
             Error::Unexpected { .. } | Error::Replayed { .. } => ErrorKind::Misbehaved,
             Error::Version { .. } => ErrorKind::Incompatible,

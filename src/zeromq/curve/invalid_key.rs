@@ -1,4 +1,4 @@
-//! Why a text is not a key.
+//! The error for a text that is not a key.
 
 /// The length of a key in characters of Z85.
 const TEXT: usize = 40;

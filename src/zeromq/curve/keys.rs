@@ -62,8 +62,8 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The canonical points whose product with every secret key is zero. The secret that two peers share would be known to
-/// everybody. libsodium refuses these points in `crypto_box` too; `crypto_box` of RustCrypto, and TweetNaCl, accept them.
+/// The canonical points whose product with every secret key is zero. With such a point, everybody would know the shared secret
+/// of two peers. libsodium refuses these points in `crypto_box` too; `crypto_box` of RustCrypto, and TweetNaCl, accept them.
 const LOW_ORDER: [[u8; KEY]; 5] = [
     [0; KEY],
     {
@@ -90,7 +90,7 @@ const MINUS_ONE: [u8; KEY] = {
     bytes
 };
 
-/// Whether the number is below 2^255 - 19. X25519 ignores the highest bit and reduces larger numbers, so a key with another
+/// Returns whether the number is below 2^255 - 19. X25519 ignores the highest bit and reduces larger numbers, so a key with another
 /// encoding would have the same shared secrets as the canonical one, and could replace it in a HELLO.
 fn is_canonical(bytes: &[u8; KEY]) -> bool {
     bytes.iter().rev().le(MINUS_ONE.iter().rev())

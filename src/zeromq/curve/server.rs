@@ -66,7 +66,7 @@ enum State {
     Ended,
 }
 
-/// What a server chooses at random for one connection.
+/// The random values of a server for one connection.
 ///
 /// RFC 26 lets a server forget its state between WELCOME and INITIATE: the cookie contains the short-term keys, encrypted. This
 /// server keeps its state, as libzmq does, so the cookie is random. It is valid once, and only on its connection.
@@ -82,7 +82,7 @@ impl ServerRandom {
     }
 }
 
-/// Shows no cookie: it is valid until the end of the handshake.
+/// Omits the cookie, which is a secret until the end of the handshake.
 impl fmt::Debug for ServerRandom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerRandom").field("short_term", &self.short_term).finish_non_exhaustive()
@@ -150,7 +150,7 @@ impl Server {
         }
         self.counters.record(short);
 
-        // Nothing is computed for a client that does not know the key of the server.
+        // Short-term keys are created only for a client that knows the key of the server.
         let random = match self.random.take() {
             Some(random) => random,
             None => Box::new(ServerRandom::generate()?),
@@ -249,7 +249,7 @@ mod tests {
     use crate::zeromq::curve::{Client, SecretKey};
 
     #[test]
-    fn nothing_is_chosen_before_the_client_knows_the_key_of_the_server() {
+    fn nothing_is_chosen_for_a_client_that_does_not_know_the_key_of_the_server() {
         let keys = |seed| KeyPair::from(SecretKey::from_bytes([seed; 32]));
         let receive = |server: u8| {
             let mut new = Server::new(keys(1), Arc::default(), Bytes::new());

@@ -20,7 +20,7 @@ fn captured_events(text: &str) -> Vec<[Vec<u8>; PARTS]> {
             let event: Json = serde_json::from_str(line).unwrap();
             let parts = event["parts"].as_array().unwrap();
             let hex = |part: &Json| HEXLOWER.decode(part.as_str().unwrap().as_bytes()).unwrap();
-            // A payload that is JSON is not in hexadecimal digits. Each of its characters is a byte.
+            // A JSON payload is stored as text and not as hexadecimal digits. Each character is one byte.
             let payload = event["payload"].as_str();
             let payload = payload.map(|text| text.chars().map(|c| u8::try_from(c).unwrap()).collect());
             let payload = payload.unwrap_or_else(|| hex(&parts[3]));
@@ -209,7 +209,6 @@ fn the_length_of_the_sender_does_not_change_where_a_message_ends() {
     assert_eq!(messages(&out).len(), 1);
 }
 
-/// JSON escapes a control character with six characters.
 #[test]
 fn events_with_which_nodes_find_each_other_are_left_out_of_a_batch() {
     let names = ["Cluster::hello", "a", "Cluster::Backend::ZeroMQ::hello", "Cluster::Experimental::x", "b"];
@@ -233,6 +232,7 @@ fn events_with_which_nodes_find_each_other_are_left_out_of_a_batch() {
     }
 }
 
+/// JSON escapes a control character with six characters.
 #[test]
 fn the_length_of_a_batch_is_limited() {
     let events = |count: usize, length: usize| {

@@ -18,7 +18,7 @@ impl<'a> LogBatch<'a> {
     /// Checks that `bytes` are exactly one batch, and borrows it.
     ///
     /// The number of fields and values, including elements, is limited by [`Limits::max_elements`]. Only the fields are
-    /// stored, which takes less than three times their bytes.
+    /// stored. They take less than three times the memory of their bytes on the wire.
     ///
     /// This is stricter than Zeek's logger. It rejects types that cannot be in a log, flags other than 0 and 1, ports above
     /// 65535, prefix lengths that are invalid for their address, values whose type is not that of their field, rows without
@@ -30,8 +30,8 @@ impl<'a> LogBatch<'a> {
         finish(bytes, batch(bytes, &mut Budget { left: limits.max_elements, limit: limits.max_elements }))
     }
 
-    /// Returns the rows, in order. Each row is decoded when it is returned. It takes at most four times its bytes on the
-    /// wire.
+    /// Returns the rows, in order. Each row is decoded when it is returned. It takes at most four times the memory of its bytes on
+    /// the wire.
     pub fn rows(&self) -> LogRows<'a, '_> {
         LogRows { fields: &self.header.fields, bytes: self.rows, left: self.row_count }
     }

@@ -14,12 +14,12 @@ impl LogRow<'_, '_> {
     /// Zeek's own JSON logs:
     ///
     /// - Reals, times and intervals are numbers, with all digits that distinguish them from other numbers. Times and
-    ///   intervals are in seconds. Infinity and NaN are the strings `"inf"`, `"-inf"` and `"nan"`; Zeek writes `null`.
+    ///   intervals are in seconds. Infinity and NaN are the strings `"inf"`, `"-inf"` and `"nan"`, for which Zeek writes `null`.
     /// - A port is its number, without the protocol.
     /// - Addresses, subnets, enum labels, functions and files are text.
     /// - Sets and vectors are arrays. An element that is not set is `null`.
-    /// - A string that is not UTF-8 is an object such as `{"hex":"ff00"}`; Zeek escapes its bytes in one of several ways. In
-    ///   the name of a field, each byte that is not UTF-8 is written as `\xNN`.
+    /// - A string that is not UTF-8 is an object such as `{"hex":"ff00"}`. Zeek escapes the bytes of such a string instead. In the
+    ///   name of a field, each byte that is not UTF-8 is written as `\xNN`.
     ///
     /// If two fields have the same name, both are written. Characters outside of ASCII are not escaped; see
     /// [`escape_json`](crate::data::escape_json) before you print the text to a terminal.

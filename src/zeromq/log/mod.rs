@@ -73,7 +73,7 @@ pub struct LogHeader<'a> {
     pub writer: &'a [u8],
     /// The filter of the stream: `default`.
     pub filter: &'a [u8],
-    /// The path, which is the name of the file without its extension for most writers: `conn`.
+    /// The path: `conn`. For most writers, it is the name of the file without its extension.
     pub path: &'a [u8],
     /// The fields of each row, in order.
     pub fields: Vec<LogField<'a>>,

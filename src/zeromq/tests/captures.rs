@@ -93,7 +93,7 @@ fn without_sign_of_zero(value: Value) -> Value {
     }
 }
 
-/// Feeds each side frame by frame, and checks what each frame causes.
+/// Feeds each side frame by frame, and checks the effect of each frame.
 #[test]
 fn every_frame_of_a_cluster_is_read() {
     let (mut events, mut logs, mut filters) = (0, 0, 0);
@@ -224,7 +224,7 @@ fn the_size_of_reads_does_not_matter() {
 /// Feeds a stream byte by byte. Nothing is reported before the last byte of a frame, and the end of a stream after any byte is
 /// reported.
 #[test]
-fn a_truncated_frame_gives_no_event() {
+fn a_truncated_frame_causes_no_event() {
     for stream in streams() {
         let ends: Vec<u64> = stream
             .frames

@@ -100,8 +100,8 @@ fn other_messages_and_subscriptions_are_ignored() {
     assert_eq!(hello(&mut discovery, "a"), sent("a", &[CLUSTER]), "the state is unchanged");
 }
 
-/// If the connection of this node's XSUB is lost, the other nodes see the end of its subscription, and treat the next one as that
-/// of a new node.
+/// If the connection of this node's XSUB is lost, the other nodes receive the cancellation of its subscription. They treat its next
+/// subscription as that of a new node.
 #[test]
 fn a_new_subscription_of_this_node_starts_the_hellos_again() {
     for hello_is_early in [false, true] {

@@ -47,7 +47,7 @@ fn a_side_that_connects_sends_its_mechanism_after_the_version_of_the_peer() {
     assert_eq!((end.take_output(), end.failure().1), (vec![], "handshake"));
 }
 
-/// libzmq reports a different mechanism of the peer as a violation of the protocol, and Zeek ends with a fatal error.
+/// libzmq reports a different mechanism of the peer as a violation of the protocol, and Zeek terminates with a fatal error.
 #[test]
 fn a_side_that_listens_does_not_send_its_mechanism_to_a_peer_with_another_one() {
     let listener = || End::new(SocketType::XSub, |config| config.common.side = Side::Listener);
@@ -69,7 +69,8 @@ fn a_side_that_listens_does_not_send_its_mechanism_to_a_peer_with_another_one() 
     assert_eq!((end.take_output(), end.failure()), (vec![], (ErrorKind::Incompatible, "mechanism")));
 }
 
-/// libzmq reads what follows a READY before it has sent its own as a part of the handshake, and Zeek ends with a fatal error.
+/// If libzmq receives a frame after READY before it has sent its own READY, it treats the frame as a part of the handshake, and
+/// Zeek terminates with a fatal error.
 #[test]
 fn nothing_follows_ready_until_the_ready_of_the_peer() {
     let subscribe = |config: &mut Config| config.common.filter = filter(&["a", "b"]);
@@ -133,7 +134,7 @@ fn greetings_of_other_versions_are_accepted() {
 }
 
 #[test]
-fn an_unfit_peer_is_refused_with_the_cause() {
+fn an_incompatible_peer_is_refused_with_the_cause() {
     let with = |at: usize, byte: u8| {
         let mut greeting = greeting("NULL");
         greeting[at] = byte;
@@ -224,7 +225,7 @@ fn an_incomplete_handshake_ends_with_a_hint() {
             Vec::new(),
             "the peer closed the connection before the end of the peer's greeting; possible causes: it requires the security \
              mechanism CURVE, is not a ZeroMQ socket, or is shutting down",
-            "timed out while waiting for the end of the peer's greeting; the peer may not be a ZeroMQ socket, or expect TLS",
+            "timed out while waiting for the end of the peer's greeting; the peer may not be a ZeroMQ socket, or may expect TLS",
         ),
         (
             greeting("NULL"),

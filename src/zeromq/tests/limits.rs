@@ -165,13 +165,19 @@ fn subscriptions_beyond_a_limit_end_the_session() {
         }
         assert!(end.session.is_established());
         end.receive(&subscribe(&[10]));
-        assert_eq!(end.closed_text(), "the peer has more than 10 subscriptions");
+        assert_eq!(
+            end.closed_text(),
+            "the peer has more than 10 subscriptions; it must subscribe to fewer, shorter prefixes"
+        );
         assert_eq!(end.failure(), (ErrorKind::Limit, "subscriptions"));
 
         let mut end = End::established(SocketType::XPub, with(limits));
         end.receive(&subscribe(&[b'a'; 60]));
         end.receive(&subscribe(&[b'b'; 41]));
-        assert_eq!(end.closed_text(), "the topics of the peer's subscriptions have more than 100 bytes");
+        assert_eq!(
+            end.closed_text(),
+            "the topics of the peer's subscriptions have more than 100 bytes; it must subscribe to fewer, shorter prefixes"
+        );
     }
     let mut end = End::established(SocketType::XPub, |_| {});
     end.receive(&[&long_header(0, 65_536)[..], &[1; 65_536]].concat());
@@ -205,7 +211,7 @@ fn pings_are_answered_unless_the_peer_does_not_read() {
     assert!((64 * 1024..65 * 1024).contains(&end.session.unsent()), "{}", end.session.unsent());
 }
 
-/// libzmq with a heartbeat sends pings wherever its encoder is.
+/// libzmq with a heartbeat may send a ping after any frame.
 #[test]
 fn commands_between_the_parts_of_a_message_are_handled() {
     let message = event_message(b"/t", &event(1_u64));
@@ -235,7 +241,7 @@ fn unknown_commands_and_pongs_are_ignored() {
 }
 
 #[test]
-fn a_flood_of_messages_stops_until_the_events_are_taken() {
+fn input_stops_until_the_queued_events_are_polled() {
     let mut end = End::established(SocketType::XSub, |_| {});
     end.input.extend_from_slice(&event_message(b"/t", &event(1_u64)).repeat(3000));
     assert!(end.session.handle_input(end.now, &mut end.input));

@@ -16,7 +16,7 @@ use crate::data::{Topic, Value};
 use crate::peering::{self, CloseReason, ErrorKind, PeeringError, Side};
 use crate::zeek::{Event as ZeekEvent, ZeekMessage};
 
-/// One side of a connection, and what it has received and reported.
+/// One side of a connection, with its input, output and reported events.
 pub(super) struct End {
     session: ZeroMq,
     input: BytesMut,

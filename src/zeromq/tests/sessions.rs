@@ -209,8 +209,8 @@ fn log_batches_are_passed_on_undecoded() {
 fn only_publishers_send_messages() {
     let sent = envelope("\x01/t", &event(1_u64));
     for (socket, text) in [
-        (SocketType::XSub, "the peer's protocol cannot carry a message to a publisher"),
-        (SocketType::Pull, "the peer's protocol cannot carry a message to a publisher"),
+        (SocketType::XSub, "the peer's protocol cannot carry a message to a peer that only sends messages"),
+        (SocketType::Pull, "the peer's protocol cannot carry a message to a peer that only sends messages"),
         (SocketType::Push, "the peer's protocol cannot carry an event to a logger"),
     ] {
         let mut end = End::established(socket, |_| {});
@@ -324,7 +324,7 @@ fn a_silent_peer_is_pinged_and_then_considered_dead() {
         }
         assert_eq!(end.now, start + 3 * (IDLE / 2 + Duration::from_secs(10)));
         end.time_out();
-        // Input without a new byte is not a sign of life.
+        // Input without a new byte does not count as an answer.
         end.receive(b"");
         end.time_out();
         assert_eq!(end.now, start + 3 * (IDLE / 2 + Duration::from_secs(10)) + IDLE);

@@ -23,7 +23,7 @@ pub(crate) const CURVE_OPTIONS: [&str; 3] = [SERVER_KEY, PUBLIC_KEY, SECRET_KEY]
 /// The name of the only client that a listener accepts.
 const CLIENT: &str = "client";
 
-// This is not a doc comment, because clap would use a doc comment as the summary of the command.
+// This is not a doc comment, because clap would use it as the summary of the command.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct CurveArgs {
@@ -82,7 +82,7 @@ impl CurveArgs {
         args
     }
 
-    /// Returns an option and its source. If no secret key is set, that of the environment is used.
+    /// Returns the value of an option, and its source. If the secret key is not set in `source`, the environment is used.
     fn value<'a>(&self, option: &str, source: &'a Source) -> Option<(&'a Source, OsString)> {
         let own = self.as_options().into_iter().find(|(name, _)| *name == option);
         match own {
@@ -94,7 +94,7 @@ impl CurveArgs {
         }
     }
 
-    /// Returns the error if one of these options is not set. `requirement` is the reason.
+    /// Returns an error if one of these options is not set. `requirement` names the keys that are needed.
     fn missing(&self, options: &[&str], source: &Source, requirement: &str) -> Option<Failure> {
         let missing = options.iter().filter(|option| self.value(option, source).is_none());
         let missing: Vec<String> = missing.map(|option| source.option(option)).collect();
@@ -139,8 +139,8 @@ impl CurveArgs {
         client.ok_or_else(|| Failure::usage(format!("CURVE requires {requirement}")))
     }
 
-    /// Reads the keys of a server. The secret key is its own, and the public key that of its clients. The public key of the server
-    /// is optional.
+    /// Reads the keys of a server: its own secret key, and the public key of its clients. If the public key of the server is set, it
+    /// must belong to the secret key.
     ///
     /// # Errors
     /// As [`CurveArgs::client`].
@@ -174,8 +174,8 @@ fn public_key(value: &OsStr, source: &Source, option: &str) -> Result<PublicKey,
     })
 }
 
-/// Reads a secret key: a file or, in a variable, also the key itself. A value that is not a file may be a secret key with a typing
-/// error, so it is not in the error.
+/// Reads a secret key from a file. In a variable, the value may also be the key itself. A value that is not a file may be a secret key
+/// with a typing error, so no error contains it.
 fn secret_key(value: &OsStr, source: &Source) -> Result<SecretKey, Failure> {
     let path = Path::new(value);
     let is_variable = matches!(source, Source::Environment | Source::Zeek(_));

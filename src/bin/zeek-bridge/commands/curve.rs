@@ -31,8 +31,8 @@ enum CurveCommand {
     /// Create a pair of keys
     ///
     /// With --out, writes the files NAME_publickey and NAME_secretkey. They have the format of zeekctl's files: 40 characters
-    /// of Z85, and a newline. Only its owner can read the secret key. Without --out, prints both keys as one JSON line with the
-    /// members "public" and "secret".
+    /// of Z85, and a newline. Only the owner of the file can read the secret key. Without --out, prints both keys as one JSON line
+    /// with the members "public" and "secret".
     ///
     /// If the command is interrupted, the files may not match. Run it again with --force.
     Keygen(KeygenArgs),
@@ -43,7 +43,7 @@ struct KeygenArgs {
     /// The start of the file names; zeekctl uses client and server
     #[arg(value_name = "NAME", default_value = "client", requires = "out")]
     name: String,
-    /// Write the keys to files in this directory, which is created for its owner only if it does not exist
+    /// Write the keys to files in this directory; if it does not exist, it is created, and only its owner has access
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace existing files; they keep their owner, and only the owner gets access to the secret key
@@ -78,7 +78,7 @@ fn write(directory: &Path, name: &str, keys: &KeyPair, force: bool) -> Result<()
     for path in [&secret_file, &public_file] {
         check_target(path, force)?;
     }
-    // Both files are complete before the first has its name.
+    // Both files are completely written before the first one gets its final name.
     let secret = write_private_replacement(&secret_file, &format!("{}\n", keys.secret().expose_z85()))
         .map_err(|error| cannot("write", &secret_file, &error))?;
     let public = write_replacement(&public_file, &format!("{}\n", keys.public()), 0o644)
@@ -91,7 +91,7 @@ fn write(directory: &Path, name: &str, keys: &KeyPair, force: bool) -> Result<()
         io::ErrorKind::AlreadyExists => exists(path),
         _ => cannot("write", path, error),
     };
-    // The public key is first: if the secret key cannot be replaced, the old one is not lost.
+    // The public key is replaced first: if this fails, the old secret key is not lost.
     persist(public, &public_file).map_err(|error| refused(&public_file, &error))?;
     if let Err(error) = persist(secret, &secret_file) {
         let secret_file_error = refused(&secret_file, &error);
@@ -100,7 +100,7 @@ fn write(directory: &Path, name: &str, keys: &KeyPair, force: bool) -> Result<()
             return Err(secret_file_error);
         }
         return Err(Failure::failed(format!(
-            "cannot write {}: {error}; {} is already new and does not match: run the command again with --force",
+            "cannot write {}: {error}; {} was already replaced and does not match it; run the command again with --force",
             secret_file.display(),
             public_file.display()
         )));
@@ -136,7 +136,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(is_plain) || name.starts_with(['.', '-'])
     {
         return Err(Failure::usage(format!(
-            "this cannot be the name of a pair of keys; use at most {MAX_NAME} letters, digits, `.`, `_` and `-`, and do not begin with `.` or `-`"
+            "the name of the pair of keys is invalid; use at most {MAX_NAME} letters, digits, `.`, `_` and `-`, and do not begin with `.` or `-`"
         )));
     }
     Ok(())

@@ -18,11 +18,11 @@ pub(crate) struct ZeroMqSettings {
 }
 
 impl ZeroMqSettings {
-    /// Chooses the settings for an address from `source`: `own` from the command line, then those of the layers, then Zeek's
-    /// variables. The keys of profiles are those of a client.
+    /// Chooses the keys for an address that was set by `source`. Uses the first of these that sets keys: `own` from the command line,
+    /// the layers, and Zeek's variables. The keys of profiles are only for clients.
     ///
     /// # Errors
-    /// Fails if the command line, or the source of the address, sets keys, and the address is not one of ZeroMQ.
+    /// Fails if the address is not one of ZeroMQ, but the command line or `source` sets keys.
     pub(super) fn choose(
         own: CurveArgs,
         layers: &[Layer],
@@ -69,7 +69,7 @@ impl ZeroMqSettings {
         self.curve.is_some()
     }
 
-    /// Returns the options for keys on a command line, if the keys are from the command line or a profile.
+    /// Returns the options that set the same keys on a command line. Empty if the keys are from the environment.
     pub(crate) fn key_options(&self) -> Vec<(&'static str, &OsStr)> {
         let set = self.curve.as_ref();
         let set = set.filter(|(_, source, _)| !matches!(source, Source::Environment | Source::Zeek(_)));
@@ -87,7 +87,7 @@ impl ZeroMqSettings {
         Ok(config)
     }
 
-    /// Returns a hint for wrong or missing keys: the options that set them, or that can set them.
+    /// Returns a hint for wrong or missing keys, with the names of the options to check or to set.
     pub(crate) fn hint(&self) -> String {
         let (verb, source) = match &self.curve {
             None => ("for a cluster with CURVE, set", &Source::COMMAND_LINE),

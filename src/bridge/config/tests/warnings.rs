@@ -192,6 +192,19 @@ fn a_topic_whose_messages_can_return_is_reported_with_the_path() {
 }
 
 #[test]
+fn a_ttl_is_suggested_only_if_the_protocol_has_one() {
+    let ends_with = |text: &str, hint: &str| {
+        let warnings = warnings(text);
+        let cycle = warnings.iter().find(|warning| warning.contains("from local is sent to x"));
+        assert!(cycle.is_some_and(|warning| warning.ends_with(hint)), "{warnings:#?}");
+    };
+    ends_with(CYCLE, "set ttl = 1 in local");
+    let without_ttl =
+        CYCLE.replace("listen = \"127.0.0.1:2\"\ntls = \"off\"", "listen = \"ws://127.0.0.1:2\"");
+    ends_with(&without_ttl, "set the same group in both");
+}
+
+#[test]
 fn a_topic_whose_messages_cannot_return_causes_no_warning() {
     for text in [
         add_to(CYCLE, &["x", "y"], "group = \"pair\""),

@@ -55,7 +55,7 @@ fn a_ttl_without_effect_is_reported() {
     let within = from_x(&format!("{LINK}ttl = 3\n"), "x");
     assert_warns(
         &within,
-        &["3: link.x.ttl: the messages of this link leave over ZeroMQ and the WebSocket API only"],
+        &["3: link.x.ttl: the messages of this link are forwarded only over ZeroMQ and the WebSocket API"],
     );
     let to_both =
         format!("{}[[rule]]\nname = 's'\nfrom = 'x'\nto = 'nodes'\ntopics = 'u'\n", from_x(&links, "x"));
@@ -73,8 +73,8 @@ fn exchanged_key_files_are_reported() {
     assert_warns(
         &listens("d/server_publickey", "d/client_secretkey"),
         &[
-            "curve.secret_key: by its name, the file server_publickey contains a public key; use the file with the secret key",
-            "curve.client: by its name, the file client_secretkey contains a secret key",
+            "curve.secret_key: the name of the file server_publickey indicates a public key; use the file with the secret key",
+            "curve.client: the name of the file client_secretkey indicates a secret key",
         ],
     );
 }
@@ -116,7 +116,7 @@ fn keys_that_are_the_same_are_errors() {
         ),
         (
             CurveKeys::Server { secret, clients: named(PublicKeySource::File(Path::new("/none/abc").into())) },
-            "check the name, the type and the permissions of the file; if it is a key and not a file: a public key has exactly \
+            "check the name, the type and the permissions of the file; if the value is a key and not a file, write all of its \
              40 characters"
                 .to_owned(),
         ),

@@ -61,9 +61,10 @@ impl Accounts {
         self.subtract(&owner, bytes);
     }
 
-    /// Records that a subscriber has one more prefix. If a limit is now exceeded, refuses the subscribers that need the most: for the
-    /// limit of an owner, those of this owner; for the limit of all subscribers, those of the owner that needs the most. So a
-    /// subscriber that needs little memory is not refused, regardless of the order of the connections.
+    /// Records that a subscriber has one more prefix. If the limit of a subscriber is now exceeded, refuses this subscriber. If the
+    /// limit of an owner is exceeded, refuses the largest subscribers of this owner. If the limit of all subscribers is exceeded,
+    /// refuses the largest subscribers of the largest owner. So a subscriber that needs little memory is not refused, regardless
+    /// of the order of the connections.
     pub(super) fn add(&mut self, id: u64, prefix: &Topic) {
         let Some(account) = self.accounts.get_mut(&id) else { return };
         let bytes = memory(prefix);

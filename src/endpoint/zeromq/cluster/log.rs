@@ -42,7 +42,7 @@ impl Log {
         (reader, position)
     }
 
-    /// Returns the next change of a reader. `None` if it has been removed, or the reader is at the end.
+    /// Returns the next change of a reader. `None` if the reader was removed, or is at the end.
     pub(super) fn read(&mut self, reader: u64) -> Option<SubscriptionChange> {
         let position = self.readers.get_mut(&reader)?;
         let index = usize::try_from(position.checked_sub(self.first)?).ok()?;

@@ -44,7 +44,7 @@ fn subscriptions_are_repeated_and_cancelled_when_the_last_subscriber_is_gone() {
     one.apply([cancelled("a"), cancelled("a"), cancelled("never")]);
     assert_eq!(read(&mut late), [], "another subscriber has it");
     drop(one);
-    assert_eq!(read(&mut late), [cancelled("b")], "only what nobody else has");
+    assert_eq!(read(&mut late), [cancelled("b")], "only the prefix that no other subscriber has");
     other.apply([cancelled("a")]);
     for publisher in [&mut early, &mut late] {
         assert_eq!(read(publisher).last(), Some(&cancelled("a")));
@@ -160,7 +160,7 @@ async fn the_largest_subscriber_of_an_owner_is_refused() {
     }
     other.apply(prefixes("o", most / 4));
     small.apply(prefixes("s", 10));
-    assert_eq!((small.check(), other.check()), (Ok(()), Ok(())), "not the last one");
+    assert_eq!((small.check(), other.check()), (Ok(()), Ok(())), "smaller subscribers are not refused");
     large[2].refused().await;
     let limit = LIMITS.memory.owner;
     let error = TooLong { limit, subject: "all subscribers with this identity or on this host" };

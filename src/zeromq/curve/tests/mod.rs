@@ -63,7 +63,7 @@ fn initiate_of(step: Result<ClientStep, Error>) -> Bytes {
     }
 }
 
-/// What is established at the two ends of a connection.
+/// The two ends of an established connection.
 struct Established {
     name: Arc<str>,
     client_metadata: Bytes,

@@ -1,4 +1,4 @@
-//! The load: one publisher, and subscribers that count what they receive.
+//! The load: one publisher, and subscribers that count the received messages.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -24,9 +24,9 @@ const CONNECTING: usize = 64;
 /// The approximate number of bytes of one write.
 const WRITE: usize = 64 * 1024;
 
-/// The delay between the first and the second message that test whether the subscriptions have arrived. The delay doubles with
-/// each message, because there may be many subscribers.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// The delay before the second test message. Test messages show whether the subscriptions have arrived at the relay. The delay
+/// doubles with each message, because there may be many subscribers.
+const FIRST_DELAY: Duration = Duration::from_millis(50);
 
 /// If no message arrives for this time, the last message may be lost, and one more message is published.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ pub(super) struct Load {
     notice: Arc<OnceLock<Notice>>,
     /// The time until all subscribers were established.
     pub(super) connecting: Duration,
-    /// Set when publishing is over.
+    /// True if no more messages are to be published.
     pub(super) enough: Arc<AtomicBool>,
 }
 
@@ -155,7 +155,7 @@ impl Load {
         for first in [true, false] {
             let wanted = if first { 1 } else { self.next.saturating_add(1) };
             let asking = Instant::now();
-            let mut patience = ASK_AGAIN;
+            let mut patience = FIRST_DELAY;
             loop {
                 self.publish(&mut question).await?;
                 let left = self.target.timeout.saturating_sub(asking.elapsed());

@@ -1,9 +1,9 @@
 //! `bench`: measures a running relay, such as a zeek-bridge or libbroker's `broker-node`.
 //!
-//! The load is sent and received on sockets of this module instead of [`Endpoint`](zeek_bridge::endpoint::Endpoint)s, which need
-//! about ten times as much CPU time per event (2.3 µs instead of 0.24 µs), and more than twice as much as the bridge (1.0 µs).
-//! With endpoints, the measured rate was 0.65 of the present one for events of 223 bytes and 0.34 for 183 bytes (medians of five
-//! runs in turns), which is the rate of the load and not of the bridge.
+//! The load is sent and received on sockets of this module, and not by an [`Endpoint`](zeek_bridge::endpoint::Endpoint). For each
+//! event, an endpoint needs 2.3 µs of CPU time, the bridge 1.0 µs, and this module 0.24 µs. So with endpoints, the load would be
+//! slower than the bridge, and the benchmark would measure the load: the rates were 0.65 times as high for events of 223 bytes, and
+//! 0.34 times for 183 bytes (medians of five alternating runs).
 
 mod load;
 mod own;
@@ -37,30 +37,30 @@ use crate::output::{Failure, Output, to_line};
 use crate::runtime;
 use crate::signals::Signals;
 
-/// The number of bytes in flight, unless --window sets the number of messages.
-const MOST_ON_THE_WAY: u64 = 16 * 1024 * 1024;
+/// The maximum number of bytes in flight, unless --window sets the number of messages.
+const MAX_BYTES_IN_FLIGHT: u64 = 16 * 1024 * 1024;
 
 /// Run benchmarks
 #[derive(Debug, Args)]
 #[command(subcommand_required = true)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
-    what: What,
+    command: BenchCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum BenchCommand {
     /// Measure a relay: throughput, latency, CPU time, memory and loss
     ///
-    /// Connects as one publisher and some subscribers. Publishes as fast as the relay accepts events, with at most --window
-    /// of them in flight; then one by one, to measure round trips. Each event has a number, so that lost, duplicated and
+    /// Connects as one publisher and some subscribers. First publishes events as fast as the relay accepts them, with at most
+    /// --window of them in flight. Then publishes single events, to measure round trips. Each event has a number, so that lost, duplicated and
     /// reordered events are counted.
     ///
     /// Without --publish-to, a bridge is started on loopback and measured. The relay may be any program that forwards the
     /// topic: a zeek-bridge with a rule for it, or a broker-node --mode relay --topics '["/zeek-bridge/bench"]'.
     ///
-    /// Each side uses Broker's native protocol, the WebSocket API, or ZeroMQ without CURVE: a zeromq:// address is that of a proxy,
-    /// such as libzmq's, or a zeek-bridge with a link that listens on it. A Zeek that serves the WebSocket API forwards only events
+    /// Each side uses Broker's native protocol, the WebSocket API, or ZeroMQ without CURVE. A zeromq:// address is the address of a
+    /// proxy: libzmq's, or a zeek-bridge with a link that listens on it. A Zeek that serves the WebSocket API forwards only events
     /// that it declares: `global ZeekBridge::bench: event(run: count, number: count, padding: string);`.
     Relay(Box<RelayArgs>),
 }
@@ -101,7 +101,7 @@ struct RelayArgs {
     peers: u32,
     /// The number of further subscribers that never read, to see whether they slow down the others
     ///
-    /// The relay queues events for them, then drops the events or disconnects the subscriber, or stops to relay. In the last
+    /// The relay queues events for them, then drops the events or disconnects the subscriber, or stops relaying. In the last
     /// case, the benchmark ends with a timeout.
     #[arg(long, value_name = "N", default_value = "0")]
     stalled_peers: u32,
@@ -147,8 +147,8 @@ struct RelayArgs {
 }
 
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
-    let What::Relay(args) = args.what;
-    // Use a single thread: then received messages need not wake a second thread, and the relay can use all other cores.
+    let BenchCommand::Relay(args) = args.command;
+    // With a single thread, received messages need not wake a second one, and the relay can use all other cores.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime::block_on_with(runtime, relay(&args))
 }
@@ -158,11 +158,11 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     let topic = args.topic.0.clone();
     let size = usize::try_from(args.size).unwrap_or(usize::MAX);
     let id = EndpointId::random()
-        .map_err(|error| Failure::failed(format!("cannot make an endpoint id: {error}")))?;
+        .map_err(|error| Failure::failed(format!("cannot get random bytes for the endpoint id: {error}")))?;
     let run = id.as_bytes().iter().take(8).fold(0, |run, byte| run << 8 | u64::from(*byte));
     let message = Message::new(&topic, size, run).map_err(unusable)?;
     let size = bytes(message.size());
-    let in_memory = MOST_ON_THE_WAY.checked_div(size).unwrap_or_default().clamp(1, 1000);
+    let in_memory = MAX_BYTES_IN_FLIGHT.checked_div(size).unwrap_or_default().clamp(1, 1000);
     let window = args.window.unwrap_or(in_memory);
     let amount = args.count.map_or(Amount::Time(args.duration.0), Amount::Count);
 

@@ -45,7 +45,8 @@ impl OwnRelay {
             Failure::failed(format!("cannot start the bridge to measure: {what}: {error}"))
         };
         let folder = tempfile::Builder::new().prefix("zeek-bridge-bench").tempdir();
-        let folder = folder.map_err(|error| failed("no temporary directory (see TMPDIR)", &error))?;
+        let folder =
+            folder.map_err(|error| failed("cannot create a temporary directory (see TMPDIR)", &error))?;
         let mode = tls.between_own()?;
         let is_anonymous = matches!(mode, TlsMode::Anonymous | TlsMode::Auto);
         if is_anonymous && protocols.contains(&Protocol::WebSocket) {
@@ -59,14 +60,17 @@ impl OwnRelay {
         let tls = match mode {
             TlsMode::Off => Tls::Off,
             TlsMode::Anonymous | TlsMode::Auto => tls.load()?,
-            TlsMode::Mutual => mutual(folder.path()).map_err(|error| failed("no certificates", &error))?,
+            TlsMode::Mutual => {
+                mutual(folder.path()).map_err(|error| failed("cannot create certificates", &error))?
+            }
         };
         let config = folder.path().join("bridge.toml");
         std::fs::write(&config, configuration(mode, protocols, topic))
-            .map_err(|error| failed("no configuration", &error))?;
+            .map_err(|error| failed("cannot write its configuration", &error))?;
 
         let notify = folder.path().join("notify");
-        let ready = UnixDatagram::bind(&notify).map_err(|error| failed("no socket (see TMPDIR)", &error))?;
+        let ready = UnixDatagram::bind(&notify)
+            .map_err(|error| failed("cannot create a socket (see TMPDIR)", &error))?;
         let program = std::env::current_exe().map_err(|error| failed("cannot find this program", &error))?;
         let mut child = Command::new(program)
             .arg("run")
@@ -81,16 +85,16 @@ impl OwnRelay {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| failed("cannot start a process", &error))?;
-        let mut word = [0; 64];
+        let mut notification = [0; 64];
         tokio::select! {
-            ready = timeout(patience, ready.recv(&mut word)) => match ready {
+            ready = timeout(patience, ready.recv(&mut notification)) => match ready {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(failed("no notification that it is ready", &error)),
-                Err(_) => return Err(Failure::timeout("the bridge to measure did not start in time")),
+                Ok(Err(error)) => return Err(failed("cannot receive its notification", &error)),
+                Err(_) => return Err(Failure::timeout("the bridge to measure did not start in time; use a longer --wait")),
             },
             ended = child.wait() => {
-                let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
-                return Err(failed("it ended; its own messages are above", &how));
+                let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+                return Err(failed("it ended; its own messages are above", &status));
             }
         }
         let snapshot = status::snapshot(&folder.path().join("status")).await?;
@@ -148,7 +152,7 @@ fn configuration(mode: TlsMode, protocols: [Protocol; 2], topic: &Topic) -> Stri
     )
 }
 
-/// Makes certificates for both ends. Those of the relay are written to files that only this user can read.
+/// Creates certificates for both ends. Writes the credentials of the relay to files that only this user can read.
 fn mutual(folder: &Path) -> Result<Tls, Box<dyn std::error::Error>> {
     let authority = ephemeral_authority()?;
     let Credentials { cafile, certificate, keyfile, .. } = authority.credentials("relay")?;

@@ -167,8 +167,8 @@ impl Pattern {
     /// Returns the message number in a frame of `length` bytes whose content begins with `head`. Returns `None` if the frame does
     /// not belong to this benchmark.
     ///
-    /// The length of a frame of the WebSocket API is not checked, because a relay may add metadata and split messages. That of an
-    /// event in ZeroMQ is not checked either, because a relay may replace the sender.
+    /// The length of a frame of the WebSocket API is not checked, because a relay may add metadata and split messages. The length of
+    /// an event in ZeroMQ is not checked either, because a relay may replace the sender.
     pub(super) fn number(&self, length: usize, head: &[u8]) -> Option<u64> {
         let content = self.frame.get(self.content_at..)?;
         let same = match self.protocol {

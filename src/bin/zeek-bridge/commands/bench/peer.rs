@@ -1,7 +1,7 @@
 //! A peer of the relay that needs as little CPU time as possible, so that it measures the relay and not itself.
 //!
-//! It does not use an `Endpoint`, because an `Endpoint` validates, routes and queues each message, as the relay does. So it
-//! would need about as much CPU time for each message as the relay. This peer reads only the first bytes of a data message,
+//! It does not use an `Endpoint`, because an `Endpoint` validates, routes and queues each message, as the relay does, and needs
+//! more CPU time for each message than the relay. This peer reads only the first bytes of a data message,
 //! and writes frames that are already encoded. The library's sessions do everything else.
 
 use std::io;

@@ -12,9 +12,9 @@ use super::process::{Cpu, Memory, Process};
 use super::tally::Received;
 use crate::output::printable;
 
-/// Linux counts CPU time in units of 10 ms. If less CPU time than this was used, the time for each event is too inexact and not
-/// reported.
-const LEAST_CPU: Duration = Duration::from_millis(100);
+/// Linux counts CPU time in units of 10 ms. If less CPU time than this was used, the time for each event is not reported, because it
+/// is too inexact.
+const MIN_CPU: Duration = Duration::from_millis(100);
 
 /// The results and parameters of a measurement. The order of the fields is their order in JSON.
 #[derive(Debug, Default, Serialize)]
@@ -101,7 +101,7 @@ pub(super) struct CpuUse {
 
 impl CpuUse {
     pub(super) fn new(cpu: Cpu, events: u64) -> Self {
-        let cpu_us_per_event = (cpu.total() >= LEAST_CPU).then(|| us_per_event(cpu.total(), events));
+        let cpu_us_per_event = (cpu.total() >= MIN_CPU).then(|| us_per_event(cpu.total(), events));
         CpuUse { cpu_us_per_event, user: cpu.user, system: cpu.system }
     }
 
@@ -156,13 +156,13 @@ impl Report {
     pub(super) fn table(&self) -> String {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
-        let mut row = |name: &str, words: String| _ = table.add_row([name.to_owned(), printable(&words)]);
+        let mut row = |name: &str, text: String| _ = table.add_row([name.to_owned(), printable(&text)]);
         let Report { publish_to, subscribe_at, throughput, relay, .. } = self;
         let process = relay
             .as_ref()
             .map(|Relay { process: Process { pid, name }, .. }| format!(", process {pid} ({name})"));
-        let whose = if self.own_relay { "own bridge, " } else { "" };
-        let place = if publish_to == subscribe_at {
+        let owner = if self.own_relay { "own bridge, " } else { "" };
+        let addresses = if publish_to == subscribe_at {
             publish_to.clone()
         } else {
             format!("{publish_to} to {subscribe_at}")
@@ -172,7 +172,7 @@ impl Report {
         } else {
             format!("{} to {}", self.tls, self.subscriber_tls)
         };
-        row("relay", format!("{whose}{place}, TLS {tls}{}", process.unwrap_or_default()));
+        row("relay", format!("{owner}{addresses}, TLS {tls}{}", process.unwrap_or_default()));
         row(
             "messages",
             format!(
@@ -183,7 +183,7 @@ impl Report {
                 many(self.subscribers, "subscriber"),
                 match self.stalled_subscribers {
                     0 => String::new(),
-                    stalled => format!(" beside {stalled} that do not read"),
+                    stalled => format!(", and {stalled} that do not read"),
                 },
                 HumanCount(self.window),
                 self.rate.map(|rate| format!(", {} per second", HumanCount(rate))).unwrap_or_default()
@@ -340,8 +340,8 @@ mod tests {
             ..report()
         };
         let table = report.table();
-        for words in ["a:1 to wss://b:2, TLS off to server", "223 bytes (458 as JSON), to 2", "114.5 MB/s"] {
-            assert!(table.contains(words), "{words}: {table}");
+        for text in ["a:1 to wss://b:2, TLS off to server", "223 bytes (458 as JSON), to 2", "114.5 MB/s"] {
+            assert!(table.contains(text), "{text}: {table}");
         }
         let json: serde_json::Value = serde_json::from_slice(&to_line(&report)).unwrap();
         assert_eq!(json["json_size"], 458);
@@ -351,8 +351,8 @@ mod tests {
     #[test]
     fn the_size_in_zeromq_and_stalled_subscribers_are_reported() {
         let report = Report { zeromq_size: Some(227), stalled_subscribers: 2, ..report() };
-        let words = "223 bytes (227 in ZeroMQ), to 2 subscribers beside 2 that do not read, at most";
-        assert!(report.table().contains(words), "{}", report.table());
+        let text = "223 bytes (227 in ZeroMQ), to 2 subscribers, and 2 that do not read, at most";
+        assert!(report.table().contains(text), "{}", report.table());
         let json: serde_json::Value = serde_json::from_slice(&to_line(&report)).unwrap();
         assert_eq!((&json["zeromq_size"], &json["stalled_subscribers"]), (&227.into(), &2.into()));
     }

@@ -154,11 +154,11 @@ impl Session {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Framing {
     Broker,
-    /// `in_message`: the last data message is fragmented, and its other fragments follow.
+    /// `in_message`: the previous frame was a fragment of a data message, and further fragments follow.
     WebSocket {
         in_message: bool,
     },
-    /// `in_message`: the last frame is a part of a message that is not an event, and its other parts follow.
+    /// `in_message`: the previous frame was a part of a message that is not an event, and further parts follow.
     ZeroMq {
         in_message: bool,
     },

@@ -8,7 +8,7 @@ pub(super) struct Tally {
     first: Option<u64>,
     /// The highest received number plus one.
     next: u64,
-    /// The ranges of missing numbers below `next`: from each key to its value, which is not included.
+    /// The ranges of missing numbers below `next`. A key is the first number of a range, and its value is the number after the last.
     missing: BTreeMap<u64, u64>,
     pub(super) received: Received,
 }
@@ -16,7 +16,7 @@ pub(super) struct Tally {
 /// The counts of received messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Received {
-    /// The number of different messages.
+    /// The number of different messages that arrived.
     pub(super) delivered: u64,
     /// The number of duplicates.
     pub(super) duplicated: u64,
@@ -38,12 +38,12 @@ impl Tally {
             self.next = number.saturating_add(1);
             self.received.delivered = self.received.delivered.saturating_add(1);
         } else if self.first.is_some_and(|first| number >= first) {
-            self.note_odd(number);
+            self.note_unexpected(number);
         }
     }
 
     /// Counts a message whose number is not the next expected one.
-    fn note_odd(&mut self, number: u64) {
+    fn note_unexpected(&mut self, number: u64) {
         if number > self.next {
             self.missing.insert(self.next, number);
             self.next = number.saturating_add(1);

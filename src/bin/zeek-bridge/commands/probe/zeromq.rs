@@ -8,13 +8,13 @@ use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::PeeringError;
 
 use super::shell_word;
-use crate::network::{self, is_of_keys};
+use crate::network::{self, may_be_caused_by_keys};
 use crate::output::{Exit, Failure, Output, printable, to_line};
 use crate::settings::ZeroMqSettings;
 
-/// What the proxy has sent.
+/// The result of a probe.
 pub(super) enum Proxy {
-    /// Each socket of the proxy, with its address.
+    /// Both connections were established. Each socket of the proxy, with its address.
     Open(Vec<(&'static str, String)>),
     /// The handshake ended because of the keys or the security mechanism.
     Refused {
@@ -62,7 +62,7 @@ pub(super) async fn probe(target: &str, settings: &ZeroMqSettings, wait: Duratio
         }
         // A connection that the proxy closes before its greeting has the cause `closed`.
         Err(ConnectError::Peering(PeeringError::Session(error)))
-            if has_keys && is_of_keys(&error) && error.cause != "closed" =>
+            if has_keys && may_be_caused_by_keys(&error) && error.cause != "closed" =>
         {
             return Ok(Proxy::Refused { is_curve: true, error: error.to_string() });
         }
@@ -85,7 +85,7 @@ pub(super) async fn probe(target: &str, settings: &ZeroMqSettings, wait: Duratio
 }
 
 impl Proxy {
-    /// Prints what was found. The exit code is that of a refused connection if the keys or the mechanism do not match.
+    /// Prints the result. The exit code is that of a refused connection if the keys or the mechanism do not match.
     pub(super) fn print(self, target: &str, settings: &ZeroMqSettings, json: bool) -> Result<(), Failure> {
         let has_keys = settings.has_keys();
         let (is_curve, sockets, error) = match self {
@@ -95,10 +95,8 @@ impl Proxy {
         let is_open = error.is_none();
         let (summary, keys) = match (is_curve, has_keys) {
             _ if is_open => ("the proxy of a ZeroMQ cluster", has_keys.then_some("accepted")),
-            (true, false) => ("the proxy of a ZeroMQ cluster that requires the keys of CURVE", None),
-            (true, true) => {
-                ("the proxy of a ZeroMQ cluster that refuses these keys of CURVE", Some("refused"))
-            }
+            (true, false) => ("the proxy of a ZeroMQ cluster that requires CURVE keys", None),
+            (true, true) => ("the proxy of a ZeroMQ cluster that refuses these CURVE keys", Some("refused")),
             (false, _) => ("the proxy of a ZeroMQ cluster that does not use CURVE", Some("unused")),
         };
         let mechanism = if is_curve { "CURVE" } else { "NULL" };

@@ -104,7 +104,7 @@ fn types(list: &str) -> Vec<&str> {
 }
 
 fn parse_container(container: &Container<'_>, text: &str) -> Result<Value, String> {
-    // A record has at least one field, which may be empty.
+    // An empty text is a container without elements, except for a record, which has at least one field.
     let is_empty = text.is_empty() && !matches!(container, Container::Record(_));
     let elements = if is_empty { Vec::new() } else { split(text, ',') };
     match container {
@@ -147,7 +147,7 @@ fn single_type<'a>(kinds: &[&'a str]) -> Result<&'a str, String> {
     match kinds {
         [kind] => element_type(kind),
         kinds => Err(format!(
-            "a key or element of several values ({}) is not supported; write the argument as json:VALUE",
+            "a key or element that consists of several values ({}) is not supported; write the argument as json:VALUE",
             kinds.join(", ")
         )),
     }

@@ -1,10 +1,13 @@
 //! Tracks whether published lines have reached the peers, as far as this can be known.
 //!
-//! Broker has no acknowledgements. A peer has certainly received everything only if the peering ended with BYE, from either side,
-//! after everything was sent. If the peering ended in a different way, all lines that were sent to this peer may be lost. A server of
-//! the WebSocket API has certainly received everything only if it answered the close frame of this side: a server that closes may
-//! read nothing more. Only a server of this crate reads everything before it leaves, like a Broker peer. The proxy of a ZeroMQ
-//! cluster has certainly received everything only if it closed the connection after this side did.
+//! The protocols have no acknowledgements. A peer has certainly received everything only in these cases:
+//!
+//! - A Broker peer: the peering ended with BYE, from either side, after everything was sent.
+//! - A server of the WebSocket API: the server answered the close frame of this side. A server that closes the connection itself
+//!   may not read any more. Only a server of this crate reads everything before it leaves, like a Broker peer.
+//! - The proxy of a ZeroMQ cluster: the proxy closed the connection after this side did.
+//!
+//! If a connection ended in a different way, all lines that were sent to its peer may be lost.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -88,9 +91,10 @@ struct Ends {
     lost: u64,
     /// The error of the first lost peering.
     error: Option<String>,
-    /// The last line that may have been sent over a lost peering.
+    /// The number of the last line that may have been sent over a lost peering.
     until: u64,
-    /// The peers that may leave without having read everything: the servers of the WebSocket API that are not of this crate.
+    /// The peers that may leave without having read everything: ZeroMQ peers, and servers of the WebSocket API that do not use this
+    /// crate.
     servers: HashSet<EndpointId>,
     /// The last line that was published when a peer left. This peer may have left without reading all lines queued for it.
     left: Option<u64>,
@@ -141,7 +145,7 @@ impl Ends {
         match status {
             Status::PeerAdded { peer, protocol, .. } => {
                 self.established = self.established.saturating_add(1);
-                // A client of a ZeroMQ proxy leaves without confirmation.
+                // ZeroMQ has no message with which a peer confirms that it has read everything.
                 if protocol.zeromq().is_some()
                     || protocol
                         .websocket()
@@ -175,6 +179,10 @@ impl Ends {
             }
             _ => return,
         }
+        if let Status::PeerLost { peer, .. } | Status::PeerRemoved { peer, .. } = status {
+            // Each connection to these peers has a new id, so the set would grow with each of them.
+            self.servers.remove(peer);
+        }
         self.established = self.established.saturating_sub(1);
     }
 
@@ -184,7 +192,7 @@ impl Ends {
             1 => "delivery of line 1 is unconfirmed".to_owned(),
             until => format!("delivery of lines 1 to {until} is unconfirmed"),
         };
-        // If no line was published, the attempted line was not sent to a lost peer either.
+        // If no line was published, the attempted line was not sent to the lost peer.
         let until = self.until.min(published);
         if self.lost > 0 && until > 0 {
             let (lost, error) = (self.lost, self.error.as_deref().unwrap_or_default());
@@ -264,6 +272,18 @@ mod tests {
         }
         let text = ends.describe(Input::Event, 1, 1).unwrap();
         assert!(text.ends_with("; delivery of the event is unconfirmed"), "{text}");
+    }
+
+    #[test]
+    fn a_peer_is_forgotten_after_its_end() {
+        for end in [lost(CloseReason::PeerLeft), removed(None)] {
+            let mut ends = Ends::default();
+            ends.update(&added(), 0, 0);
+            ends.servers.insert(EndpointId::NIL);
+            ends.update(&end, 3, 3);
+            assert!(ends.servers.is_empty());
+            assert_eq!(ends.lost, u64::from(matches!(end, Status::PeerLost { .. })));
+        }
     }
 
     #[test]

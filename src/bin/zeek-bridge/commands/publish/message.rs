@@ -72,13 +72,13 @@ fn reject_bare_numbers(json: JsonNode<'_>) -> Result<(), String> {
     match json.kind() {
         JsonKind::Number => {
             let possible = match (json.as_u64(), json.as_i64()) {
-                (Some(_), _) => "count, or integer or real",
-                (None, Some(_)) => "integer, or real",
+                (Some(_), _) => "count, integer or real",
+                (None, Some(_)) => "integer or real",
                 (None, None) => "real",
             };
             let number = String::from_utf8_lossy(json.text());
             Err(format!(
-                "{number} has no type; use {{\"@data-type\": TYPE, \"data\": {number}}} with {possible}"
+                "{number} has no type; use {{\"@data-type\": TYPE, \"data\": {number}}}, where TYPE is {possible}"
             ))
         }
         JsonKind::Object => {
@@ -197,10 +197,10 @@ mod tests {
             ("", "not JSON"),
             (
                 r#"{"event":"e","args":["a",7]}"#,
-                "argument 2: 7 has no type; use {\"@data-type\": TYPE, \"data\": 7} with count, or",
+                "argument 2: 7 has no type; use {\"@data-type\": TYPE, \"data\": 7}, where TYPE is count, integer or real",
             ),
-            (r#"{"event":"e","args":[-7]}"#, " with integer, or real"),
-            (r#"{"event":"e","args":[1.5]}"#, " with real"),
+            (r#"{"event":"e","args":[-7]}"#, ", where TYPE is integer or real"),
+            (r#"{"event":"e","args":[1.5]}"#, ", where TYPE is real"),
             (r#"{"event":"e","args":[{"@data-type":"vector","data":[7]}]}"#, "argument 1: 7 has no type"),
             ("{", "not JSON"),
             ("\u{0}", "not JSON"),

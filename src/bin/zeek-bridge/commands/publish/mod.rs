@@ -27,7 +27,7 @@ use crate::network::{self, Network, Persistence};
 use crate::output::{Failure, progress, stderr};
 use crate::signals::Signals;
 
-/// The time for which a lost peering is retried, or --wait if that is longer. A restart of Zeek takes less than this.
+/// The minimum time for which a lost peering is retried. If --wait is longer, it is used instead. A restart of Zeek takes less time.
 const LOST: Duration = Duration::from_secs(30);
 
 /// The time to wait for errors from a server of the WebSocket API after the last message. The server does not confirm
@@ -40,10 +40,10 @@ const UNREPORTED_WAIT: Duration = Duration::from_secs(2);
 /// Publish an event, or messages from stdin
 ///
 /// With EVENT, one event with these arguments is published: `ping string:hi count:7 'set[port]:80/tcp,443/tcp'`. A TYPE is
-/// bool, int, count, double, string, addr, subnet, port, time, interval or enum, as in Zeek; none, with an empty VALUE, for an
-/// unset optional field; 'set[T]', 'vector of T', 'record[T,T,..]' or 'table[K] of T' of these; or json, with a VALUE in the typed JSON
-/// that `tap --format json` prints. In a container, write `\,`, `\=` and `\\` for these characters in an
-/// element.
+/// bool, int, count, double, string, addr, subnet, port, time, interval or enum, as in Zeek; or 'set[T]', 'vector of T',
+/// 'record[T,T,..]' or 'table[K] of T' of these types. For an optional field that is not set, the TYPE is none, and the VALUE is
+/// empty. With the TYPE json, the VALUE is the typed JSON that `tap --format json` prints. In a container, write `\,`, `\=` and
+/// `\\` for these characters in an element.
 ///
 /// Without EVENT, each line of stdin is a JSON document: {"event": NAME, "args": [VALUE..]}, optionally with "metadata"; or a
 /// bare VALUE, {"@data-type": .., "data": ..}. In an argument, strings, booleans and null need no "@data-type". The JSON output
@@ -71,7 +71,7 @@ pub(crate) struct PublishArgs {
     /// The topic to publish under
     #[arg(short, long, value_name = "T")]
     topic: TopicArg,
-    /// Maximum time to connect, and for each message to wait for a subscriber, such as 10s; no limit without it
+    /// Maximum time to connect, and maximum time of each message to wait for a subscriber, such as 10s; by default, no limit
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
     wait: Option<DurationArg>,
     /// Maximum run time of the command; lines that are not published then are reported
@@ -209,8 +209,8 @@ struct Lost {
     error: ConnectError,
 }
 
-/// Waits until a peering was lost and could not be established again for `retry_for`. Returns the error of [`Lost`]. Keeps
-/// `lost` up to date.
+/// Waits until a peering was lost and could not be established again for `retry_for`. Returns the error of [`Lost`]. Updates
+/// `lost` with each status.
 async fn watch_peering(
     mut next: impl AsyncFnMut() -> Option<Status>,
     retry_for: Duration,
@@ -281,7 +281,7 @@ impl Publisher<'_> {
                 _ = self.endpoint.wait_for_subscribers(&self.topic, 1) => {}
             }
         };
-        // After the time limit, the wait for a subscriber of the first message reports it.
+        // If the time has passed, the first message waits for a subscriber, and reports this wait.
         let _ = within(Some(UNREPORTED_WAIT), known).await;
     }
 
@@ -315,7 +315,7 @@ impl Publisher<'_> {
             return Err(self.peering_lost(error, since.elapsed()));
         }
         Err(Failure::timeout(format!(
-            "timeout: no subscriber for the topic {} (connected peers: {}); is a peer subscribed to it? {}",
+            "timeout: no subscriber for the topic {} (connected peers: {}), {}; check the topic, and that a peer subscribes to it",
             self.topic,
             self.endpoint.peers().len(),
             reached(self.progress)
@@ -385,7 +385,7 @@ impl Publisher<'_> {
             {
                 let _publishing = self.progress.publishing().await;
                 match self.endpoint.publish(self.topic.clone(), value).await {
-                    // Nobody subscribes yet, or the last subscriber has left.
+                    // No peer subscribes yet, or the last subscriber has left.
                     Ok(0) => {}
                     Ok(_) => {
                         self.progress.line_published(number);

@@ -12,7 +12,7 @@ use crate::network;
 use crate::output::{BackgroundOutput, Exit, Failure, harmless, stderr, stdout_closed};
 use crate::signals::Signals;
 
-/// The limits of the batches that are received and not printed yet. Further batches stay in the queues of the nodes.
+/// The limits of the batches that are received, but not printed yet. Further batches stay in the queues of the nodes.
 const QUEUE: QueueLimits = QueueLimits { messages: 1, bytes: 16 * 1024 * 1024 };
 
 /// The reason why nothing more is printed.
@@ -58,7 +58,7 @@ pub(super) async fn run(args: TapArgs) -> Result<(), Failure> {
     written.result?;
     if written.unwritten > 0 {
         return Err(Failure::failed(format!(
-            "the last {} rows were not, or not completely, written to stdout before the end",
+            "the last {} rows were not written to stdout completely before the end",
             written.unwritten
         )));
     }
@@ -88,8 +88,8 @@ async fn print(
     }
 }
 
-/// Prints the rows of a batch one by one: each line contains the names of all fields, so all lines together may be much longer than
-/// the batch.
+/// Prints the rows of a batch one by one. Each line contains the names of all fields, so the lines of all rows could need much more
+/// memory than the batch.
 async fn print_batch(
     received: &ReceivedLogs,
     output: &BackgroundOutput,
@@ -124,7 +124,8 @@ fn line(header: &LogHeader<'_>, row: &LogRow<'_, '_>, is_text: bool) -> Vec<u8> 
     let LogHeader { stream, writer, filter, path, .. } = *header;
     let line = if is_text {
         let path = name(path);
-        format!("{} {row}", path.trim_matches('"'))
+        let unquoted = path.strip_prefix('"').and_then(|path| path.strip_suffix('"'));
+        format!("{} {row}", unquoted.unwrap_or(&path))
     } else {
         let [stream, path, writer, filter] = [stream, path, writer, filter].map(name);
         format!(r#"{{"stream":{stream},"path":{path},"writer":{writer},"filter":{filter},"row":{row}}}"#)
@@ -162,5 +163,18 @@ mod tests {
                  \"filter\":\"default\",\"row\":{expected}}}"
             )
         );
+    }
+
+    #[test]
+    fn quotation_marks_of_a_path_remain() {
+        let (stream, writer, filter) = (&b"S"[..], &b"W"[..], &b"f"[..]);
+        let fields = vec![LogField::new("n", TypeTag::Count)];
+        let header = LogHeader { stream, writer, filter, path: b"\"conn\"", fields };
+        let mut bytes = Vec::new();
+        header.encode(&[vec![LogValue::Count(7)]], &mut bytes).unwrap();
+        let batch = LogBatch::decode(&bytes, &Limits::DEFAULT).unwrap();
+        let row = batch.rows().next().unwrap();
+        let line = String::from_utf8(line(batch.header(), &row, true)).unwrap();
+        assert_eq!(line, r#"\"conn\" {"n":7}"#);
     }
 }
