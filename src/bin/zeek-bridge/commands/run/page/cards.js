@@ -1,0 +1,215 @@
+// The cards of the picture: one for a link, one for a peer, and one for an address without a peering.
+
+import { button, el, isolated, reconcile, svg } from './dom.js';
+import { byteRate, bytes, count, duration, rate, short, words } from './format.js';
+import { dropped, peerKey, peerName, shortIdentity, sum } from './model.js';
+import { seriesClass, styleOf, thickness } from './styles.js';
+import { setAttribute, setLongText, setText } from './text.js';
+
+const PROTOCOLS = { broker: 'Broker', websocket: 'WebSocket', zeromq: 'ZeroMQ' };
+
+// More nodes of one peer are listed in its details.
+const NODES = 2;
+
+export function protocolName(name) {
+  return PROTOCOLS[name] ?? name ?? '';
+}
+
+/** Returns the protocols of a link, from its addresses. */
+export function protocolsOf(link) {
+  const schemes = [...link.listening, ...link.connecting].map((address) => {
+    const [scheme] = /^[a-z]+(?=:\/\/)/.exec(address) ?? ['broker'];
+    return { ws: 'WebSocket', wss: 'WebSocket', zeromq: 'ZeroMQ', tcp: 'ZeroMQ' }[scheme] ?? 'Broker';
+  });
+  return [...new Set([...schemes, ...link.peers.map((peer) => protocolName(peer.protocol))])].join(', ');
+}
+
+/** A badge with a symbol, so that it is not recognized by its colour alone. */
+export function badge(kind, text) {
+  const symbols = {
+    denied: 'M8 1.5a6.5 6.5 0 1 0 0 13a6.5 6.5 0 1 0 0-13M3.6 3.6L12.4 12.4',
+    dropped: 'M2 3H14L8 13.5Z',
+    ready: 'M2.5 8.5L6.5 12.5L13.5 4',
+    waiting: 'M8 1.5a6.5 6.5 0 1 0 0 13a6.5 6.5 0 1 0 0-13M8 4.5V8.5L11 10',
+    failed: 'M3 3L13 13M13 3L3 13',
+    connected: 'M8 13.5V2.5M3.5 7L8 2.5L12.5 7',
+    disconnected: 'M8 2.5V13.5M3.5 9L8 13.5L12.5 9',
+  };
+  const symbol = svg('svg', { class: 'symbol', viewBox: '0 0 16 16', 'aria-hidden': 'true' },
+    svg('path', { d: symbols[kind] }));
+  return el('span', { class: `badge ${kind}` }, symbol, el('span', {}, text));
+}
+
+// Shows a badge in a fixed place of a card, or hides it.
+function place(kind) {
+  const element = badge(kind, '');
+  element.hidden = true;
+  return {
+    element,
+    show(text, title = null) {
+      element.hidden = text === '';
+      setText(element.lastChild, text);
+      setAttribute(element, 'title', title);
+    },
+  };
+}
+
+export class LinkCard {
+  constructor(name, onSelect) {
+    this.name = isolated({ class: 'card-title' });
+    this.protocols = el('span', { class: 'tag' });
+    this.tls = el('span', { class: 'tag' });
+    this.address = isolated({ class: 'card-address mono' });
+    this.rates = el('span', { class: 'card-rates number' });
+    this.ready = place('ready');
+    this.waiting = place('waiting');
+    this.denied = place('denied');
+    this.dropped = place('dropped');
+    this.swatch = el('span', { class: 'swatch', 'aria-hidden': 'true' });
+    this.flows = el('ul', { class: 'card-flows' });
+    this.button = button({ class: 'card link-card', onclick: (event) => onSelect({ kind: 'link', link: name }, event) },
+      el('span', { class: 'card-row' }, this.swatch, this.name, this.ready.element, this.waiting.element),
+      el('span', { class: 'card-row' }, this.protocols, this.tls, this.address),
+      el('span', { class: 'card-row' }, this.rates),
+      el('span', { class: 'card-row flags' }, this.denied.element, this.dropped.element));
+    this.element = el('div', { class: 'link-box' }, this.button, this.flows);
+  }
+
+  update(model, link) {
+    const [deniedNow, droppedNow] = [model.linkRate(link, 'denied'), model.linkRate(link, 'dropped')];
+    const [denied, lost] = [sum(link.refused), dropped(link)];
+    setLongText(this.name, link.name);
+    setAttribute(this.swatch, 'class', `swatch ${seriesClass(styleOf('link', link.name))}`);
+    setText(this.protocols, protocolsOf(link));
+    setText(this.tls, { off: 'no TLS', curve: 'CURVE' }[link.tls] ?? `TLS ${link.tls}`);
+    setLongText(this.address, addressOf(link));
+    setText(this.rates, `↓ ${rate(model.linkRate(link, 'messages_in'))} · ${byteRate(model.linkRate(link, 'bytes_in'))}` +
+      `   ↑ ${rate(model.linkRate(link, 'messages_out'))} · ${byteRate(model.linkRate(link, 'bytes_out'))}`);
+    this.ready.show(link.ready ? 'ready' : '');
+    this.waiting.show(link.ready ? '' : 'not ready');
+    this.denied.show(denied ? `${count(denied)} denied${deniedNow ? `, ${rate(deniedNow)}` : ''}` : '',
+      Object.entries(link.refused ?? {}).map(([reason, number]) => `${words(reason)}: ${number}`).join('\n'));
+    this.dropped.show(lost ? `${count(lost)} dropped${droppedNow ? `, ${rate(droppedNow)}` : ''}` : '');
+    setAttribute(this.button, 'data-denied', deniedNow > 0);
+    setAttribute(this.button, 'data-dropped', droppedNow > 0);
+    this.#updateFlows(model, link);
+  }
+
+  // On a narrow screen, the flows are rows of the card instead of arrows.
+  #updateFlows(model, link) {
+    const flows = (model.status.flows ?? []).filter((flow) => flow.from === link.name);
+    const create = () => el('li', {}, svg('svg', { class: 'flow-arrow', viewBox: '0 0 40 14', 'aria-hidden': 'true' },
+      svg('path', { class: 'flow', d: 'M1 7H32' }), svg('path', { class: 'head', d: 'M32 2L39 7L32 12Z' })),
+    isolated(), el('span', { class: 'number' }));
+    const update = (item, flow) => {
+      const perSecond = model.rate('flow', flow.from, flow.to);
+      setAttribute(item.firstChild.firstChild, 'stroke-width', thickness(perSecond));
+      setAttribute(item.firstChild, 'data-idle', perSecond === 0);
+      setText(item.children[1], `to ${flow.to}`);
+      setText(item.children[2], rate(perSecond));
+    };
+    reconcile(this.flows, flows, (flow) => flow.to, create, update);
+  }
+}
+
+function addressOf(link) {
+  const all = [...link.listening, ...link.connecting];
+  const first = link.listening.length > 0 ? all[0] : `to ${all[0] ?? '–'}`;
+  return all.length > 1 ? `${first} and ${all.length - 1} more` : first;
+}
+
+export class PeerCard {
+  #onSelect;
+
+  constructor(onSelect) {
+    this.#onSelect = onSelect;
+    this.name = isolated({ class: 'card-title' });
+    this.detail = isolated({ class: 'card-detail' });
+    this.in = el('span', { class: 'number' });
+    this.out = el('span', { class: 'number' });
+    this.nodes = el('span', { class: 'nodes' });
+    this.denied = place('denied');
+    this.dropped = place('dropped');
+    this.gone = place('disconnected');
+    this.queue = el('span', { class: 'queue' });
+    this.button = button({ class: 'cover', onclick: (event) => onSelect(this.selection, event) });
+    this.element = el('li', { class: 'card peer-card' }, this.button,
+      el('span', { class: 'card-row' }, this.name, this.nodes, this.in),
+      el('span', { class: 'card-row' }, this.detail, this.gone.element, this.denied.element, this.dropped.element,
+        this.queue, this.out));
+  }
+
+  update(model, { link, peer, isGone, reason }) {
+    this.selection = { kind: 'peer', link: link.name, key: peerKey(link, peer) };
+    const nodes = isGone ? [] : model.nodesOf(link, peer);
+    const name = peerName(peer);
+    setLongText(this.name, name);
+    setLongText(this.detail, detailOf(peer, name));
+    setText(this.in, isGone ? '' : `↓ ${short(model.peerRate(link, peer, 'messages_in'))}`);
+    setText(this.out, isGone ? '' : `↑ ${short(model.peerRate(link, peer, 'messages_out'))}`);
+    const denied = isGone ? 0 : model.deniedNow(link, peer);
+    const droppedNow = isGone ? 0 : model.peerRate(link, peer, 'dropped');
+    this.gone.show(isGone ? `disconnected${reason ? `: ${words(reason)}` : ''}` : '');
+    this.denied.show(denied ? `${count(denied)} denied` : '', 'denied in the last minute');
+    this.dropped.show(droppedNow ? `drops ${rate(droppedNow)}` : '', 'its queue is full');
+    setText(this.queue, peer.queued && !isGone ? `${short(peer.queued)} queued` : '');
+    setAttribute(this.queue, 'title', `${count(peer.queued)} messages, ${bytes(peer.queued_bytes)}`);
+    setAttribute(this.element, 'data-gone', isGone);
+    setAttribute(this.element, 'data-denied', denied > 0);
+    setAttribute(this.element, 'data-dropped', droppedNow > 0);
+    setAttribute(this.button, 'aria-label', `peer ${name} of link ${link.name}, ${protocolName(peer.protocol)}, ` +
+      (isGone ? 'disconnected' : `connected for ${duration(peer.connected)}${denied ? `, ${denied} denied` : ''}`));
+    this.#updateNodes(nodes);
+  }
+
+  #updateNodes(nodes) {
+    const shown = nodes.slice(0, NODES).map((node) => ({ ...node, text: node.name }));
+    if (nodes.length > NODES) shown.push({ name: '', text: `+${nodes.length - NODES}` });
+    const create = () => button({ class: 'node', onclick: (event) => this.#onSelect(event.currentTarget.selection, event) },
+      isolated());
+    const update = (chip, node) => {
+      // The last chip, "+3", opens the peer, whose details list all nodes.
+      chip.selection = node.name ? { kind: 'node', name: node.name } : this.selection;
+      setLongText(chip.firstChild, node.text);
+      setAttribute(chip, 'aria-label', node.name ? `node ${node.name}` : `${nodes.length} nodes of this peer`);
+    };
+    reconcile(this.nodes, shown, (node) => node.name, create, update);
+  }
+}
+
+// The second line of a peer's card: what its name does not contain already.
+function detailOf(peer, name) {
+  const identity = peer.identity && shortIdentity(peer.identity) !== name ? shortIdentity(peer.identity) : '';
+  const proof = peer.identity ? proofOf(peer.identity) : '';
+  const parts = [protocolName(peer.protocol), peer.socket, proof, identity, name === peer.address ? '' : peer.address];
+  return parts.filter((part) => part).join(' · ');
+}
+
+/** Returns what proves an identity: a certificate, a token or a CURVE key. */
+export function proofOf(identity) {
+  const kinds = [[/sha256:|CN ?=/, 'certificate'], [/(^|, )token:/, 'token'], [/(^|, )curve:/, 'CURVE key']];
+  return kinds.filter(([pattern]) => pattern.test(identity)).map(([, kind]) => kind).join(' and ');
+}
+
+/** A place for an address that the link connects to, or for a connection that failed. */
+export class AbsentCard {
+  constructor(onSelect) {
+    this.name = isolated({ class: 'card-title' });
+    this.detail = isolated({ class: 'card-detail' });
+    this.state = el('span', {});
+    this.button = button({ class: 'cover', onclick: (event) => onSelect(this.selection, event) });
+    this.element = el('li', { class: 'card peer-card absent' }, this.button,
+      el('span', { class: 'card-row' }, this.name, this.state), el('span', { class: 'card-row' }, this.detail));
+  }
+
+  update({ link, name, isExpected, text }) {
+    this.selection = { kind: 'link', link: link.name };
+    setLongText(this.name, name);
+    setLongText(this.detail, text);
+    const kind = isExpected ? 'waiting' : 'failed';
+    if (this.kind !== kind) this.state.replaceChildren(badge(kind, isExpected ? 'not connected' : 'rejected'));
+    this.kind = kind;
+    setAttribute(this.element, 'data-failed', !isExpected);
+    setAttribute(this.button, 'aria-label', `${name} at link ${link.name}, ${isExpected ? 'not connected' : 'rejected'}: ${text}`);
+  }
+}
