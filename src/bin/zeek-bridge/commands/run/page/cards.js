@@ -2,7 +2,7 @@
 
 import { button, el, isolated, reconcile, svg } from './dom.js';
 import { byteRate, bytes, count, duration, rate, short, words } from './format.js';
-import { dropped, peerKey, peerName, shortIdentity, sum } from './model.js';
+import { dropped, peerKey, peerName, sum } from './model.js';
 import { seriesClass, styleOf, thickness } from './styles.js';
 import { setAttribute, setLongText, setText } from './text.js';
 
@@ -40,6 +40,11 @@ export function badge(kind, text) {
   return el('span', { class: `badge ${kind}` }, symbol, el('span', {}, text));
 }
 
+/** Returns the counts of reasons, as lines. */
+export function reasonLines(refused) {
+  return Object.entries(refused ?? {}).map(([reason, number]) => `${words(reason)}: ${count(number)}`);
+}
+
 // Shows a badge in a fixed place of a card, or hides it.
 function place(kind) {
   const element = badge(kind, '');
@@ -60,7 +65,8 @@ export class LinkCard {
     this.protocols = el('span', { class: 'tag' });
     this.tls = el('span', { class: 'tag' });
     this.address = isolated({ class: 'card-address mono' });
-    this.rates = el('span', { class: 'card-rates number' });
+    this.in = el('span', { class: 'number' });
+    this.out = el('span', { class: 'number' });
     this.ready = place('ready');
     this.waiting = place('waiting');
     this.denied = place('denied');
@@ -69,8 +75,9 @@ export class LinkCard {
     this.flows = el('ul', { class: 'card-flows' });
     this.button = button({ class: 'card link-card', onclick: (event) => onSelect({ kind: 'link', link: name }, event) },
       el('span', { class: 'card-row' }, this.swatch, this.name, this.ready.element, this.waiting.element),
-      el('span', { class: 'card-row' }, this.protocols, this.tls, this.address),
-      el('span', { class: 'card-row' }, this.rates),
+      el('span', { class: 'card-row' }, this.protocols, this.tls),
+      el('span', { class: 'card-row' }, this.address),
+      el('span', { class: 'card-row card-rates' }, this.in, this.out),
       el('span', { class: 'card-row flags' }, this.denied.element, this.dropped.element));
     this.element = el('div', { class: 'link-box' }, this.button, this.flows);
   }
@@ -83,12 +90,14 @@ export class LinkCard {
     setText(this.protocols, protocolsOf(link));
     setText(this.tls, { off: 'no TLS', curve: 'CURVE' }[link.tls] ?? `TLS ${link.tls}`);
     setLongText(this.address, addressOf(link));
-    setText(this.rates, `↓ ${rate(model.linkRate(link, 'messages_in'))} · ${byteRate(model.linkRate(link, 'bytes_in'))}` +
-      `   ↑ ${rate(model.linkRate(link, 'messages_out'))} · ${byteRate(model.linkRate(link, 'bytes_out'))}`);
+    const traffic = (side) =>
+      `${rate(model.linkRate(link, `messages_${side}`))} · ${byteRate(model.linkRate(link, `bytes_${side}`))}`;
+    setText(this.in, `↓ ${traffic('in')}`);
+    setText(this.out, `↑ ${traffic('out')}`);
     this.ready.show(link.ready ? 'ready' : '');
     this.waiting.show(link.ready ? '' : 'not ready');
     this.denied.show(denied ? `${count(denied)} denied${deniedNow ? `, ${rate(deniedNow)}` : ''}` : '',
-      Object.entries(link.refused ?? {}).map(([reason, number]) => `${words(reason)}: ${number}`).join('\n'));
+      reasonLines(link.refused));
     this.dropped.show(lost ? `${count(lost)} dropped${droppedNow ? `, ${rate(droppedNow)}` : ''}` : '');
     setAttribute(this.button, 'data-denied', deniedNow > 0);
     setAttribute(this.button, 'data-dropped', droppedNow > 0);
@@ -118,6 +127,12 @@ function addressOf(link) {
   return all.length > 1 ? `${first} and ${all.length - 1} more` : first;
 }
 
+// A key, which marks a peer that has proven its identity.
+function key() {
+  return el('span', { class: 'proof' }, svg('svg', { class: 'symbol', viewBox: '0 0 16 16', 'aria-hidden': 'true' },
+    svg('path', { d: 'M5 14.5a3.5 3.5 0 1 0 0-7a3.5 3.5 0 1 0 0 7M7.5 8.5L14 2M11 5L13.5 7.5' })));
+}
+
 export class PeerCard {
   #onSelect;
 
@@ -127,16 +142,18 @@ export class PeerCard {
     this.detail = isolated({ class: 'card-detail' });
     this.in = el('span', { class: 'number' });
     this.out = el('span', { class: 'number' });
+    this.proof = key();
     this.nodes = el('span', { class: 'nodes' });
     this.denied = place('denied');
     this.dropped = place('dropped');
     this.gone = place('disconnected');
     this.queue = el('span', { class: 'queue' });
+    this.second = el('span', { class: 'card-row' }, this.detail, this.out);
+    this.flags = el('span', { class: 'card-row flags' },
+      this.nodes, this.gone.element, this.denied.element, this.dropped.element, this.queue);
     this.button = button({ class: 'cover', onclick: (event) => onSelect(this.selection, event) });
     this.element = el('li', { class: 'card peer-card' }, this.button,
-      el('span', { class: 'card-row' }, this.name, this.nodes, this.in),
-      el('span', { class: 'card-row' }, this.detail, this.gone.element, this.denied.element, this.dropped.element,
-        this.queue, this.out));
+      el('span', { class: 'card-row' }, this.name, this.proof, this.in), this.second, this.flags);
   }
 
   update(model, { link, peer, isGone, reason }) {
@@ -145,6 +162,8 @@ export class PeerCard {
     const name = peerName(peer);
     setLongText(this.name, name);
     setLongText(this.detail, detailOf(peer, name));
+    this.proof.hidden = !peer.identity;
+    setAttribute(this.proof, 'title', peer.identity ? [proofOf(peer.identity), peer.identity] : null);
     setText(this.in, isGone ? '' : `↓ ${short(model.peerRate(link, peer, 'messages_in'))}`);
     setText(this.out, isGone ? '' : `↑ ${short(model.peerRate(link, peer, 'messages_out'))}`);
     const denied = isGone ? 0 : model.deniedNow(link, peer);
@@ -152,18 +171,24 @@ export class PeerCard {
     this.gone.show(isGone ? `disconnected${reason ? `: ${words(reason)}` : ''}` : '');
     this.denied.show(denied ? `${count(denied)} denied` : '', 'denied in the last minute');
     this.dropped.show(droppedNow ? `drops ${rate(droppedNow)}` : '', 'its queue is full');
-    setText(this.queue, peer.queued && !isGone ? `${short(peer.queued)} queued` : '');
+    this.queue.hidden = !peer.queued || isGone;
+    setText(this.queue, `${short(peer.queued)} queued`);
     setAttribute(this.queue, 'title', `${count(peer.queued)} messages, ${bytes(peer.queued_bytes)}`);
     setAttribute(this.element, 'data-gone', isGone);
     setAttribute(this.element, 'data-denied', denied > 0);
     setAttribute(this.element, 'data-dropped', droppedNow > 0);
     setAttribute(this.button, 'aria-label', `peer ${name} of link ${link.name}, ${protocolName(peer.protocol)}, ` +
-      (isGone ? 'disconnected' : `connected for ${duration(peer.connected)}${denied ? `, ${denied} denied` : ''}`));
-    this.#updateNodes(nodes);
+      (isGone ? 'disconnected' : `connected for ${duration(peer.connected)}, ${peer.identity ? proofOf(peer.identity) : 'no proven identity'}` +
+        (denied ? `, ${denied} denied` : '')));
+    this.#updateNodes(nodes, name);
   }
 
-  #updateNodes(nodes) {
-    const shown = nodes.slice(0, NODES).map((node) => ({ ...node, text: node.name }));
+  #updateNodes(nodes, name) {
+    // A node is often named like the certificate of its peer. Then, the name is not repeated.
+    const isNamed = nodes.length === 1 && nodes[0].name === name;
+    const place = isNamed ? this.second : this.flags;
+    if (this.nodes.parentElement !== place) place.prepend(this.nodes);
+    const shown = nodes.slice(0, NODES).map((node) => ({ ...node, text: isNamed ? 'node' : node.name }));
     if (nodes.length > NODES) shown.push({ name: '', text: `+${nodes.length - NODES}` });
     const create = () => button({ class: 'node', onclick: (event) => this.#onSelect(event.currentTarget.selection, event) },
       isolated());
@@ -179,9 +204,7 @@ export class PeerCard {
 
 // The second line of a peer's card: what its name does not contain already.
 function detailOf(peer, name) {
-  const identity = peer.identity && shortIdentity(peer.identity) !== name ? shortIdentity(peer.identity) : '';
-  const proof = peer.identity ? proofOf(peer.identity) : '';
-  const parts = [protocolName(peer.protocol), peer.socket, proof, identity, name === peer.address ? '' : peer.address];
+  const parts = [protocolName(peer.protocol), peer.socket, name === peer.address ? '' : peer.address];
   return parts.filter((part) => part).join(' · ');
 }
 
@@ -199,7 +222,8 @@ export class AbsentCard {
     this.state = el('span', {});
     this.button = button({ class: 'cover', onclick: (event) => onSelect(this.selection, event) });
     this.element = el('li', { class: 'card peer-card absent' }, this.button,
-      el('span', { class: 'card-row' }, this.name, this.state), el('span', { class: 'card-row' }, this.detail));
+      el('span', { class: 'card-row' }, this.name), el('span', { class: 'card-row' }, this.detail),
+      el('span', { class: 'card-row' }, this.state));
   }
 
   update({ link, name, isExpected, text }) {

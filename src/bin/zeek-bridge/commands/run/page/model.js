@@ -5,7 +5,7 @@ import { Rates } from './rates.js';
 // A denial or a failed connection is marked in the picture for this long, in seconds.
 const MARKED = 60;
 
-/** Joins parts into one key. Names cannot contain the separator ambiguously, because the lengths are part of the key. */
+/** Joins parts into one key. It contains the lengths, so that no name can imitate a separator. */
 export function key(...parts) {
   return parts.map((part) => `${String(part ?? '').length}:${part ?? ''}`).join('');
 }

@@ -4,7 +4,7 @@ import { Arrows } from './arrows.js';
 import { AbsentCard, LinkCard, PeerCard } from './cards.js';
 import { button, el, isolated, reconcile } from './dom.js';
 import { count, plural, rate } from './format.js';
-import { key, peerKey, peerName } from './model.js';
+import { key, peerKey, peerName, shortIdentity } from './model.js';
 import { Slots } from './slots.js';
 import { setAttribute, setLongText, setText } from './text.js';
 
@@ -162,7 +162,7 @@ function absentOf(model, link) {
   const rejected = new Map();
   for (const entry of failures) {
     if (link.connecting.includes(entry.address)) continue;
-    const host = String(entry.identity ?? entry.address ?? '').replace(/:\d+$/, '');
+    const host = entry.identity ? shortIdentity(entry.identity) : String(entry.address ?? '').replace(/:\d+$/, '');
     const at = key('rejected', host, entry.reason);
     if (!rejected.has(at)) rejected.set(at, { key: at, link, name: host, text: entry.text ?? entry.reason });
   }

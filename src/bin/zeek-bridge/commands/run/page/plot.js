@@ -50,7 +50,8 @@ export class Plot {
       ...definition.views.map((view) => button({ 'data-view': view, onclick: () => this.#setView(view) }, view)));
     this.views = views;
     this.element = el('section', { class: `plot ${definition.class ?? ''}` },
-      el('header', {}, el('h3', {}, definition.title), el('span', { class: 'note' }, definition.note), views, this.value),
+      el('header', {}, el('h3', {}, definition.title),
+        el('span', { class: 'note', title: definition.note }, definition.note), views, this.value),
       this.area, this.legend);
     new ResizeObserver(() => this.#draw()).observe(this.area);
     this.#showView();
@@ -116,27 +117,27 @@ export class Plot {
     this.drawing.replaceChildren(...times, ...axes, ...lines, this.cursor);
     const isEmpty = highest === 0 && (!this.#definition.isLog || values.length === 0);
     setText(this.empty, this.#history.length === 0 ? 'no samples yet' : isEmpty ? this.#definition.empty : '');
-    this.#showLegend(null);
+    this.#showLegend();
     this.#cursorAt(this.index ?? null);
     setAttribute(this.area, 'aria-valuemin', 0);
     setAttribute(this.area, 'aria-valuemax', Math.max(0, this.#history.length - 1));
+    if (this.index === undefined) setAttribute(this.area, 'aria-valuenow', Math.max(0, this.#history.length - 1));
     setText(this.value, this.#definition.now?.(this.#history) ?? '');
   }
 
   // One entry for each name; a mirrored plot has two series with one name.
-  #showLegend(index) {
+  #showLegend() {
     const names = new Map(this.#series.map((series) => [series.name, series]));
     const entries = this.#definition.hasLegend === false ? [] : [...names.values()];
     const create = (series) => el('li', {},
       button({ onclick: () => this.#toggle(series.name) },
         svg('svg', { width: 16, height: 8, 'aria-hidden': 'true' }, svg('path', { class: 'line', d: 'M1 4H15' })),
-        isolated(), el('span', { class: 'number' })));
+        isolated()));
     const update = (item, series) => {
-      const [swatch, name, value] = item.firstChild.children;
+      const [swatch, name] = item.firstChild.children;
       const style = `line ${seriesClass(series.style)} ${series.class ?? ''}`;
       setAttribute(swatch.firstChild, 'class', style);
       setLongText(name, series.label ?? series.name);
-      setText(value, index === null ? '' : this.#readingOf(series.name, index));
       setAttribute(item.firstChild, 'aria-pressed', String(!this.#hidden.has(series.name)));
     };
     reconcile(this.legend, entries, (series) => series.name, create, update);
@@ -190,7 +191,6 @@ export class Plot {
   mark(index) {
     this.index = index ?? undefined;
     this.#cursorAt(index);
-    this.#showLegend(index);
     if (index === null) this.tooltip.hidden = true;
   }
 

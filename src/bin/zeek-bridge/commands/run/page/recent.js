@@ -74,7 +74,7 @@ export class Recent {
     setAttribute(row, 'data-kind', entry.kind);
     setLongText(link.firstChild, entry.link);
     setText(peer.firstChild.firstChild, nameOf(entry));
-    setAttribute(peer.firstChild, 'title', [entry.identity, entry.address, entry.peer].filter((part) => part).join('\n'));
+    setAttribute(peer.firstChild, 'title', [entry.identity, entry.address, entry.peer].filter((part) => part));
     peer.firstChild.selection = this.#selectionOf(entry);
     setLongText(message.firstChild, [entry.topic, entry.event, entry.node].filter((part) => part).join(' · '));
     setText(reason.firstChild, reasonOf(entry));

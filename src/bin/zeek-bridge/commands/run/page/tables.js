@@ -1,8 +1,8 @@
 // What happens now: the busiest topics and events, the requests in flight, and the rules.
 
-import { badge } from './cards.js';
+import { badge, reasonLines } from './cards.js';
 import { button, el, isolated, reconcile } from './dom.js';
-import { count, duration, rate, words } from './format.js';
+import { count, duration, rate } from './format.js';
 import { key, sum } from './model.js';
 import { setAttribute, setLongText, setText } from './text.js';
 
@@ -86,7 +86,7 @@ export class Rules {
       setText(passed, rate(model.rate('rule', rule.name, 'passed')));
       setAttribute(passed, 'title', `${count(rule.passed)} since the start`);
       showDenied(denied, sum(rule.refused), model.rate('rule', rule.name, 'denied'));
-      setAttribute(denied, 'title', reasons(rule.refused));
+      setAttribute(denied, 'title', reasonLines(rule.refused));
     };
     reconcile(this.rows, model.rules, (rule) => rule.name, create, update);
     this.empty.hidden = model.rules.length > 0;
@@ -99,11 +99,6 @@ export function heads(titles) {
   const cells = titles.map((title) => el('th', { scope: 'col', class: title[1]?.length > 1 ? title[1] : null },
     Array.isArray(title) ? title[0] : title));
   return el('thead', {}, el('tr', {}, ...cells));
-}
-
-/** Returns the counts of reasons, one a line. */
-export function reasons(refused) {
-  return Object.entries(refused ?? {}).map(([reason, number]) => `${words(reason)}: ${count(number)}`).join('\n');
 }
 
 // A rule that denied nothing has no mark; one that denies now has a red one.

@@ -29,13 +29,20 @@ export function setText(element, text) {
   if (element.textContent !== shown) element.textContent = shown;
 }
 
-/** Sets or removes an attribute, if it has changed. The values null and false remove it. */
+// The attributes that contain text for people.
+const TEXTS = new Set(['title', 'aria-label', 'aria-valuetext', 'placeholder']);
+
+/**
+ * Sets or removes an attribute, if it has changed. The values null and false remove it. A list becomes lines. Only text
+ * for people may come from a peer.
+ */
 export function setAttribute(element, name, value) {
   if (value === null || value === undefined || value === false) {
     element.removeAttribute(name);
     return;
   }
-  const shown = visible(value === true ? '' : value);
+  const lines = Array.isArray(value) ? value : [value];
+  const shown = TEXTS.has(name) ? lines.map(visible).join('\n') : value === true ? '' : String(value);
   if (element.getAttribute(name) !== shown) element.setAttribute(name, shown);
 }
 
