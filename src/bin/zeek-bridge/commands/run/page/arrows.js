@@ -57,7 +57,8 @@ function flowsOf(columns, model) {
     }));
 }
 
-// Gives each flow between links that are not neighbours a lane, short flows below long ones. Returns the number of lanes.
+// Gives each flow between links that are not neighbours a lane, short flows below long ones. Returns the number of
+// lanes.
 function assignLanes(flows) {
   const far = flows.filter((flow) => Math.abs(flow.from - flow.to) > 1);
   far.sort((a, b) => Math.abs(a.from - a.to) - Math.abs(b.from - b.to) || a.from - b.from || a.to - b.to);
@@ -98,8 +99,8 @@ function flowArrow(flow, boxes) {
   return { ...common, points: [[x1, from.top - 2], [x1, y], [x2, y], [x2, to.top - 2]], at: [(x1 + x2) / 2, y - 8] };
 }
 
-// A trunk goes down from the link, with two branches for each peer: one from it and one to it. A part of the trunk is as
-// thick as all that flows to and from the peers below it.
+// A trunk goes down from the link, with two branches for each peer: one from it and one to it. A part of the trunk is
+// as thick as all that flows to and from the peers below it.
 function peerArrows(column, card, box, model) {
   const x = card.left + 14;
   const shown = column.shown.filter((slot) => slot.element);
@@ -146,7 +147,7 @@ function updateArrow(group, arrow) {
   setAttribute(head, 'd', arrow.hasNoHead ? '' : headOf(points.at(-1), arrow.points.at(-1), size));
   const [[x1, y1], [x2, y2]] = arrow.points;
   const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
-  setAttribute(cross, 'd', arrow.isBad ? `M${x - 4} ${y - 4}L${x + 4} ${y + 4}M${x + 4} ${y - 4}L${x - 4} ${y + 4}` : '');
+  setAttribute(cross, 'd', arrow.isBad ? `M${x - 4} ${y - 4}l8 8M${x + 4} ${y - 4}l-8 8` : '');
 }
 
 // Ends the line where the head begins.

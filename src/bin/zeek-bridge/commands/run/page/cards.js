@@ -1,6 +1,6 @@
 // The cards of the picture: one for a link, one for a peer, and one for an address without a peering.
 
-import { button, el, isolated, reconcile, svg } from './dom.js';
+import { button, el, isolated, reconcile, selector, svg } from './dom.js';
 import { byteRate, bytes, count, duration, rate, short, words } from './format.js';
 import { dropped, peerKey, peerName, sum } from './model.js';
 import { seriesClass, styleOf, thickness } from './styles.js';
@@ -148,9 +148,9 @@ export class PeerCard {
     this.dropped = place('dropped');
     this.gone = place('disconnected');
     this.queue = el('span', { class: 'queue' });
-    this.second = el('span', { class: 'card-row' }, this.detail, this.out);
+    this.second = el('span', { class: 'card-row' }, this.detail, this.queue, this.out);
     this.flags = el('span', { class: 'card-row flags' },
-      this.nodes, this.gone.element, this.denied.element, this.dropped.element, this.queue);
+      this.nodes, this.gone.element, this.denied.element, this.dropped.element);
     this.button = button({ class: 'cover', onclick: (event) => onSelect(this.selection, event) });
     this.element = el('li', { class: 'card peer-card' }, this.button,
       el('span', { class: 'card-row' }, this.name, this.proof, this.in), this.second, this.flags);
@@ -172,14 +172,17 @@ export class PeerCard {
     this.denied.show(denied ? `${count(denied)} denied` : '', 'denied in the last minute');
     this.dropped.show(droppedNow ? `drops ${rate(droppedNow)}` : '', 'its queue is full');
     this.queue.hidden = !peer.queued || isGone;
-    setText(this.queue, `${short(peer.queued)} queued`);
-    setAttribute(this.queue, 'title', `${count(peer.queued)} messages, ${bytes(peer.queued_bytes)}`);
+    setText(this.queue, `≡ ${short(peer.queued)}`);
+    setAttribute(this.queue, 'title', `queue: ${count(peer.queued)} messages, ${bytes(peer.queued_bytes)}`);
     setAttribute(this.element, 'data-gone', isGone);
     setAttribute(this.element, 'data-denied', denied > 0);
     setAttribute(this.element, 'data-dropped', droppedNow > 0);
-    setAttribute(this.button, 'aria-label', `peer ${name} of link ${link.name}, ${protocolName(peer.protocol)}, ` +
-      (isGone ? 'disconnected' : `connected for ${duration(peer.connected)}, ${peer.identity ? proofOf(peer.identity) : 'no proven identity'}` +
-        (denied ? `, ${denied} denied` : '')));
+    const state = isGone ? ['disconnected'] : [
+      `connected for ${duration(peer.connected)}`, peer.identity ? proofOf(peer.identity) : 'no proven identity',
+      denied && `${denied} denied`,
+    ];
+    const label = [`peer ${name} of link ${link.name}`, protocolName(peer.protocol), ...state];
+    setAttribute(this.button, 'aria-label', label.filter((part) => part).join(', '));
     this.#updateNodes(nodes, name);
   }
 
@@ -190,8 +193,7 @@ export class PeerCard {
     if (this.nodes.parentElement !== place) place.prepend(this.nodes);
     const shown = nodes.slice(0, NODES).map((node) => ({ ...node, text: isNamed ? 'node' : node.name }));
     if (nodes.length > NODES) shown.push({ name: '', text: `+${nodes.length - NODES}` });
-    const create = () => button({ class: 'node', onclick: (event) => this.#onSelect(event.currentTarget.selection, event) },
-      isolated());
+    const create = () => selector(this.#onSelect, { class: 'node' });
     const update = (chip, node) => {
       // The last chip, "+3", opens the peer, whose details list all nodes.
       chip.selection = node.name ? { kind: 'node', name: node.name } : this.selection;
@@ -231,9 +233,10 @@ export class AbsentCard {
     setLongText(this.name, name);
     setLongText(this.detail, text);
     const kind = isExpected ? 'waiting' : 'failed';
-    if (this.kind !== kind) this.state.replaceChildren(badge(kind, isExpected ? 'not connected' : 'rejected'));
+    const state = isExpected ? 'not connected' : 'rejected';
+    if (this.kind !== kind) this.state.replaceChildren(badge(kind, state));
     this.kind = kind;
     setAttribute(this.element, 'data-failed', !isExpected);
-    setAttribute(this.button, 'aria-label', `${name} at link ${link.name}, ${isExpected ? 'not connected' : 'rejected'}: ${text}`);
+    setAttribute(this.button, 'aria-label', `${name} at link ${link.name}, ${state}: ${text}`);
   }
 }

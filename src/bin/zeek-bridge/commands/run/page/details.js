@@ -1,8 +1,11 @@
 // The panel with the details of a link, a peer, a node or a rule.
 
-import { button, el, isolated, reconcile } from './dom.js';
+import { button, el, isolated, reconcile, selector } from './dom.js';
 import { sectionsOf } from './facts.js';
 import { setAttribute, setLongText, setText } from './text.js';
+
+// What is shown if a link to a peer is activated that left before.
+const GONE = { title: 'not connected', text: 'It is not connected any more.' };
 
 export class Details {
   #opener = null;
@@ -17,7 +20,9 @@ export class Details {
     this.kind = el('span', { class: 'tag' });
     this.title = isolated({ class: 'title' });
     this.heading = el('h2', { id: 'details-title', tabindex: '-1' }, this.kind, this.title);
-    this.close = button({ class: 'close', 'aria-label': 'close the details', title: 'close (Escape)', onclick: () => this.hide() }, '✕');
+    this.close = button({
+      class: 'close', 'aria-label': 'close the details', title: 'close (Escape)', onclick: () => this.hide(),
+    }, '✕');
     this.body = el('div', { class: 'details-body' });
     root.append(el('header', {}, this.heading, this.close), this.body);
     document.addEventListener('keydown', (event) => {
@@ -58,7 +63,7 @@ export class Details {
     // The last known facts of a peer that left stay, with a remark.
     setAttribute(this.root, 'data-gone', facts === null);
     if (facts === null && this.body.firstChild) return;
-    const { title, sections } = facts ?? { title: '', sections: [{ title: 'not connected', text: 'This is not connected any more.' }] };
+    const { title, sections } = facts ?? { title: '', sections: [GONE] };
     setText(this.kind, this.selection.kind);
     setLongText(this.title, title);
     reconcile(this.body, sections, (section) => section.title, (section) => this.#create(section),
@@ -93,8 +98,8 @@ export class Details {
   }
 
   #fillLinks(list, links) {
-    const create = () => el('li', {},
-      button({ class: 'node', onclick: (event) => this.show(event.currentTarget.selection, event) }, isolated()));
+    const select = (selection, event) => this.show(selection, event);
+    const create = () => el('li', {}, selector(select, { class: 'node' }));
     const update = (item, { name, selection }) => {
       item.firstChild.selection = selection;
       setLongText(item.firstChild.firstChild, name);

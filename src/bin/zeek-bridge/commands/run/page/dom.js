@@ -37,6 +37,12 @@ export function button(attributes, ...children) {
   return el('button', { type: 'button', ...attributes }, ...children);
 }
 
+/** Creates a button for text from a peer that calls `onSelect` with what its property `selection` has at that time. */
+export function selector(onSelect, attributes) {
+  const select = (event) => onSelect(event.currentTarget.selection, event);
+  return button({ ...attributes, onclick: select }, isolated());
+}
+
 /**
  * Makes the children of `parent` those of `items`, in order. `keyOf(item)` identifies an item between updates,
  * `create(item)` returns a new element, and `update(element, item)` is called for all of them.

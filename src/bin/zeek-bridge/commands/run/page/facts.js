@@ -12,7 +12,8 @@ const PEERS = 50;
 
 /** Returns `{title, sections}` for a selection, or null if there is no such thing any more. */
 export function sectionsOf(model, selection) {
-  const facts = { link: linkFacts, peer: peerFacts, node: nodeFacts, rule: ruleFacts }[selection.kind](model, selection);
+  const kinds = { link: linkFacts, peer: peerFacts, node: nodeFacts, rule: ruleFacts };
+  const facts = kinds[selection.kind](model, selection);
   if (!facts) return null;
   // Sections without content are left out.
   const isUsed = (section) => section.text || section.rows?.length || section.entries?.length ||
@@ -24,7 +25,7 @@ function linkFacts(model, { link: name }) {
   const link = model.link(name);
   if (!link) return null;
   const isOfLink = (entry) => entry.link === name;
-  const traffic = (counter, unit) => `${unit(link[counter] ?? 0)} (${(unit === bytes ? byteRate : rate)(model.linkRate(link, counter))})`;
+  const traffic = (counter, unit) => `${unit(link[counter] ?? 0)} (${unitRate(unit, model.linkRate(link, counter))})`;
   return {
     title: name,
     sections: [
@@ -50,12 +51,17 @@ function linkFacts(model, { link: name }) {
       { title: 'failures, by cause', rows: problems(Object.entries(link.failures ?? {})) },
       lastError(model, isOfLink),
       lastDenials(model, isOfLink),
-      { title: `peers: ${count(link.peers.length + (model.omitted[name] ?? 0))}`, links: link.peers.slice(0, PEERS).map((peer) => ({
-        name: peerName(peer), selection: { kind: 'peer', link: name, key: peerKey(link, peer) },
-      })) },
+      {
+        title: `peers: ${count(link.peers.length + (model.omitted[name] ?? 0))}`,
+        links: link.peers.slice(0, PEERS).map((peer) => peerLink(link, peer)),
+      },
       rulesSection(model.rulesOf(name)),
     ],
   };
+}
+
+function unitRate(unit, number) {
+  return unit === bytes ? byteRate(number) : rate(number);
 }
 
 function peerFacts(model, { link: name, key: at }) {
@@ -106,9 +112,8 @@ function nodeFacts(model, { name }) {
     sections: [
       { title: 'node', rows: [['link', node.link], ['peer', peer ? peerName(peer) : node.peer],
         ...(peer ? [['protocol', protocolName(peer.protocol)], ['identity', peer.identity ?? 'none']] : [])] },
-      { title: 'its peer', links: peer
-        ? [{ name: peerName(peer), selection: { kind: 'peer', link: link.name, key: peerKey(link, peer) } }] : [] },
-      { title: 'requests in flight', rows: requests.map((request) => [request.request, `${request.age.toFixed(1)} s`]) },
+      { title: 'its peer', links: peer ? [peerLink(link, peer)] : [] },
+      { title: 'requests in flight', rows: requests.map(({ request, age }) => [request, `${age.toFixed(1)} s`]) },
       lastDenials(model, (entry) => entry.node === name || (entry.link === node.link && entry.peer === node.peer)),
       rulesSection(model.rulesOf(node.link)),
     ],
@@ -154,7 +159,8 @@ function certificateRow(link, now) {
   if (!link.certificate_expires) return [];
   const left = link.certificate_expires - now;
   const text = left > 0 ? `in ${duration(left)}` : `${duration(-left)} ago`;
-  return [['certificate expires', `${dateTime(link.certificate_expires)}, ${text}`, left < EXPIRES_SOON ? 'warn' : null]];
+  const mark = left < EXPIRES_SOON ? 'warn' : null;
+  return [['certificate expires', `${dateTime(link.certificate_expires)}, ${text}`, mark]];
 }
 
 function lastError(model, isIncluded) {
@@ -176,6 +182,10 @@ function entryOf(entry, index) {
     what: [entry.topic, entry.event, entry.node].filter((part) => part).join(' · '),
     text: `${entry.text || words(entry.reason)}${rule}${more}`,
   };
+}
+
+function peerLink(link, peer) {
+  return { name: peerName(peer), selection: { kind: 'peer', link: link.name, key: peerKey(link, peer) } };
 }
 
 function rulesSection(rules) {

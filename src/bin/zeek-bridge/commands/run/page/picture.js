@@ -2,7 +2,7 @@
 
 import { Arrows } from './arrows.js';
 import { AbsentCard, LinkCard, PeerCard } from './cards.js';
-import { button, el, isolated, reconcile } from './dom.js';
+import { button, el, reconcile, selector } from './dom.js';
 import { count, plural, rate } from './format.js';
 import { key, peerKey, peerName, shortIdentity } from './model.js';
 import { Slots } from './slots.js';
@@ -139,9 +139,11 @@ class Column {
     if (this.more.hidden) this.list.hidden = true;
     setText(this.more, this.list.hidden ? `${count(withoutCard + omitted)} more` : 'fewer');
     const isListed = !this.list.hidden;
-    const create = () => el('li', {}, button({
-      onclick: (event) => this.#onSelect(event.currentTarget.selection, event),
-    }, isolated(), el('span', { class: 'number' })));
+    const create = () => {
+      const row = selector(this.#onSelect);
+      row.append(el('span', { class: 'number' }));
+      return el('li', {}, row);
+    };
     reconcile(this.list, isListed ? peers : [], (item) => item.key, create, (row, { key: at, peer, weight }) => {
       row.firstChild.selection = { kind: 'peer', link: link.name, key: at };
       setLongText(row.firstChild.firstChild, [peerName(peer), peer.address].join(' · '));

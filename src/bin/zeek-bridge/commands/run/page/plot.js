@@ -42,8 +42,8 @@ export class Plot {
     this.tooltip = el('div', { class: 'tooltip', hidden: true });
     this.area = el('div', {
       class: 'plot-area', tabindex: '0', role: 'slider', 'aria-label': `${definition.title}: samples`,
-      onpointermove: (event) => this.#pointAt(event), onpointerleave: () => this.#point(null),
-      onkeydown: (event) => this.#key(event), onblur: () => this.#point(null),
+      onpointermove: (event) => this.#pointAt(event), onpointerdown: (event) => this.#pointAt(event),
+      onpointerleave: () => this.#point(null), onblur: () => this.#point(null), onkeydown: (event) => this.#key(event),
     }, this.drawing, this.empty, this.tooltip);
     this.legend = el('ul', { class: 'legend' });
     const views = definition.views && el('div', { class: 'switch', role: 'group', 'aria-label': 'group by' },

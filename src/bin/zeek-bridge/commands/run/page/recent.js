@@ -1,7 +1,7 @@
 // The table of recent connects, disconnects, failures and denials, with a filter.
 
 import { badge } from './cards.js';
-import { button, el, isolated, reconcile } from './dom.js';
+import { el, isolated, reconcile, selector } from './dom.js';
 import { count, dateTime, timeOfDay, words } from './format.js';
 import { key, peerKey, shortIdentity } from './model.js';
 import { heads } from './tables.js';
@@ -20,12 +20,13 @@ export class Recent {
       autocomplete: 'off', spellcheck: 'false', maxlength: '200', oninput: () => this.#show(),
     });
     const boxes = KINDS.map((kind) => el('label', { class: 'check' },
-      el('input', { type: 'checkbox', checked: true, 'data-kind': kind, onchange: (event) => this.#toggle(kind, event) }),
+      el('input', { type: 'checkbox', checked: true, onchange: (event) => this.#toggle(kind, event) }),
       badge(kind, kind)));
     this.shown = el('output', { class: 'note', 'aria-live': 'polite' });
     tools.append(this.search, ...boxes, this.shown);
     this.rows = el('tbody');
-    this.table = el('table', { class: 'recent' }, heads(['time', 'what', 'link', 'peer', 'message', 'reason']), this.rows);
+    const head = heads(['time', 'what', 'link', 'peer', 'message', 'reason']);
+    this.table = el('table', { class: 'recent' }, head, this.rows);
     this.empty = el('p', { class: 'empty' });
     root.append(this.table, this.empty);
   }
@@ -53,8 +54,10 @@ export class Recent {
       seen.set(at, (seen.get(at) ?? 0) + 1);
       return { entry, at: `${at}${seen.get(at)}` };
     }).toReversed();
-    reconcile(this.rows, keyed, ({ at }) => at, () => this.#createRow(), (row, { entry }) => this.#updateRow(row, entry));
-    setText(this.shown, matches.length === all.length ? count(all.length) : `${count(matches.length)} of ${count(all.length)}`);
+    const update = (row, { entry }) => this.#updateRow(row, entry);
+    reconcile(this.rows, keyed, ({ at }) => at, () => this.#createRow(), update);
+    const total = count(all.length);
+    setText(this.shown, matches.length === all.length ? total : `${count(matches.length)} of ${total}`);
     this.table.hidden = matches.length === 0;
     this.empty.hidden = matches.length > 0;
     setText(this.empty, all.length === 0 ? 'nothing has happened yet' : 'no entry matches the filter');
@@ -62,7 +65,7 @@ export class Recent {
 
   #createRow() {
     return el('tr', {}, el('td', { class: 'number' }), el('td'), el('td', {}, isolated()),
-      el('td', {}, button({ class: 'plain', onclick: (event) => this.onSelect(event.currentTarget.selection, event) }, isolated())),
+      el('td', {}, selector(this.onSelect, { class: 'plain' })),
       el('td', {}, isolated({ class: 'mono' })), el('td', {}, isolated()));
   }
 

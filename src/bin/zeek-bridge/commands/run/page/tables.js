@@ -1,7 +1,7 @@
 // What happens now: the busiest topics and events, the requests in flight, and the rules.
 
 import { badge, reasonLines } from './cards.js';
-import { button, el, isolated, reconcile } from './dom.js';
+import { el, isolated, reconcile, selector } from './dom.js';
 import { count, duration, rate } from './format.js';
 import { key, sum } from './model.js';
 import { setAttribute, setLongText, setText } from './text.js';
@@ -48,7 +48,7 @@ export class Requests {
     const total = model.status.in_flight ?? requests.length;
     setText(this.summary, total > requests.length ? `oldest ${requests.length} of ${count(total)}` : count(total));
     const create = () => el('tr', {},
-      el('td', {}, button({ class: 'plain', onclick: (event) => this.onSelect(event.currentTarget.selection, event) }, isolated())),
+      el('td', {}, selector(this.onSelect, { class: 'plain' })),
       el('td', {}, isolated({ class: 'mono' })), el('td', { class: 'number' }));
     const update = (row, request) => {
       const [node, id, age] = row.children;
@@ -75,7 +75,7 @@ export class Rules {
 
   update(model) {
     const create = () => el('tr', {},
-      el('td', {}, button({ class: 'plain', onclick: (event) => this.onSelect(event.currentTarget.selection, event) }, isolated())),
+      el('td', {}, selector(this.onSelect, { class: 'plain' })),
       el('td', {}, isolated()), el('td', {}, isolated()), el('td', { class: 'number' }), el('td', { class: 'number' }));
     const update = (row, rule) => {
       const [name, from, to, passed, denied] = row.children;
