@@ -66,17 +66,19 @@ export class Details {
     const { title, sections } = facts ?? { title: '', sections: [GONE] };
     setText(this.kind, this.selection.kind);
     setLongText(this.title, title);
-    reconcile(this.body, sections, (section) => section.title, (section) => this.#create(section),
+    reconcile(this.body, sections, (section) => section.title.split(':')[0], (section) => this.#create(section),
       (element, section) => this.#fill(element, section));
   }
 
   #create(section) {
     const content = section.rows ? el('dl') : section.entries ? el('ul', { class: 'entries' })
       : section.links ? el('ul', { class: 'chips' }) : section.items ? el('ul', { class: 'items mono' }) : isolated();
-    return el('section', {}, el('h3', {}, section.title), content);
+    return el('section', {}, el('h3'), content);
   }
 
   #fill(element, section) {
+    // A title may end with a count.
+    setText(element.firstChild, section.title);
     const content = element.lastChild;
     if (section.rows) this.#fillRows(content, section.rows);
     else if (section.entries) fillEntries(content, section.entries);

@@ -1,7 +1,7 @@
 // The connection to the bridge: server-sent events for the status and new samples, and one request for the last hour.
 
 // The bridge sends a status about once a second. After this time without one, the shown state is outdated.
-const SILENCE_MS = 4000;
+const SILENCE_MS = 5000;
 
 // The delay before a new connection, if the browser does not reconnect by itself. It does not after an HTTP error.
 const RETRY_MS = 3000;

@@ -34,13 +34,16 @@ const recent = new Recent(get('recent'), get('recent-tools'), select);
 function showStatus(message) {
   if (model.update(message)) showRestart();
   showHeader();
+  // A page in the background costs little, and shows its state only in the title.
+  if (!document.hidden) showParts();
+}
+
+function showParts() {
   picture.update(model);
   picture.select(details.selection);
   for (const table of [busiest, requests, rules, recent]) table.update(model);
   details.update(model);
   get('waiting').hidden = true;
-  // For tests, and for whoever asks how current the page is.
-  setAttribute(document.body, 'data-updated', String(Date.now()));
 }
 
 function showHeader() {
@@ -78,11 +81,17 @@ function tile(name, value, note, isBad = false) {
 }
 
 function showHistory() {
-  plots.update(history);
+  if (!document.hidden) plots.update(history);
   // The newest measurement of the last minute.
   const newest = (name) => latency(history.newest('latency', name, 12) ?? NaN);
   tile('p99', newest('p99'), `p50 ${newest('p50')}`);
 }
+
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden || !model.status) return;
+  showParts();
+  showHistory();
+});
 
 let restartTimer = 0;
 
