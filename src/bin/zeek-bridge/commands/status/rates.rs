@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use zeek_bridge::bridge::{Latency, LinkSnapshot, Snapshot};
+use zeek_bridge::bridge::{FlowSnapshot, Latency, LinkSnapshot, Snapshot};
 
 use crate::commands::run::Document;
 
@@ -67,6 +67,11 @@ fn increases(before: &Snapshot, now: &Snapshot) -> Snapshot {
             each(&before.refused, &mut rule.refused);
         }
     }
+    for flow in &mut counts.flows {
+        let same = |other: &&FlowSnapshot| (&other.from, &other.to) == (&flow.from, &flow.to);
+        let before = before.flows.iter().find(same).map_or(0, |before| before.messages);
+        flow.messages = increase(before, flow.messages);
+    }
     each(&before.refused, &mut counts.refused);
     let (before_for, now_for) = (&before.answered_for, &mut counts.answered_for);
     now_for.denied = increase(before_for.denied, now_for.denied);
@@ -96,6 +101,7 @@ fn subtract(before: &LinkSnapshot, link: &mut LinkSnapshot) {
         *count = increase(before, *count);
     }
     each(&before.failures, &mut link.failures);
+    each(&before.refused, &mut link.refused);
 }
 
 /// Returns the latency of the messages since the previous sample. The histogram is the sum over all links, so it becomes smaller if
@@ -115,7 +121,8 @@ mod tests {
     use crate::commands::run::tests::snapshot;
 
     fn sample(snapshot: Snapshot, start: Instant, millis: u64) -> Sample {
-        let document = Document { started: "2026-01-01T00:00:00.000Z".into(), snapshot };
+        let document =
+            Document { started: "2026-01-01T00:00:00.000Z".into(), version: "1.0.0".into(), snapshot };
         Sample { document, received: start + Duration::from_millis(millis) }
     }
 

@@ -234,7 +234,8 @@ mod tests {
     fn watch() -> Watch {
         let start = Instant::now();
         let sample = |snapshot, received| {
-            let document = Document { started: "2026-01-01T00:00:00.000Z".into(), snapshot };
+            let document =
+                Document { started: "2026-01-01T00:00:00.000Z".into(), version: "1.0.0".into(), snapshot };
             Sample { document, received }
         };
         let mut watch = Watch::new(sample(snapshot(), start));
