@@ -242,7 +242,9 @@ async fn the_busiest_topics_are_those_of_forwarded_messages() {
 
 #[tokio::test(start_paused = true)]
 async fn pending_responses_are_listed_with_their_age() {
-    let bridge = Bridge::start(parse(&[listening("nodes")])).await.unwrap();
+    let bridge = Bridge::start(parse(&[listening("in"), listening("out"), rule("all", "in", "out", "")]))
+        .await
+        .unwrap();
     let party = |number: u8| Party {
         peering: PeeringKey {
             link: LinkId(number.into()),
