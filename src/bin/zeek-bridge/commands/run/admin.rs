@@ -8,33 +8,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
 use zeek_bridge::bridge::config::{Diagnostic, Diagnostics, Operation};
 
 use super::http;
+use super::serve::Task;
 use super::status_socket::{self, SocketFile};
 use super::view::View;
 
 /// The services that are running.
 pub(super) struct AdminServices {
     view: Arc<View>,
-    metrics: Option<Service>,
-    status: Option<(Service, SocketFile)>,
-}
-
-/// A server task, which is aborted on drop.
-struct Service(JoinHandle<()>);
-
-impl Service {
-    fn spawn(server: impl Future<Output = ()> + Send + 'static) -> Self {
-        Service(tokio::spawn(server))
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    metrics: Option<Task>,
+    status: Option<(Task, SocketFile)>,
 }
 
 /// The addresses of the services in a configuration; `None` for a service that is off.
@@ -121,13 +106,15 @@ impl AdminServices {
     pub(super) fn apply(&mut self, change: AdminChange) {
         let view = &self.view;
         change.metrics.apply(&mut self.metrics, |server| {
-            tracing::info!("metrics and health at http://{}", server.address());
-            Service::spawn(server.serve(view.clone()))
+            let settings = http::Settings::plain(server.address());
+            let page = if settings.has_page() { "page, " } else { "" };
+            tracing::info!("{page}metrics and health at http://{}", server.address());
+            Task::spawn(server.serve(Arc::new(http::Site::new(view.clone(), settings))))
         });
         change.status.apply(&mut self.status, |server| {
             let (file, serving) = server.serve(view.clone());
             tracing::info!("status socket at {}", file.path().display());
-            (Service::spawn(serving), file)
+            (Task::spawn(serving), file)
         });
     }
 }

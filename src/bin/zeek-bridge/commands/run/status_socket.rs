@@ -94,7 +94,7 @@ impl Server {
         // A file belongs to the user of the process that created it.
         let user = self.file.metadata.uid();
         let serving = async move {
-            serve_each(self.listener, LIMITS, |stream| serve(stream, user, view.clone())).await
+            serve_each(self.listener, LIMITS, |stream, _| serve(stream, user, view.clone())).await
         };
         (self.file, serving)
     }

@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use zeek_bridge::bridge::{FlowSnapshot, Latency, LinkSnapshot, Snapshot};
 
-use super::latency::{Percentile, percentile, samples, summary};
 use super::rates::Increase;
 use super::table::{Kind, Table, cut, escaped};
 use super::text::{bytes, link_problems, state};
 use crate::commands::run::Document;
+use crate::latency::{Percentile, percentile, samples, summary};
 use crate::output::{json_rate, per_second, rate, rfc3339};
 use crate::terminal::Order;
 
