@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use zeek_bridge::bridge::{Latency, LinkSnapshot, Snapshot};
+use zeek_bridge::bridge::{FlowSnapshot, Latency, LinkSnapshot, Snapshot};
 
 /// Returns the increase of a counter. If the counter is lower than before, it was reset and has counted from zero.
 fn increase(before: u64, now: u64) -> u64 {
@@ -30,6 +30,11 @@ pub(crate) fn increases(before: &Snapshot, now: &Snapshot) -> Snapshot {
             rule.invalid = increase(before.invalid, rule.invalid);
             each(&before.refused, &mut rule.refused);
         }
+    }
+    for flow in &mut counts.flows {
+        let same = |other: &&FlowSnapshot| (&other.from, &other.to) == (&flow.from, &flow.to);
+        let before = before.flows.iter().find(same).map_or(0, |before| before.messages);
+        flow.messages = increase(before, flow.messages);
     }
     each(&before.refused, &mut counts.refused);
     let (before_for, now_for) = (&before.answered_for, &mut counts.answered_for);
@@ -60,6 +65,7 @@ fn subtract(before: &LinkSnapshot, link: &mut LinkSnapshot) {
         *count = increase(before, *count);
     }
     each(&before.failures, &mut link.failures);
+    each(&before.refused, &mut link.refused);
 }
 
 /// Returns the latency of the messages since the previous sample. The histogram is the sum over all links, so it becomes smaller if

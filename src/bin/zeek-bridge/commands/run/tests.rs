@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use zeek_bridge::bridge::config::{BridgeConfig, Diagnostic, Diagnostics};
 use zeek_bridge::bridge::{
-    AnsweredFor, Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, Reloaded, RuleSnapshot, Snapshot,
+    AnsweredFor, FlowSnapshot, Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RecentEntry, Reloaded,
+    RequestSnapshot, RuleSnapshot, Snapshot, TopicRate,
 };
 
 use super::*;
@@ -28,6 +29,9 @@ pub(crate) fn snapshot() -> Snapshot {
         queued_bytes,
         dropped: if id == "id-2" { 5 } else { 0 },
         not_carried: if id == "id-2" { 8 } else { 0 },
+        messages_in: queued + 30,
+        messages_out: queued + 40,
+        connected: 12.5,
         ..PeerSnapshot::default()
     };
     let agents = LinkSnapshot {
@@ -47,6 +51,7 @@ pub(crate) fn snapshot() -> Snapshot {
         altered_strings: 16,
         overflows: 1,
         lost_to_chaos: 12,
+        refused: [("no-rule".into(), 7)].into(),
         ..LinkSnapshot::default()
     };
     let nodes = LinkSnapshot {
@@ -66,6 +71,8 @@ pub(crate) fn snapshot() -> Snapshot {
             passed: 11,
             invalid: 2,
             refused: [("invalid_node_api".into(), 2), ("node_not_allowed".into(), 1)].into(),
+            from: vec!["nodes".into()],
+            to: vec!["agents".into()],
         }],
         nodes: vec![NodeSnapshot {
             name: "worker\u{1b}[2J-01".into(),
@@ -78,6 +85,18 @@ pub(crate) fn snapshot() -> Snapshot {
         unanswered: 14,
         forgotten: 15,
         latency: Latency { bounds: vec![0.001, 0.01], counts: vec![3, 2, 1], sum: 0.5 },
+        flows: vec![FlowSnapshot { from: "nodes".into(), to: "agents".into(), messages: 17 }],
+        requests: vec![RequestSnapshot { node: "worker-01".into(), request: "r-1".into(), age: 0.25 }],
+        busiest: vec![TopicRate { topic: "zeek/t".into(), event: Some("E::e".into()), rate: 1.5 }],
+        recent: vec![RecentEntry {
+            time: 1_800_000_000.5,
+            kind: "denied".into(),
+            link: "agents".into(),
+            peer: Some("id-1".into()),
+            text: "the rules\u{1b}[2J".into(),
+            suppressed: 18,
+            ..RecentEntry::default()
+        }],
     }
 }
 

@@ -43,11 +43,14 @@ impl Increase {
 
 #[cfg(test)]
 mod tests {
+    use zeek_bridge::bridge::FlowSnapshot;
+
     use super::*;
     use crate::commands::run::tests::snapshot;
 
     fn sample(snapshot: Snapshot, start: Instant, millis: u64) -> Sample {
-        let document = Document { started: "2026-01-01T00:00:00.000Z".into(), snapshot };
+        let document =
+            Document { started: "2026-01-01T00:00:00.000Z".into(), version: "1.0.0".into(), snapshot };
         Sample { document, received: start + Duration::from_millis(millis) }
     }
 
@@ -61,7 +64,10 @@ mod tests {
         later.links[0].dropped += 3;
         later.links[0].not_carried += 4;
         later.links[0].altered_strings += 6;
+        later.links[0].refused.insert("no-rule".into(), 9);
         later.links[1].failures.insert("tls".into(), 2);
+        later.flows[0].messages += 8;
+        later.flows.insert(0, FlowSnapshot { from: "agents".into(), to: "nodes".into(), messages: 1 });
         later.rules[0].refused.insert("invalid_node_api".into(), 6);
         later.refused.insert("no-rule".into(), 9);
         later.refused.insert("no-link".into(), 1);
@@ -80,6 +86,8 @@ mod tests {
         assert_eq!((agents.dropped, agents.malformed, agents.lost_to_chaos), (3, 0, 0));
         assert_eq!((agents.not_carried, agents.altered_strings), (4, 6));
         assert_eq!(nodes.failures, [("connect".into(), 0), ("tls".into(), 2)].into());
+        assert_eq!(agents.refused, [("no-rule".into(), 2)].into());
+        assert_eq!(counts.flows.iter().map(|flow| flow.messages).collect::<Vec<_>>(), [1, 8]);
         assert_eq!(counts.refused, [("no-link".into(), 1), ("no-rule".into(), 2)].into());
         assert_eq!(counts.rules[0].refused["invalid_node_api"], 4);
         assert_eq!(counts.latency.counts, [0, 5, 0]);

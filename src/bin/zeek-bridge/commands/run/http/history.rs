@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
-use zeek_bridge::bridge::{Latency, LinkSnapshot, RuleSnapshot, Snapshot};
+use zeek_bridge::bridge::{Latency, LinkSnapshot, Snapshot};
 
 use crate::increase::increases;
 use crate::latency::{Percentile, percentile};
@@ -107,7 +107,7 @@ struct HistoryDocument<'a> {
 /// The samples of the last hour.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// The previous snapshot without its peers.
+    /// The counters of the previous snapshot.
     previous: Option<Snapshot>,
     /// The time of the newest sample, in seconds since 1970.
     end: f64,
@@ -126,8 +126,15 @@ impl History {
     /// `time` is in seconds since 1970. Returns whether a sample was added.
     pub(super) fn add(&mut self, mut now: Snapshot, elapsed: Duration, time: f64) -> bool {
         let queued: Vec<f32> = now.links.iter().map(queued).collect();
+        // Only counters are kept. The rest may need much memory.
         now.links.iter_mut().for_each(|link| link.peers = Vec::new());
-        now.nodes = Vec::new();
+        now = Snapshot {
+            nodes: Vec::new(),
+            requests: Vec::new(),
+            busiest: Vec::new(),
+            recent: Vec::new(),
+            ..now
+        };
         let previous = self.previous.replace(now.clone());
         let Some(previous) = previous.filter(|_| !elapsed.is_zero()) else { return false };
         let counts = increases(&previous, &now);
@@ -139,7 +146,7 @@ impl History {
                 link.bytes_in,
                 link.bytes_out,
                 link.dropped,
-                denied(link),
+                sum(&link.refused),
             ];
             let [messages_in, messages_out, bytes_in, bytes_out, dropped, denied] = rates.map(rate);
             let sample = [messages_in, messages_out, bytes_in, bytes_out, dropped, denied, queued];
@@ -148,7 +155,7 @@ impl History {
         self.add_links(links.take(LINKS));
         let reasons = counts.refused.iter().map(|(reason, count)| (reason.as_str(), rate(*count)));
         add_named(&mut self.denied, self.length, reasons.take(REASONS));
-        let rules = counts.rules.iter().map(|rule| (rule.name.as_str(), rate(denied_by(rule))));
+        let rules = counts.rules.iter().map(|rule| (rule.name.as_str(), rate(sum(&rule.refused))));
         add_named(&mut self.rules, self.length, rules.take(RULES));
         self.latency_p50.push(bound(&counts.latency, 50));
         self.latency_p99.push(bound(&counts.latency, 99));
@@ -211,14 +218,9 @@ fn queued(link: &LinkSnapshot) -> f32 {
     single(double(link.peers.iter().fold(0, |sum: u64, peer| sum.saturating_add(peer.queued))))
 }
 
-/// Returns the number of denied messages of a rule.
-fn denied_by(rule: &RuleSnapshot) -> u64 {
-    rule.refused.values().fold(0, |sum, count| sum.saturating_add(*count))
-}
-
-/// Returns the number of denied messages of a link.
-fn denied(_link: &LinkSnapshot) -> u64 {
-    0
+/// Returns the number of denied messages.
+fn sum(refused: &BTreeMap<String, u64>) -> u64 {
+    refused.values().fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 /// Returns a percentile in seconds: the upper bound of its bucket, or the largest bound for the last bucket.
@@ -242,7 +244,7 @@ fn double(count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use zeek_bridge::bridge::PeerSnapshot;
+    use zeek_bridge::bridge::{PeerSnapshot, RuleSnapshot};
 
     use super::*;
 
@@ -256,6 +258,7 @@ mod tests {
             id: id.into(),
             messages_in,
             messages_out,
+            refused: [("no_rule".to_owned(), messages_out), ("ttl".to_owned(), messages_in)].into(),
             peers: vec![peer.clone(), peer],
             ..LinkSnapshot::default()
         }
@@ -281,7 +284,7 @@ mod tests {
         assert_eq!((&history["interval"], &history["end"]), (&json!(5), &json!(1002.5)));
         let expected = json!([{
             "name": "a", "messages_in": [2.0, 0.0], "messages_out": [0.2, 1.0], "bytes_in": [0.0, 0.0], "bytes_out": [0.0, 0.0],
-            "dropped": [0.0, 0.0], "denied": [0.0, 0.0], "queued": [8.0, 0.0],
+            "dropped": [0.0, 0.0], "denied": [2.2, 1.0], "queued": [8.0, 0.0],
         }]);
         assert_eq!(history["links"], expected);
         assert_eq!(history["latency_p50"], json!([null, null]));
