@@ -14,7 +14,6 @@ pub struct Bridge {
     pub program: Program,
     /// The address of the page.
     pub http: String,
-    agents: String,
     nodes: String,
     pub folder: TempDir,
 }
@@ -35,16 +34,16 @@ impl Bridge {
         std::fs::write(&path, config).unwrap();
         let mut program = Program::start(&format!("run {}", path.display()));
         let mut address = |link: &str| {
-            let line = program.says(&format!("link=\"{link}\""));
+            let line = program.says(&format!("link={link}"));
             let (_, address) = line.split_once("listening on ").unwrap();
             address.split(' ').next().unwrap().to_owned()
         };
-        let (agents, nodes) = (address("agents"), address("nodes"));
+        let nodes = address("nodes");
         let line = program.says("http://");
         let (_, address) = line.split_once("http://").unwrap();
         let http = address.split(['/', ' ', ',', ';']).next().unwrap().to_owned();
         program.says("running, with ");
-        Bridge { program, http, agents, nodes, folder }
+        Bridge { program, http, nodes, folder }
     }
 
     pub fn url(&self) -> String {
@@ -52,13 +51,8 @@ impl Bridge {
     }
 
     /// Returns the options to connect to the link for nodes.
-    pub fn nodes(&self) -> [String; 4] {
+    fn nodes(&self) -> [String; 4] {
         ["--connect".to_owned(), self.nodes.clone(), "--tls".to_owned(), "off".to_owned()]
-    }
-
-    /// Returns the options to connect to the link for agents.
-    pub fn agents(&self) -> [String; 4] {
-        ["--connect".to_owned(), self.agents.clone(), "--tls".to_owned(), "off".to_owned()]
     }
 
     /// Starts a node with a name, and returns it when it is connected.

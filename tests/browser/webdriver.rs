@@ -174,17 +174,30 @@ impl Browser {
         let (port, body) = (self.port, body.to_string());
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n",
+             Content-Length: {}\r\n\r\n",
             body.len()
         );
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
+        let text = |error: std::io::Error| error.to_string();
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(text)?;
         // A script has its own limit, which is reported with the state of the page.
         stream.set_read_timeout(Some(LIMIT * 2)).unwrap();
-        stream.write_all(format!("{head}{body}").as_bytes()).map_err(|error| error.to_string())?;
-        let mut response = String::new();
-        stream.read_to_string(&mut response).map_err(|error| error.to_string())?;
-        let (_, body) = response.split_once("\r\n\r\n").ok_or("incomplete response")?;
-        let mut json: Json = serde_json::from_str(body).map_err(|error| error.to_string())?;
+        stream.write_all(format!("{head}{body}").as_bytes()).map_err(text)?;
+        // The driver does not close the connection.
+        let mut stream = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).map_err(text)?;
+            let Some((name, value)) = line.trim_end().split_once(':') else {
+                if line.trim_end().is_empty() { break } else { continue }
+            };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).map_err(text)?;
+        let mut json: Json = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
         let value = json["value"].take();
         match value["error"].as_str() {
             Some(error) => Err(format!("{error}: {}", value["message"])),
