@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -100,16 +101,22 @@ impl Bridge {
         (head.to_owned(), body.to_owned())
     }
 
-    /// Returns the time of the newest recent event of a kind, in Unix seconds. With an address, only of this peer.
+    /// Waits until the status contains a recent event of a kind, and returns the time of the newest one in Unix seconds. With an
+    /// address, only of this peer.
     pub fn time_of(&self, kind: &str, address: Option<&str>) -> f64 {
-        let (_, body) = self.get("/api/v1/status");
-        let status: Json = serde_json::from_str(&body).unwrap();
-        let recent = status["recent"].as_array().unwrap();
-        let is_it = |event: &&Json| {
-            event["kind"] == kind && address.is_none_or(|address| event["address"] == address)
-        };
-        let event =
-            recent.iter().find(is_it).unwrap_or_else(|| panic!("no {kind} of {address:?} in {recent:?}"));
-        event["time"].as_f64().unwrap()
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            // For a second, the server returns the same status.
+            let (_, body) = self.get("/api/v1/status");
+            let status: Json = serde_json::from_str(&body).unwrap();
+            let recent = status["recent"].as_array().unwrap();
+            let is_it = |event: &&Json| {
+                event["kind"] == kind && address.is_none_or(|address| event["address"] == address)
+            };
+            if let Some(event) = recent.iter().find(is_it) {
+                return event["time"].as_f64().unwrap();
+            }
+            assert!(Instant::now() < deadline, "no {kind} of {address:?} in {recent:?}");
+        }
     }
 }

@@ -54,7 +54,11 @@ fn the_keyboard_opens_and_closes_details_and_reads_plots() {
     assert!(browser.run(title, &Json::Null).as_str().unwrap().contains("worker-01"));
     browser.press(ESCAPE);
 
-    browser.wait("a plot has a line", "return document.querySelector('#plots path.line[d]')", &Json::Null);
+    browser.wait(
+        "a plot has a line",
+        "return document.querySelector('.plot-area path.line[d^=M]')",
+        &Json::Null,
+    );
     tab_to(&browser, ".plot-area");
     browser.press(LEFT);
     let reading = browser.run("return document.activeElement.getAttribute('aria-valuetext')", &Json::Null);

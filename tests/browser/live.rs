@@ -89,7 +89,11 @@ fn the_picture_shows_the_peers_and_follows_connects_denials_and_kills() {
         is_soon(&shown, bridge.time_of("disconnected", Some(&address)))
     });
 
-    browser.wait("a plot has a line", "return document.querySelector('#plots path.line[d]')", &Json::Null);
+    browser.wait(
+        "a plot has a line",
+        "return document.querySelector('.plot-area path.line[d^=M]')",
+        &Json::Null,
+    );
     let origin = bridge.url();
     let requests = browser.requests();
     assert!(requests.contains(&format!("{origin}api/v1/events")), "{requests:?}");

@@ -141,7 +141,7 @@ impl Browser {
             .collect()
     }
 
-    /// Returns the URLs that the page has requested since the last call.
+    /// Returns the URLs that the page has requested since the last call. The start page of the browser is left out.
     pub fn requests(&self) -> Vec<String> {
         let url = |entry: &Json| {
             let event: Json = serde_json::from_str(entry["message"].as_str()?).ok()?;
@@ -149,7 +149,7 @@ impl Browser {
             let is_request = event["method"] == "Network.requestWillBeSent";
             is_request.then(|| event["params"]["request"]["url"].as_str().unwrap().to_owned())
         };
-        self.log("performance").iter().filter_map(url).collect()
+        self.log("performance").iter().filter_map(url).filter(|url| !url.starts_with("chrome:")).collect()
     }
 
     fn log(&self, kind: &str) -> Vec<Json> {
@@ -210,7 +210,7 @@ impl Drop for Browser {
     fn drop(&mut self) {
         if !self.session.is_empty() {
             // Otherwise, the browser would outlive its driver.
-            let _ = self.request("DELETE", &self.session, &Json::Null);
+            let _ = self.request("DELETE", &self.session, &json!({}));
         }
     }
 }

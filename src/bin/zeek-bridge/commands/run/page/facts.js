@@ -5,7 +5,7 @@
 
 import { protocolName, protocolsOf, proofOf } from './cards.js';
 import { byteRate, bytes, count, dateTime, duration, plural, rate, timeOfDay, words } from './format.js';
-import { dropped, key, peerKey, peerName, sum } from './model.js';
+import { dropped, key, linksOf, peerKey, peerName, sum } from './model.js';
 
 const ENTRIES = 10;
 const PEERS = 50;
@@ -127,15 +127,14 @@ function ruleFacts(model, { name }) {
     title: name,
     sections: [
       { title: 'rule', rows: [
-        ['from', rule.from ?? '–'],
-        ['to', rule.to ?? '–'],
+        ['from', (rule.from ?? []).join(', ')],
+        ['to', (rule.to ?? []).join(', ')],
         ['passed', `${count(rule.passed)} (${rate(model.rate('rule', name, 'passed'))})`],
         ['denied', `${count(sum(rule.refused))} (${rate(model.rate('rule', name, 'denied'))})`],
         ...problems([['invalid', rule.invalid]]),
       ] },
       { title: 'denied, by reason', rows: problems(Object.entries(rule.refused ?? {})) },
-      { title: 'links', links: [rule.from, rule.to].filter((link) => link)
-        .map((link) => ({ name: link, selection: { kind: 'link', link } })) },
+      { title: 'links', links: linksOf(rule).map((link) => ({ name: link, selection: { kind: 'link', link } })) },
       lastDenials(model, (entry) => entry.rule === name),
       { title: 'conditions', text: 'The topics, events and senders of a rule are in the configuration file.' },
     ],

@@ -15,6 +15,11 @@ export function peerKey(link, peer) {
   return key(link.name, peer.id, peer.address);
 }
 
+/** Returns the names of the links that a rule is for. */
+export function linksOf(rule) {
+  return [...new Set([...(rule.from ?? []), ...(rule.to ?? [])])];
+}
+
 export function sum(numbers) {
   return Object.values(numbers ?? {}).reduce((total, number) => total + number, 0);
 }
@@ -90,7 +95,7 @@ export class Model {
   }
 
   rulesOf(name) {
-    return this.rules.filter((rule) => rule.from === name || rule.to === name);
+    return this.rules.filter((rule) => linksOf(rule).includes(name));
   }
 
   nodesOf(link, peer) {

@@ -81,8 +81,8 @@ export class Rules {
       const [name, from, to, passed, denied] = row.children;
       name.firstChild.selection = { kind: 'rule', name: rule.name };
       setLongText(name.firstChild.firstChild, rule.name);
-      setLongText(from.firstChild, rule.from ?? '');
-      setLongText(to.firstChild, rule.to ?? '');
+      setLongText(from.firstChild, (rule.from ?? []).join(', '));
+      setLongText(to.firstChild, (rule.to ?? []).join(', '));
       setText(passed, rate(model.rate('rule', rule.name, 'passed')));
       setAttribute(passed, 'title', `${count(rule.passed)} since the start`);
       showDenied(denied, sum(rule.refused), model.rate('rule', rule.name, 'denied'));
