@@ -70,8 +70,8 @@ fn the_page_is_served_on_loopback_or_encrypted_with_proof() {
     for (keys, has_page, warning) in [
         ("http = '127.0.0.1:1'".to_owned(), true, None),
         ("http = '[::1]:1'".to_owned(), true, None),
-        (format!("{TOKEN}"), true, None),
-        (format!("{TLS}"), true, None),
+        (TOKEN.to_owned(), true, None),
+        (TLS.to_owned(), true, None),
         ("http = '0.0.0.0:1'".to_owned(), false, Some("and the page is not served there")),
         (format!("http = '0.0.0.0:1'\n{TLS}"), false, Some("and the page is not served there")),
         (format!("http = '0.0.0.0:1'\n{TLS}\n{TOKEN}"), true, Some("can read the metrics; set cafile")),

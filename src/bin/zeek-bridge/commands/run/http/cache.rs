@@ -34,6 +34,16 @@ impl Cache {
         *cached = Some((Instant::now(), document.clone()));
         Ok(document)
     }
+
+    /// Frees the document if it is old, so that a bridge without requests keeps no large document.
+    pub(super) fn expire(&self) {
+        // If it is locked, it is in use.
+        if let Ok(mut cached) = self.0.try_lock()
+            && cached.as_ref().is_some_and(|(made, _)| made.elapsed() >= MAX_AGE)
+        {
+            *cached = None;
+        }
+    }
 }
 
 /// Makes a document in a thread for blocking code, because it may take milliseconds.

@@ -17,8 +17,6 @@ pub(in crate::commands::run) struct Settings {
     pub(super) tls: Tls,
     /// The rules for requests to the page and the API.
     pub(super) access: Access,
-    /// Reloads the certificates when their files change.
-    _watcher: Option<Task>,
 }
 
 impl Settings {
@@ -32,11 +30,16 @@ impl Settings {
         Ok(Self::new(config, access))
     }
 
-    pub(super) fn new(config: Http, HttpAccess { tls, tokens, .. }: HttpAccess) -> Self {
+    fn new(config: Http, HttpAccess { tls, tokens, .. }: HttpAccess) -> Self {
         // With TLS, the browser verifies the name of the server, so that DNS rebinding is not possible.
         let access = Access { tokens, loopback: matches!(tls, Tls::Off), ..Access::default() };
-        let watcher = tls.certificates().map(|tls| Task::spawn(tls.watch_files(CERTIFICATE_CHECK_INTERVAL)));
-        Settings { config, tls, access, _watcher: watcher }
+        Settings { config, tls, access }
+    }
+
+    /// Starts to reload the certificates when their files change. `None` without certificates.
+    pub(super) fn watch_certificates(&self) -> Option<Task> {
+        let certificates = self.tls.certificates()?;
+        Some(Task::spawn(certificates.watch_files(CERTIFICATE_CHECK_INTERVAL)))
     }
 
     pub(super) fn is_tls(&self) -> bool {

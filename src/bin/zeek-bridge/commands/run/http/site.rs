@@ -1,7 +1,7 @@
 //! The state behind the page and the API.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use super::cache::{Cache, Failed, in_blocking_thread};
 use super::events::{Feed, frame};
 use super::history::{History, INTERVAL};
 use super::settings::Settings;
+use crate::commands::run::serve::Task;
 use crate::commands::run::view::{Document, View};
 
 /// The maximum number of viewers.
@@ -29,6 +30,8 @@ const SHOWN_PEERS: usize = 100;
 pub(in crate::commands::run) struct Site {
     pub(super) view: Arc<View>,
     settings: watch::Sender<Arc<Settings>>,
+    /// Reloads the certificates in use when their files change.
+    watcher: Mutex<Option<Task>>,
     history: Arc<Mutex<History>>,
     status_cache: Cache,
     history_cache: Cache,
@@ -55,6 +58,7 @@ impl Site {
     pub(in crate::commands::run) fn new(view: Arc<View>, settings: Settings) -> Self {
         Site {
             view,
+            watcher: Mutex::new(settings.watch_certificates()),
             settings: watch::Sender::new(Arc::new(settings)),
             history: Arc::default(),
             status_cache: Cache::default(),
@@ -70,6 +74,7 @@ impl Site {
     /// Changes the settings for new connections. Viewers must connect again if the new settings may refuse them. Returns whether
     /// the settings are different.
     pub(in crate::commands::run) fn set_settings(&self, settings: Settings) -> bool {
+        *lock(&self.watcher) = settings.watch_certificates();
         self.settings.send_if_modified(|current| {
             let is_different = settings.is_different(current);
             *current = Arc::new(settings);
@@ -146,6 +151,8 @@ impl Site {
         let mut last = Instant::now();
         loop {
             ticks.tick().await;
+            self.status_cache.expire();
+            self.history_cache.expire();
             let now = Instant::now();
             let elapsed = now.saturating_duration_since(last);
             last = now;
@@ -167,8 +174,8 @@ impl Site {
     }
 }
 
-fn lock(history: &Mutex<History>) -> std::sync::MutexGuard<'_, History> {
-    history.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn status_frame(view: &View) -> serde_json::Result<Vec<u8>> {
