@@ -49,35 +49,45 @@ impl Cluster {
         let bridge = Arc::new(Bridge::start(config).await.map_err(failed)?);
         let mut cluster = Cluster { bridge, tasks: JoinSet::new(), _nodes: Vec::new(), _folder: folder };
 
-        let agent = cluster.join("agents", mutual(&authority, "agent")?).await?;
-        cluster.tasks.spawn(traffic::discard(agent.subscribe(traffic::EVENTS).await));
+        let agent = cluster.add_subscriber("agents", mutual(&authority, "agent")?).await?;
         cluster.tasks.spawn(traffic::ask(Agent::start(agent).await));
-        let dashboard = cluster.join("dashboards", Tls::Off).await?;
-        cluster.tasks.spawn(traffic::discard(dashboard.subscribe(traffic::EVENTS).await));
+        cluster.add_subscriber("dashboards", Tls::Off).await?;
         for name in NODES.into_iter().chain([DENIED]) {
             cluster.add_node(name, &authority).await?;
         }
         Ok(cluster)
     }
 
-    /// Exchanges messages. Returns only if a task of the cluster ends, which does not happen.
-    pub(super) async fn work(&mut self) {
-        self.tasks.join_next().await;
+    /// Waits for the end of a task of the cluster. They end only if something fails.
+    pub(super) async fn work(&mut self) -> Failure {
+        match self.tasks.join_next().await {
+            Some(Err(error)) => failed(error),
+            _ => failed("the cluster of the demo has ended"),
+        }
     }
 
-    /// Returns an endpoint that is connected to a link of the bridge.
-    async fn join(&self, link: &str, tls: Tls) -> Result<Endpoint, Failure> {
+    /// Connects an endpoint that receives events to a link of the bridge.
+    async fn add_subscriber(&mut self, link: &str, tls: Tls) -> Result<Endpoint, Failure> {
+        let endpoint = Endpoint::new().map_err(failed)?;
+        // Before the connection, because a client of the WebSocket API has to reconnect to change its subscriptions.
+        let events = endpoint.subscribe(traffic::EVENTS).await;
+        self.connect(&endpoint, link, tls).await?;
+        self.tasks.spawn(traffic::receive(endpoint.clone(), events));
+        Ok(endpoint)
+    }
+
+    async fn connect(&self, endpoint: &Endpoint, link: &str, tls: Tls) -> Result<(), Failure> {
         let links = self.bridge.snapshot().links;
         let link = links.into_iter().find(|other| other.name == link);
         let address = link.and_then(|link| link.listening.into_iter().next());
         let address = address.ok_or_else(|| failed("the bridge of the demo does not listen"))?;
-        let endpoint = Endpoint::new().map_err(failed)?;
         endpoint.connect(&*address, tls).await.map_err(|error| Failure::connect(&address, &error))?;
-        Ok(endpoint)
+        Ok(())
     }
 
     async fn add_node(&mut self, name: &'static str, authority: &EphemeralAuthority) -> Result<(), Failure> {
-        let endpoint = self.join("nodes", mutual(authority, name)?).await?;
+        let endpoint = Endpoint::new().map_err(failed)?;
+        self.connect(&endpoint, "nodes", mutual(authority, name)?).await?;
         let answer = move |action: String, args: Vec<String>| async move {
             tokio::time::sleep(ANSWER_TIME.mul_f64(fastrand::f64())).await;
             match (action.as_str(), args.as_slice()) {

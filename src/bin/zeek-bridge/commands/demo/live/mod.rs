@@ -27,7 +27,7 @@ pub(super) async fn run(address: Option<SocketAddr>) -> Result<(), Failure> {
     print(server.address())?;
     tokio::select! {
         () = server.serve(move || bridge.snapshot()) => {}
-        () = cluster.work() => {}
+        failure = cluster.work() => return Err(failure),
         () = signals.next() => {}
     }
     cluster.bridge.shutdown().await;

@@ -79,9 +79,9 @@ pub(super) async fn ask(agent: Agent) {
     }
 }
 
-/// Receives messages. Returns when the endpoint ends.
-pub(super) async fn discard(mut messages: Subscriber) {
-    while messages.recv().await.is_some() {}
+/// Receives events, and keeps their endpoint. Never returns.
+pub(super) async fn receive(_endpoint: Endpoint, mut events: Subscriber) {
+    while events.recv().await.is_some() {}
 }
 
 #[cfg(test)]
