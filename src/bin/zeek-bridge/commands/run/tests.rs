@@ -271,7 +271,7 @@ fn status(folder: &TempDir, name: &str) -> Option<Snapshot> {
     Some(serde_json::from_reader(stream).unwrap())
 }
 
-const EVERYTHING: &str = "metrics = '127.0.0.1:0'\nstatus = 's.sock'";
+const EVERYTHING: &str = "http = '127.0.0.1:0'\nstatus = 's.sock'";
 
 impl Daemon {
     /// Sends SIGHUP and waits for the end of the reload.
@@ -321,7 +321,7 @@ fn a_reload_moves_and_stops_the_local_services() {
     assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
 
     // The services move to other addresses.
-    configure(&folder, "metrics = '127.0.0.2:0'\nstatus = 'other.sock'\nlog = 'json'");
+    configure(&folder, "http = '127.0.0.2:0'\nstatus = 'other.sock'\nlog = 'json'");
     daemon.reload();
     daemon.wait_for_line(LOG_WARNING);
     let second = daemon.wait_for_line("metrics and health at http://");
@@ -329,7 +329,7 @@ fn a_reload_moves_and_stops_the_local_services() {
     assert_eq!((status(&folder, "s.sock"), status(&folder, "other.sock")), (None, Some(snapshot())));
 
     // The services are disabled.
-    configure(&folder, "metrics = 'off'\nstatus = 'off'");
+    configure(&folder, "http = 'off'\nstatus = 'off'");
     daemon.reload();
     assert!(health(&second).is_empty());
     assert_eq!(status(&folder, "other.sock"), None);
@@ -343,15 +343,15 @@ fn a_reload_moves_and_stops_the_local_services() {
 fn a_failed_reload_reports_all_errors_and_keeps_the_local_services() {
     let folder = tempfile::tempdir().unwrap();
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let unbound = format!("metrics = '{}'\nstatus = 'config'", other.local_addr().unwrap());
+    let unbound = format!("http = '{}'\nstatus = 'config'", other.local_addr().unwrap());
     let daemon = Daemon::start(&folder, EVERYTHING);
     let address = daemon.wait_for_line("metrics and health at http://");
     daemon.wait_for_state("READY=1");
     let unchanged = "reload: the configuration is not applied; the previous one stays in effect";
     for (text, mistakes) in [
         ("metric = 1\nlog = 'loud'", &["config:2: bridge.metric: ", "config:3: bridge.log: "][..]),
-        (&unbound, &["config:2: bridge.metrics: cannot serve", "config:3: bridge.status: "][..]),
-        ("metrics = 'off'\ndrain = '0s'", &["config:6: link.agents.listen: not free"][..]),
+        (&unbound, &["config:2: bridge.http: cannot serve", "config:3: bridge.status: "][..]),
+        ("http = 'off'\ndrain = '0s'", &["config:6: link.agents.listen: not free"][..]),
     ] {
         configure(&folder, text);
         daemon.reload();
@@ -361,12 +361,52 @@ fn a_failed_reload_reports_all_errors_and_keeps_the_local_services() {
         assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
     }
     // Applied except for one link.
-    configure(&folder, "metrics = 'off'\nstatus = 's.sock'\ndrain = '7s'");
+    configure(&folder, "http = 'off'\nstatus = 's.sock'\ndrain = '7s'");
     daemon.reload();
     daemon.wait_for_line("config:7: link.agents.listen: not free");
     daemon.wait_for_line("reload: applied, except for the errors above");
     assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
     assert!(health(&address).is_empty());
+}
+
+#[test]
+fn a_reload_changes_the_tokens_of_the_same_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let get = |address: &str, token: &str| {
+        let mut answer = String::new();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let request = format!(
+            "GET /api/v1/status HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.get("HTTP/1.1 ".len()..).and_then(|rest| rest.get(..3)).unwrap_or_default().to_owned()
+    };
+    let token = folder.path().join("token");
+    std::fs::write(&token, "first").unwrap();
+    let tokens = format!("{EVERYTHING}\nhttp_token = [{{ name = 'admin', file = 'token' }}]");
+    let daemon = Daemon::start(&folder, EVERYTHING);
+    let address = daemon.wait_for_line("INFO page, metrics and health at http://");
+    daemon.wait_for_state("READY=1");
+    assert_eq!(get(&address, "none"), "200");
+
+    // The key is new.
+    configure(&folder, &tokens);
+    daemon.reload();
+    assert_eq!(daemon.wait_for_line("INFO page, metrics and health at http://"), address);
+    assert_eq!((get(&address, "none"), get(&address, "first")), ("401".into(), "200".into()));
+
+    // The file has changed.
+    std::fs::write(&token, "second").unwrap();
+    daemon.reload();
+    assert_eq!((get(&address, "first"), get(&address, "second")), ("401".into(), "200".into()));
+
+    // The file is invalid.
+    std::fs::write(&token, "").unwrap();
+    daemon.reload();
+    daemon.wait_for_line("bridge.http_token: token admin: ");
+    assert_eq!(get(&address, "second"), "200");
 }
 
 #[test]
@@ -390,15 +430,11 @@ fn a_failed_start_reports_all_errors() {
     let first = Daemon::start(&folder, EVERYTHING);
     let address = first.wait_for_line("metrics and health at http://");
     first.wait_for_state("READY=1");
-    let twice = format!("metrics = '{address}'\nstatus = 's.sock'");
+    let twice = format!("http = '{address}'\nstatus = 's.sock'");
     for (text, code, mistakes) in [
         ("metric = 1\nlog = 'loud'", 1, &["config:2: bridge.metric: ", "config:3: bridge.log: "][..]),
-        ("metrics = 'off'\nstatus = 'off'\ndrain = '0s'", 1, &["config:7: link.agents.listen: not free"][..]),
-        (
-            &twice,
-            3,
-            &["config:2: bridge.metrics: cannot serve", "config:3: bridge.status: another bridge"][..],
-        ),
+        ("http = 'off'\nstatus = 'off'\ndrain = '0s'", 1, &["config:7: link.agents.listen: not free"][..]),
+        (&twice, 3, &["config:2: bridge.http: cannot serve", "config:3: bridge.status: another bridge"][..]),
     ] {
         let (ended, lines) = Daemon::start(&folder, text).end();
         assert_eq!(ended, Some(code), "{lines:?}");
@@ -414,7 +450,7 @@ fn a_failed_start_reports_all_errors() {
 #[test]
 fn the_log_is_json_if_configured() {
     let folder = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(&folder, "metrics = 'off'\nstatus = 'off'\nlog = 'json'");
+    let daemon = Daemon::start(&folder, "http = 'off'\nstatus = 'off'\nlog = 'json'");
     daemon.wait_for_state("READY=1");
     daemon.signal("TERM");
     let (_, stderr) = daemon.end();

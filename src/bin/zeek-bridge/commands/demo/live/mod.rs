@@ -3,15 +3,14 @@
 mod cluster;
 mod traffic;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use zeek_bridge::bridge::config::Http;
 
 use crate::commands::run::PageServer;
 use crate::output::{Exit, Failure, Output};
 use crate::signals::Signals;
 use cluster::Cluster;
-
-/// The default address, which is that of `run`.
-const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9747);
 
 /// Serves the page until a signal arrives. Without an address, uses the default address, or another port if it is taken.
 pub(super) async fn run(address: Option<SocketAddr>) -> Result<(), Failure> {
@@ -37,7 +36,7 @@ pub(super) async fn run(address: Option<SocketAddr>) -> Result<(), Failure> {
 async fn bind(address: Option<SocketAddr>) -> Result<PageServer, Failure> {
     let bound = match address {
         Some(address) => PageServer::bind(address).await,
-        None => match PageServer::bind(ADDRESS).await {
+        None => match PageServer::bind(Http::DEFAULT).await {
             Ok(server) => Ok(server),
             Err(_) => PageServer::bind((Ipv4Addr::LOCALHOST, 0).into()).await,
         },

@@ -67,6 +67,21 @@ impl Site {
         }
     }
 
+    /// Changes the settings for new connections. Viewers must connect again if the new settings may refuse them. Returns whether
+    /// the settings are different.
+    pub(in crate::commands::run) fn set_settings(&self, settings: Settings) -> bool {
+        self.settings.send_if_modified(|current| {
+            let is_different = settings.is_different(current);
+            *current = Arc::new(settings);
+            is_different
+        })
+    }
+
+    /// Describes what is served, with the scheme of the URL.
+    pub(in crate::commands::run) fn services(&self) -> String {
+        self.settings().services()
+    }
+
     pub(super) fn settings(&self) -> Arc<Settings> {
         self.settings.borrow().clone()
     }

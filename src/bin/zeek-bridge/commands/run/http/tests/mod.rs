@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use zeek_bridge::bridge::config::Http;
 use zeek_bridge::bridge::{LinkSnapshot, Snapshot};
 
 use super::server::{HEADER_BYTES, HEADER_TIME, HEADERS, LIMITS};
@@ -21,6 +22,7 @@ use crate::commands::run::view::{Document, View};
 struct Served {
     address: SocketAddr,
     view: Arc<View>,
+    site: Arc<Site>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -31,8 +33,7 @@ impl Drop for Served {
 }
 
 async fn served(snapshot: impl Fn() -> Snapshot + Send + Sync + 'static) -> Served {
-    let address = "127.0.0.1:0".parse().unwrap();
-    served_with(Settings::plain(address), snapshot).await
+    served_with(Settings::load(Http::default()).await.unwrap(), snapshot).await
 }
 
 /// Serves on a loopback address with these settings, which may be those of another address.
@@ -41,7 +42,7 @@ async fn served_with(settings: Settings, snapshot: impl Fn() -> Snapshot + Send 
     let view = Arc::new(View::new(snapshot));
     let address = server.address();
     let site = Arc::new(Site::new(view.clone(), settings));
-    Served { address, task: tokio::spawn(server.serve(site)), view }
+    Served { address, task: tokio::spawn(server.serve(site.clone())), site, view }
 }
 
 impl Served {
@@ -52,7 +53,7 @@ impl Served {
         let mut answer = Vec::new();
         // The server may close before it has read all bytes, which resets the connection.
         let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8(answer).unwrap()
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     async fn get(&self, path: &str) -> (String, String) {

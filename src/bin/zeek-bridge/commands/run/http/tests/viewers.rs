@@ -50,7 +50,8 @@ impl Viewer {
 }
 
 fn large() -> Snapshot {
-    let link = LinkSnapshot { name: "x".repeat(LARGE), ..LinkSnapshot::default() };
+    let peer = PeerSnapshot { filter: vec!["x".repeat(LARGE)], ..PeerSnapshot::default() };
+    let link = LinkSnapshot { peers: vec![peer], ..LinkSnapshot::default() };
     Snapshot { links: vec![link], ..Snapshot::default() }
 }
 
