@@ -17,6 +17,7 @@ use super::outlet::{EndpointOutlet, Outlet, Route};
 use super::policy::{RuleLink, ZeroMqSide};
 use super::router::origin::Origin;
 use super::router::peer_counts::PeerCounts;
+use super::router::reason_counts::ReasonCounts;
 use super::router::sides::Sides;
 use crate::data::{EndpointId, Filter, Topic};
 use crate::endpoint::{
@@ -39,6 +40,8 @@ pub(super) struct Link {
     faults: Option<FaultInjector>,
     limits: Limits,
     pub(super) tls: Tls,
+    /// The number of messages received over this link that were denied, by reason.
+    pub(super) denied: ReasonCounts,
     context: LinkContext,
     /// The listeners, by configured address.
     listeners: Mutex<BTreeMap<String, Listener>>,
@@ -82,8 +85,20 @@ impl Link {
         let watch =
             |tls: &MutualTls| tokio::spawn(tls.watch_files(CERTIFICATE_CHECK_INTERVAL)).abort_handle();
         let watcher = tls.certificates().map(watch);
-        let (listeners, outbox) = (Mutex::default(), Outbox::default());
-        Ok(Link { config, endpoint, outlet, faults, limits, tls, context, listeners, watcher, outbox })
+        let (denied, listeners, outbox) = (ReasonCounts::default(), Mutex::default(), Outbox::default());
+        Ok(Link {
+            config,
+            endpoint,
+            outlet,
+            faults,
+            limits,
+            tls,
+            denied,
+            context,
+            listeners,
+            watcher,
+            outbox,
+        })
     }
 
     pub(super) fn id(&self) -> LinkId {

@@ -24,6 +24,7 @@
 //! router/core, links         what all links share: the links and rules, the registry, counters
 //! link                       one endpoint with its configuration
 //! faults, outlet, audience   sending the messages of a link to its peers
+//! router/recent, busiest     what happened recently, and the topics with the most messages
 //! policy                     rules
 //! management/registry        live nodes and requests in flight, without I/O
 //! router/origin, sides       ids of messages, and peerings that lead to the same remote side
@@ -37,6 +38,7 @@ mod ids;
 mod link;
 mod management;
 mod outlet;
+mod peer_text;
 pub(crate) mod policy;
 mod router;
 mod snapshot;
@@ -44,5 +46,8 @@ mod supervisor;
 
 pub(crate) use ids::{LinkId, RuleId};
 pub use management::AnsweredFor;
-pub use snapshot::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};
+pub use router::{RecentEntry, TopicRate};
+pub use snapshot::{
+    FlowSnapshot, Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RequestSnapshot, RuleSnapshot, Snapshot,
+};
 pub use supervisor::{Bridge, Reloaded};

@@ -6,13 +6,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::Bridge;
 use super::config::{LinkAddress, LinkTls};
 use super::link::Link;
 use super::management::AnsweredFor;
+use super::peer_text::identity;
 use super::router::core::now;
-use crate::endpoint::{PeerProtocol, PeerState};
+use super::router::{RecentEntry, TopicRate};
+use super::{Bridge, RuleId};
+use crate::endpoint::PeerState;
 use crate::net::{Scheme, Url};
+
+/// The maximum number of pending responses in a snapshot.
+const MAX_REQUESTS: usize = 64;
 
 /// The state of a bridge at one moment. Counters count from the start of the bridge, unless stated otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +43,45 @@ pub struct Snapshot {
     pub forgotten: u64,
     /// The latency of a sample of the messages.
     pub latency: Latency,
+    /// The messages that were forwarded between the links. Contains each pair of links between which rules allow messages, and each pair
+    /// with a count.
+    #[serde(default)]
+    pub flows: Vec<FlowSnapshot>,
+    /// The oldest pending responses, oldest first, at most 64.
+    #[serde(default)]
+    pub requests: Vec<RequestSnapshot>,
+    /// The topics and events with the most messages, highest rate first, at most 32. The rates are of the last complete window of five
+    /// seconds, estimated from a sample.
+    #[serde(default)]
+    pub busiest: Vec<TopicRate>,
+    /// The latest connects, disconnects, failures and denials, newest first, at most 256. Of each peer, only the last ones are
+    /// contained.
+    #[serde(default)]
+    pub recent: Vec<RecentEntry>,
+}
+
+/// The messages that were forwarded from one link to another.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FlowSnapshot {
+    /// The name of the link over which the messages were received.
+    pub from: String,
+    /// The name of the link that the messages were sent to. For the peers of a hub, it is the same.
+    pub to: String,
+    /// The number of messages. It is kept at a reload if both links are.
+    pub messages: u64,
+}
+
+/// A response that is pending.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestSnapshot {
+    /// The name of the node.
+    pub node: String,
+    /// The id of the request.
+    pub request: String,
+    /// The time since the request was received, in seconds.
+    pub age: f64,
 }
 
 /// The state of a link at one moment. Counters count from the start of the link.
@@ -86,6 +130,9 @@ pub struct LinkSnapshot {
     pub lost_to_chaos: u64,
     /// The number of failed connection attempts and handshakes, by cause.
     pub failures: BTreeMap<String, u64>,
+    /// The number of messages received over this link that were denied or dropped, by reason.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// The state of a peer at one moment.
@@ -117,6 +164,15 @@ pub struct PeerSnapshot {
     /// The number of messages to it that were dropped because its protocol cannot carry them.
     #[serde(default)]
     pub not_carried: u64,
+    /// The number of messages received from it since the peering was established.
+    #[serde(default)]
+    pub messages_in: u64,
+    /// The number of messages sent to it since the peering was established.
+    #[serde(default)]
+    pub messages_out: u64,
+    /// The time since the peering was established, in seconds.
+    #[serde(default)]
+    pub connected: f64,
 }
 
 /// The state of a rule at one moment.
@@ -132,6 +188,12 @@ pub struct RuleSnapshot {
     /// rule of which it matched the most conditions. If the topic of a message matches no rule, the message is counted in
     /// [`Snapshot::refused`] only.
     pub refused: BTreeMap<String, u64>,
+    /// The names of the links over which messages are received.
+    #[serde(default)]
+    pub from: Vec<String>,
+    /// The names of the links that messages are sent to.
+    #[serde(default)]
+    pub to: Vec<String>,
 }
 
 /// The state of a node at one moment.
@@ -166,11 +228,21 @@ impl Bridge {
         for link in links.iter() {
             latency.add(&link.endpoint.latency());
         }
-        let rules = links.rule_counts().map(|(name, count)| RuleSnapshot {
-            name: name.to_owned(),
-            passed: count.passed.load(Ordering::Relaxed),
-            invalid: count.invalid.load(Ordering::Relaxed),
-            refused: count.denied(),
+        let rules = links.rule_counts().enumerate().map(|(id, (name, count))| {
+            let [from, to] = links.rules.links_of(RuleId(id)).map(<[String]>::to_vec);
+            RuleSnapshot {
+                name: name.to_owned(),
+                passed: count.passed.load(Ordering::Relaxed),
+                invalid: count.invalid.load(Ordering::Relaxed),
+                refused: count.denied(),
+                from,
+                to,
+            }
+        });
+        let name = |link| links.link(link).map(|link| link.config.name.clone()).unwrap_or_default();
+        let flows = links.flows.counts().filter(|(from, to, messages)| {
+            // The nodes of a ZeroMQ cluster exchange hellos without a rule.
+            *messages > 0 || links.rules.connects(*from, *to)
         });
         let mut snapshot = Snapshot {
             uptime: self.since.elapsed().as_secs(),
@@ -178,17 +250,29 @@ impl Bridge {
             rules: rules.collect(),
             refused: self.core.denials.counts(),
             latency,
+            flows: flows
+                .map(|(from, to, messages)| FlowSnapshot { from: name(from), to: name(to), messages })
+                .collect(),
+            busiest: self.core.busiest.rates(now()),
+            recent: self.core.recent.entries(),
             ..Snapshot::default()
         };
         // Take this lock last and hold it only briefly, because requests and responses need it.
         let mut nodes = self.core.nodes();
-        nodes.expire(now());
+        let now = now();
+        nodes.expire(now);
         let live = nodes.live().into_iter().map(|node| NodeSnapshot {
             name: node.name.to_owned(),
-            link: links.link(node.peering.link).map(|link| link.config.name.clone()).unwrap_or_default(),
+            link: name(node.peering.link),
             peer: node.peering.peer.to_string(),
         });
         snapshot.nodes = live.collect();
+        let requests = nodes.oldest(MAX_REQUESTS).into_iter().map(|(node, request, asked)| RequestSnapshot {
+            node: node.to_owned(),
+            request: request.to_owned(),
+            age: now.saturating_duration_since(asked).as_secs_f64(),
+        });
+        snapshot.requests = requests.collect();
         snapshot.in_flight = u64::try_from(nodes.in_flight()).unwrap_or(u64::MAX);
         snapshot.answered_for = nodes.answered_for();
         (snapshot.unanswered, snapshot.forgotten) = (nodes.expired(), nodes.forgotten());
@@ -238,6 +322,7 @@ impl Link {
             overflows: stats.overflows,
             lost_to_chaos: self.lost_to_chaos(),
             failures: failures.map(|(cause, count)| (cause.to_owned(), count)).collect(),
+            refused: self.denied.counts(),
         }
     }
 }
@@ -261,13 +346,8 @@ impl From<&PeerState> for PeerSnapshot {
         PeerSnapshot {
             id: peer.id.to_string(),
             address: peer.address.to_string(),
-            identity: identity(peer),
-            protocol: match &peer.protocol {
-                PeerProtocol::Broker => "broker",
-                PeerProtocol::WebSocket(_) => "websocket",
-                PeerProtocol::ZeroMq(_) => "zeromq",
-            }
-            .to_owned(),
+            identity: identity(peer.identity.as_deref(), &peer.protocol),
+            protocol: peer.protocol.name().to_owned(),
             socket: peer.protocol.zeromq().map(|peer| peer.socket.to_owned()),
             name: peer.protocol.websocket().and_then(|peer| peer.name.as_deref()).map(str::to_owned),
             filter: peer.filter.topics().iter().map(ToString::to_string).collect(),
@@ -275,21 +355,11 @@ impl From<&PeerState> for PeerSnapshot {
             queued_bytes: count(peer.queued_bytes),
             dropped: peer.dropped,
             not_carried: peer.not_carried,
+            messages_in: peer.received,
+            messages_out: peer.sent,
+            connected: peer.connected.as_secs_f64(),
         }
     }
-}
-
-/// Describes the certificate, the token and the CURVE key of a peer.
-fn identity(peer: &PeerState) -> Option<String> {
-    let token = peer.protocol.websocket().and_then(|peer| peer.token.as_ref());
-    let curve = peer.protocol.zeromq().and_then(|peer| peer.curve.as_ref());
-    let parts = [
-        peer.identity.as_ref().map(ToString::to_string),
-        token.map(|name| format!("token:{name}")),
-        curve.map(|name| format!("curve:{name}")),
-    ];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 impl Latency {
@@ -305,39 +375,4 @@ impl Latency {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use crate::bridge::Bridge;
-    use crate::bridge::config::BridgeConfig;
-    use crate::net::tls::{PemSource, ephemeral_authority};
-
-    /// The alert for certificates that expire needs the time for each kind of TLS with certificates.
-    #[tokio::test]
-    async fn the_end_of_the_own_certificate_is_reported_with_and_without_certificates_of_clients() {
-        let folder = tempfile::tempdir().unwrap();
-        let issued = ephemeral_authority().unwrap().credentials("bridge").unwrap();
-        let file = |name: &str, source: Option<PemSource>| {
-            let Some(PemSource::Memory(pem)) = source else { panic!("{name} is not in memory") };
-            let path = folder.path().join(name);
-            fs::write(&path, pem).unwrap();
-            format!("{name} = {path:?}\n")
-        };
-        let cafile = file("cafile", issued.cafile);
-        let own = [file("certificate", issued.certificate), file("keyfile", issued.keyfile)].concat();
-        let link = |name, settings: &str| format!("[link.{name}]\n{settings}\n{own}");
-        let config = [
-            link("mutual", &format!("listen = \"127.0.0.1:0\"\n{cafile}")),
-            link("server", "listen = \"wss://127.0.0.1:0\""),
-            "[link.plain]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n".to_owned(),
-            "[[rule]]\nname = \"all\"\nfrom = \"plain\"\nto = \"mutual\"\ntopics = \"/t\"\n".to_owned(),
-        ];
-        let config = BridgeConfig::parse(&config.concat(), "bridge.toml").unwrap();
-        let bridge = Bridge::start(config).await.unwrap();
-        let found: Vec<_> = (bridge.snapshot().links.iter())
-            .map(|link| (link.name.clone(), link.tls.clone(), link.certificate_expires.is_some()))
-            .collect();
-        let expected = [("mutual", "mutual", true), ("server", "server", true), ("plain", "off", false)];
-        assert_eq!(found, expected.map(|(name, tls, expires)| (name.to_owned(), tls.to_owned(), expires)));
-    }
-}
+mod tests;

@@ -160,7 +160,7 @@ impl Bridge {
         }
         self.core.set_operation(&config.operation);
         let counts = counts(&config.rules, &old);
-        self.core.set_links(LinkSet::new(links, rules, counts));
+        self.core.set_links(LinkSet::new(links, rules, counts, &old.flows));
         for link in opening {
             errors.extend(link.listen().await);
             link.connect();

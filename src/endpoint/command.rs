@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::counters::PeerCounters;
 use super::id::{ConnectionId, SubscriberId};
 use super::id_registry::{Admission, Answers, Party};
 use super::limits::Owner;
@@ -26,6 +27,7 @@ pub(super) enum Command {
         peer: Peer,
         filter: Filter,
         format: &'static Format,
+        counters: Arc<PeerCounters>,
         answer: oneshot::Sender<Result<Arc<Queue>, Admission>>,
     },
     /// A peer has changed its filter. Answered when the routes are changed. Until the answer, nothing more is read from

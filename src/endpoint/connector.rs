@@ -294,8 +294,9 @@ impl Task {
             // The shutdown is not a failure of the target, so it is not counted.
             return;
         }
-        self.context.stats.failed(&error);
-        let suppressed = self.context.limiter.pass(error.log_cause(), &Owner::Target(self.target.clone()));
+        let owner = Owner::Target(self.target.clone());
+        self.context.failed(&self.target, &error, &owner);
+        let suppressed = self.context.limiter.pass(error.log_cause(), &owner);
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
         match suppressed {
             // After the only attempt, `first_attempt` returns the error. The level is then debug, unless the `Connector` was

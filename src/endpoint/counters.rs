@@ -1,8 +1,10 @@
-//! The counters of an endpoint.
+//! The counters of an endpoint and of its peers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use tokio::time::Instant;
 
 use super::Endpoint;
 use super::connect_error::ConnectError;
@@ -74,6 +76,21 @@ pub struct Stats {
     pub overflows: u64,
     /// Messages from peers that could not be decoded.
     pub malformed: u64,
+}
+
+/// The counters of one peering.
+#[derive(Debug)]
+pub(super) struct PeerCounters {
+    pub(super) established: Instant,
+    pub(super) received: Counter,
+    pub(super) sent: Counter,
+}
+
+impl PeerCounters {
+    /// Returns the counters of a peering that is established now.
+    pub(super) fn new() -> Self {
+        PeerCounters { established: Instant::now(), received: Counter::default(), sent: Counter::default() }
+    }
 }
 
 impl Counters {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -61,6 +62,12 @@ pub(crate) struct PeerState {
     pub(crate) dropped: u64,
     /// The number of messages that were dropped because the peer's protocol cannot carry them.
     pub(crate) not_carried: u64,
+    /// The number of messages received from the peer since the peering was established.
+    pub(crate) received: u64,
+    /// The number of messages that were moved from the queue to the connection since the peering was established.
+    pub(crate) sent: u64,
+    /// The time since the peering was established.
+    pub(crate) connected: Duration,
 }
 
 impl Endpoint {
@@ -164,6 +171,9 @@ impl Endpoint {
                 queued_bytes: fill.bytes,
                 dropped: fill.dropped,
                 not_carried: fill.not_carried,
+                received: route.counters.received.get(),
+                sent: route.counters.sent.get(),
+                connected: route.counters.established.elapsed(),
             }
         };
         routes.peers.iter().map(state).collect()

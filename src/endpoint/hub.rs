@@ -97,7 +97,7 @@ impl Hub {
             Command::Introduced { connection, peer, role, party, answers } => {
                 self.ids.introduce(connection, peer, role, party, answers);
             }
-            Command::Established { peer, filter, format, answer } => {
+            Command::Established { peer, filter, format, counters, answer } => {
                 let PeeringId(connection) = peer.peering;
                 match self.ids.establish(connection, peer.id) {
                     Admission::Admitted => {}
@@ -111,7 +111,8 @@ impl Hub {
                     queue.close();
                 }
                 let Peer { id, address, identity, protocol, owner, .. } = peer.clone();
-                self.established(PeerRoute { peer, filter: Arc::new(filter), format, queue: queue.clone() });
+                let filter = Arc::new(filter);
+                self.established(PeerRoute { peer, filter, format, queue: queue.clone(), counters });
                 let _ = answer.send(Ok(queue));
                 self.report(Status::PeerAdded { peer: id, address, identity, protocol }, &owner);
             }
@@ -131,7 +132,7 @@ impl Hub {
                 let _ = answer.send(());
             }
             Command::Closed { connection, owner, status } => {
-                self.closed(connection);
+                self.closed(connection, status.as_ref());
                 if let Some(status) = status {
                     self.report(status, &owner);
                 }
@@ -195,12 +196,12 @@ impl Hub {
         }
     }
 
-    fn closed(&mut self, connection: ConnectionId) {
+    fn closed(&mut self, connection: ConnectionId, status: Option<&Status>) {
         // The route is removed before a different connection can get the id.
         let route = self.ids.established(connection).and_then(|peer| self.table.peers.remove(peer));
         if let Some(route) = route {
             self.publish_routes();
-            self.relay(&route.peer, |relay| relay.on_closed(&route.peer));
+            self.relay(&route.peer, |relay| relay.on_closed(&route.peer, status));
         }
         self.ids.close(connection);
     }

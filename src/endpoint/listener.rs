@@ -297,7 +297,7 @@ impl Accepted {
     /// the level is debug.
     fn fail(&self, error: ConnectError) {
         let context = &self.context;
-        context.stats.failed(&error);
+        context.failed(&self.address, &error, &self.host);
         let suppressed = context.limiter.pass(error.log_cause(), &self.host);
         let status = Status::HandshakeFailed { address: self.address.clone(), error };
         match suppressed {

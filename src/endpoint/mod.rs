@@ -215,6 +215,14 @@ impl Context {
     fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
+
+    /// Counts a connection that did not become a peering, and reports it to the relay.
+    fn failed(&self, address: &Arc<str>, error: &ConnectError, owner: &Owner) {
+        self.stats.failed(error);
+        if let Some(relay) = &self.relay {
+            relay.on_failed(address, error, owner);
+        }
+    }
 }
 
 impl Endpoint {

@@ -17,6 +17,7 @@ use super::admits::Candidate;
 use super::blocked::Blocked;
 use super::command::Command;
 use super::connect_error::ConnectError;
+use super::counters::PeerCounters;
 use super::id::{ConnectionId, PeeringId};
 use super::id_registry::{Admission, Answers, Party};
 use super::limits::{Owner, PeerSlot};
@@ -83,6 +84,8 @@ struct PeerConnection<S> {
     peer: Option<Peer>,
     /// The messages for the peer, once the peering is established.
     queue: Option<Arc<Queue>>,
+    /// The counters of the peering, once it is established.
+    counters: Option<Arc<PeerCounters>>,
     /// The hub's answer to an introduction.
     admission: Option<oneshot::Receiver<Admission>>,
     /// Ends the handshake in favor of a later connection of the same owner.
@@ -177,6 +180,7 @@ pub(super) async fn run<S: Session>(
         owner,
         peer: None,
         queue: None,
+        counters: None,
         admission: None,
         superseded: None,
         conflict: None,
@@ -379,7 +383,10 @@ impl<S: Session> PeerConnection<S> {
         let peer = Peer { id, address, ip: self.ip, identity, protocol, owner, peering: PeeringId(self.id) };
         let (answer, queue) = oneshot::channel();
         let format = self.connection.format();
-        self.context.hub.send(Command::Established { peer: peer.clone(), filter, format, answer }).await;
+        let counters = Arc::new(PeerCounters::new());
+        self.counters = Some(counters.clone());
+        let command = Command::Established { peer: peer.clone(), filter, format, counters, answer };
+        self.context.hub.send(command).await;
         match queue.await {
             Ok(Ok(queue)) => {
                 tracing::Span::current().record("peer", tracing::field::display(id));

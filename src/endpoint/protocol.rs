@@ -50,6 +50,16 @@ pub enum PeerProtocol {
 }
 
 impl PeerProtocol {
+    /// Returns the name: `broker`, `websocket` or `zeromq`.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            PeerProtocol::Broker => "broker",
+            PeerProtocol::WebSocket(_) => "websocket",
+            PeerProtocol::ZeroMq(_) => "zeromq",
+        }
+    }
+
     /// Returns what a peer that speaks the WebSocket API has sent about itself. `None` for other protocols.
     #[must_use]
     pub fn websocket(&self) -> Option<&Arc<WebSocketPeer>> {

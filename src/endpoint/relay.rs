@@ -1,9 +1,13 @@
 //! The interface to a relay, which forwards the messages of an endpoint's peers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::blocked::Blocked;
+use super::connect_error::ConnectError;
+use super::limits::Owner;
 use super::peer::Peer;
+use super::status::Status;
 use crate::data::Filter;
 use crate::net::Batch;
 
@@ -34,6 +38,11 @@ pub(crate) trait Relay: Send + Sync + fmt::Debug {
     /// routed by this filter.
     fn on_filter(&self, peer: &Peer, filter: &Filter);
 
-    /// Called when a peering has ended. No more messages are received from or sent to the peer.
-    fn on_closed(&self, peer: &Peer);
+    /// Called when a peering has ended. No more messages are received from or sent to the peer. `status` contains the reason:
+    /// [`Status::PeerLost`] or [`Status::PeerRemoved`].
+    fn on_closed(&self, peer: &Peer, status: Option<&Status>);
+
+    /// Called when a connection did not become a peering: an attempt to connect failed, or a connection that was accepted. May be
+    /// called at any time, also concurrently with the other methods.
+    fn on_failed(&self, address: &Arc<str>, error: &ConnectError, owner: &Owner);
 }

@@ -7,6 +7,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use super::counters::PeerCounters;
 use super::id::SubscriberId;
 use super::message::Message;
 use super::peer::Peer;
@@ -28,6 +29,7 @@ pub(super) struct PeerRoute {
     /// The encoding of the messages in the queue.
     pub(super) format: &'static Format,
     pub(super) queue: Arc<Queue>,
+    pub(super) counters: Arc<PeerCounters>,
 }
 
 #[derive(Clone, Debug)]
@@ -182,7 +184,8 @@ mod tests {
             peering,
         };
         let queue = Arc::new(Queue::new(QueueLimits { messages: 1, bytes: 1 }));
-        PeerRoute { peer, filter: Arc::new(wants.iter().cloned().collect()), format: &BROKER, queue }
+        let (filter, counters) = (Arc::new(wants.iter().cloned().collect()), Arc::new(PeerCounters::new()));
+        PeerRoute { peer, filter, format: &BROKER, queue, counters }
     }
 
     fn ids<'a>(routes: impl Iterator<Item = &'a PeerRoute>) -> Vec<EndpointId> {

@@ -49,17 +49,32 @@ impl Denied {
 }
 
 /// The properties of a request that determine whether the request is accepted.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Credentials<'a> {
-    pub(super) host: Option<&'a str>,
-    pub(super) origin: Option<&'a str>,
-    pub(super) authorization: Option<&'a str>,
-    pub(super) tls: bool,
+#[derive(Clone, Copy, Default)]
+pub struct Credentials<'a> {
+    /// The header `Host`.
+    pub host: Option<&'a str>,
+    /// The header `Origin`.
+    pub origin: Option<&'a str>,
+    /// The header `Authorization`. `Debug` does not write it.
+    pub authorization: Option<&'a str>,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+impl fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Credentials { host, origin, tls, .. } = self;
+        let mut fields = f.debug_struct("Credentials");
+        fields.field("host", host).field("origin", origin).field("tls", tls).finish_non_exhaustive()
+    }
 }
 
 impl Access {
     /// Returns the name of the request's token. `None` if no token is needed.
-    pub(super) fn check(&self, request: &Credentials<'_>) -> Result<Option<Arc<str>>, Denied> {
+    ///
+    /// # Errors
+    /// Fails if the request is refused.
+    pub fn check(&self, request: &Credentials<'_>) -> Result<Option<Arc<str>>, Denied> {
         if self.loopback && !request.host.is_none_or(|host| self.is_own(host)) {
             return Err(Denied::Host);
         }

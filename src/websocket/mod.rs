@@ -22,7 +22,7 @@ mod recorded;
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
-pub use access::{Access, Denied, InvalidToken, Token, Tokens};
+pub use access::{Access, Credentials, Denied, InvalidToken, Token, Tokens};
 pub use config::{ClientConfig, ServerConfig};
 pub(crate) use encode::encode;
 #[cfg(feature = "net")]

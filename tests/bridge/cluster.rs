@@ -31,7 +31,7 @@ impl BridgeProcess {
 
     fn write(folder: &tempfile::TempDir, config: &str) {
         let status = folder.path().join("status.sock");
-        let text = format!("[bridge]\nmetrics = \"off\"\nstatus = \"{}\"\n{config}", status.display());
+        let text = format!("[bridge]\nhttp = \"off\"\nstatus = \"{}\"\n{config}", status.display());
         std::fs::write(folder.path().join("bridge.toml"), text).unwrap();
     }
 

@@ -127,7 +127,7 @@ async fn health_checks_and_systemd_notifications_report_each_state_from_start_to
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let agent = listener.local_addr().unwrap().to_string();
     let config = format!(
-        "[bridge]\nmetrics = \"127.0.0.1:0\"\nstatus = \"status.sock\"\ndrain = \"1h\"\n\
+        "[bridge]\nhttp = \"127.0.0.1:0\"\nstatus = \"status.sock\"\ndrain = \"1h\"\n\
          [link.agent]\nfaces = \"agents\"\ntls = \"off\"\nconnect = \"{agent}\"\n\
          retry = {{ first = \"50ms\", cap = \"50ms\" }}\n\
          [link.in]\nfaces = \"nodes\"\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n\
@@ -158,7 +158,7 @@ async fn health_checks_and_systemd_notifications_report_each_state_from_start_to
     }
 
     // Systemd is notified of the reload even if the reload fails.
-    std::fs::write(&file, "[bridge]\nmetrics = 5\n").unwrap();
+    std::fs::write(&file, "[bridge]\nhttp = 5\n").unwrap();
     bridge.program.signal("HUP");
     assert!(notification(&systemd, "RELOADING=1").contains("MONOTONIC_USEC="));
     notification(&systemd, "READY=1");

@@ -34,7 +34,7 @@ impl Bridge {
     fn of_links(publisher: &str, subscribers: &str, topic: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = format!(
-            "[bridge]\nmetrics = 'off'\nstatus = 'off'\n\
+            "[bridge]\nhttp = 'off'\nstatus = 'off'\n\
              [link.p]\n{publisher}\n\
              [link.s]\n{subscribers}\n\
              [[rule]]\nname = 'r'\nfrom = 'p'\nto = 's'\ntopics = ['{topic}']\n"

@@ -159,7 +159,7 @@ fn the_printed_configuration_of_a_link_is_valid() {
     let keys: String = keys.into_iter().map(|key| format!("{key}\n")).collect();
     let config = folder.path().join("bridge.toml");
     let text = format!(
-        "[bridge]\nmetrics = 'off'\nstatus = 'off'\n[link.nodes]\nfaces = 'nodes'\nlisten = '127.0.0.1:0'\n{keys}\
+        "[bridge]\nhttp = 'off'\nstatus = 'off'\n[link.nodes]\nfaces = 'nodes'\nlisten = '127.0.0.1:0'\n{keys}\
                         [link.agents]\nfaces = 'agents'\nlisten = '127.0.0.1:0'\ntls = 'off'\n"
     );
     fs::write(&config, text).unwrap();

@@ -59,7 +59,7 @@ fn a_valid_configuration_is_summarized() {
     let files = Files::issue(&ephemeral_authority().unwrap(), "bridge");
     let tls = files.folder.path().display();
     let end = folder.check(&format!(
-        "[bridge]\nmetrics = \"127.0.0.1:0\"\n{}allow = [\"DNS:agent*\"]\nwhen_full = \"block\"\n",
+        "[bridge]\nhttp = \"127.0.0.1:0\"\n{}allow = [\"DNS:agent*\"]\nwhen_full = \"block\"\n",
         links(&format!(
             "connect = [\"127.0.0.1:2151\", \"localhost:2152\"]\ncafile = \"{tls}/cafile\"\n\
              certificate = \"{tls}/certificate\"\nkeyfile = \"{tls}/keyfile\"",
@@ -69,7 +69,7 @@ fn a_valid_configuration_is_summarized() {
     assert_eq!(
         end.stdout,
         [
-            "bridge: metrics on 127.0.0.1:0, status on /run/zeek-bridge/status.sock, log as text, drains for up to 10s, \
+            "bridge: page and metrics on http://127.0.0.1:0, status on /run/zeek-bridge/status.sock, log as text, drains for up to 10s, \
              requests in flight to a lost or unresponsive node are answered, denied requests are answered",
             "link nodes: listens on 127.0.0.1:0, no TLS, faces nodes",
             "link agents: connects to 127.0.0.1:2151 and localhost:2152, mutual TLS, allows DNS:agent*, faces agents, when \
@@ -259,13 +259,13 @@ fn a_host_name_that_cannot_be_resolved_is_an_error() {
 fn listening_on_an_address_of_another_host_is_an_error() {
     // These addresses are reserved for documentation.
     let end = Folder::new().check(&format!(
-        "[bridge]\nmetrics = \"192.0.2.1:9747\"\n{}",
+        "[bridge]\nhttp = \"192.0.2.1:9747\"\n{}",
         links("listen = [\"127.0.0.1:0\", \"[2001:db8::1]:2151\"]\ntls = \"off\"")
     ));
     end.fails(
         1,
         &[
-            "bridge.toml:2: bridge.metrics: 192.0.2.1:9747 is not an address of this host",
+            "bridge.toml:2: bridge.http: 192.0.2.1:9747 is not an address of this host",
             "bridge.toml:9: link.agents.listen: [2001:db8::1]:2151 ",
         ],
     );
@@ -288,7 +288,7 @@ fn a_port_in_use_causes_a_warning_and_check_does_not_connect_to_it() {
 fn unusable_paths_of_the_status_socket_are_reported() {
     let folder = Folder::new();
     let check = |status: &str| {
-        folder.check(&format!("[bridge]\nmetrics = \"off\"\nstatus = \"{status}\"\n{}", links(PLAIN)))
+        folder.check(&format!("[bridge]\nhttp = \"off\"\nstatus = \"{status}\"\n{}", links(PLAIN)))
     };
     let status = "bridge.toml:3: bridge.status: ";
     check("bridge.toml").fails(1, &[status, "bridge.toml exists, and is not a socket"]);
@@ -306,7 +306,7 @@ fn unusable_paths_of_the_status_socket_are_reported() {
 fn a_default_status_socket_that_cannot_be_created_is_reported() {
     let folder = Folder::new();
     let file = folder.path("bridge.toml");
-    fs::write(&file, format!("[bridge]\nmetrics = \"off\"\n{}", links(PLAIN))).unwrap();
+    fs::write(&file, format!("[bridge]\nhttp = \"off\"\n{}", links(PLAIN))).unwrap();
     let check = |runtime: &Path| {
         let mut command = command([Path::new("check"), &file]);
         command.env("XDG_RUNTIME_DIR", runtime);
@@ -330,7 +330,7 @@ fn a_default_status_socket_that_cannot_be_created_is_reported() {
 #[test]
 fn a_relative_status_socket_is_resolved_against_the_current_directory() {
     let folder = Folder::new();
-    let text = format!("[bridge]\nmetrics = \"off\"\nstatus = \"status.sock\"\n{}", links(PLAIN));
+    let text = format!("[bridge]\nhttp = \"off\"\nstatus = \"status.sock\"\n{}", links(PLAIN));
     fs::write(folder.path("bridge.toml"), text).unwrap();
     let mut command = command(["check", "bridge.toml"]);
     command.current_dir(folder.0.path());

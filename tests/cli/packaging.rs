@@ -31,7 +31,7 @@ fn the_example_configuration_has_no_errors_and_no_warnings() {
 fn every_metric_in_the_dashboard_and_the_alerts_exists() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("bridge.toml");
-    let text = "[bridge]\nmetrics = '127.0.0.1:0'\nstatus = 'off'\n[link.agents]\nfaces = 'agents'\n\
+    let text = "[bridge]\nhttp = '127.0.0.1:0'\nstatus = 'off'\n[link.agents]\nfaces = 'agents'\n\
                 listen = '127.0.0.1:0'\ntls = 'off'\n[link.nodes]\nfaces = 'nodes'\nlisten = '127.0.0.1:0'\ntls = 'off'\n";
     fs::write(&config, text).unwrap();
     let mut bridge = Program::start(&format!("run {}", config.display()));

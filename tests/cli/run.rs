@@ -11,7 +11,7 @@ use crate::program::{Program, command};
 
 const CONFIG: &str = "
 [bridge]
-metrics = '127.0.0.1:0'
+http = '127.0.0.1:0'
 status = 's.sock'
 
 [link.agents]

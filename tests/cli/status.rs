@@ -10,7 +10,7 @@ use crate::terminal::OnTerminal;
 /// Writes a configuration whose first link has this name.
 fn configure(folder: &Path, name: &str) -> String {
     let config = format!(
-        "[bridge]\nmetrics = 'off'\nstatus = 's.sock'\n\
+        "[bridge]\nhttp = 'off'\nstatus = 's.sock'\n\
          [link.{name}]\nfaces = 'agents'\nlisten = '127.0.0.1:0'\ntls = 'off'\n\
          [link.nodes]\nfaces = 'nodes'\nlisten = '127.0.0.1:0'\ntls = 'off'\n"
     );

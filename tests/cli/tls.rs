@@ -405,7 +405,7 @@ fn without_certificates_sighup_does_not_end_the_program() {
 fn a_reload_of_a_bridge_names_the_links_that_keep_their_previous_certificates() {
     let files = Files::issue(&ephemeral_authority().unwrap(), "bridge");
     let config = files.folder.path().join("bridge.toml");
-    let text = "[bridge]\nmetrics = 'off'\nstatus = 'off'\n[link.nodes]\nfaces = 'nodes'\nlisten = '127.0.0.1:0'\n\
+    let text = "[bridge]\nhttp = 'off'\nstatus = 'off'\n[link.nodes]\nfaces = 'nodes'\nlisten = '127.0.0.1:0'\n\
                 cafile = 'cafile'\ncertificate = 'certificate'\nkeyfile = 'keyfile'\n\
                 [link.agents]\nfaces = 'agents'\nlisten = '127.0.0.1:0'\ntls = 'off'\n";
     std::fs::write(&config, text).unwrap();

@@ -18,6 +18,7 @@ const TEXT: &str = include_str!("../../src/guide/configuration.md");
 const UNKNOWN_KEYS: &str = "
 [bridge]
 unknown_in_bridge = 1
+http_tls = { unknown_in_http_tls = 1 }
 [link.a]
 connect = '127.0.0.1:1'
 tls = 'off'
@@ -47,6 +48,7 @@ unknown_in_rule = 1
 /// The headings of the tables in the page, each with the path of the unknown key in its table.
 const TABLES: &[(&str, &str)] = &[
     ("`[bridge]`", "bridge.unknown_in_bridge"),
+    ("`http_tls`", "bridge.http_tls.unknown_in_http_tls"),
     ("`[link.NAME]`", "link.a.unknown_in_link"),
     ("`[[link.NAME.token]]`", "link.b.token.unknown_in_token"),
     ("`[link.NAME.curve]`", "link.c.curve.unknown_in_curve"),
@@ -91,6 +93,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
 /// The definition in the JSON Schema for each heading of the page.
 const DEFINITIONS: &[(&str, &str)] = &[
     ("`[bridge]`", "bridge"),
+    ("`http_tls`", "http_tls"),
     ("`[link.NAME]`", "link"),
     ("`[[link.NAME.token]]`", "token"),
     ("`[link.NAME.curve]`", "curve"),

@@ -192,7 +192,7 @@ fn copy_files(folder: &Path, address: &str) {
         let of_guide = |(page, _): &(&str, Block)| *page == guide;
         let mut config = of_kind("toml").into_iter().filter(of_guide).nth(number).unwrap().1.text;
         if !config.contains("[bridge]") {
-            config.push_str("\n[bridge]\nmetrics = \"127.0.0.1:9747\"\n");
+            config.push_str("\n[bridge]\nhttp = \"127.0.0.1:9747\"\n");
         }
         fs::write(folder.join(name), session::with_address(&config, address)).unwrap();
     }

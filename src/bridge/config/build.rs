@@ -93,21 +93,7 @@ impl WebSocketLink {
         let mut error = |key: &str, message: String| {
             errors.push(Diagnostic::new(format!("link.{link}.{key}"), message));
         };
-        let mut tokens = Tokens::default();
-        for TokenConfig { name, source } in &self.tokens {
-            match source.read() {
-                Ok(token) => {
-                    if let Some(other) = tokens.owner_of(&token).filter(|other| **other != **name) {
-                        error(
-                            "token",
-                            format!("tokens {other} and {name} have the same text; create a new one"),
-                        );
-                    }
-                    tokens.insert(name.as_str(), token);
-                }
-                Err(message) => error("token", format!("token {name}: {message}")),
-            }
-        }
+        let tokens = load_tokens(&self.tokens, |message| error("token", message));
         let token = self.token_file.clone().map(|path| TokenSource::File(path).read()).transpose();
         let token = token.map_err(|message| error("token_file", message)).ok().flatten();
         if !errors.is_empty() {
@@ -116,6 +102,23 @@ impl WebSocketLink {
         let access = Access { tokens, origins: self.origins.clone(), ..Access::default() };
         Ok(WebSocketConfig { access, binary: self.binary, token })
     }
+}
+
+/// Reads tokens, and passes a message to `error` for each one that cannot be used.
+pub(super) fn load_tokens(configured: &[TokenConfig], mut error: impl FnMut(String)) -> Tokens {
+    let mut tokens = Tokens::default();
+    for TokenConfig { name, source } in configured {
+        match source.read() {
+            Ok(token) => {
+                if let Some(other) = tokens.owner_of(&token).filter(|other| **other != **name) {
+                    error(format!("tokens {other} and {name} have the same text; create a new one"));
+                }
+                tokens.insert(name.as_str(), token);
+            }
+            Err(message) => error(format!("token {name}: {message}")),
+        }
+    }
+    tokens
 }
 
 impl TokenSource {
@@ -143,7 +146,12 @@ impl LinkTls {
     /// that it is about, such as `link.agents.keyfile`. [`Source::locate`](super::Source::locate) adds the line of that
     /// key.
     pub fn load(&self, link: &str) -> Result<Tls, Diagnostics> {
-        let error = |key: &str, message: String| Diagnostic::new(format!("link.{link}.{key}"), message);
+        self.load_under(&format!("link.{link}"))
+    }
+
+    /// Like [`LinkTls::load`], for the keys under `path`.
+    pub(super) fn load_under(&self, path: &str) -> Result<Tls, Diagnostics> {
+        let error = |key: &str, message: String| Diagnostic::new(format!("{path}.{key}"), message);
         match self {
             LinkTls::Off => Ok(Tls::Off),
             LinkTls::Anonymous => {

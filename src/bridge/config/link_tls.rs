@@ -37,11 +37,7 @@ pub(super) fn read(table: &mut Table<'_>, kind: Option<Kind>) -> Option<LinkTls>
         verify_name: table.take("verify_name"),
         backend: table.take("tls_backend"),
     };
-    let backend = keys.backend.as_ref().map(|entry| {
-        entry
-            .choice(&[("auto", Backend::Auto), ("rustls", Backend::Rustls), ("openssl", Backend::OpenSsl)])
-            .unwrap_or_default()
-    });
+    let backend = keys.backend();
     if let Some(Kind { scheme, listens }) = kind.filter(|kind| kind.scheme.is_websocket()) {
         let is_secure = scheme == Scheme::SecureWebSocket;
         if let Some(mode) = &mode {
@@ -92,7 +88,33 @@ pub(super) fn read(table: &mut Table<'_>, kind: Option<Kind>) -> Option<LinkTls>
     Some(chosen)
 }
 
+/// Reads the TLS keys of an HTTP server. Returns `None` if they are invalid. The errors have been reported then.
+pub(super) fn read_https(table: &mut Table<'_>) -> Option<LinkTls> {
+    let keys = Keys {
+        cafile: table.take("cafile"),
+        capath: table.take("capath"),
+        certificate: table.take("certificate"),
+        keyfile: table.take("keyfile"),
+        passphrase_file: table.take("passphrase_file"),
+        verify_name: None,
+        backend: table.take("tls_backend"),
+    };
+    keys.server(table, keys.backend(), "https")
+}
+
 impl<'r> Keys<'r> {
+    fn backend(&self) -> Option<Backend> {
+        self.backend.as_ref().map(|entry| {
+            entry
+                .choice(&[
+                    ("auto", Backend::Auto),
+                    ("rustls", Backend::Rustls),
+                    ("openssl", Backend::OpenSsl),
+                ])
+                .unwrap_or_default()
+        })
+    }
+
     /// Returns the entries that imply mutual TLS.
     fn implying(&self) -> Vec<&Entry<'r>> {
         let keys = [
@@ -117,35 +139,44 @@ impl<'r> Keys<'r> {
     /// Reads the keys of a link with `wss://` addresses. A server needs a certificate; with CA certificates, its clients need
     /// one, too. A client needs CA certificates, and may have a certificate.
     fn secure(&self, table: &Table<'_>, listens: bool, backend: Option<Backend>) -> Option<LinkTls> {
-        let has_ca = self.cafile.is_some() || self.capath.is_some();
-        if has_ca && (listens || self.certificate.is_some() || self.keyfile.is_some()) {
+        if listens {
+            return self.server(table, backend, "wss://");
+        }
+        let has_ca = self.has_ca();
+        if has_ca && (self.certificate.is_some() || self.keyfile.is_some()) {
             return self.mutual(table, backend);
         }
-        let missing = |key, entry: &Option<Entry<'_>>, hint| {
+        if !has_ca {
+            let hint = "wss:// requires cafile or capath, to verify the certificate of the server";
+            table.missing("cafile", "the key is missing", hint);
+        }
+        let files = self.files(backend);
+        has_ca.then_some(LinkTls::Server(files))
+    }
+
+    /// Reads the keys of a server. With CA certificates, its clients need a certificate.
+    fn server(&self, table: &Table<'_>, backend: Option<Backend>, protocol: &str) -> Option<LinkTls> {
+        if self.has_ca() {
+            return self.mutual(table, backend);
+        }
+        for (key, entry) in [("certificate", &self.certificate), ("keyfile", &self.keyfile)] {
             if entry.is_none() {
+                let hint = format!(
+                    "{protocol} requires certificate and keyfile of this server; with cafile, clients need a certificate, too"
+                );
                 table.missing(key, "the key is missing", hint);
             }
-        };
-        if listens {
-            let hint = "wss:// requires certificate and keyfile of this server; with cafile, clients need a certificate, too";
-            missing("certificate", &self.certificate, hint);
-            missing("keyfile", &self.keyfile, hint);
-            if let Some(entry) = &self.verify_name {
-                entry.error(
-                    "clients present no certificate without cafile",
-                    "set cafile, or remove verify_name",
-                );
-            }
-        } else if !has_ca {
-            missing(
-                "cafile",
-                &self.cafile,
-                "wss:// requires cafile or capath, to verify the certificate of the server",
-            );
         }
-        let is_complete = if listens { self.certificate.is_some() && self.keyfile.is_some() } else { has_ca };
+        if let Some(entry) = &self.verify_name {
+            entry.error("clients present no certificate without cafile", "set cafile, or remove verify_name");
+        }
+        let is_complete = self.certificate.is_some() && self.keyfile.is_some();
         let files = self.files(backend);
         is_complete.then_some(LinkTls::Server(files))
+    }
+
+    fn has_ca(&self) -> bool {
+        self.cafile.is_some() || self.capath.is_some()
     }
 
     fn files(&self, backend: Option<Backend>) -> TlsFiles {
@@ -163,7 +194,7 @@ impl<'r> Keys<'r> {
     }
 
     fn mutual(&self, table: &Table<'_>, backend: Option<Backend>) -> Option<LinkTls> {
-        let no_ca = self.cafile.is_none() && self.capath.is_none();
+        let no_ca = !self.has_ca();
         for (key, is_missing) in [
             ("cafile", no_ca),
             ("certificate", self.certificate.is_none()),

@@ -31,6 +31,7 @@ mod build;
 mod curve;
 mod cycles;
 mod diagnostic;
+mod http;
 mod identity;
 mod identity_match;
 mod identity_warnings;
@@ -52,7 +53,6 @@ mod websocket;
 mod zeromq;
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use crate::endpoint::WhenFull;
@@ -85,8 +85,8 @@ pub struct References {
     pub zeromq: Vec<(String, ZeroMqLink)>,
     /// The addresses of each link, by the link's name. Links whose addresses are invalid are left out.
     pub addresses: Vec<(String, LinkAddress)>,
-    /// The address of the metrics.
-    pub metrics: Option<SocketAddr>,
+    /// The HTTP server. `None` if it is off, or if its address is invalid.
+    pub http: Option<Http>,
     /// The path of the status socket.
     pub status_socket: Option<PathBuf>,
 }
@@ -152,7 +152,7 @@ impl ConfigFile {
                 .collect(),
             zeromq: links.iter().filter_map(|link| Some((link.name.clone(), link.zeromq.clone()?))).collect(),
             addresses: links.iter().map(|link| (link.name.clone(), link.address.clone())).collect(),
-            metrics: operation.metrics,
+            http: operation.http.clone(),
             status_socket: operation.status_socket.clone(),
         }
     }

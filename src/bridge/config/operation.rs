@@ -1,15 +1,11 @@
 //! The table `[bridge]`.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::http;
 use super::reader::{Entry, Table};
-use super::schema::{LogFormat, Operation};
-use crate::net::HostPort;
-
-/// The default address of the metrics.
-const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9747);
+use super::schema::{Http, LogFormat, Operation};
 
 /// The maximum length of a socket's path in bytes. `sun_path` in `sockaddr_un` has room for 108 bytes, including the
 /// final NUL. The socket is first created in a temporary directory next to its path, which adds up to 15 bytes
@@ -32,7 +28,7 @@ impl Default for Operation {
     fn default() -> Self {
         Operation {
             log: LogFormat::default(),
-            metrics: Some(METRICS),
+            http: Some(Http::default()),
             status_socket: Some(default_status_socket()),
             drain: Duration::from_secs(10),
             answer_in_flight: true,
@@ -41,16 +37,16 @@ impl Default for Operation {
     }
 }
 
-/// Reads the table. Also returns the entry of the metrics, for errors about their address.
+/// Reads the table. Also returns the entry of the address of the HTTP server, for errors about it.
 pub(super) fn read(mut table: Table<'_>) -> (Operation, Option<Entry<'_>>) {
     let default = Operation::default();
     let log = table.take("log");
-    let metrics_entry = table.take("metrics");
+    let (http, http_entry) = http::read(&mut table);
     let operation = Operation {
         log: log
             .and_then(|entry| entry.choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]))
             .unwrap_or(default.log),
-        metrics: metrics_entry.as_ref().map_or(default.metrics, metrics),
+        http,
         status_socket: table.take("status").map_or(default.status_socket, |entry| status_socket(&entry)),
         drain: table
             .take("drain")
@@ -66,34 +62,7 @@ pub(super) fn read(mut table: Table<'_>) -> (Operation, Option<Entry<'_>>) {
             .unwrap_or(default.answer_denied),
     };
     table.finish();
-    (operation, metrics_entry)
-}
-
-fn metrics(entry: &Entry<'_>) -> Option<SocketAddr> {
-    let expected = "an IP address with a port, such as \"127.0.0.1:9747\", or \"off\"";
-    let text = entry.text(expected)?;
-    if text == "off" {
-        return None;
-    }
-    let address = match text.parse::<HostPort>() {
-        Ok(address) if address.ip().is_some() => address,
-        Ok(_) => {
-            entry.error(format!("{text:?} has a host name"), format!("use {expected}"));
-            return None;
-        }
-        Err(error) => {
-            entry.error(format!("{text:?}: {error}"), "");
-            return None;
-        }
-    };
-    // This makes no DNS query: the address is numeric. Only a zone (`%eth0`) is resolved, which is local to this host.
-    match address.resolve() {
-        Ok(addresses) => addresses.first().copied(),
-        Err(error) => {
-            entry.error(format!("{text:?}: {error}"), "");
-            None
-        }
-    }
+    (operation, http_entry)
 }
 
 fn status_socket(entry: &Entry<'_>) -> Option<PathBuf> {

@@ -202,8 +202,13 @@ impl<'r> Table<'r> {
 
 impl<'r> Entry<'r> {
     fn record(&self) {
+        self.record_as(&self.path);
+    }
+
+    /// Records the position also for a different path, so that errors under that path are located.
+    pub(super) fn record_as(&self, path: &str) {
         let (line, column) = self.report.position(self.span.start);
-        self.report.source.borrow_mut().record(&self.path, line, column);
+        self.report.source.borrow_mut().record(path, line, column);
     }
 
     /// Reports an error about this entry.

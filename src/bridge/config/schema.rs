@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use wildmatch::WildMatch;
 
 use crate::data::{Subnet, Topic};
 use crate::endpoint::{QueueLimits, Retry, WhenFull};
-use crate::net::tls::Backend;
-use crate::websocket::BinaryText;
+use crate::net::tls::{Backend, Tls};
+use crate::websocket::{BinaryText, Tokens};
 use crate::zeromq::EventFormat;
 use crate::zeromq::curve::PublicKey;
 
@@ -31,8 +31,8 @@ pub struct BridgeConfig {
 pub struct Operation {
     /// The format of the log.
     pub log: LogFormat,
-    /// The address on which metrics and health are served over HTTP; `None`: not served.
-    pub metrics: Option<SocketAddr>,
+    /// The HTTP server; `None`: off.
+    pub http: Option<Http>,
     /// The Unix socket for `zeek-bridge status`; `None`: no socket.
     pub status_socket: Option<PathBuf>,
     /// The maximum time to drain the queues on shutdown.
@@ -47,6 +47,38 @@ pub struct Operation {
     /// Whether the bridge immediately answers a dispatch request with a failure if rules do not allow the request for a
     /// live node.
     pub answer_denied: bool,
+}
+
+/// The HTTP server of the bridge: the page and its API, metrics and health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// The address.
+    pub address: SocketAddr,
+    /// The tokens for the page and the API; empty: none is required.
+    pub tokens: Vec<TokenConfig>,
+    /// The TLS: [`LinkTls::Off`], [`LinkTls::Server`] or, if clients need a certificate, [`LinkTls::Mutual`].
+    pub tls: LinkTls,
+}
+
+impl Http {
+    /// The default address.
+    pub const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9747);
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Http { address: Self::DEFAULT, tokens: Vec::new(), tls: LinkTls::Off }
+    }
+}
+
+/// The loaded certificates and tokens of the HTTP server.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HttpAccess {
+    /// The TLS.
+    pub tls: Tls,
+    /// The tokens for the page and the API; empty: none is required.
+    pub tokens: Tokens,
 }
 
 /// The format of the log.

@@ -4,20 +4,20 @@ use std::fmt::{self, Display};
 
 use super::link::DEFAULT_TTL;
 use super::schema::{
-    CurveKeys, LinkAddress, LinkConfig, LinkTls, LogFormat, Operation, PeerRole, RuleConfig, WebSocketLink,
-    ZeroMqLink,
+    CurveKeys, Http, LinkAddress, LinkConfig, LinkTls, LogFormat, Operation, PeerRole, RuleConfig,
+    TokenConfig, WebSocketLink, ZeroMqLink,
 };
 use crate::endpoint::WhenFull;
 use crate::net::tls::Backend;
 use crate::websocket::BinaryText;
 use crate::zeromq::EventFormat;
 
-/// `bridge: metrics on 127.0.0.1:9747, status on ..`.
+/// `bridge: page and metrics on http://127.0.0.1:9747, status on ..`.
 impl Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.metrics {
-            Some(address) => write!(f, "bridge: metrics on {address}")?,
-            None => f.write_str("bridge: no metrics")?,
+        match &self.http {
+            Some(http) => write!(f, "bridge: {http}")?,
+            None => f.write_str("bridge: no page and metrics")?,
         }
         match &self.status_socket {
             Some(path) => write!(f, ", status on {}", path.display())?,
@@ -32,6 +32,30 @@ impl Display for Operation {
         write!(f, ", requests in flight to a lost or unresponsive node are{answered} answered")?;
         let answered = if self.answer_denied { "" } else { " not" };
         write!(f, ", denied requests are{answered} answered")
+    }
+}
+
+/// `page and metrics on https://192.0.2.1:9747, requires token admin`.
+impl Display for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let page = if self.has_page() { "page and " } else { "" };
+        let scheme = if matches!(self.tls, LinkTls::Off) { "http" } else { "https" };
+        write!(f, "{page}metrics on {scheme}://{}", self.address)?;
+        if matches!(self.tls, LinkTls::Mutual(_)) {
+            f.write_str(", requires a certificate")?;
+        }
+        write_tokens(&self.tokens, f)
+    }
+}
+
+/// Writes `, requires token soar`, or nothing without tokens.
+fn write_tokens(tokens: &[TokenConfig], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut names: Vec<&str> = tokens.iter().map(|token| token.name.as_str()).collect();
+    names.dedup();
+    match names.as_slice() {
+        [] => Ok(()),
+        [name] => write!(f, ", requires token {name}"),
+        names => write!(f, ", requires one of the tokens {}", joined(names, ", ")),
     }
 }
 
@@ -105,13 +129,7 @@ impl Display for LinkConfig {
 /// `, tokens soar and backup, ..`. Settings with their default value are left out.
 impl Display for WebSocketLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut names: Vec<&str> = self.tokens.iter().map(|token| token.name.as_str()).collect();
-        names.dedup();
-        match names.as_slice() {
-            [] => {}
-            [name] => write!(f, ", requires token {name}")?,
-            names => write!(f, ", requires one of the tokens {}", joined(names, ", "))?,
-        }
+        write_tokens(&self.tokens, f)?;
         if let Some(path) = &self.token_file {
             write!(f, ", with the token in {}", path.display())?;
         }

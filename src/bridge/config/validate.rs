@@ -24,12 +24,12 @@ pub(super) struct Draft {
 /// Reads the file, and reports the errors in it.
 pub(super) fn read(mut document: Table<'_>) -> Draft {
     let table = document.take("bridge").and_then(|entry| entry.table("write [bridge] above its keys"));
-    let (operation, metrics) = table.map_or_else(Default::default, operation::read);
+    let (operation, http) = table.map_or_else(Default::default, operation::read);
     let links: Vec<LinkDraft<'_>> = links(&mut document);
     let rules = document.take("rule");
     let default_rules = rules.is_none();
     let rules = rules.map(|entry| read_rules(&entry)).unwrap_or_default();
-    check_listeners(&links, &operation, metrics.as_ref());
+    check_listeners(&links, &operation, http.as_ref());
     let by_name = links.iter().map(|link| (link.entry.key, link)).collect();
     for rule in &rules {
         check_rule(rule, &by_name);
@@ -53,7 +53,7 @@ pub(super) fn read(mut document: Table<'_>) -> Draft {
             .collect(),
         zeromq: links.iter().filter_map(|link| Some((name(link), link.config.zeromq.clone()?))).collect(),
         addresses: valid_addresses.map(|link| (name(link), link.config.address.clone())).collect(),
-        metrics: operation.metrics,
+        http: operation.http.clone(),
         status_socket: operation.status_socket.clone(),
     };
     let config = links.iter().all(|link| link.is_tls_valid).then(|| BridgeConfig {
@@ -109,7 +109,7 @@ impl LinkDraft<'_> {
 }
 
 /// Reports addresses that more than one listener would use.
-fn check_listeners(links: &[LinkDraft<'_>], operation: &Operation, metrics: Option<&Entry<'_>>) {
+fn check_listeners(links: &[LinkDraft<'_>], operation: &Operation, http: Option<&Entry<'_>>) {
     // Address and link.
     let mut taken: Vec<(&str, &str)> = Vec::new();
     for link in links {
@@ -125,15 +125,14 @@ fn check_listeners(links: &[LinkDraft<'_>], operation: &Operation, metrics: Opti
             taken.push((address, link.entry.key));
         }
     }
-    let address = operation.metrics.map(|address| address.to_string()).unwrap_or_default();
+    let address = operation.http.as_ref().map(|http| http.address.to_string()).unwrap_or_default();
     let Some((other, name)) = taken.iter().find(|(other, _)| collide(&address, other)) else { return };
-    let message =
-        format!("the address {address} of the metrics conflicts with {other}, on which {name} listens");
-    // If the file does not set the address of the metrics, there is no entry to report. Report the link instead.
+    let message = format!("the address {address} of http conflicts with {other}, on which {name} listens");
+    // If the file does not set the address, there is no entry to report. Report the link instead.
     let link = || links.iter().find(|link| link.entry.key == *name).and_then(|link| link.address.as_ref());
-    match (metrics, link()) {
+    match (http, link()) {
         (Some(entry), _) => entry.error(message, "use another port, or \"off\""),
-        (None, Some(entry)) => entry.error(message, "use another port here, or for metrics in [bridge]"),
+        (None, Some(entry)) => entry.error(message, "use another port here, or for http in [bridge]"),
         (None, None) => {}
     }
 }

@@ -42,11 +42,17 @@ impl ConfigFile {
         for (rule, message, hint) in cycles::find(&self.config) {
             warn(format!("rule.{rule}.to"), message, &hint);
         }
-        if let Some(address) = self.config.operation.metrics
-            && !address.ip().is_loopback()
+        if let Some(http) = &self.config.operation.http
+            && !http.is_loopback()
+            && !matches!(http.tls, LinkTls::Mutual(_))
         {
-            let message = format!("every host that can reach {address} can read the metrics");
-            warn("bridge.metrics".to_owned(), message, "use 127.0.0.1 to keep them on this host");
+            let mut message = format!("every host that can reach {} can read the metrics", http.address);
+            let mut hint = "set cafile in http_tls, or use 127.0.0.1 to keep them on this host";
+            if !http.has_page() {
+                message.push_str(", and the page is not served there");
+                hint = "use 127.0.0.1 to keep them on this host; for the page, set http_tls with http_token or a cafile";
+            }
+            warn("bridge.http".to_owned(), message, hint);
         }
         warnings.sort_by_key(Diagnostic::position);
         warnings

@@ -88,7 +88,7 @@ impl<'r> Keys<'r> {
             misplaced(&of_listener, "the key is only for a link that listens");
         }
         let link = WebSocketLink {
-            tokens: self.token.as_ref().map(tokens).unwrap_or_default(),
+            tokens: self.token.as_ref().map(|entry| tokens(entry, "link.NAME.token")).unwrap_or_default(),
             token_file: self.token_file.as_ref().and_then(Entry::path),
             origins: self.origins.as_ref().and_then(origins).unwrap_or_default(),
             anonymous: self.anonymous.as_ref().and_then(Entry::flag).unwrap_or_default(),
@@ -139,26 +139,30 @@ impl<'r> Keys<'r> {
     }
 }
 
-/// Reads the tables `[[link.NAME.token]]`.
-fn tokens(entry: &Entry<'_>) -> Vec<TokenConfig> {
+/// Reads tables with tokens, which are called `[[name]]` in errors.
+pub(super) fn tokens(entry: &Entry<'_>, name: &str) -> Vec<TokenConfig> {
     let Some(elements) = entry.elements() else {
         entry.error(
             "expected a list of tables",
-            "write [[link.NAME.token]], in double brackets, above its keys",
+            format!("write [[{name}]], in double brackets, above its keys"),
         );
         return Vec::new();
     };
     if elements.is_empty() {
         entry.error("the list is empty", "add a token, or remove the key");
     }
-    elements.iter().filter_map(token).collect()
+    elements.iter().filter_map(|entry| token(entry, name)).collect()
 }
 
-fn token(entry: &Entry<'_>) -> Option<TokenConfig> {
-    let mut table = entry.table("write [[link.NAME.token]] above its keys")?;
+fn token(entry: &Entry<'_>, table_name: &str) -> Option<TokenConfig> {
+    let mut table = entry.table(&format!("write [[{table_name}]] above its keys"))?;
     let name = table.take("name");
     if name.is_none() {
-        table.missing("name", "the token has no name", "set one: rules refer to it as \"token:NAME\"");
+        table.missing(
+            "name",
+            "the token has no name",
+            "set one: logs and rules refer to it as \"token:NAME\"",
+        );
     }
     let name = name.and_then(|entry| entry.name().map(str::to_owned));
     let (file, env) = (table.take("file"), table.take("env"));

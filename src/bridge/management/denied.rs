@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn the_failure_names_the_rule_and_what_it_does_not_allow() {
         let counts = vec![("requests".to_owned(), Arc::default())];
-        let links = LinkSet::new(Vec::new(), Rules::new([], &[]), counts);
+        let links = LinkSet::new(Vec::new(), Rules::new([], &[]), counts, &Default::default());
         let no_rule = "no rule allows requests to this node's link";
         for (rule, reason, expected) in [
             (0, Reason::ActionNotAllowed, "rule requests does not allow this action"),

@@ -200,6 +200,27 @@ impl Rules {
         }))
     }
 
+    /// Returns the pairs of links between which a message can be forwarded; the link over which it is received first. Contains each
+    /// proxy of a ZeroMQ cluster twice, because its nodes exchange hellos without a rule.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (LinkId, LinkId)> {
+        self.0.links.iter().enumerate().flat_map(|(from, source)| {
+            let from = LinkId(from);
+            let own = source.zeromq.filter(|zeromq| zeromq.is_proxy).map(|_| from);
+            let to = source.routes.iter().flat_map(|route| &route.to).copied();
+            to.chain(own).map(move |to| (from, to))
+        })
+    }
+
+    /// Returns whether a rule can allow messages to be forwarded from one link to another.
+    pub(crate) fn connects(&self, from: LinkId, to: LinkId) -> bool {
+        self.0.routes(from).iter().any(|route| route.to.contains(&to))
+    }
+
+    /// Returns the names of the links in `from` and in `to` of a rule.
+    pub(crate) fn links_of(&self, rule: RuleId) -> [&[String]; 2] {
+        self.0.rules.get(rule.0).map(Rule::links).unwrap_or_default()
+    }
+
     /// Returns the topics to subscribe to on a link: the topics of all rules that can allow a message received on this
     /// link.
     ///

@@ -35,7 +35,8 @@ pub(crate) struct Decision<'a> {
     /// not receive it.
     pub(crate) denial: Option<Denial>,
     topic: &'a Topic,
-    event: Option<&'a [u8]>,
+    /// The name of the event, if the payload was read and is an event.
+    pub(crate) event: Option<&'a [u8]>,
     fault: Option<Fault>,
 }
 

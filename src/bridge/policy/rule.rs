@@ -110,6 +110,11 @@ impl Rule {
         Rule { topics: config.topics.iter().cloned().collect(), config: config.clone() }
     }
 
+    /// Returns the names of the links in `from` and in `to`.
+    pub(super) fn links(&self) -> [&[String]; 2] {
+        [&self.config.from, &self.config.to]
+    }
+
     pub(super) fn topics(&self) -> &[Topic] {
         self.topics.topics()
     }

@@ -173,7 +173,8 @@ impl<'a> OutgoingBatch<'a> {
             return;
         }
         for (target, lane) in self.to.iter().zip(&mut self.lanes) {
-            self.links.count_passed(target.rule, if target.bridges_only { 0 } else { self.batch.len() });
+            let messages = if target.bridges_only { 0 } else { self.batch.len() };
+            self.links.count_forwarded(target.rule, self.source, target.link, messages);
             let Some(link) = self.links.link(target.link) else { continue };
             let audience = Audience::AllExcept(Exceptions {
                 origins: [self.from.id, self.from.last_hop(self.sender)],

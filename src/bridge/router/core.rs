@@ -8,10 +8,12 @@ use std::time::Instant;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
+use super::busiest::Busiest;
 use super::delivered::Delivered;
 use super::denials::Denials;
 use super::links::LinkSet;
 use super::origin::Origin;
+use super::recent::Recent;
 use super::sides::Sides;
 use crate::bridge::LinkId;
 use crate::bridge::config::Operation;
@@ -32,6 +34,8 @@ pub(in crate::bridge) struct Core {
     /// Notified when something becomes due earlier than the time for which the timer is set.
     timer: Notify,
     pub(in crate::bridge) denials: Denials,
+    pub(in crate::bridge) recent: Recent,
+    pub(in crate::bridge) busiest: Busiest,
     /// Whether the bridge sends a failure to an agent when rules deny the agent's request.
     answer_denied: AtomicBool,
     pub(in crate::bridge) origin: Arc<Origin>,
@@ -95,6 +99,8 @@ impl Core {
             nodes: Mutex::new(Timed { nodes: NodeRegistry::new(operation.answer_in_flight), armed: None }),
             timer: Notify::new(),
             denials: Denials::default(),
+            recent: Recent::default(),
+            busiest: Busiest::default(),
             answer_denied: AtomicBool::new(operation.answer_denied),
             origin: Arc::new(origin),
             delivered: Mutex::default(),
@@ -160,7 +166,7 @@ impl Core {
         reason: &'static str,
         refusal: impl FnOnce() -> Refusal,
     ) {
-        self.denials.deny(reason, links.link(link).map(|link| &**link), from, refusal);
+        self.denials.deny(reason, links.link(link).map(|link| &**link), from, refusal, &self.recent);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::bridge::link::{Link, LinkContext};
 use crate::bridge::policy::{Denial, PeerPolicy, Reason};
 use crate::bridge::{LinkId, RuleId};
 use crate::data::{EndpointId, Filter, excerpt};
-use crate::endpoint::{Blocked, Peer, PeerProtocol, Relay};
+use crate::endpoint::{Blocked, ConnectError, Owner, Peer, PeerProtocol, Relay, Status};
 use crate::management::NodeMessage;
 use crate::net::{Batch, Published, for_keeping};
 use crate::wire::Envelope;
@@ -34,6 +34,8 @@ pub(in crate::bridge) struct LinkRelay {
     core: Arc<Core>,
     name: Arc<str>,
     group: Option<Arc<str>>,
+    /// The name of the protocol, for connections that did not become a peering.
+    protocol: &'static str,
     peers: Arc<PeerCounts>,
     /// Limits the warnings that messages of this bridge return over this link.
     returned: ReportInterval,
@@ -50,6 +52,11 @@ impl LinkRelay {
             core,
             name: link.name.as_str().into(),
             group: link.group.as_deref().map(Into::into),
+            protocol: match (&link.zeromq, &link.websocket) {
+                (Some(_), _) => "zeromq",
+                (None, Some(_)) => "websocket",
+                (None, None) => "broker",
+            },
             peers: Arc::default(),
             returned: ReportInterval::default(),
             learned_format_logged: AtomicBool::new(false),
@@ -73,8 +80,8 @@ impl LinkRelay {
 
     /// Counts a message that is dropped because its sender is an id of this bridge. So this bridge has forwarded it before, unless the peer
     /// has chosen this sender. The warning is repeated, so that a peer that does this does not suppress it for good.
-    fn returned(&self, envelope: &Envelope) {
-        self.core.denials.count("returned");
+    fn returned(&self, here: &Link, envelope: &Envelope) {
+        self.core.denials.count("returned", Some(here));
         if let Some(suppressed) = self.returned.pass(now()) {
             tracing::warn!(
                 topic = excerpt(&envelope.topic.to_str_lossy()),
@@ -121,6 +128,10 @@ struct Inbound<'a> {
     from: &'a Peer,
     from_bridge: bool,
     received: Option<Instant>,
+    /// The number of messages in the received batch.
+    messages: usize,
+    /// One message is counted for all messages of the batch: that which this number of messages follow.
+    sampled: usize,
     /// The format of the previous message, if it is from a ZeroMQ cluster.
     checked_format: Option<EventFormat>,
     /// The targets of the current message; kept between messages to save allocations.
@@ -148,7 +159,7 @@ impl<'a> Inbound<'a> {
             _ => id.is_some_and(|id| core.origin.is_ours(id)),
         };
         if is_returned {
-            return relay.returned(&envelope);
+            return relay.returned(self.here, &envelope);
         }
         self.to.clear();
         let sender_text = published.and_then(|published| published.text.as_deref());
@@ -158,7 +169,7 @@ impl<'a> Inbound<'a> {
         let log_create = log_create::is_addressed_to(self.here.endpoint.id(), &envelope, limits);
         if let Some(denial) = decision.denial {
             if log_create && !denial.invalid {
-                core.denials.count(log_create::REASON);
+                core.denials.count(log_create::REASON, Some(self.here));
             } else {
                 if let Some(rule) = denial.rule {
                     links.count_denied(rule, &denial);
@@ -179,7 +190,7 @@ impl<'a> Inbound<'a> {
                 core.deny(links, relay.id, from, Reason::OtherBridge.name(), refusal);
             }
         }
-        let (event, denial) = (decision.node, decision.denial);
+        let (event, denial, event_name) = (decision.node, decision.denial, decision.event);
         if self.to.is_empty() {
             if let Some(denial) = denial {
                 self.on_denied(envelope, id, event, denial);
@@ -200,7 +211,10 @@ impl<'a> Inbound<'a> {
             _ => false,
         };
         if self.to.is_empty() {
-            return core.denials.count("duplicate");
+            return core.denials.count("duplicate", Some(self.here));
+        }
+        if more == self.sampled {
+            core.busiest.add(envelope.topic.as_bytes(), event_name, self.messages, now());
         }
         // A LogCreate is addressed to this endpoint. Address it to all subscribers of the logs instead.
         let receiver = if log_create { EndpointId::NIL } else { envelope.receiver };
@@ -306,6 +320,8 @@ impl Relay for LinkRelay {
             from,
             from_bridge: self.core.origin.is_other_bridge(from.id),
             received: messages.received(),
+            messages: messages.len(),
+            sampled: fastrand::usize(..messages.len().max(1)),
             checked_format: None,
             to: Vec::new(),
             delivered: None,
@@ -324,6 +340,7 @@ impl Relay for LinkRelay {
 
     fn on_established(&self, peer: &Peer) {
         self.peers.add(self.core.origin.is_other_bridge(peer.id));
+        self.core.recent.connected(&self.name, peer);
         if let Some(other) = self.core.sides.established(self.at(), peer) {
             tracing::warn!(
                 "this link and the link {other} lead to the same bridge or endpoint, and both carry every message; put them \
@@ -337,9 +354,14 @@ impl Relay for LinkRelay {
         self.core.peer_subscribed(&self.core.links(), self.id, peer, filter);
     }
 
-    fn on_closed(&self, peer: &Peer) {
+    fn on_closed(&self, peer: &Peer, status: Option<&Status>) {
         self.peers.remove(self.core.origin.is_other_bridge(peer.id));
+        self.core.recent.disconnected(&self.name, peer, status);
         self.core.sides.gone(self.at(), peer);
         self.core.peer_gone(peering_key(self.id, peer));
+    }
+
+    fn on_failed(&self, address: &Arc<str>, error: &ConnectError, owner: &Owner) {
+        self.core.recent.failed(&self.name, self.protocol, address, error, owner);
     }
 }

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
+use super::flows::Flows;
+use super::reason_counts::ReasonCounts;
 use crate::bridge::link::Link;
 use crate::bridge::management::registry::PeeringKey;
 use crate::bridge::policy::{Denial, PeerPolicy, Rules};
@@ -23,6 +25,7 @@ pub(in crate::bridge) struct LinkSet {
     pub(in crate::bridge) rules: Rules,
     /// The name and counters of each rule, by [`RuleId`].
     counts: Vec<(String, Arc<RuleCount>)>,
+    pub(in crate::bridge) flows: Flows,
 }
 
 #[derive(Debug)]
@@ -51,33 +54,37 @@ pub(in crate::bridge) struct RuleCount {
     pub(in crate::bridge) passed: AtomicU64,
     pub(in crate::bridge) invalid: AtomicU64,
     /// The number of denied messages, by reason.
-    denied: Mutex<BTreeMap<&'static str, u64>>,
+    denied: ReasonCounts,
 }
 
 impl RuleCount {
     /// Returns the number of messages that the rule denied, by reason.
     pub(in crate::bridge) fn denied(&self) -> BTreeMap<String, u64> {
-        self.denied.lock().iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+        self.denied.counts()
     }
 }
 
 impl LinkSet {
+    /// Returns a set of links. The flows between links that are also in the set before keep their counters from `flows`.
     pub(in crate::bridge) fn new(
         links: Vec<Option<Arc<Link>>>,
         rules: Rules,
         counts: Vec<(String, Arc<RuleCount>)>,
+        flows: &Flows,
     ) -> Self {
+        let running: Vec<_> = links.iter().flatten().map(|link| link.id()).collect();
+        let flows = Flows::new(rules.pairs(), &running, flows);
         let slot = |link: Option<Arc<Link>>| link.map(|link| Slot { link, policies: RwLock::default() });
-        LinkSet { slots: links.into_iter().map(slot).collect(), rules, counts }
+        LinkSet { slots: links.into_iter().map(slot).collect(), rules, counts, flows }
     }
 
     pub(in crate::bridge) fn empty() -> Self {
-        LinkSet::new(Vec::new(), Rules::new([], &[]), Vec::new())
+        LinkSet::new(Vec::new(), Rules::new([], &[]), Vec::new(), &Flows::default())
     }
 
     /// Returns a set of these links with the same rules.
     pub(in crate::bridge) fn with_links(&self, links: Vec<Option<Arc<Link>>>) -> Self {
-        LinkSet::new(links, self.rules.clone(), self.counts.clone())
+        LinkSet::new(links, self.rules.clone(), self.counts.clone(), &self.flows)
     }
 
     pub(in crate::bridge) fn link(&self, id: LinkId) -> Option<&Arc<Link>> {
@@ -142,7 +149,7 @@ impl LinkSet {
             let _ = policy.evaluate(hello, None, link.limits(), |link, rule| {
                 if link == to {
                     allowed = true;
-                    self.count_passed(rule, 1);
+                    self.count_forwarded(rule, node.link, to, 1);
                 }
             });
         }
@@ -160,8 +167,10 @@ impl LinkSet {
         self.slots.get(id.0)?.as_ref()
     }
 
-    /// Counts messages that a rule allowed. A message that is forwarded to two links counts twice.
-    pub(in crate::bridge) fn count_passed(&self, rule: RuleId, messages: usize) {
+    /// Counts messages that are forwarded from one link to another, for the rule that allowed them and for the two links. A message that is
+    /// forwarded to two links counts twice.
+    pub(in crate::bridge) fn count_forwarded(&self, rule: RuleId, from: LinkId, to: LinkId, messages: usize) {
+        self.flows.add(from, to, messages);
         if let Some((_, count)) = self.counts.get(rule.0) {
             count.passed.fetch_add(u64::try_from(messages).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
@@ -173,9 +182,7 @@ impl LinkSet {
         if denial.invalid {
             count.invalid.fetch_add(1, Ordering::Relaxed);
         }
-        let mut denied = count.denied.lock();
-        let of_reason = denied.entry(denial.reason.name()).or_default();
-        *of_reason = of_reason.saturating_add(1);
+        count.denied.add(denial.reason.name());
     }
 
     pub(in crate::bridge) fn rule_name(&self, rule: RuleId) -> Option<&str> {

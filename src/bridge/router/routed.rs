@@ -63,7 +63,7 @@ impl RoutedMessage<'_> {
         let mut blocked = Vec::new();
         for (id, rule) in &self.to {
             let Some(link) = self.links.link(*id) else { continue };
-            self.links.count_passed(*rule, 1);
+            self.links.count_forwarded(*rule, self.link, *id, 1);
             let envelope = self.envelope_to(*id);
             let ids = self.to.iter().map(|(id, _)| *id);
             let audience = Audience::AllExcept(Exceptions {
@@ -84,7 +84,7 @@ impl RoutedMessage<'_> {
         let mut blocked = Vec::new();
         for peer in peers {
             if let (Some(link), Some(rule)) = (self.links.link(peer.link), self.rule_to(peer.link)) {
-                self.links.count_passed(rule, 1);
+                self.links.count_forwarded(rule, self.link, peer.link, 1);
                 let envelope = self.envelope_to(peer.link);
                 blocked.extend(link.send(&envelope, self.received, &Audience::Peer(peer.peer)));
             }

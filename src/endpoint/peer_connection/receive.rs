@@ -24,10 +24,14 @@ impl<S: Session> PeerConnection<S> {
             self.inbox.reserve(self.connection.pending_events().saturating_add(1));
         }
         let routes = self.context.hub.routes.borrow().clone();
-        let mut next = Some(first);
+        let (mut next, mut received) = (Some(first), 0usize);
         while let Some(envelope) = next {
             self.receive_one(&routes, envelope, &mut sample);
+            received = received.saturating_add(1);
             next = self.connection.next_message();
+        }
+        if let Some(counters) = &self.counters {
+            counters.received.add(received);
         }
         self.hand_to_relay();
     }

@@ -78,5 +78,8 @@ impl<S: Session> PeerConnection<S> {
         let stats = &self.context.stats;
         stats.sent.add(messages);
         stats.sent_bytes.add(length);
+        if let Some(counters) = &self.counters {
+            counters.sent.add(messages);
+        }
     }
 }

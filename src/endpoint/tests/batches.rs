@@ -1,5 +1,6 @@
 //! Forwarding a batch has the same effect as forwarding its messages one by one, with each policy for full queues.
 
+use super::counters::PeerCounters;
 use super::id::{ConnectionId, PeeringId};
 use super::limits::Owner;
 use super::queue::{End, Fill, Popped, Queue};
@@ -28,7 +29,8 @@ impl SmallRoute {
             peering: PeeringId(ConnectionId(1)),
         };
         let queue = Arc::new(Queue::new(QueueLimits { messages: 6, bytes: 300 }));
-        let route = PeerRoute { peer, filter: Arc::default(), format: &BROKER, queue };
+        let counters = Arc::new(PeerCounters::new());
+        let route = PeerRoute { peer, filter: Arc::default(), format: &BROKER, queue, counters };
         let (stats, forwarded) = Default::default();
         SmallRoute { route, stats, forwarded, room: Arc::default(), popped: Vec::new() }
     }

@@ -110,9 +110,11 @@ impl Relay for ForwardingRelay {
         self.record(Call::Filter(peer.id, filter.clone()));
     }
 
-    fn on_closed(&self, peer: &Peer) {
+    fn on_closed(&self, peer: &Peer, _: Option<&Status>) {
         self.record(Call::Closed(peer.id));
     }
+
+    fn on_failed(&self, _: &Arc<str>, _: &ConnectError, _: &Owner) {}
 }
 
 /// An endpoint with a relay, and the address that it listens on.

@@ -17,7 +17,9 @@ impl Relay for Sampled {
 
     fn on_filter(&self, _: &Peer, _: &Filter) {}
 
-    fn on_closed(&self, _: &Peer) {}
+    fn on_closed(&self, _: &Peer, _: Option<&Status>) {}
+
+    fn on_failed(&self, _: &Arc<str>, _: &ConnectError, _: &Owner) {}
 }
 
 /// Messages under `<$>/local/` are not handed to the relay. The time at which such a message was received must not be used

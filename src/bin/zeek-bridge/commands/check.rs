@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tokio::net::TcpSocket;
 use tracing::subscriber::NoSubscriber;
-use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, LinkAddress, LinkTls, References, Source};
+use zeek_bridge::bridge::config::{
+    ConfigFile, Diagnostic, Diagnostics, LinkAddress, LinkTls, References, Source,
+};
 use zeek_bridge::net::tls::{Backend, CredentialWarning, Tls};
 use zeek_bridge::net::{HostPort, Url};
 
@@ -46,8 +48,15 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
             (errors.references(), findings)
         }
     };
+    // The warnings that are logged about files are not needed twice.
+    let without_log = NoSubscriber::new;
     for (link, tls) in &references.tls {
-        test_tls(link, tls, &mut findings);
+        let loaded = tracing::subscriber::with_default(without_log(), || tls.load(link));
+        test_tls(&format!("link.{link}"), tls, loaded, &mut findings);
+    }
+    if let Some(http) = &references.http {
+        let loaded = tracing::subscriber::with_default(without_log(), || http.load());
+        test_tls("bridge.http_tls", &http.tls, loaded.map(|access| access.tls), &mut findings);
     }
     for (link, websocket) in &references.websocket {
         if let Err(errors) = websocket.load(link) {
@@ -55,8 +64,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
         }
     }
     for (link, zeromq) in &references.zeromq {
-        // The warnings that are logged about files are not needed twice.
-        let loaded = tracing::subscriber::with_default(NoSubscriber::new(), || zeromq.load(link));
+        let loaded = tracing::subscriber::with_default(without_log(), || zeromq.load(link));
         if let Err(errors) = loaded {
             errors.into_iter().for_each(|error| findings.error(error));
         }
@@ -103,10 +111,8 @@ impl Findings<'_> {
     }
 }
 
-/// Loads the TLS credentials of a link.
-fn test_tls(link: &str, tls: &LinkTls, findings: &mut Findings<'_>) {
-    // The warnings that are logged are reported below, with their lines.
-    let loaded = tracing::subscriber::with_default(NoSubscriber::new(), || tls.load(link));
+/// Reports the errors and warnings about the TLS credentials under a key.
+fn test_tls(path: &str, tls: &LinkTls, loaded: Result<Tls, Diagnostics>, findings: &mut Findings<'_>) {
     let mutual = match loaded.as_ref().map(Tls::certificates) {
         Ok(Some(mutual)) => mutual,
         Ok(None) => return,
@@ -120,9 +126,7 @@ fn test_tls(link: &str, tls: &LinkTls, findings: &mut Findings<'_>) {
         let key = match warning {
             CredentialWarning::KeyExposed { .. } => "keyfile",
             CredentialWarning::PassphraseExposed { .. } => "passphrase_file",
-            CredentialWarning::CaLeftOut { .. }
-                if findings.source.contains(&format!("link.{link}.cafile")) =>
-            {
+            CredentialWarning::CaLeftOut { .. } if findings.source.contains(&format!("{path}.cafile")) => {
                 "cafile"
             }
             CredentialWarning::CaLeftOut { .. } => "capath",
@@ -131,13 +135,13 @@ fn test_tls(link: &str, tls: &LinkTls, findings: &mut Findings<'_>) {
             }
             _ => "certificate",
         };
-        findings.warning(Diagnostic::new(format!("link.{link}.{key}"), warning.to_string()));
+        findings.warning(Diagnostic::new(format!("{path}.{key}"), warning.to_string()));
     }
     if let Some(files) = tls.files()
         && files.backend == Backend::Auto
         && mutual.backend() == Backend::OpenSsl
     {
-        let key = format!("link.{link}.tls_backend");
+        let key = format!("{path}.tls_backend");
         findings.warning(
             Diagnostic::new(
                 key,
@@ -175,7 +179,7 @@ enum Problem {
 
 /// Resolves names, and tests that the addresses to listen on belong to this host. Sends nothing to a peer.
 fn test_addresses(references: &References, findings: &mut Findings<'_>) {
-    let metrics = references.metrics.map(|address| address.to_string());
+    let http = references.http.as_ref().map(|http| http.address.to_string());
     let mut addresses = Vec::new();
     for (link, address) in &references.addresses {
         let (key, texts, is_listened_on) = match address {
@@ -185,8 +189,8 @@ fn test_addresses(references: &References, findings: &mut Findings<'_>) {
         let key = format!("link.{link}.{key}");
         addresses.extend(texts.iter().map(|text| Address { key: key.clone(), text, is_listened_on }));
     }
-    let key = "bridge.metrics".to_owned();
-    addresses.extend(metrics.iter().map(|text| Address { key: key.clone(), text, is_listened_on: true }));
+    let key = "bridge.http".to_owned();
+    addresses.extend(http.iter().map(|text| Address { key: key.clone(), text, is_listened_on: true }));
     // In parallel, because a resolver may take seconds for each name.
     let problems: Vec<Option<Problem>> = std::thread::scope(|scope| {
         let threads: Vec<_> = addresses.iter().map(|address| scope.spawn(|| address.test())).collect();

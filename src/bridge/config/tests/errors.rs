@@ -46,9 +46,9 @@ fn errors_in_the_bridge_table_are_reported() {
     for (line, key, expected) in [
         ("log = \"txt\"", "log", "did you mean `text`?"),
         ("log = 1", "log", "expected \"text\" or \"json\", found a number"),
-        ("metrics = \"localhost:1\"", "metrics", "use an IP address with a port"),
-        ("metrics = 9747", "metrics", "found a number"),
-        ("metrics = \"\"", "metrics", "the value is empty"),
+        ("http = \"localhost:1\"", "http", "use an IP address with a port"),
+        ("http = 9747", "http", "found a number"),
+        ("http = \"\"", "http", "the value is empty"),
         (
             "drain = 10",
             "drain",
@@ -66,7 +66,7 @@ fn errors_in_the_bridge_table_are_reported() {
         (
             "color = \"red\"",
             "color",
-            "use `log`, `metrics`, `status`, `drain`, `answer_in_flight` or `answer_denied`",
+            "use `log`, `http`, `metrics`, `http_token`, `http_tls`, `status`, `drain`, `answer_in_flight` or `answer_denied`",
         ),
         ("answer_denied = 1", "answer_denied", "expected true or false (without quotes), found a number"),
         ("\"a\\nb\" = 1", "\"a\\nb\"", "unknown key"),
@@ -78,8 +78,8 @@ fn errors_in_the_bridge_table_are_reported() {
     assert_reports(&format!("bridge = 1\n{rest}"), "1: bridge", "write [bridge]");
     assert_reports(&format!("[brige]\n{rest}"), "1: brige", "did you mean `bridge`?");
     assert_reports(
-        &format!("[bridge]\nmetrics = \"127.0.0.1:2152\"\n{rest}"),
-        "2: bridge.metrics",
+        &format!("[bridge]\nhttp = \"127.0.0.1:2152\"\n{rest}"),
+        "2: bridge.http",
         "conflicts with 127.0.0.1:2152, on which nodes listens; use another port, or \"off\"",
     );
 }
@@ -156,13 +156,9 @@ fn errors_in_the_addresses_of_a_link_are_reported() {
         let text = LINKS.replacen("connect = \"127.0.0.1:2151\"", &format!("listen = \"{address}\""), 1);
         assert_reports(&format!("{text}{RULE}"), "6: link.nodes.listen", expected);
     }
-    // The file does not set the address of the metrics, so the error is reported at the link.
-    let metrics = LINKS.replacen("127.0.0.1:2152", "0.0.0.0:9747", 1);
-    assert_reports(
-        &format!("{metrics}{RULE}"),
-        "6: link.nodes.listen",
-        "use another port here, or for metrics",
-    );
+    // The file does not set the address, so the error is reported at the link.
+    let taken = LINKS.replacen("127.0.0.1:2152", "0.0.0.0:9747", 1);
+    assert_reports(&format!("{taken}{RULE}"), "6: link.nodes.listen", "use another port here, or for http");
     let twice = LINKS.replacen("\"127.0.0.1:2152\"", "[\"127.0.0.1:2152\", \"0.0.0.0:2152\"]", 1);
     assert_reports(
         &format!("{twice}{RULE}"),

@@ -1,6 +1,7 @@
 //! Tests of parsing and validation.
 
 mod errors;
+mod http;
 mod random;
 mod warnings;
 mod websocket;
@@ -67,7 +68,7 @@ fn a_complete_example_is_parsed() {
         r#"
 [bridge]
 log = "json"
-metrics = "127.0.0.1:1234"
+http = "127.0.0.1:1234"
 status = "status.sock"
 drain = "1m 5s"
 answer_in_flight = false
@@ -132,7 +133,7 @@ commands = true
         config.operation,
         Operation {
             log: LogFormat::Json,
-            metrics: Some("127.0.0.1:1234".parse().unwrap()),
+            http: Some(Http { address: "127.0.0.1:1234".parse().unwrap(), ..Http::default() }),
             status_socket: Some("/etc/zb/status.sock".into()),
             drain: Duration::from_secs(65),
             answer_in_flight: false,
@@ -296,9 +297,9 @@ fn links_keep_the_order_of_the_file_and_have_the_defaults() {
 #[test]
 fn settings_that_are_off_are_none() {
     let off = good(&format!(
-        "[bridge]\nmetrics = \"off\"\nstatus = \"off\"\n{LINKS_FOR_DEFAULT_RULES}\n[link.agents.chaos]\ndrop = 0\n"
+        "[bridge]\nhttp = \"off\"\nstatus = \"off\"\n{LINKS_FOR_DEFAULT_RULES}\n[link.agents.chaos]\ndrop = 0\n"
     ));
-    assert_eq!((off.operation.metrics, off.operation.status_socket), (None, None));
+    assert_eq!((off.operation.http, off.operation.status_socket), (None, None));
     assert_eq!(off.links[1].chaos, None);
 }
 

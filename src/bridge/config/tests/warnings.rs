@@ -80,7 +80,7 @@ fn dangerous_settings_cause_a_warning() {
             "its peers do not receive each other's messages",
         ),
         (format!("{QUIET}passthrough = true"), "13: rule.r.passthrough", "unchecked"),
-        (format!("[bridge]\nmetrics = \"0.0.0.0:1\"{QUIET}"), "2: bridge.metrics", "can read the metrics"),
+        (format!("[bridge]\nhttp = \"0.0.0.0:1\"{QUIET}"), "2: bridge.http", "can read the metrics"),
         (
             format!(
                 "{QUIET}[[rule]]\nname = \"s\"\nfrom = \"a\"\nto = [\"b\", \"a\"]\ntopics = [\"u\", \"t\"]"

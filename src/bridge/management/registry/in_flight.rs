@@ -435,6 +435,14 @@ impl InFlight {
         due.into_iter().chain(open).chain(settled).min()
     }
 
+    /// Returns the pending responses, the oldest first: the name of the node, the request id, and when the request was received.
+    pub(super) fn oldest(&self) -> impl Iterator<Item = (&str, &str, Instant)> {
+        self.open.values().flat_map(|request| {
+            let pending = request.nodes.iter().filter(|(_, state)| state.is_pending());
+            pending.map(|(name, _)| (&**name, &*request.reqid, request.asked))
+        })
+    }
+
     pub(super) fn shrink(&mut self) {
         shrink(&mut self.by_reqid);
         shrink(&mut self.by_name);

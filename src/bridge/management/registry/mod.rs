@@ -373,6 +373,11 @@ impl NodeRegistry {
         self.in_flight.owed
     }
 
+    /// Returns the oldest pending responses, at most `most`: the name of the node, the request id, and when the request was received.
+    pub(in crate::bridge) fn oldest(&self, most: usize) -> Vec<(&str, &str, Instant)> {
+        self.in_flight.oldest().take(most).collect()
+    }
+
     /// Returns the number of failures that the bridge has sent on behalf of nodes, by reason.
     pub(in crate::bridge) fn answered_for(&self) -> AnsweredFor {
         self.in_flight.answered_for

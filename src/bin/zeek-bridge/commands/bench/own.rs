@@ -145,7 +145,7 @@ fn configuration(mode: TlsMode, protocols: [Protocol; 2], topic: &Topic) -> Stri
     // TOML's strings have the same escapes as JSON's.
     let topic = serde_json::Value::from(topic.to_str_lossy());
     format!(
-        "[bridge]\nmetrics = 'off'\nstatus = 'status'\n\
+        "[bridge]\nhttp = 'off'\nstatus = 'status'\n\
          [link.publisher]\n{publisher}\n\
          {subscribers}\
          [[rule]]\nname = 'bench'\nfrom = 'publisher'\nto = '{to}'\ntopics = [{topic}]\n"

@@ -9,8 +9,9 @@ use serde_json::{Map, Value as Json};
 use super::SCHEMA;
 
 /// The tables in the order of the page: the heading, and the name of the definition in the schema.
-const TABLES: [(&str, &str); 8] = [
+const TABLES: [(&str, &str); 9] = [
     ("[bridge]", "bridge"),
+    ("http_tls", "http_tls"),
     ("[link.NAME]", "link"),
     ("[[link.NAME.token]]", "token"),
     ("[link.NAME.curve]", "curve"),

@@ -8,51 +8,51 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
 use zeek_bridge::bridge::config::{Diagnostic, Diagnostics, Operation};
 
 use super::http;
+use super::serve::Task;
 use super::status_socket::{self, SocketFile};
 use super::view::View;
 
 /// The services that are running.
 pub(super) struct AdminServices {
     view: Arc<View>,
-    metrics: Option<Service>,
-    status: Option<(Service, SocketFile)>,
-}
-
-/// A server task, which is aborted on drop.
-struct Service(JoinHandle<()>);
-
-impl Service {
-    fn spawn(server: impl Future<Output = ()> + Send + 'static) -> Self {
-        Service(tokio::spawn(server))
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    http: Option<(Task, SocketAddr)>,
+    /// The state of the HTTP server, if it is on.
+    site: Option<Arc<http::Site>>,
+    status: Option<(Task, SocketFile)>,
 }
 
 /// The addresses of the services in a configuration; `None` for a service that is off.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct AdminAddresses {
-    metrics: Option<SocketAddr>,
+    http: Option<SocketAddr>,
     status: Option<PathBuf>,
 }
 
 impl AdminAddresses {
     pub(super) fn of(operation: &Operation) -> Self {
-        AdminAddresses { metrics: operation.metrics, status: operation.status_socket.clone() }
+        AdminAddresses {
+            http: operation.http.as_ref().map(|http| http.address),
+            status: operation.status_socket.clone(),
+        }
+    }
+}
+
+/// Loads the certificates and tokens of the HTTP server; `None` if it is off.
+pub(super) async fn load(operation: &Operation) -> Result<Option<http::Settings>, Diagnostics> {
+    match operation.http.clone() {
+        Some(http) => http::Settings::load(http).await.map(Some),
+        None => Ok(None),
     }
 }
 
 /// A change of the services, with all new addresses bound.
 pub(super) struct AdminChange {
-    metrics: Change<http::Server>,
+    http: Change<http::Server>,
+    /// The settings of the HTTP server, also if it is kept.
+    settings: Option<http::Settings>,
     status: Change<status_socket::Server>,
 }
 
@@ -95,11 +95,14 @@ impl<S> Change<S> {
 impl AdminChange {
     /// Binds all new addresses, so that applying the change cannot fail. Returns one error for each address that cannot be
     /// bound.
-    pub(super) async fn prepare(current: &AdminAddresses, new: &AdminAddresses) -> Result<Self, Diagnostics> {
+    pub(super) async fn prepare(
+        current: &AdminAddresses,
+        new: &AdminAddresses,
+        settings: Option<http::Settings>,
+    ) -> Result<Self, Diagnostics> {
         let mut errors = Vec::new();
-        let metrics =
-            Change::prepare(current.metrics, new.metrics, http::Server::bind, "bridge.metrics", &mut errors);
-        let metrics = metrics.await;
+        let http = Change::prepare(current.http, new.http, http::Server::bind, "bridge.http", &mut errors);
+        let http = http.await;
         let status = Change::prepare(
             current.status.as_deref(),
             new.status.as_deref(),
@@ -108,26 +111,46 @@ impl AdminChange {
             &mut errors,
         );
         let status = status.await;
-        if errors.is_empty() { Ok(AdminChange { metrics, status }) } else { Err(errors.into()) }
+        if errors.is_empty() { Ok(AdminChange { http, settings, status }) } else { Err(errors.into()) }
     }
 }
 
 impl AdminServices {
     /// Starts with no service running.
     pub(super) fn new(view: Arc<View>) -> Self {
-        AdminServices { view, metrics: None, status: None }
+        AdminServices { view, http: None, site: None, status: None }
     }
 
     pub(super) fn apply(&mut self, change: AdminChange) {
         let view = &self.view;
-        change.metrics.apply(&mut self.metrics, |server| {
-            tracing::info!("metrics and health at http://{}", server.address());
-            Service::spawn(server.serve(view.clone()))
-        });
+        // The history survives a change of the address.
+        let (site, is_different) = match (self.site.take(), change.settings) {
+            (_, None) => (None, false),
+            (None, Some(settings)) => (Some(Arc::new(http::Site::new(view.clone(), settings))), false),
+            (Some(site), Some(settings)) => {
+                let is_different = site.set_settings(settings);
+                (Some(site), is_different)
+            }
+        };
+        self.site = site;
+        if let Some(site) = &self.site {
+            let is_kept = matches!(change.http, Change::Keep);
+            change.http.apply(&mut self.http, |server| {
+                let address = server.address();
+                (Task::spawn(server.serve(site.clone())), address)
+            });
+            if let Some((_, address)) = &self.http
+                && (!is_kept || is_different)
+            {
+                tracing::info!("{}://{address}", site.services());
+            }
+        } else {
+            self.http = None;
+        }
         change.status.apply(&mut self.status, |server| {
             let (file, serving) = server.serve(view.clone());
             tracing::info!("status socket at {}", file.path().display());
-            (Service::spawn(serving), file)
+            (Task::spawn(serving), file)
         });
     }
 }

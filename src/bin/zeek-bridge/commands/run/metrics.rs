@@ -41,6 +41,11 @@ impl Collector for Scrape {
             unanswered,
             forgotten,
             latency,
+            // These are for people: they have too many different labels for metrics.
+            flows: _,
+            requests: _,
+            busiest: _,
+            recent: _,
         } = &self.0;
         let mut families = Families(encoder);
         families.build_info()?;

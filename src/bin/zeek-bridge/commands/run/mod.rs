@@ -4,6 +4,7 @@ mod admin;
 mod bridge;
 mod http;
 mod metrics;
+mod page_server;
 mod reload;
 mod serve;
 mod status_socket;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use admin::{AdminAddresses, AdminChange, AdminServices};
 use bridge::Running;
 use clap::Args;
+pub(crate) use page_server::PageServer;
 use reload::{Applied, reload};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -48,7 +50,7 @@ const UNIT_CONFIG: &str = "/etc/zeek-bridge/bridge.toml";
 /// and leaves its peers, for at most 3 more seconds. A second signal stops the bridge at once. On SIGHUP, the bridge loads the
 /// configuration and certificates again. Links that did not change keep their peerings. If the file has an error, nothing changes.
 ///
-/// Serves /metrics, /healthz and /readyz over HTTP, and answers `zeek-bridge status`. Notifies systemd when it is ready,
+/// Serves a live page, /metrics, /healthz and /readyz over HTTP, and answers `zeek-bridge status`. Notifies systemd when it is ready,
 /// reloads and stops, and serves its watchdog. Connects and disconnects of peers are logged without -v.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -120,7 +122,7 @@ fn is_hidden(path: &Path) -> bool {
 fn start<R: Running>(path: &Path, verbose: u8) -> Result<(), Failure> {
     let file = read(path)?;
     // The log of a daemon contains connects and disconnects of peers without -v.
-    log::start(verbose.max(1), file.config.operation.log)?;
+    log::start(Some(verbose.max(1)), file.config.operation.log)?;
     runtime::block_on(daemon::<R>(file))
 }
 
@@ -155,7 +157,9 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
     let log = operation.log;
     // Bind these addresses before the bridge starts. If a different bridge already uses them, this one must not affect any
     // peer.
-    let admin = AdminChange::prepare(&AdminAddresses::default(), &AdminAddresses::of(&operation)).await;
+    let settings = admin::load(&operation).await.map_err(|errors| report(Exit::Failed, &source, errors))?;
+    let addresses = AdminAddresses::of(&operation);
+    let admin = AdminChange::prepare(&AdminAddresses::default(), &addresses, settings).await;
     let admin = admin.map_err(|errors| report(Exit::Unconnected, &source, errors))?;
     let running = tokio::select! {
         running = R::start(config) => running.map_err(|errors| report(Exit::Failed, &source, errors))?,

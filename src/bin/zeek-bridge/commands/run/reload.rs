@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zeek_bridge::bridge::Reloaded;
 use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, Diagnostics, LogFormat, Operation};
 
-use super::admin::{AdminAddresses, AdminChange};
+use super::admin::{self, AdminAddresses, AdminChange};
 use super::bridge::Running;
 use super::located;
 
@@ -66,7 +66,9 @@ async fn apply<R: Running>(
     let with_lines = |errors: Diagnostics| Diagnostics::from(located(&source, errors).collect::<Vec<_>>());
     let operation = config.operation.clone();
     // Bind the addresses first: if one of them is not free, the bridge must not be changed.
-    let admin = AdminChange::prepare(&AdminAddresses::of(current), &AdminAddresses::of(&operation)).await;
+    let settings = admin::load(&operation).await.map_err(with_lines)?;
+    let addresses = AdminAddresses::of(&operation);
+    let admin = AdminChange::prepare(&AdminAddresses::of(current), &addresses, settings).await;
     let admin = admin.map_err(with_lines)?;
     let reloaded = running.reload(config).await.map_err(with_lines)?;
     let errors = with_lines(reloaded.errors.into()).into_iter().collect();

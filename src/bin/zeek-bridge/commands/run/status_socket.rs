@@ -94,7 +94,7 @@ impl Server {
         // A file belongs to the user of the process that created it.
         let user = self.file.metadata.uid();
         let serving = async move {
-            serve_each(self.listener, LIMITS, |stream| serve(stream, user, view.clone())).await
+            serve_each(self.listener, LIMITS, |stream, _| serve(stream, user, view.clone())).await
         };
         (self.file, serving)
     }
@@ -196,7 +196,7 @@ mod tests {
     async fn ask(path: &Path) -> Snapshot {
         let mut answer = Vec::new();
         UnixStream::connect(path).await.unwrap().read_to_end(&mut answer).await.unwrap();
-        let Document { started, snapshot } = serde_json::from_slice(&answer).unwrap();
+        let Document { started, snapshot, .. } = serde_json::from_slice(&answer).unwrap();
         assert!(started.ends_with('Z'), "{started}");
         snapshot
     }

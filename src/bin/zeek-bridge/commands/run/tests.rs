@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use zeek_bridge::bridge::config::{BridgeConfig, Diagnostic, Diagnostics};
 use zeek_bridge::bridge::{
-    AnsweredFor, Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, Reloaded, RuleSnapshot, Snapshot,
+    AnsweredFor, FlowSnapshot, Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RecentEntry, Reloaded,
+    RequestSnapshot, RuleSnapshot, Snapshot, TopicRate,
 };
 
 use super::*;
@@ -28,6 +29,9 @@ pub(crate) fn snapshot() -> Snapshot {
         queued_bytes,
         dropped: if id == "id-2" { 5 } else { 0 },
         not_carried: if id == "id-2" { 8 } else { 0 },
+        messages_in: queued + 30,
+        messages_out: queued + 40,
+        connected: 12.5,
         ..PeerSnapshot::default()
     };
     let agents = LinkSnapshot {
@@ -47,6 +51,7 @@ pub(crate) fn snapshot() -> Snapshot {
         altered_strings: 16,
         overflows: 1,
         lost_to_chaos: 12,
+        refused: [("no-rule".into(), 7)].into(),
         ..LinkSnapshot::default()
     };
     let nodes = LinkSnapshot {
@@ -66,6 +71,8 @@ pub(crate) fn snapshot() -> Snapshot {
             passed: 11,
             invalid: 2,
             refused: [("invalid_node_api".into(), 2), ("node_not_allowed".into(), 1)].into(),
+            from: vec!["nodes".into()],
+            to: vec!["agents".into()],
         }],
         nodes: vec![NodeSnapshot {
             name: "worker\u{1b}[2J-01".into(),
@@ -78,6 +85,18 @@ pub(crate) fn snapshot() -> Snapshot {
         unanswered: 14,
         forgotten: 15,
         latency: Latency { bounds: vec![0.001, 0.01], counts: vec![3, 2, 1], sum: 0.5 },
+        flows: vec![FlowSnapshot { from: "nodes".into(), to: "agents".into(), messages: 17 }],
+        requests: vec![RequestSnapshot { node: "worker-01".into(), request: "r-1".into(), age: 0.25 }],
+        busiest: vec![TopicRate { topic: "zeek/t".into(), event: Some("E::e".into()), rate: 1.5 }],
+        recent: vec![RecentEntry {
+            time: 1_800_000_000.5,
+            kind: "denied".into(),
+            link: "agents".into(),
+            peer: Some("id-1".into()),
+            text: "the rules\u{1b}[2J".into(),
+            suppressed: 18,
+            ..RecentEntry::default()
+        }],
     }
 }
 
@@ -252,7 +271,7 @@ fn status(folder: &TempDir, name: &str) -> Option<Snapshot> {
     Some(serde_json::from_reader(stream).unwrap())
 }
 
-const EVERYTHING: &str = "metrics = '127.0.0.1:0'\nstatus = 's.sock'";
+const EVERYTHING: &str = "http = '127.0.0.1:0'\nstatus = 's.sock'";
 
 impl Daemon {
     /// Sends SIGHUP and waits for the end of the reload.
@@ -302,7 +321,7 @@ fn a_reload_moves_and_stops_the_local_services() {
     assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
 
     // The services move to other addresses.
-    configure(&folder, "metrics = '127.0.0.2:0'\nstatus = 'other.sock'\nlog = 'json'");
+    configure(&folder, "http = '127.0.0.2:0'\nstatus = 'other.sock'\nlog = 'json'");
     daemon.reload();
     daemon.wait_for_line(LOG_WARNING);
     let second = daemon.wait_for_line("metrics and health at http://");
@@ -310,7 +329,7 @@ fn a_reload_moves_and_stops_the_local_services() {
     assert_eq!((status(&folder, "s.sock"), status(&folder, "other.sock")), (None, Some(snapshot())));
 
     // The services are disabled.
-    configure(&folder, "metrics = 'off'\nstatus = 'off'");
+    configure(&folder, "http = 'off'\nstatus = 'off'");
     daemon.reload();
     assert!(health(&second).is_empty());
     assert_eq!(status(&folder, "other.sock"), None);
@@ -324,15 +343,15 @@ fn a_reload_moves_and_stops_the_local_services() {
 fn a_failed_reload_reports_all_errors_and_keeps_the_local_services() {
     let folder = tempfile::tempdir().unwrap();
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let unbound = format!("metrics = '{}'\nstatus = 'config'", other.local_addr().unwrap());
+    let unbound = format!("http = '{}'\nstatus = 'config'", other.local_addr().unwrap());
     let daemon = Daemon::start(&folder, EVERYTHING);
     let address = daemon.wait_for_line("metrics and health at http://");
     daemon.wait_for_state("READY=1");
     let unchanged = "reload: the configuration is not applied; the previous one stays in effect";
     for (text, mistakes) in [
         ("metric = 1\nlog = 'loud'", &["config:2: bridge.metric: ", "config:3: bridge.log: "][..]),
-        (&unbound, &["config:2: bridge.metrics: cannot serve", "config:3: bridge.status: "][..]),
-        ("metrics = 'off'\ndrain = '0s'", &["config:6: link.agents.listen: not free"][..]),
+        (&unbound, &["config:2: bridge.http: cannot serve", "config:3: bridge.status: "][..]),
+        ("http = 'off'\ndrain = '0s'", &["config:6: link.agents.listen: not free"][..]),
     ] {
         configure(&folder, text);
         daemon.reload();
@@ -342,12 +361,52 @@ fn a_failed_reload_reports_all_errors_and_keeps_the_local_services() {
         assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
     }
     // Applied except for one link.
-    configure(&folder, "metrics = 'off'\nstatus = 's.sock'\ndrain = '7s'");
+    configure(&folder, "http = 'off'\nstatus = 's.sock'\ndrain = '7s'");
     daemon.reload();
     daemon.wait_for_line("config:7: link.agents.listen: not free");
     daemon.wait_for_line("reload: applied, except for the errors above");
     assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
     assert!(health(&address).is_empty());
+}
+
+#[test]
+fn a_reload_changes_the_tokens_of_the_same_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let get = |address: &str, token: &str| {
+        let mut answer = String::new();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let request = format!(
+            "GET /api/v1/status HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.get("HTTP/1.1 ".len()..).and_then(|rest| rest.get(..3)).unwrap_or_default().to_owned()
+    };
+    let token = folder.path().join("token");
+    std::fs::write(&token, "first").unwrap();
+    let tokens = format!("{EVERYTHING}\nhttp_token = [{{ name = 'admin', file = 'token' }}]");
+    let daemon = Daemon::start(&folder, EVERYTHING);
+    let address = daemon.wait_for_line("INFO page, metrics and health at http://");
+    daemon.wait_for_state("READY=1");
+    assert_eq!(get(&address, "none"), "200");
+
+    // The key is new.
+    configure(&folder, &tokens);
+    daemon.reload();
+    assert_eq!(daemon.wait_for_line("INFO page, metrics and health at http://"), address);
+    assert_eq!((get(&address, "none"), get(&address, "first")), ("401".into(), "200".into()));
+
+    // The file has changed.
+    std::fs::write(&token, "second").unwrap();
+    daemon.reload();
+    assert_eq!((get(&address, "first"), get(&address, "second")), ("401".into(), "200".into()));
+
+    // The file is invalid.
+    std::fs::write(&token, "").unwrap();
+    daemon.reload();
+    daemon.wait_for_line("bridge.http_token: token admin: ");
+    assert_eq!(get(&address, "second"), "200");
 }
 
 #[test]
@@ -371,15 +430,11 @@ fn a_failed_start_reports_all_errors() {
     let first = Daemon::start(&folder, EVERYTHING);
     let address = first.wait_for_line("metrics and health at http://");
     first.wait_for_state("READY=1");
-    let twice = format!("metrics = '{address}'\nstatus = 's.sock'");
+    let twice = format!("http = '{address}'\nstatus = 's.sock'");
     for (text, code, mistakes) in [
         ("metric = 1\nlog = 'loud'", 1, &["config:2: bridge.metric: ", "config:3: bridge.log: "][..]),
-        ("metrics = 'off'\nstatus = 'off'\ndrain = '0s'", 1, &["config:7: link.agents.listen: not free"][..]),
-        (
-            &twice,
-            3,
-            &["config:2: bridge.metrics: cannot serve", "config:3: bridge.status: another bridge"][..],
-        ),
+        ("http = 'off'\nstatus = 'off'\ndrain = '0s'", 1, &["config:7: link.agents.listen: not free"][..]),
+        (&twice, 3, &["config:2: bridge.http: cannot serve", "config:3: bridge.status: another bridge"][..]),
     ] {
         let (ended, lines) = Daemon::start(&folder, text).end();
         assert_eq!(ended, Some(code), "{lines:?}");
@@ -395,7 +450,7 @@ fn a_failed_start_reports_all_errors() {
 #[test]
 fn the_log_is_json_if_configured() {
     let folder = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(&folder, "metrics = 'off'\nstatus = 'off'\nlog = 'json'");
+    let daemon = Daemon::start(&folder, "http = 'off'\nstatus = 'off'\nlog = 'json'");
     daemon.wait_for_state("READY=1");
     daemon.signal("TERM");
     let (_, stderr) = daemon.end();

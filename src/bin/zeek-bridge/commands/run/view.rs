@@ -14,6 +14,9 @@ pub(crate) struct Document {
     /// The time when the process started, in UTC. If it changes, the bridge was restarted.
     #[serde(default)]
     pub(crate) started: String,
+    /// The version of the program.
+    #[serde(default)]
+    pub(crate) version: String,
     #[serde(flatten)]
     pub(crate) snapshot: Snapshot,
 }
@@ -36,7 +39,8 @@ impl View {
     }
 
     pub(super) fn document(&self) -> Document {
-        Document { started: self.started.clone(), snapshot: self.snapshot() }
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Document { started: self.started.clone(), version, snapshot: self.snapshot() }
     }
 
     /// Marks the bridge as stopping: from now on, it is reported as not ready.

@@ -1,6 +1,5 @@
 //! `status`: shows the state of a running bridge.
 
-mod latency;
 mod query;
 mod rates;
 mod screen;

@@ -1,11 +1,11 @@
 //! The increase of the counters of a bridge between two samples.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use zeek_bridge::bridge::{Latency, LinkSnapshot, Snapshot};
+use zeek_bridge::bridge::Snapshot;
 
 use crate::commands::run::Document;
+use crate::increase::increases;
 
 /// The state of a bridge, and when it was read.
 #[derive(Clone, Debug)]
@@ -41,81 +41,16 @@ impl Increase {
     }
 }
 
-/// Returns the increase of a counter. If the counter is lower than before, it was reset and has counted from zero.
-fn increase(before: u64, now: u64) -> u64 {
-    now.checked_sub(before).unwrap_or(now)
-}
-
-fn each(before: &BTreeMap<String, u64>, now: &mut BTreeMap<String, u64>) {
-    for (reason, count) in now {
-        *count = increase(before.get(reason).copied().unwrap_or(0), *count);
-    }
-}
-
-fn increases(before: &Snapshot, now: &Snapshot) -> Snapshot {
-    let mut counts = now.clone();
-    for link in &mut counts.links {
-        // A link that was restarted has a new id, and its counters start from zero.
-        if let Some(before) = before.links.iter().find(|before| before.id == link.id) {
-            subtract(before, link);
-        }
-    }
-    for rule in &mut counts.rules {
-        if let Some(before) = before.rules.iter().find(|before| before.name == rule.name) {
-            rule.passed = increase(before.passed, rule.passed);
-            rule.invalid = increase(before.invalid, rule.invalid);
-            each(&before.refused, &mut rule.refused);
-        }
-    }
-    each(&before.refused, &mut counts.refused);
-    let (before_for, now_for) = (&before.answered_for, &mut counts.answered_for);
-    now_for.denied = increase(before_for.denied, now_for.denied);
-    now_for.lost = increase(before_for.lost, now_for.lost);
-    now_for.no_answer = increase(before_for.no_answer, now_for.no_answer);
-    now_for.forgotten = increase(before_for.forgotten, now_for.forgotten);
-    counts.unanswered = increase(before.unanswered, now.unanswered);
-    counts.forgotten = increase(before.forgotten, now.forgotten);
-    counts.latency = measured(&before.latency, &now.latency);
-    counts
-}
-
-fn subtract(before: &LinkSnapshot, link: &mut LinkSnapshot) {
-    let counters = [
-        (before.messages_in, &mut link.messages_in),
-        (before.messages_out, &mut link.messages_out),
-        (before.bytes_in, &mut link.bytes_in),
-        (before.bytes_out, &mut link.bytes_out),
-        (before.malformed, &mut link.malformed),
-        (before.dropped, &mut link.dropped),
-        (before.not_carried, &mut link.not_carried),
-        (before.altered_strings, &mut link.altered_strings),
-        (before.overflows, &mut link.overflows),
-        (before.lost_to_chaos, &mut link.lost_to_chaos),
-    ];
-    for (before, count) in counters {
-        *count = increase(before, *count);
-    }
-    each(&before.failures, &mut link.failures);
-}
-
-/// Returns the latency of the messages since the previous sample. The histogram is the sum over all links, so it becomes smaller if
-/// a link is removed. It then must not count from zero, as that would include all earlier messages of the remaining links.
-fn measured(before: &Latency, now: &Latency) -> Latency {
-    if before.bounds != now.bounds {
-        return now.clone();
-    }
-    let old = before.counts.iter().copied().chain(std::iter::repeat(0));
-    let counts = now.counts.iter().zip(old).map(|(now, before)| now.saturating_sub(before)).collect();
-    Latency { bounds: now.bounds.clone(), counts, sum: (now.sum - before.sum).max(0.0) }
-}
-
 #[cfg(test)]
 mod tests {
+    use zeek_bridge::bridge::FlowSnapshot;
+
     use super::*;
     use crate::commands::run::tests::snapshot;
 
     fn sample(snapshot: Snapshot, start: Instant, millis: u64) -> Sample {
-        let document = Document { started: "2026-01-01T00:00:00.000Z".into(), snapshot };
+        let document =
+            Document { started: "2026-01-01T00:00:00.000Z".into(), version: "1.0.0".into(), snapshot };
         Sample { document, received: start + Duration::from_millis(millis) }
     }
 
@@ -129,7 +64,10 @@ mod tests {
         later.links[0].dropped += 3;
         later.links[0].not_carried += 4;
         later.links[0].altered_strings += 6;
+        later.links[0].refused.insert("no-rule".into(), 9);
         later.links[1].failures.insert("tls".into(), 2);
+        later.flows[0].messages += 8;
+        later.flows.insert(0, FlowSnapshot { from: "agents".into(), to: "nodes".into(), messages: 1 });
         later.rules[0].refused.insert("invalid_node_api".into(), 6);
         later.refused.insert("no-rule".into(), 9);
         later.refused.insert("no-link".into(), 1);
@@ -148,6 +86,8 @@ mod tests {
         assert_eq!((agents.dropped, agents.malformed, agents.lost_to_chaos), (3, 0, 0));
         assert_eq!((agents.not_carried, agents.altered_strings), (4, 6));
         assert_eq!(nodes.failures, [("connect".into(), 0), ("tls".into(), 2)].into());
+        assert_eq!(agents.refused, [("no-rule".into(), 2)].into());
+        assert_eq!(counts.flows.iter().map(|flow| flow.messages).collect::<Vec<_>>(), [1, 8]);
         assert_eq!(counts.refused, [("no-link".into(), 1), ("no-rule".into(), 2)].into());
         assert_eq!(counts.rules[0].refused["invalid_node_api"], 4);
         assert_eq!(counts.latency.counts, [0, 5, 0]);

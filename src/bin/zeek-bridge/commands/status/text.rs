@@ -6,8 +6,8 @@ use bytesize::ByteSize;
 use zeek_bridge::bridge::{LinkSnapshot, PeerSnapshot, Snapshot};
 
 use super::COLUMNS;
-use super::latency::{samples, summary};
 use super::table::{Kind, Table, cut};
+use crate::latency::{samples, summary};
 
 /// Returns the lines, each with at most `width` columns.
 pub(super) fn lines(snapshot: &Snapshot, width: usize) -> Vec<String> {

@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
-use zeek_bridge::bridge::{Latency, LinkSnapshot, Snapshot};
+use zeek_bridge::bridge::{FlowSnapshot, Latency, LinkSnapshot, Snapshot};
 
-use super::latency::{Percentile, percentile, samples, summary};
 use super::rates::Increase;
 use super::table::{Kind, Table, cut, escaped};
 use super::text::{bytes, link_problems, state};
 use crate::commands::run::Document;
+use crate::latency::{Percentile, percentile, samples, summary};
 use crate::output::{json_rate, per_second, rate, rfc3339};
 use crate::terminal::Order;
 
@@ -259,12 +259,16 @@ fn rates(increase: &Increase) -> Json {
             "overflows": rate(link.overflows),
             "lost_to_chaos": rate(link.lost_to_chaos),
             "failures": by_reason(&link.failures),
+            "refused": by_reason(&link.refused),
         })
     };
+    let flow =
+        |flow: &FlowSnapshot| json!({"from": flow.from, "to": flow.to, "messages": rate(flow.messages)});
     let rules = counts.rules.iter().map(|rule| json!({"name": rule.name, "passed": rate(rule.passed)}));
     json!({
         "links": counts.links.iter().map(link).collect::<Json>(),
         "rules": rules.collect::<Json>(),
+        "flows": counts.flows.iter().map(flow).collect::<Json>(),
         "refused": by_reason(&counts.refused),
         "answered_for": rate(counts.answered_for.total()),
         "unanswered": rate(counts.unanswered),

@@ -234,7 +234,8 @@ mod tests {
     fn watch() -> Watch {
         let start = Instant::now();
         let sample = |snapshot, received| {
-            let document = Document { started: "2026-01-01T00:00:00.000Z".into(), snapshot };
+            let document =
+                Document { started: "2026-01-01T00:00:00.000Z".into(), version: "1.0.0".into(), snapshot };
             Sample { document, received }
         };
         let mut watch = Watch::new(sample(snapshot(), start));
@@ -369,6 +370,7 @@ mod tests {
         let agents = json!({
             "name": "agents", "messages_in": 12.5, "messages_out": 0.0, "bytes_in": 2048, "bytes_out": 0, "malformed": 0.0,
             "dropped": 1.5, "not_carried": 0.0, "altered_strings": 0.0, "overflows": 0.0, "lost_to_chaos": 0.0, "failures": {},
+            "refused": {"no-rule": 0.0},
         });
         assert_eq!(json["rates"]["links"][0], agents);
         assert_eq!(json["rates"]["refused"], json!({"no-rule": 5.0}));
@@ -378,7 +380,7 @@ mod tests {
         let (start, status) = text.split_once(r#","status":"#).unwrap();
         assert_eq!(
             start,
-            r#"{"time":"1970-01-01T00:00:00.000Z","interval":2.0,"restarted":false,"error":null,"rates":{"answered_for":0.0,"forgotten":0.0,"latency":{"p50":0.001,"p99":0.001,"samples":5},"links":[{"altered_strings":0.0,"bytes_in":2048,"bytes_out":0,"dropped":1.5,"failures":{},"lost_to_chaos":0.0,"malformed":0.0,"messages_in":12.5,"messages_out":0.0,"name":"agents","not_carried":0.0,"overflows":0.0},{"altered_strings":0.0,"bytes_in":0,"bytes_out":0,"dropped":0.0,"failures":{"connect":0.0},"lost_to_chaos":0.0,"malformed":0.0,"messages_in":0.0,"messages_out":1250000.0,"name":"nodes","not_carried":0.0,"overflows":0.0}],"refused":{"no-rule":5.0},"rules":[{"name":"hellos","passed":0.0}],"unanswered":0.0}"#
+            r#"{"time":"1970-01-01T00:00:00.000Z","interval":2.0,"restarted":false,"error":null,"rates":{"answered_for":0.0,"flows":[{"from":"nodes","messages":0.0,"to":"agents"}],"forgotten":0.0,"latency":{"p50":0.001,"p99":0.001,"samples":5},"links":[{"altered_strings":0.0,"bytes_in":2048,"bytes_out":0,"dropped":1.5,"failures":{},"lost_to_chaos":0.0,"malformed":0.0,"messages_in":12.5,"messages_out":0.0,"name":"agents","not_carried":0.0,"overflows":0.0,"refused":{"no-rule":0.0}},{"altered_strings":0.0,"bytes_in":0,"bytes_out":0,"dropped":0.0,"failures":{"connect":0.0},"lost_to_chaos":0.0,"malformed":0.0,"messages_in":0.0,"messages_out":1250000.0,"name":"nodes","not_carried":0.0,"overflows":0.0,"refused":{}}],"refused":{"no-rule":5.0},"rules":[{"name":"hellos","passed":0.0}],"unanswered":0.0}"#
         );
         assert_eq!(status.strip_suffix('}').unwrap(), serde_json::to_string(&watch.last.document).unwrap());
         watch.update(gone());

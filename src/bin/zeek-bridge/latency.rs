@@ -7,7 +7,7 @@ use zeek_bridge::bridge::Latency;
 
 /// A percentile, as precisely as the buckets of a histogram allow.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Percentile {
+pub(crate) enum Percentile {
     /// At most this number of seconds.
     AtMost(f64),
     /// More than this number of seconds, the largest bound.
@@ -25,12 +25,12 @@ impl fmt::Display for Percentile {
 }
 
 /// Returns the number of measured messages.
-pub(super) fn samples(latency: &Latency) -> u64 {
+pub(crate) fn samples(latency: &Latency) -> u64 {
     latency.counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count))
 }
 
 /// Returns a percentile, or `None` if nothing was measured.
-pub(super) fn percentile(latency: &Latency, percent: u8) -> Option<Percentile> {
+pub(crate) fn percentile(latency: &Latency, percent: u8) -> Option<Percentile> {
     let count = samples(latency);
     if count == 0 {
         return None;
@@ -46,7 +46,7 @@ pub(super) fn percentile(latency: &Latency, percent: u8) -> Option<Percentile> {
 }
 
 /// Returns the median and the 99th percentile as text, or `None` if nothing was measured.
-pub(super) fn summary(latency: &Latency) -> Option<String> {
+pub(crate) fn summary(latency: &Latency) -> Option<String> {
     Some(format!("p50 {}, p99 {}", percentile(latency, 50)?, percentile(latency, 99)?))
 }
 

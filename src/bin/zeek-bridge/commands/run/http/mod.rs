@@ -1,0 +1,30 @@
+//! The page, its API, metrics and health over HTTP.
+//!
+//! ```text
+//! server      accepts connections: TLS, time limits
+//! routes      the response to a request
+//! access      who may use the page and the API
+//! site        the state behind the page and the API: shared documents, the history, the viewers
+//! events      what a viewer receives: server-sent events
+//! history     the rates of the last hour
+//! ```
+//!
+//! The page and the API cannot disturb the bridge: documents are made at most once a second, whatever the number of requests,
+//! and in a thread for blocking code. They cannot disturb scrapers either: see [`Slot`](super::serve::Slot).
+
+mod access;
+mod assets;
+mod cache;
+mod events;
+mod history;
+mod routes;
+mod server;
+mod settings;
+mod site;
+mod stall;
+#[cfg(test)]
+mod tests;
+
+pub(super) use server::Server;
+pub(super) use settings::Settings;
+pub(super) use site::Site;

@@ -1,0 +1,82 @@
+//! Accepts connections.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::routes::{Client, respond};
+use super::site::Site;
+use super::stall::StallGuard;
+use crate::commands::run::serve::{Limits, Slot, serve_each};
+
+/// The limits of the server, which viewers do not count for. Scrapers, health checks and pages that load open fewer connections
+/// than this at a time. A request takes well under a second; the time limit is for clients that read slowly.
+pub(super) const LIMITS: Limits = Limits { connections: 16, time: Duration::from_secs(10) };
+
+/// The time after which a client that reads nothing is cut. It matters to viewers, whose connections have no other time limit.
+pub(super) const STALL_TIME: Duration = Duration::from_secs(10);
+
+/// The time limit for receiving the head of a request, and its size limits.
+pub(super) const HEADER_TIME: Duration = Duration::from_secs(5);
+pub(super) const HEADER_BYTES: usize = 16 * 1024;
+pub(super) const HEADERS: usize = 64;
+
+/// A bound server that does not accept connections yet.
+pub(in crate::commands::run) struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    pub(in crate::commands::run) async fn bind(address: SocketAddr) -> Result<Self, String> {
+        let bound = async {
+            let listener = TcpListener::bind(address).await?;
+            Ok(Server { address: listener.local_addr()?, listener })
+        };
+        bound.await.map_err(|error: std::io::Error| {
+            format!("cannot serve HTTP at {address}: {error}; use an address of this host and a free port")
+        })
+    }
+
+    /// Returns the bound address, which contains the port chosen by the system.
+    pub(in crate::commands::run) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the future is dropped, which also cuts all viewers.
+    pub(in crate::commands::run) async fn serve(self, site: Arc<Site>) {
+        let serving = serve_each(self.listener, LIMITS, |stream, slot| serve(stream, slot, site.clone()));
+        tokio::join!(serving, site.run());
+    }
+}
+
+async fn serve(tcp: TcpStream, slot: Slot, site: Arc<Site>) {
+    let settings = site.settings();
+    let address = tcp.peer_addr().ok().map(|address| address.ip().to_canonical());
+    let stream = match settings.tls.accept(tcp).await {
+        Ok(stream) => stream,
+        Err(error) => return tracing::debug!("HTTP: {error}"),
+    };
+    let client = Client { address, slot: &slot, settings: &settings };
+    let service = service_fn(async |request: Request<Incoming>| {
+        Ok::<_, Infallible>(respond(&request, &client, &site).await)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADER_BYTES)
+        .max_headers(HEADERS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(StallGuard::new(stream, STALL_TIME)), service);
+    if let Err(error) = connection.await {
+        tracing::debug!("HTTP: {error}");
+    }
+}
