@@ -90,11 +90,26 @@ impl Bridge {
         address.split([' ', ',']).next().unwrap().to_owned()
     }
 
-    /// Returns the response of the HTTP server to a GET request.
-    pub fn get(&self, path: &str) -> (String, String) {
+    /// Connects to the HTTP server and sends a GET request.
+    fn request(&self, path: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.http).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http).unwrap();
+        stream
+    }
+
+    /// Returns a connection that receives server-sent events.
+    pub fn viewer(&self) -> TcpStream {
+        let mut stream = self.request("/api/v1/events");
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        stream
+    }
+
+    /// Returns the head and the body of the response to a GET request.
+    pub fn get(&self, path: &str) -> (String, String) {
+        let mut stream = self.request(path);
         let mut response = String::new();
         stream.read_to_string(&mut response).unwrap();
         let (head, body) = response.split_once("\r\n\r\n").unwrap();

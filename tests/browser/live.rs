@@ -13,6 +13,9 @@ const DELAY: f64 = 2.0;
 /// shown in time.
 const ATTEMPTS: usize = 3;
 
+/// The maximum number of viewers of a bridge.
+const VIEWERS: usize = 8;
+
 /// The time in milliseconds at which the picture shows a connected peer with this address, or 0.
 const IS_SHOWN: &str = "return [...document.querySelectorAll('#picture .peer-card:not([data-gone])')]
     .some((card) => card.innerText.includes(argument)) && Date.now();";
@@ -120,4 +123,17 @@ fn the_page_reconnects_after_a_restart_of_the_bridge() {
         "return !document.getElementById('restarted').hidden && document.getElementById('lost').hidden",
         &Json::Null,
     );
+}
+
+#[test]
+fn a_page_beyond_the_maximum_number_of_viewers_waits_for_its_turn() {
+    let Some(browser) = Browser::start(1024, 768) else { return };
+    let bridge = Bridge::start();
+    let mut viewers: Vec<_> = (0..VIEWERS).map(|_| bridge.viewer()).collect();
+    browser.open(&bridge.url());
+    let text = "return document.getElementById('lost-text').innerText.includes(argument)";
+    browser.wait("the page shows why it has no data", text, &json!("too many pages of this bridge are open"));
+    viewers.pop();
+    let is_live = "return document.body.dataset.connection === 'live'";
+    browser.wait("the page is connected", is_live, &Json::Null);
 }

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! server      accepts connections: TLS, time limits
+//! stall       cuts clients that do not read
 //! routes      the response to a request
 //! access      who may use the page and the API
-//! site        the state behind the page and the API: shared documents, the history, the viewers
+//! assets      the files of the page
+//! site        the state behind the page and the API: the history, the viewers
+//! settings    certificates and tokens, which a reload may change
+//! cache       documents that requests share
 //! events      what a viewer receives: server-sent events
 //! history     the rates of the last hour
 //! ```
