@@ -26,6 +26,7 @@ mod codec;
 mod curve;
 mod decode_capture;
 mod decode_zeromq;
+mod demo;
 mod files;
 mod network;
 mod node_programs;

@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     let log = if matches!(cli.command, Command::Run(_)) {
         Ok(())
     } else {
-        log::start(cli.verbose.max(cli.command.least_verbose()), LogFormat::Text)
+        log::start(cli.command.verbosity(cli.verbose), LogFormat::Text)
     };
     let result = log.and_then(|()| match cli.command {
         Command::Run(args) => commands::run::run(args, cli.verbose),

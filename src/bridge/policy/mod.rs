@@ -200,8 +200,8 @@ impl Rules {
         }))
     }
 
-    /// Returns the pairs of links between which a message can be forwarded; the link over which it is received first. Contains each
-    /// proxy of a ZeroMQ cluster twice, because its nodes exchange hellos without a rule.
+    /// Returns the pairs of links between which a message can be forwarded: first the link over which it is received. Includes the
+    /// pair of each proxy of a ZeroMQ cluster with itself, because its nodes exchange hellos without a rule.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (LinkId, LinkId)> {
         self.0.links.iter().enumerate().flat_map(|(from, source)| {
             let from = LinkId(from);

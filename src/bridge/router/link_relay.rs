@@ -130,7 +130,7 @@ struct Inbound<'a> {
     received: Option<Instant>,
     /// The number of messages in the received batch.
     messages: usize,
-    /// One message is counted for all messages of the batch: that which this number of messages follow.
+    /// Selects the message that is counted for the complete batch: the number of messages after it.
     sampled: usize,
     /// The format of the previous message, if it is from a ZeroMQ cluster.
     checked_format: Option<EventFormat>,

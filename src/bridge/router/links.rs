@@ -65,7 +65,7 @@ impl RuleCount {
 }
 
 impl LinkSet {
-    /// Returns a set of links. The flows between links that are also in the set before keep their counters from `flows`.
+    /// Returns a set of links. `flows` are the counters of the previous set; pairs of links that are in both sets keep theirs.
     pub(in crate::bridge) fn new(
         links: Vec<Option<Arc<Link>>>,
         rules: Rules,

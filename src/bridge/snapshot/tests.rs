@@ -174,6 +174,21 @@ async fn denials_that_are_not_logged_are_not_recent_but_their_number_is() {
 }
 
 #[tokio::test]
+async fn denials_of_other_protocols_are_recent_too() {
+    let link = "[link.in]\nlisten = \"ws://127.0.0.1:0\"\n".to_owned();
+    let rule = rule("some", "in", "out", "events = [\"E::allowed\"]");
+    let bridge = Bridge::start(parse(&[link, listening("out"), rule])).await.unwrap();
+    let client = Endpoint::new().unwrap();
+    client.connect(bridge.snapshot().links[0].listening[0].clone(), Tls::Off).await.unwrap();
+    client.publish("/t/1", Event::new("E::denied", Vec::<Value>::new())).await.unwrap();
+    let denied = |snapshot: &Snapshot| snapshot.recent.first().is_some_and(|entry| entry.kind == "denied");
+    let snapshot = until(&bridge, denied).await;
+    let entry = &snapshot.recent[0];
+    assert_eq!((entry.protocol.as_str(), entry.event.as_deref()), ("websocket", Some("E::denied")));
+    assert_eq!(snapshot.links[0].refused, [("event_not_allowed".to_owned(), 1)].into());
+}
+
+#[tokio::test]
 async fn connects_disconnects_and_failures_are_recent() {
     let running = Running::start(rule("all", "in", "out", "")).await;
     let address = running.bridge.snapshot().links[0].listening[0].clone();

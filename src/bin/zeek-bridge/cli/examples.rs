@@ -29,7 +29,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "
   zeek-bridge demo
   # Only the comparison of each answer with that of Zeek
-  zeek-bridge demo | jq -c 'select(.action) | [.node, .action, .agrees]'",
+  zeek-bridge demo | jq -c 'select(.action) | [.node, .action, .agrees]'
+  # The live page of a bridge, with a small cluster at work
+  zeek-bridge demo --serve",
     ),
     (
         &["init"],

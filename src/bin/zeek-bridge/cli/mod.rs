@@ -93,11 +93,14 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Returns the minimum log level of the command, as a number of `-v` options.
-    pub(crate) fn least_verbose(&self) -> u8 {
+    /// Returns the log level of the command as a number of `-v` options, if the user has set this number of them. `None` is the level
+    /// of errors.
+    pub(crate) fn verbosity(&self, verbose: u8) -> Option<u8> {
         match self {
-            Command::Tap(args) if args.follow => 1,
-            _ => 0,
+            Command::Tap(args) if args.follow => Some(verbose.max(1)),
+            // The warnings are about the node that is denied, which the page shows.
+            Command::Demo(args) if args.serves() => Some(verbose).filter(|verbose| *verbose > 0),
+            _ => Some(verbose),
         }
     }
 }

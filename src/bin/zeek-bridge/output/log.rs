@@ -15,13 +15,14 @@ use zeek_bridge::bridge::config::LogFormat;
 use super::exit::Failure;
 use super::stderr::LogWriter;
 
-/// Starts the log: warnings by default, more with each `-v`. RUST_LOG overrides both.
-pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
+/// Starts the log: warnings by default, more with each `-v`, and only errors for `None`. RUST_LOG overrides this.
+pub(crate) fn start(verbose: Option<u8>, format: LogFormat) -> Result<(), Failure> {
     let default = match verbose {
-        0 => "warn",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
+        None => "error",
+        Some(0) => "warn",
+        Some(1) => "info",
+        Some(2) => "debug",
+        Some(_) => "trace",
     };
     let directives = env::var("RUST_LOG").ok().filter(|directives| !directives.is_empty());
     let filter = EnvFilter::try_new(directives.as_deref().unwrap_or(default)).map_err(|error| {
@@ -33,7 +34,7 @@ pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
         // A closed stderr is not an error.
         let _ = LogWriter.write_all(line);
     };
-    let log = layer::Log { format, color, target: verbose > 1, write };
+    let log = layer::Log { format, color, target: verbose > Some(1), write };
     tracing_subscriber::registry().with(filter).with(log).init();
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! `demo`: nodes and agents on recorded input, in one process and without files.
+//! `demo`: nodes and agents on recorded input, in one process and without files; with `--serve`, a cluster at work and its page.
 
 mod captured_agent;
+mod live;
 mod recording;
 mod report;
 mod rust_agent;
@@ -8,6 +9,7 @@ mod text;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
@@ -31,11 +33,26 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// mutual TLS. Then an agent of this program sends the same requests to two of its nodes. Prints every event with its
 /// direction, and whether each answer equals the answer of the real Zeek node. The nodes of this program are given
 /// only the values of the captured nodes, and produce the answers themselves.
+///
+/// With --serve, instead runs a small cluster and the page of its bridge, until SIGINT or SIGTERM: an agent that sends requests, four nodes
+/// that answer and publish events, a WebSocket client that receives them, and a node that no rule allows. It needs a temporary
+/// directory for the certificate of the bridge.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// The format; auto is text on a terminal and json otherwise
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     format: Format,
+    /// Serve a live page of a bridge with a small cluster at work, at this loopback address; by default at 127.0.0.1:9747, or at
+    /// another port if that is taken
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, conflicts_with = "format")]
+    serve: Option<Option<SocketAddr>>,
+}
+
+impl DemoArgs {
+    /// Returns whether the command runs a cluster in which a node is denied all the time.
+    pub(crate) fn serves(&self) -> bool {
+        self.serve.is_some()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -47,6 +64,9 @@ enum Format {
 }
 
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
+    if let Some(address) = args.serve {
+        return live::run(address).await;
+    }
     let mut signals = Signals::new()?;
     let is_text = match args.format {
         Format::Auto => io::stdout().is_terminal(),

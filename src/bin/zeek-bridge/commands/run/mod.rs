@@ -4,6 +4,7 @@ mod admin;
 mod bridge;
 mod http;
 mod metrics;
+mod page_server;
 mod reload;
 mod serve;
 mod status_socket;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use admin::{AdminAddresses, AdminChange, AdminServices};
 use bridge::Running;
 use clap::Args;
+pub(crate) use page_server::PageServer;
 use reload::{Applied, reload};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -120,7 +122,7 @@ fn is_hidden(path: &Path) -> bool {
 fn start<R: Running>(path: &Path, verbose: u8) -> Result<(), Failure> {
     let file = read(path)?;
     // The log of a daemon contains connects and disconnects of peers without -v.
-    log::start(verbose.max(1), file.config.operation.log)?;
+    log::start(Some(verbose.max(1)), file.config.operation.log)?;
     runtime::block_on(daemon::<R>(file))
 }
 
