@@ -7,9 +7,10 @@ use bytes::{Buf, BytesMut};
 use super::command::Command;
 use super::config::{Config, SocketType};
 use super::error::{Error, Stage};
+use super::event::ReadEvent;
 use super::frame::{self, Frame, FrameKind};
 use super::greeting::{GREETING, check_greeting, has_version, put_rest};
-use super::multipart::Message;
+use super::multipart::{Contiguous, Message};
 use super::security::{Progress, Security, reported};
 use super::subscriptions::Change;
 use super::{State, ZeroMq};
@@ -77,6 +78,15 @@ impl ZeroMq {
                 State::Established { .. } => limits.max_frame.saturating_add(self.security.overhead()),
                 State::Closed => return Ok(false),
             };
+            if self.receives_plain_events()
+                && self.parts.is_empty()
+                && let Some(message) = Contiguous::cut(input, limit)
+            {
+                let (own_id, limits) = (self.config.own_id, &self.config.common.limits);
+                let event = self.reader.contiguous_event(message, own_id, limits);
+                self.handle_event(event);
+                continue;
+            }
             match frame::cut(input, limit).map_err(Error::from)? {
                 Some(frame) => self.handle_frame(frame)?,
                 None => return Ok(false),
@@ -142,21 +152,33 @@ impl ZeroMq {
         Ok(())
     }
 
+    /// Returns whether the messages of this session are events that are not encrypted.
+    fn receives_plain_events(&self) -> bool {
+        self.config.socket == SocketType::XSub
+            && matches!(self.state, State::Established { .. })
+            && matches!(self.security, Security::Null)
+    }
+
     fn handle_message(&mut self, message: Message) {
+        let (own_id, limits) = (self.config.own_id, &self.config.common.limits);
         let event = match self.config.socket {
             SocketType::XSub => {
-                let (own_id, limits) = (self.config.own_id, self.config.common.limits);
-                self.reader.event(message, own_id, &limits).map(|event| {
-                    let (envelope, format) = event?;
-                    self.formats.push(format);
-                    Some(Event::Message(envelope))
-                })
+                let event = self.reader.event(message, own_id, limits);
+                return self.handle_event(event);
             }
-            SocketType::Pull => self.reader.logs(message).map(Some),
+            SocketType::Pull => self.reader.logs(message),
             SocketType::XPub | SocketType::Push => Err(PartsError::WrongDirection.into()),
         };
+        self.events.push_back(event.unwrap_or_else(Event::Malformed));
+    }
+
+    fn handle_event(&mut self, event: ReadEvent) {
         match event {
-            Ok(event) => self.events.extend(event),
+            Ok(Some((envelope, format))) => {
+                self.formats.push(format);
+                self.events.push_back(Event::Message(envelope));
+            }
+            Ok(None) => {}
             Err(error) => self.events.push_back(Event::Malformed(error)),
         }
     }
