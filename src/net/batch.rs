@@ -20,8 +20,8 @@ use crate::zeromq::EventFormat;
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     messages: VecDeque<Envelope>,
-    /// The number of bytes that are copied when the messages are encoded for Broker or ZeroMQ. JSON needs up to about thirty times as
-    /// many.
+    /// The number of bytes that are copied when the messages are encoded as Broker frames. JSON needs up to about thirty times
+    /// as many.
     copied: usize,
     /// The approximate number of messages of this size that follow in later batches.
     following: usize,

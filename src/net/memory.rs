@@ -50,16 +50,11 @@ pub(super) fn give_back(mut buffer: BytesMut) {
     });
 }
 
-/// The number of bytes by which an event may be longer in ZeroMQ than as a Broker frame. The sender is a text there, and has up to 70
-/// bytes in most clusters. Without this margin, a buffer that is filled with events would be reallocated.
-const MARGIN: usize = 64;
-
-/// Returns the maximum number of bytes that are copied when a message is encoded for Broker or ZeroMQ. This is the complete frame or,
-/// if the payload is large, only the part before the payload.
+/// Returns the number of bytes that are copied when a message is encoded. This is the complete frame or, if the payload is
+/// large, only the part before the payload.
 pub(super) fn copied(envelope: &Envelope) -> usize {
     let length = envelope.frame_length();
-    let copied = if length > SHARED_BUFFER { length.saturating_sub(envelope.payload.len()) } else { length };
-    copied.saturating_add(MARGIN)
+    if length > SHARED_BUFFER { length.saturating_sub(envelope.payload.len()) } else { length }
 }
 
 /// Returns the same message in a form that may be stored. The returned message keeps at most a few times its own length
