@@ -33,7 +33,8 @@ export class History {
     this.#groups.clear();
     this.interval = document.interval ?? 5;
     this.end = document.end ?? 0;
-    this.length = Math.min(SAMPLES, Math.max(0, ...all.map(([, , values]) => values.length)));
+    const longest = all.reduce((most, [, , values]) => Math.max(most, values.length), 0);
+    this.length = Math.min(SAMPLES, longest);
     for (const [group, name, values] of all) this.#group(group).set(name, padded(values, this.length));
   }
 

@@ -111,7 +111,14 @@ export class Plots {
   update(history) {
     this.#history = history;
     this.#showRange();
-    for (const plot of this.#plots) plot.update(history, this.#range);
+    for (const plot of this.#plots) {
+      try {
+        plot.update(history, this.#range);
+      } catch (error) {
+        // One plot must not stop the others.
+        reportError(error);
+      }
+    }
   }
 
   #mark(index) {
