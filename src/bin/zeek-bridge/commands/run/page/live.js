@@ -3,6 +3,9 @@
 // The bridge sends a status about once a second. After this time without one, the shown state is outdated.
 const SILENCE_MS = 5000;
 
+// A request for the last hour is given up after this time.
+const LOAD_MS = 20000;
+
 // The delay before a new connection, if the browser does not reconnect by itself. It does not after an HTTP error.
 const RETRY_MS = 3000;
 
@@ -17,6 +20,7 @@ export class Live {
   #handlers;
   #source = null;
   #silence = 0;
+  #isLoading = false;
   #state = '';
 
   constructor(handlers) {
@@ -66,11 +70,15 @@ export class Live {
   }
 
   async #loadHistory() {
+    if (this.#isLoading) return;
+    this.#isLoading = true;
     try {
-      const response = await fetch('/api/v1/history', { cache: 'no-store' });
+      const response = await fetch('/api/v1/history', { cache: 'no-store', signal: AbortSignal.timeout(LOAD_MS) });
       if (response.ok) this.#handlers.onHistory(await response.json());
     } catch {
-      // The next sample is not consecutive, which loads the history again.
+      // `onSample` returns false for the next sample, which loads the history again.
+    } finally {
+      this.#isLoading = false;
     }
   }
 

@@ -109,9 +109,8 @@ export class Model {
 
   /** Returns the recent failures of a link, newest first, no older than a minute. */
   failuresNow(link) {
-    const since = this.time - MARKED;
     return this.recent.filter(
-      (entry) => entry.kind === 'failed' && entry.link === link.name && entry.time >= since,
+      (entry) => entry.kind === 'failed' && entry.link === link.name && isMarked(entry, this.time),
     );
   }
 
@@ -151,11 +150,16 @@ export function dropped(counters) {
   return counters.dropped + (counters.not_carried ?? 0) + (counters.lost_to_chaos ?? 0);
 }
 
+// An entry with a time in the future was made before the clock was set back.
+function isMarked(entry, now) {
+  return Math.abs(now - entry.time) <= MARKED;
+}
+
 // A peer that is denied often has at most ten entries, and `suppressed` counts the others.
 function markedDenials(status, now) {
   const marked = new Map();
   for (const entry of status.recent ?? []) {
-    if (entry.kind !== 'denied' || entry.time < now - MARKED) continue;
+    if (entry.kind !== 'denied' || !isMarked(entry, now)) continue;
     const at = key(entry.link, entry.peer ?? entry.address);
     marked.set(at, (marked.get(at) ?? 0) + 1 + (entry.suppressed ?? 0));
   }

@@ -27,7 +27,7 @@ export class Slots {
         if (peer) return { ...peer, isGone: false };
         return { ...slot, isGone: true, goneAt: slot.isGone ? slot.goneAt : now, weight: -1 };
       })
-      .filter((slot) => !slot.isGone || now - slot.goneAt < KEPT);
+      .filter((slot) => !slot.isGone || Math.abs(now - slot.goneAt) < KEPT);
     const shown = new Set(this.#slots.map((slot) => slot.key));
     const waiting = peers.filter((peer) => !shown.has(peer.key)).sort((a, b) => b.weight - a.weight);
     for (const peer of waiting) {
