@@ -6,20 +6,22 @@ import { dropped, peerKey, peerName, sum } from './model.js';
 import { seriesClass, styleOf, thickness } from './styles.js';
 import { setAttribute, setLongText, setText } from './text.js';
 
-const PROTOCOLS = { broker: 'Broker', websocket: 'WebSocket', zeromq: 'ZeroMQ' };
+const PROTOCOLS = new Map([['broker', 'Broker'], ['websocket', 'WebSocket'], ['zeromq', 'ZeroMQ']]);
+const SCHEMES = new Map([['ws', 'WebSocket'], ['wss', 'WebSocket'], ['zeromq', 'ZeroMQ'], ['tcp', 'ZeroMQ']]);
+const TLS = new Map([['off', 'no TLS'], ['curve', 'CURVE']]);
 
 // More nodes of one peer are listed in its details.
 const NODES = 2;
 
 export function protocolName(name) {
-  return PROTOCOLS[name] ?? name ?? '';
+  return PROTOCOLS.get(name) ?? name ?? '';
 }
 
 /** Returns the protocols of a link, from its addresses. */
 export function protocolsOf(link) {
   const schemes = [...link.listening, ...link.connecting].map((address) => {
     const [scheme] = /^[a-z]+(?=:\/\/)/.exec(address) ?? ['broker'];
-    return { ws: 'WebSocket', wss: 'WebSocket', zeromq: 'ZeroMQ', tcp: 'ZeroMQ' }[scheme] ?? 'Broker';
+    return SCHEMES.get(scheme) ?? 'Broker';
   });
   return [...new Set([...schemes, ...link.peers.map((peer) => protocolName(peer.protocol))])].join(', ');
 }
@@ -88,7 +90,7 @@ export class LinkCard {
     setLongText(this.name, link.name);
     setAttribute(this.swatch, 'class', `swatch ${seriesClass(styleOf('link', link.name))}`);
     setText(this.protocols, protocolsOf(link));
-    setText(this.tls, { off: 'no TLS', curve: 'CURVE' }[link.tls] ?? `TLS ${link.tls}`);
+    setText(this.tls, TLS.get(link.tls) ?? `TLS ${link.tls}`);
     setLongText(this.address, addressOf(link));
     const traffic = (side) =>
       `${rate(model.linkRate(link, `messages_${side}`))} · ${byteRate(model.linkRate(link, `bytes_${side}`))}`;

@@ -52,7 +52,7 @@ function linkFacts(model, { link: name }) {
       lastError(model, isOfLink),
       lastDenials(model, isOfLink),
       {
-        title: `peers: ${count(link.peers.length + (model.omitted[name] ?? 0))}`,
+        title: `peers: ${count(link.peers.length + model.omitted(name))}`,
         links: link.peers.slice(0, PEERS).map((peer) => peerLink(link, peer)),
       },
       rulesSection(model.rulesOf(name)),

@@ -40,11 +40,11 @@ export function peerName(peer) {
 export class Model {
   #rates = new Rates();
   #marked = new Map();
+  #omitted = new Map();
 
   constructor() {
     this.status = null;
     this.time = 0;
-    this.omitted = {};
   }
 
   /** Takes a status. Returns true if the bridge was restarted since the last one. */
@@ -55,7 +55,8 @@ export class Model {
     if (restarted) this.#rates.clear();
     this.status = status;
     this.time = time;
-    this.omitted = omitted ?? {};
+    // A link may have the name of a property of all objects, such as `constructor`.
+    this.#omitted = new Map(Object.entries(omitted ?? {}));
     this.#rates.update(time, counters(status));
     this.#marked = markedDenials(status, time);
     return restarted;
@@ -92,6 +93,11 @@ export class Model {
 
   link(name) {
     return this.links.find((link) => link.name === name);
+  }
+
+  /** Returns the number of peers of a link that the bridge has left out of the status. */
+  omitted(name) {
+    return this.#omitted.get(name) ?? 0;
   }
 
   rulesOf(name) {

@@ -59,7 +59,7 @@ function showHeader() {
   setText(get('uptime'), `up ${duration(status.uptime)}`);
   const since = Date.parse(status.started) / 1000;
   setAttribute(get('uptime'), 'title', Number.isFinite(since) ? `running since ${dateTime(since)}` : null);
-  const peers = model.links.reduce((total, link) => total + link.peers.length + (model.omitted[link.name] ?? 0), 0);
+  const peers = model.links.reduce((total, link) => total + link.peers.length + model.omitted(link.name), 0);
   const totals = [plural(model.links.length, 'link'), plural(peers, 'peer'), plural(status.nodes.length, 'node')];
   setText(get('totals'), totals.join(', '));
   const [denied, dropped] = [model.rate('denied'), model.total('dropped')];

@@ -133,7 +133,7 @@ class Column {
   // The list has all peers of the status, not only those without a card.
   #updateList(model, link, peers) {
     this.model = model;
-    const omitted = model.omitted[link.name] ?? 0;
+    const omitted = model.omitted(link.name);
     const withoutCard = link.peers.length - this.shown.length;
     this.more.hidden = withoutCard + omitted <= 0;
     if (this.more.hidden) this.list.hidden = true;
