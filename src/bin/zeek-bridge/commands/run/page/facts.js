@@ -10,7 +10,9 @@ import { dropped, key, linksOf, peerKey, peerName, sum } from './model.js';
 const ENTRIES = 10;
 const PEERS = 50;
 
-/** Returns `{title, sections}` for a selection, or null if there is no such thing any more. */
+/**
+ * Returns `{title, sections}` for a selection, and `peer` if it is one. Returns null if it is not in the status any more.
+ */
 export function sectionsOf(model, selection) {
   const kinds = { link: linkFacts, peer: peerFacts, node: nodeFacts, rule: ruleFacts };
   const facts = kinds[selection.kind](model, selection);
@@ -73,6 +75,7 @@ function peerFacts(model, { link: name, key: at }) {
   const total = (counter) => `${count(peer[counter] ?? 0)} (${rate(model.peerRate(link, peer, counter))})`;
   return {
     title: peerName(peer),
+    peer,
     sections: [
       { title: 'peer', rows: [
         ['link', name],

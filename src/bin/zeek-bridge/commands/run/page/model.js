@@ -100,6 +100,22 @@ export class Model {
     return this.#omitted.get(name) ?? 0;
   }
 
+  /** Returns the entry about the end of a peering that was in the status at the time `seen`, or undefined. */
+  disconnectOf(link, peer, seen) {
+    const isOfPeer = (entry) => ['connected', 'disconnected'].includes(entry.kind) && entry.link === link.name &&
+      entry.peer === peer.id && entry.address === peer.address;
+    // The newest entry may be about an earlier peering with the same address. A status is up to a second older than its
+    // time.
+    const newest = this.recent.find(isOfPeer);
+    const established = seen - (peer.connected ?? 0);
+    return newest?.kind === 'disconnected' && newest.time > established - 2 ? newest : undefined;
+  }
+
+  /** Returns whether a peer that is missing in the status has left, and is not one of those that the bridge left out. */
+  hasLeft(link, peer, seen) {
+    return this.omitted(link.name) === 0 || this.disconnectOf(link, peer, seen) !== undefined;
+  }
+
   rulesOf(name) {
     return this.rules.filter((rule) => linksOf(rule).includes(name));
   }
@@ -125,8 +141,16 @@ export class Model {
     const addresses = new Set((link.peers ?? []).map((peer) => peer.address));
     // A zeromq:// address leads to the two sockets of a proxy, which are peers with addresses of their own.
     const isThere = (target) =>
-      addresses.has(target) || (target.startsWith('zeromq://') && link.ready);
+      addresses.has(target) || (target.startsWith('zeromq://') && link.ready) || this.#isOmitted(link, target);
     return (link.connecting ?? []).filter((target) => !isThere(target));
+  }
+
+  // Whether the bridge may have left out the peer at an address: nothing shows that there is no peering.
+  #isOmitted(link, target) {
+    if (this.omitted(link.name) === 0) return false;
+    const isOfTarget = (entry) => entry.kind !== 'denied' && entry.link === link.name && entry.address === target;
+    const newest = this.recent.find(isOfTarget);
+    return link.ready || newest === undefined || newest.kind === 'connected';
   }
 }
 

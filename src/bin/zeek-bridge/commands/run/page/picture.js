@@ -97,7 +97,8 @@ class Column {
       peer,
       link,
     }));
-    this.slots = this.#slots.update(peers, model.time);
+    const hasLeft = (slot) => model.hasLeft(link, slot.peer, slot.seen);
+    this.slots = this.#slots.update(peers, model.time, hasLeft);
     const absent = absentOf(model, link);
     const items = [...this.slots.map((slot) => this.#withReason(model, slot)), ...absent];
     reconcile(this.peers, items, (item) => item.key, (item) => this.#create(item), (_, item) => {
@@ -119,9 +120,7 @@ class Column {
 
   #withReason(model, slot) {
     if (!slot.isGone) return slot;
-    const isEnd = (entry) => entry.kind === 'disconnected' && entry.link === slot.link.name &&
-      (entry.peer === slot.peer.id || entry.address === slot.peer.address);
-    return { ...slot, reason: model.recent.find(isEnd)?.reason };
+    return { ...slot, reason: model.disconnectOf(slot.link, slot.peer, slot.seen)?.reason };
   }
 
   #toggle() {
