@@ -2,6 +2,7 @@
 
 import { button, el, isolated, reconcile, selector } from './dom.js';
 import { sectionsOf } from './facts.js';
+import { key } from './model.js';
 import { setAttribute, setLongText, setText } from './text.js';
 
 // The remarks about a selection that is not in the status any more.
@@ -103,8 +104,13 @@ export class Details {
     else if (section.entries) fillEntries(content, section.entries);
     else if (section.links) this.#fillLinks(content, section.links);
     else if (section.items) {
-      reconcile(content, section.items, (item) => item, () => el('li', {}, isolated()),
-        (item, text) => setText(item.firstChild, text));
+      // A peer may send a topic with the text of `more`.
+      const items = section.items.map((text, index) => ({ text, key: key(index, text) }));
+      if (section.more) items.push({ text: section.more, key: 'more', isMore: true });
+      reconcile(content, items, (item) => item.key, () => el('li', {}, isolated()), (element, { text, isMore }) => {
+        setText(element.firstChild, text);
+        setAttribute(element, 'class', isMore ? 'note' : null);
+      });
     } else setText(content, section.text);
   }
 

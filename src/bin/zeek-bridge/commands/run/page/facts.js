@@ -1,7 +1,7 @@
 // The facts that the details panel shows about a link, a peer, a node or a rule, as sections.
 //
 // A section has a `title` and one of: `rows` of label and value, `entries` with times, `links` to other details,
-// `items` or a `text`.
+// `items` with `more`, the text about those that are left out, or a `text`.
 
 import { protocolName, protocolsOf, proofOf } from './cards.js';
 import { byteRate, bytes, count, dateTime, duration, plural, rate, timeOfDay, words } from './format.js';
@@ -19,7 +19,7 @@ export function sectionsOf(model, selection) {
   if (!facts) return null;
   // Sections without content are left out.
   const isUsed = (section) => section.text || section.rows?.length || section.entries?.length ||
-    section.links?.length || section.items?.length;
+    section.links?.length || section.items?.length || section.more;
   return { ...facts, sections: facts.sections.filter(isUsed) };
 }
 
@@ -96,7 +96,7 @@ function peerFacts(model, { link: name, key: at }) {
         ...problems([['dropped: queue full', peer.dropped], ['dropped: not carried', peer.not_carried]]),
       ] },
       nodesSection(model.nodesOf(link, peer)),
-      { title: `filter: ${plural(peer.filter.length, 'topic')}`, items: peer.filter },
+      filterSection(peer),
       lastError(model, isOfPeer),
       lastDenials(model, isOfPeer),
       rulesSection(model.rulesOf(name)),
@@ -183,6 +183,14 @@ function entryOf(entry, index) {
     time: timeOfDay(entry.time),
     what: [entry.topic, entry.event, entry.node].filter((part) => part).join(' · '),
     text: `${entry.text || words(entry.reason)}${rule}${more}`,
+  };
+}
+
+// The bridge sends the first topics of a long filter.
+function filterSection({ filter, omitted_topics: omitted = 0 }) {
+  return {
+    title: `filter: ${plural(filter.length + omitted, 'topic')}`, items: filter,
+    more: omitted > 0 ? `and ${count(omitted)} more` : null,
   };
 }
 
