@@ -149,7 +149,7 @@ class Column {
       setText(row.firstChild.lastChild, rate(weight % 1e9));
     });
     setText(this.omitted, isListed && omitted
-      ? `${plural(omitted, 'peer')} more: see zeek-bridge status --json` : '');
+      ? `${plural(omitted, 'peer')} more: see zeek-bridge status --format json` : '');
   }
 }
 
