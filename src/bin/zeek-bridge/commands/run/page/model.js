@@ -47,7 +47,7 @@ export class Model {
     this.time = 0;
   }
 
-  /** Takes a status. Returns true if the bridge was restarted since the last one. */
+  /** Replaces the status. Returns true if the bridge was restarted since the last one. */
   update({ time, status, omitted }) {
     const before = this.status;
     const restarted =

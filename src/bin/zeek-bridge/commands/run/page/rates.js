@@ -8,7 +8,7 @@ export class Rates {
   #counters = new Map();
   #time = null;
 
-  /** Takes the values of all counters at a time: an iterable of `[key, value]`. */
+  /** Updates the rates from the values of all counters at a time: an iterable of `[key, value]`. */
   update(time, values) {
     const elapsed = this.#time === null ? 0 : time - this.#time;
     const weight = 1 - Math.exp(-elapsed / SMOOTHING);
