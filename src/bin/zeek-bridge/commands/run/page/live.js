@@ -9,7 +9,7 @@ const LOAD_MS = 20000;
 // The delay before a new connection, if the browser does not reconnect by itself. It does not after an HTTP error.
 const RETRY_MS = 3000;
 
-// The delay if the browser has to sign in. Each request could open its dialog again.
+// The delay if the browser has to sign in. A reverse proxy may make it open a dialog for each request.
 const SIGN_IN_MS = 30000;
 
 const LOST = 'connection to the bridge lost; reconnecting';
@@ -72,7 +72,7 @@ export class Live {
     this.#report('lost', this.#refusal ?? LOST);
     this.#source = null;
     clearTimeout(this.#silence);
-    // The request for the reason may open a dialog to sign in. One is enough.
+    // Another request for the reason could open another dialog.
     if (this.#refusal === null) {
       const { text, isRefusal } = await reason();
       // Connected in the meantime.
