@@ -26,11 +26,17 @@ impl Bridge {
 
     /// Like `start`, with an address for the page.
     pub fn start_at(http: &str) -> Self {
+        Self::start_with(http, ["agents", "nodes"])
+    }
+
+    /// Like `start_at`, with names for the link for agents and the link for nodes.
+    pub fn start_with(http: &str, [agents, nodes]: [&str; 2]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let link =
-            |name: &str| format!("[link.{name}]\nfaces = '{name}'\nlisten = '127.0.0.1:0'\ntls = 'off'\n");
-        let config =
-            format!("[bridge]\nhttp = '{http}'\nstatus = 'off'\n{}{}", link("agents"), link("nodes"));
+        let link = |name: &str, faces: &str| {
+            format!("[link.{name}]\nfaces = '{faces}'\nlisten = '127.0.0.1:0'\ntls = 'off'\n")
+        };
+        let links = [link(agents, "agents"), link(nodes, "nodes")].concat();
+        let config = format!("[bridge]\nhttp = '{http}'\nstatus = 'off'\n{links}");
         let path = folder.path().join("bridge.toml");
         std::fs::write(&path, config).unwrap();
         let mut program = Program::start(&format!("run {}", path.display()));
@@ -39,7 +45,7 @@ impl Bridge {
             let (_, address) = line.split_once("listening on ").unwrap();
             address.split(' ').next().unwrap().to_owned()
         };
-        let nodes = address("nodes");
+        let nodes = address(nodes);
         let line = program.says("http://");
         let (_, address) = line.split_once("http://").unwrap();
         let http = address.split(['/', ' ', ',', ';']).next().unwrap().to_owned();

@@ -62,3 +62,39 @@ fn markup_and_hidden_characters_of_a_peer_are_shown_as_text() {
     let requests = browser.requests();
     assert!(requests.iter().all(|url| !url.ends_with("/x")), "{requests:?}");
 }
+
+/// All objects of JavaScript have properties with these names.
+#[test]
+fn links_may_have_the_names_of_properties() {
+    let Some(browser) = Browser::start(1024, 768) else { return };
+    let mut bridge = Bridge::start_with("127.0.0.1:0", ["__proto__", "constructor"]);
+    let _node = bridge.node("worker-01");
+    let _ = bridge.added();
+    browser.open(&bridge.url());
+    browser.wait(
+        "the totals are complete",
+        "return document.getElementById('totals').innerText === '2 links, 1 peer, 1 node'",
+        &Json::Null,
+    );
+    browser.wait(
+        "the picture shows the node",
+        "return document.querySelector('#picture .node')",
+        &Json::Null,
+    );
+    let shown = browser.run(
+        "const texts = (selector) => [...document.querySelectorAll(selector)].map((e) => e.innerText).sort();
+        return { links: texts('.link-card .card-title'), more: texts('.more:not([hidden])') };",
+        &Json::Null,
+    );
+    assert_eq!(shown, json!({ "links": ["__proto__", "constructor"], "more": [] }));
+    browser.run(
+        "[...document.querySelectorAll('.link-card')].find((e) => e.innerText.includes('constructor')).click()",
+        &Json::Null,
+    );
+    browser.wait(
+        "the details show the number of peers",
+        "return document.getElementById('details').innerText.toLowerCase().includes('peers: 1\\n')",
+        &Json::Null,
+    );
+    assert_eq!(browser.errors(), Vec::<String>::new());
+}

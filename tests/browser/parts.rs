@@ -101,18 +101,23 @@ fn modules_of_the_page() {
         return [...first, rates.get('b'), rates.get('a') < 20, rates.get('c')];";
     assert_eq!(call("rates", rates, Json::Null), json!([20, 0, 0, true, 0]));
 
-    // Samples are consecutive, and at most one hour of them is kept. A new link has no earlier values.
+    // Samples are consecutive unless the clock is set back, and at most one hour of them is kept. A new link has no earlier values.
     let history = "const history = new module.History();
         const values = (count) => Array(count).fill(1);
         history.load({ interval: 5, end: 1000, links: [{ name: 'a', messages_in: values(720) }] });
         const sample = (end) => ({ end, links: [{ name: 'a', messages_in: [2] }, { name: 'b', messages_in: [3] }] });
-        const results = [1000, 1005, 1015].map((end) => history.append(sample(end)));
+        const results = [1000, 1005, 1015, 900].map((end) => history.append(sample(end)));
         const group = history.group('messages_in');
         return [results, history.length, history.timeAt(719), group.get('a').slice(-2), group.get('b').slice(-2)];";
     assert_eq!(
         call("history", history, Json::Null),
-        json!([[true, true, false], 720, 1005, [1, 2], [null, 3]])
+        json!([[true, true, false, false], 720, 1005, [1, 2], [null, 3]])
     );
+
+    // The first request for the last hour has failed.
+    let history = "const history = new module.History();
+        return [[1000, 1005].map((end) => history.append({ end, in_flight: [1] })), history.length];";
+    assert_eq!(call("history", history, Json::Null), json!([[false, false], 2]));
 
     // A busier peer replaces the least busy one in its slot. A peer that left keeps its slot for a while.
     let slots = "const slots = new module.Slots(2);
@@ -130,4 +135,81 @@ fn modules_of_the_page() {
     assert_eq!(ticks, json!([-2000, -1000, 0, 1000, 2000]));
     let ticks = call("scale", "return module.logarithmic(2e-4, 3e-3).ticks", Json::Null);
     assert_eq!(ticks, json!([1e-4, 1e-3, 1e-2]));
+}
+
+#[test]
+fn modules_of_the_page_with_much_data_or_in_an_unusual_browser() {
+    let Some(browser) = Browser::start(800, 600) else { return };
+    let bridge = Bridge::start();
+    browser.open(&bridge.url());
+    let call = |module: &str, body: &str| {
+        browser.run(&format!("const module = await import('/page/{module}.js'); {body}"), &Json::Null)
+    };
+
+    // A peer that is missing has left if the status is complete, or if the newest entry about it is its disconnect.
+    let left = "const model = new module.Model();
+        const peer = { id: 'p', address: 'a', connected: 60 };
+        const link = { name: 'toString', listening: [], connecting: ['a'], ready: false, peers: [] };
+        const entry = (time, kind) => ({ time, kind, link: link.name, peer: 'p', address: 'a' });
+        const hasLeft = (omitted, recent) => {
+            const status = { started: '', uptime: 1, links: [link], rules: [], nodes: [], refused: {}, recent };
+            model.update({ time: 1001, status, omitted: omitted ? { [link.name]: omitted } : {} });
+            return [model.hasLeft(link, peer, 1000), model.missing(link).length];
+        };
+        return [
+            hasLeft(0, []), hasLeft(5, []), hasLeft(5, [entry(1000.5, 'disconnected'), entry(940, 'connected')]),
+            hasLeft(5, [entry(940, 'connected'), entry(939, 'disconnected')]), hasLeft(5, [entry(900, 'disconnected')]),
+        ];";
+    let expected = json!([[true, 1], [false, 0], [true, 1], [false, 0], [false, 1]]);
+    assert_eq!(call("model", left), expected);
+    let slots = "const slots = new module.Slots(2);
+        const update = (time, keys) => slots.update(keys.map((key) => ({ key, weight: 0 })), time, (slot) => slot.key !== 'b')
+            .map((slot) => slot.key + (slot.isGone ? '!' : '')).join(' ');
+        return [update(5000, ['a', 'b']), update(5001, []), update(1000, [])];";
+    assert_eq!(call("slots", slots), json!(["a b", "a!", ""]));
+
+    // More values than a function may have arguments. One plot has a line for each of 15 links and for the others.
+    let plots = "const { History } = await import('/page/history.js');
+        const values = (value) => Array(720).fill(value);
+        const names = [...Array(200).keys()];
+        const links = names.map((name) => ({ name: `link-${name}`, messages_in: values(name), queued: values(name) }));
+        const history = new History();
+        history.load({ interval: 5, end: 5000, links });
+        const [root, ranges] = [document.createElement('div'), document.createElement('div')];
+        document.body.append(root, ranges);
+        new module.Plots(root, ranges).update(history);
+        const queues = [...root.querySelectorAll('.plot')].find((plot) => plot.innerText.includes('Queues'));
+        return [queues.querySelectorAll('.plot-area path.line').length,
+            [...queues.querySelectorAll('.legend li')].at(-1).innerText, queues.querySelectorAll('.plot-area path.sum').length];";
+    assert_eq!(call("plots", plots), json!([16, "185 others", 1]));
+
+    let choice = "Object.defineProperty(window, 'localStorage', { get() { throw new Error('blocked'); } });
+        const before = module.choice('range');
+        module.storeChoice('range', 300);
+        return [before, module.choice('range')];";
+    assert_eq!(call("dom", choice), json!([null, "300"]));
+
+    // A browser that has to sign in asks for the reason once, and connects rarely.
+    let live = "const [sources, timers, states] = [[], [], []];
+        let requests = 0;
+        window.EventSource = class extends EventTarget {
+            static CLOSED = 2;
+            readyState = 2;
+            constructor() { super(); sources.push(this); }
+            close() {}
+        };
+        window.fetch = async () => { requests += 1; return { ok: false, status: 401 }; };
+        window.setTimeout = (run, delay) => timers.push({ run, delay });
+        const fail = async () => {
+            sources.at(-1).dispatchEvent(new Event('error'));
+            for (let turn = 0; turn < 10; turn += 1) await null;
+            return timers.at(-1).delay;
+        };
+        new module.Live({ onState: (state, text) => states.push(text) });
+        const delays = [await fail()];
+        timers.at(-1).run();
+        delays.push(await fail());
+        return [delays, sources.length, requests, states.at(-1)];";
+    assert_eq!(call("live", live), json!([[30000, 30000], 2, 1, "Reload the page to sign in"]));
+    assert_eq!(browser.errors(), Vec::<String>::new());
 }

@@ -111,8 +111,8 @@ function peerArrows(column, card, box, model) {
   let above = card.bottom + 1;
   shown.forEach((slot, index) => {
     const { link, peer, element } = slot;
-    const place = box(element);
-    const y = place.top + place.height / 2;
+    const area = box(element);
+    const y = area.top + area.height / 2;
     const below = rates.slice(index).reduce((total, one) => total + one.in + one.out, 0);
     const side = { isDenied: model.deniedNow(link, peer) > 0, isDropped: model.peerRate(link, peer, 'dropped') > 0 };
     const branch = (direction, points, isBad) => ({
@@ -122,8 +122,8 @@ function peerArrows(column, card, box, model) {
     arrows.push(
       { key: key('trunk', slot.key), points: [[x, above], [x, y]], class: 'trunk', width: Math.min(9, thickness(below)),
         hasNoHead: true, isIdle: below === 0 },
-      branch('in', [[place.left - 1, y - 6], [x, y - 6]], side.isDenied),
-      branch('out', [[x, y + 6], [place.left - 1, y + 6]], side.isDropped),
+      branch('in', [[area.left - 1, y - 6], [x, y - 6]], side.isDenied),
+      branch('out', [[x, y + 6], [area.left - 1, y + 6]], side.isDropped),
     );
     above = y;
   });

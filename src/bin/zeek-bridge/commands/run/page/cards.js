@@ -6,20 +6,22 @@ import { dropped, peerKey, peerName, sum } from './model.js';
 import { seriesClass, styleOf, thickness } from './styles.js';
 import { setAttribute, setLongText, setText } from './text.js';
 
-const PROTOCOLS = { broker: 'Broker', websocket: 'WebSocket', zeromq: 'ZeroMQ' };
+const PROTOCOLS = new Map([['broker', 'Broker'], ['websocket', 'WebSocket'], ['zeromq', 'ZeroMQ']]);
+const SCHEMES = new Map([['ws', 'WebSocket'], ['wss', 'WebSocket'], ['zeromq', 'ZeroMQ'], ['tcp', 'ZeroMQ']]);
+const TLS = new Map([['off', 'no TLS'], ['curve', 'CURVE']]);
 
 // More nodes of one peer are listed in its details.
 const NODES = 2;
 
 export function protocolName(name) {
-  return PROTOCOLS[name] ?? name ?? '';
+  return PROTOCOLS.get(name) ?? name ?? '';
 }
 
 /** Returns the protocols of a link, from its addresses. */
 export function protocolsOf(link) {
   const schemes = [...link.listening, ...link.connecting].map((address) => {
     const [scheme] = /^[a-z]+(?=:\/\/)/.exec(address) ?? ['broker'];
-    return { ws: 'WebSocket', wss: 'WebSocket', zeromq: 'ZeroMQ', tcp: 'ZeroMQ' }[scheme] ?? 'Broker';
+    return SCHEMES.get(scheme) ?? 'Broker';
   });
   return [...new Set([...schemes, ...link.peers.map((peer) => protocolName(peer.protocol))])].join(', ');
 }
@@ -45,8 +47,8 @@ export function reasonLines(refused) {
   return Object.entries(refused ?? {}).map(([reason, number]) => `${words(reason)}: ${count(number)}`);
 }
 
-// Shows a badge in a fixed place of a card, or hides it.
-function place(kind) {
+// A slot for a badge, which is hidden without text.
+function badgeSlot(kind) {
   const element = badge(kind, '');
   element.hidden = true;
   return {
@@ -67,10 +69,10 @@ export class LinkCard {
     this.address = isolated({ class: 'card-address mono' });
     this.in = el('span', { class: 'number' });
     this.out = el('span', { class: 'number' });
-    this.ready = place('ready');
-    this.waiting = place('waiting');
-    this.denied = place('denied');
-    this.dropped = place('dropped');
+    this.ready = badgeSlot('ready');
+    this.waiting = badgeSlot('waiting');
+    this.denied = badgeSlot('denied');
+    this.dropped = badgeSlot('dropped');
     this.swatch = el('span', { class: 'swatch', 'aria-hidden': 'true' });
     this.flows = el('ul', { class: 'card-flows' });
     this.button = button({ class: 'card link-card', onclick: (event) => onSelect({ kind: 'link', link: name }, event) },
@@ -88,7 +90,7 @@ export class LinkCard {
     setLongText(this.name, link.name);
     setAttribute(this.swatch, 'class', `swatch ${seriesClass(styleOf('link', link.name))}`);
     setText(this.protocols, protocolsOf(link));
-    setText(this.tls, { off: 'no TLS', curve: 'CURVE' }[link.tls] ?? `TLS ${link.tls}`);
+    setText(this.tls, TLS.get(link.tls) ?? `TLS ${link.tls}`);
     setLongText(this.address, addressOf(link));
     const traffic = (side) =>
       `${rate(model.linkRate(link, `messages_${side}`))} · ${byteRate(model.linkRate(link, `bytes_${side}`))}`;
@@ -144,9 +146,9 @@ export class PeerCard {
     this.out = el('span', { class: 'number' });
     this.proof = key();
     this.nodes = el('span', { class: 'nodes' });
-    this.denied = place('denied');
-    this.dropped = place('dropped');
-    this.gone = place('disconnected');
+    this.denied = badgeSlot('denied');
+    this.dropped = badgeSlot('dropped');
+    this.gone = badgeSlot('disconnected');
     this.queue = el('span', { class: 'queue' });
     this.second = el('span', { class: 'card-row' }, this.detail, this.queue, this.out);
     this.flags = el('span', { class: 'card-row flags' },
@@ -189,8 +191,8 @@ export class PeerCard {
   #updateNodes(nodes, name) {
     // A node is often named like the certificate of its peer. Then, the name is not repeated.
     const isNamed = nodes.length === 1 && nodes[0].name === name;
-    const place = isNamed ? this.second : this.flags;
-    if (this.nodes.parentElement !== place) place.prepend(this.nodes);
+    const row = isNamed ? this.second : this.flags;
+    if (this.nodes.parentElement !== row) row.prepend(this.nodes);
     const shown = nodes.slice(0, NODES).map((node) => ({ ...node, text: isNamed ? 'node' : node.name }));
     if (nodes.length > NODES) shown.push({ name: '', text: `+${nodes.length - NODES}` });
     const create = () => selector(this.#onSelect, { class: 'node' });
@@ -216,7 +218,7 @@ export function proofOf(identity) {
   return kinds.filter(([pattern]) => pattern.test(identity)).map(([, kind]) => kind).join(' and ');
 }
 
-/** A place for an address that the link connects to, or for a connection that failed. */
+/** The card of an address that the link connects to, or for a connection that failed. */
 export class AbsentCard {
   constructor(onSelect) {
     this.name = isolated({ class: 'card-title' });

@@ -2,15 +2,20 @@
 
 import { button, el, isolated, reconcile, selector } from './dom.js';
 import { sectionsOf } from './facts.js';
+import { key } from './model.js';
 import { setAttribute, setLongText, setText } from './text.js';
 
-// What is shown if a link to a peer is activated that left before.
-const GONE = { title: 'not connected', text: 'It is not connected any more.' };
+// The remarks about a selection that is not in the status any more.
+const LEFT = 'disconnected';
+const OMITTED = 'left out of the status';
+const REMOVED = 'removed';
 
 export class Details {
   #opener = null;
   #onChange;
   #model = null;
+  // The selected peer, and the time of the last status with it.
+  #known = null;
 
   /** `onChange(selection)` is called when the panel shows something else, or nothing. */
   constructor(root, onChange) {
@@ -36,6 +41,8 @@ export class Details {
     const opener = event?.currentTarget;
     if (opener && !this.root.contains(opener)) this.#opener = opener;
     this.selection = selection;
+    this.#known = null;
+    setAttribute(this.root, 'data-gone', null);
     this.body.scrollTop = 0;
     this.body.keyedChildren = undefined;
     this.body.replaceChildren();
@@ -61,13 +68,26 @@ export class Details {
     if (!this.selection || !model?.status) return;
     const facts = sectionsOf(model, this.selection);
     // The last known facts of a peer that left stay, with a remark.
-    setAttribute(this.root, 'data-gone', facts === null);
+    const remark = facts === null ? this.#remark(model) : null;
+    setAttribute(this.root, 'data-gone', remark);
     if (facts === null && this.body.firstChild) return;
-    const { title, sections } = facts ?? { title: '', sections: [GONE] };
+    if (facts?.peer) this.#known = { peer: facts.peer, seen: model.time };
+    const { title, sections } = facts ?? { title: '', sections: [{ title: remark, text: 'Nothing is known about it.' }] };
     setText(this.kind, this.selection.kind);
     setLongText(this.title, title);
     reconcile(this.body, sections, (section) => section.title.split(':')[0], (section) => this.#create(section),
       (element, section) => this.#fill(element, section));
+  }
+
+  #remark(model) {
+    const { kind, link: name } = this.selection;
+    if (kind === 'rule' || kind === 'link') return REMOVED;
+    const link = model.link(name);
+    // The entry about a disconnect is not kept for ever.
+    if (kind === 'node' || !link || this.root.dataset.gone === LEFT) return LEFT;
+    const hasLeft = this.#known
+      ? model.hasLeft(link, this.#known.peer, this.#known.seen) : model.omitted(name) === 0;
+    return hasLeft ? LEFT : OMITTED;
   }
 
   #create(section) {
@@ -84,8 +104,13 @@ export class Details {
     else if (section.entries) fillEntries(content, section.entries);
     else if (section.links) this.#fillLinks(content, section.links);
     else if (section.items) {
-      reconcile(content, section.items, (item) => item, () => el('li', {}, isolated()),
-        (item, text) => setText(item.firstChild, text));
+      // A peer may send a topic with the text of `more`.
+      const items = section.items.map((text, index) => ({ text, key: key(index, text) }));
+      if (section.more) items.push({ text: section.more, key: 'more', isMore: true });
+      reconcile(content, items, (item) => item.key, () => el('li', {}, isolated()), (element, { text, isMore }) => {
+        setText(element.firstChild, text);
+        setAttribute(element, 'class', isMore ? 'note' : null);
+      });
     } else setText(content, section.text);
   }
 

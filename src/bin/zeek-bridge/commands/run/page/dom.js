@@ -1,5 +1,5 @@
 // Creates elements, and updates lists of elements without replacing those that remain, so that focus, scroll positions
-// and open tooltips survive an update.
+// and open tooltips survive an update. Stores choices in the browser.
 
 import { setAttribute, visible } from './text.js';
 
@@ -64,4 +64,26 @@ export function reconcile(parent, items, keyOf, create, update) {
   }
   for (const element of old.values()) element.remove();
   parent.keyedChildren = kept;
+}
+
+// The choices of this page, if the browser does not store any. Reading or changing localStorage then throws an error.
+const choices = new Map();
+
+/** Returns a stored choice, or null. */
+export function choice(name) {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return choices.get(name) ?? null;
+  }
+}
+
+/** Stores a choice, if the browser permits it. Otherwise it is lost with the page. */
+export function storeChoice(name, value) {
+  choices.set(name, String(value));
+  try {
+    localStorage.setItem(name, value);
+  } catch {
+    // It remains in `choices`.
+  }
 }

@@ -1,7 +1,7 @@
 // The facts that the details panel shows about a link, a peer, a node or a rule, as sections.
 //
 // A section has a `title` and one of: `rows` of label and value, `entries` with times, `links` to other details,
-// `items` or a `text`.
+// `items` with `more`, the text about those that are left out, or a `text`.
 
 import { protocolName, protocolsOf, proofOf } from './cards.js';
 import { byteRate, bytes, count, dateTime, duration, plural, rate, timeOfDay, words } from './format.js';
@@ -10,14 +10,16 @@ import { dropped, key, linksOf, peerKey, peerName, sum } from './model.js';
 const ENTRIES = 10;
 const PEERS = 50;
 
-/** Returns `{title, sections}` for a selection, or null if there is no such thing any more. */
+/**
+ * Returns `{title, sections}` for a selection, and `peer` if it is one. Returns null if it is not in the status any more.
+ */
 export function sectionsOf(model, selection) {
   const kinds = { link: linkFacts, peer: peerFacts, node: nodeFacts, rule: ruleFacts };
   const facts = kinds[selection.kind](model, selection);
   if (!facts) return null;
   // Sections without content are left out.
   const isUsed = (section) => section.text || section.rows?.length || section.entries?.length ||
-    section.links?.length || section.items?.length;
+    section.links?.length || section.items?.length || section.more;
   return { ...facts, sections: facts.sections.filter(isUsed) };
 }
 
@@ -52,7 +54,7 @@ function linkFacts(model, { link: name }) {
       lastError(model, isOfLink),
       lastDenials(model, isOfLink),
       {
-        title: `peers: ${count(link.peers.length + (model.omitted[name] ?? 0))}`,
+        title: `peers: ${count(link.peers.length + model.omitted(name))}`,
         links: link.peers.slice(0, PEERS).map((peer) => peerLink(link, peer)),
       },
       rulesSection(model.rulesOf(name)),
@@ -73,6 +75,7 @@ function peerFacts(model, { link: name, key: at }) {
   const total = (counter) => `${count(peer[counter] ?? 0)} (${rate(model.peerRate(link, peer, counter))})`;
   return {
     title: peerName(peer),
+    peer,
     sections: [
       { title: 'peer', rows: [
         ['link', name],
@@ -93,7 +96,7 @@ function peerFacts(model, { link: name, key: at }) {
         ...problems([['dropped: queue full', peer.dropped], ['dropped: not carried', peer.not_carried]]),
       ] },
       nodesSection(model.nodesOf(link, peer)),
-      { title: `filter: ${plural(peer.filter.length, 'topic')}`, items: peer.filter },
+      filterSection(peer),
       lastError(model, isOfPeer),
       lastDenials(model, isOfPeer),
       rulesSection(model.rulesOf(name)),
@@ -180,6 +183,14 @@ function entryOf(entry, index) {
     time: timeOfDay(entry.time),
     what: [entry.topic, entry.event, entry.node].filter((part) => part).join(' · '),
     text: `${entry.text || words(entry.reason)}${rule}${more}`,
+  };
+}
+
+// The bridge sends the first topics of a long filter.
+function filterSection({ filter, omitted_topics: omitted = 0 }) {
+  return {
+    title: `filter: ${plural(filter.length + omitted, 'topic')}`, items: filter,
+    more: omitted > 0 ? `and ${count(omitted)} more` : null,
   };
 }
 

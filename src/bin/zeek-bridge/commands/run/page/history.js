@@ -19,6 +19,7 @@ function* seriesOf(document) {
 
 export class History {
   #groups = new Map();
+  #isLoaded = false;
 
   constructor() {
     this.interval = 5;
@@ -30,16 +31,22 @@ export class History {
   /** Replaces all samples by those of a document. */
   load(document) {
     const all = [...seriesOf(document)];
+    this.#isLoaded = true;
     this.#groups.clear();
     this.interval = document.interval ?? 5;
     this.end = document.end ?? 0;
-    this.length = Math.min(SAMPLES, Math.max(0, ...all.map(([, , values]) => values.length)));
+    const longest = all.reduce((most, [, , values]) => Math.max(most, values.length), 0);
+    this.length = Math.min(SAMPLES, longest);
     for (const [group, name, values] of all) this.#group(group).set(name, padded(values, this.length));
   }
 
-  /** Adds a sample. Returns false if samples between it and the newest one are missing: then load all of them. */
+  /**
+   * Adds a sample. Returns false if samples before it are missing, or if the clock of the bridge was set back: then load
+   * all of them.
+   */
   append(sample) {
-    if (sample.end <= this.end + this.interval / 2) return true;
+    if (sample.end < this.end - this.interval * 1.5) return false;
+    if (sample.end <= this.end + this.interval / 2) return this.#isLoaded;
     if (this.end > 0 && sample.end > this.end + this.interval * 1.5) return false;
     const newest = [...seriesOf(sample)];
     for (const [group, name] of newest) {
@@ -56,7 +63,7 @@ export class History {
     }
     this.length = Math.min(SAMPLES, this.length + 1);
     this.end = sample.end;
-    return true;
+    return this.#isLoaded;
   }
 
   #group(name) {

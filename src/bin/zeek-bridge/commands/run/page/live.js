@@ -3,8 +3,16 @@
 // The bridge sends a status about once a second. After this time without one, the shown state is outdated.
 const SILENCE_MS = 5000;
 
+// A request for the last hour is given up after this time.
+const LOAD_MS = 20000;
+
 // The delay before a new connection, if the browser does not reconnect by itself. It does not after an HTTP error.
 const RETRY_MS = 3000;
+
+// The delay if the browser has to sign in. A reverse proxy may make it open a dialog for each request.
+const SIGN_IN_MS = 30000;
+
+const LOST = 'connection to the bridge lost; reconnecting';
 
 /**
  * Connects, and reconnects for ever. Calls:
@@ -17,6 +25,10 @@ export class Live {
   #handlers;
   #source = null;
   #silence = 0;
+  #retry = 0;
+  #isLoading = false;
+  // What is wrong if the bridge refuses this browser, or null.
+  #refusal = null;
   #state = '';
 
   constructor(handlers) {
@@ -28,10 +40,12 @@ export class Live {
   }
 
   #connect() {
+    clearTimeout(this.#retry);
     this.#source?.close();
     const source = new EventSource('/api/v1/events');
     this.#source = source;
     source.addEventListener('open', () => {
+      this.#refusal = null;
       this.#watch();
       this.#loadHistory();
     });
@@ -48,12 +62,26 @@ export class Live {
   }
 
   async #failed(source) {
-    this.#report('lost', 'the page has lost the bridge; reconnecting');
-    if (source.readyState !== EventSource.CLOSED || source !== this.#source) return;
+    if (source !== this.#source) return;
+    if (source.readyState !== EventSource.CLOSED) {
+      // The browser reconnects by itself.
+      this.#refusal = null;
+      this.#report('lost', LOST);
+      return;
+    }
+    this.#report('lost', this.#refusal ?? LOST);
     this.#source = null;
     clearTimeout(this.#silence);
-    this.#report('lost', await reason());
-    setTimeout(() => this.#connect(), RETRY_MS);
+    // Another request for the reason could open another dialog.
+    if (this.#refusal === null) {
+      const { text, isRefusal } = await reason();
+      // Connected in the meantime.
+      if (this.#source !== null) return;
+      this.#refusal = isRefusal ? text : null;
+      this.#report('lost', text);
+    }
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#connect(), this.#refusal === null ? RETRY_MS : SIGN_IN_MS);
   }
 
   // Restarts the timer that detects a connection without any data, such as one of a laptop that was asleep.
@@ -62,15 +90,19 @@ export class Live {
     this.#silence = setTimeout(() => {
       this.#report('lost', 'the bridge has not sent anything for some seconds; reconnecting');
       this.#connect();
-    }, SILENCE_MS);
+    }, this.#refusal === null ? SILENCE_MS : SIGN_IN_MS);
   }
 
   async #loadHistory() {
+    if (this.#isLoading) return;
+    this.#isLoading = true;
     try {
-      const response = await fetch('/api/v1/history', { cache: 'no-store' });
+      const response = await fetch('/api/v1/history', { cache: 'no-store', signal: AbortSignal.timeout(LOAD_MS) });
       if (response.ok) this.#handlers.onHistory(await response.json());
     } catch {
-      // The next sample is not consecutive, which loads the history again.
+      // `onSample` returns false for the next sample, which loads the history again.
+    } finally {
+      this.#isLoading = false;
     }
   }
 
@@ -82,16 +114,18 @@ export class Live {
   }
 }
 
-// The browser does not tell a page why an event stream was refused, so ask for the status.
+// Returns why an event stream was refused, which the browser does not report: the response to a request for the status
+// shows it.
 async function reason() {
   try {
-    const response = await fetch('/api/v1/status', { method: 'HEAD', cache: 'no-store' });
-    if (response.status === 401 || response.status === 403) {
-      return 'the bridge does not accept the token or the certificate of this browser; reload the page to sign in';
-    }
-    if (response.ok) return 'too many pages of this bridge are open; close one, this page tries again';
-    return `the bridge responded with HTTP status ${response.status}; reconnecting`;
+    const { ok, status } = await fetch('/api/v1/status', {
+      method: 'HEAD', cache: 'no-store', credentials: 'same-origin',
+    });
+    if (status === 401) return { text: 'Reload the page to sign in', isRefusal: true };
+    if (status === 403) return { text: 'the bridge does not permit this page; reload it to see why', isRefusal: true };
+    if (ok) return { text: 'too many pages of this bridge are open; close one, this page tries again' };
+    return { text: `the bridge responded with HTTP status ${status}; reconnecting` };
   } catch {
-    return 'the page has lost the bridge; reconnecting';
+    return { text: LOST };
   }
 }

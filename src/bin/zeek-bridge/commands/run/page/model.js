@@ -40,14 +40,14 @@ export function peerName(peer) {
 export class Model {
   #rates = new Rates();
   #marked = new Map();
+  #omitted = new Map();
 
   constructor() {
     this.status = null;
     this.time = 0;
-    this.omitted = {};
   }
 
-  /** Takes a status. Returns true if the bridge was restarted since the last one. */
+  /** Replaces the status. Returns true if the bridge was restarted since the last one. */
   update({ time, status, omitted }) {
     const before = this.status;
     const restarted =
@@ -55,7 +55,8 @@ export class Model {
     if (restarted) this.#rates.clear();
     this.status = status;
     this.time = time;
-    this.omitted = omitted ?? {};
+    // A link may have the name of a property of all objects, such as `constructor`.
+    this.#omitted = new Map(Object.entries(omitted ?? {}));
     this.#rates.update(time, counters(status));
     this.#marked = markedDenials(status, time);
     return restarted;
@@ -94,6 +95,27 @@ export class Model {
     return this.links.find((link) => link.name === name);
   }
 
+  /** Returns the number of peers of a link that the bridge has left out of the status. */
+  omitted(name) {
+    return this.#omitted.get(name) ?? 0;
+  }
+
+  /** Returns the entry about the end of a peering that was in the status at the time `seen`, or undefined. */
+  disconnectOf(link, peer, seen) {
+    const isOfPeer = (entry) => ['connected', 'disconnected'].includes(entry.kind) && entry.link === link.name &&
+      entry.peer === peer.id && entry.address === peer.address;
+    // The newest entry may be about an earlier peering with the same address. A status is up to a second older than its
+    // time.
+    const newest = this.recent.find(isOfPeer);
+    const established = seen - (peer.connected ?? 0);
+    return newest?.kind === 'disconnected' && newest.time > established - 2 ? newest : undefined;
+  }
+
+  /** Returns whether a peer that is missing in the status has left, and is not one of those that the bridge left out. */
+  hasLeft(link, peer, seen) {
+    return this.omitted(link.name) === 0 || this.disconnectOf(link, peer, seen) !== undefined;
+  }
+
   rulesOf(name) {
     return this.rules.filter((rule) => linksOf(rule).includes(name));
   }
@@ -109,9 +131,8 @@ export class Model {
 
   /** Returns the recent failures of a link, newest first, no older than a minute. */
   failuresNow(link) {
-    const since = this.time - MARKED;
     return this.recent.filter(
-      (entry) => entry.kind === 'failed' && entry.link === link.name && entry.time >= since,
+      (entry) => entry.kind === 'failed' && entry.link === link.name && isMarked(entry, this.time),
     );
   }
 
@@ -120,8 +141,16 @@ export class Model {
     const addresses = new Set((link.peers ?? []).map((peer) => peer.address));
     // A zeromq:// address leads to the two sockets of a proxy, which are peers with addresses of their own.
     const isThere = (target) =>
-      addresses.has(target) || (target.startsWith('zeromq://') && link.ready);
+      addresses.has(target) || (target.startsWith('zeromq://') && link.ready) || this.#isOmitted(link, target);
     return (link.connecting ?? []).filter((target) => !isThere(target));
+  }
+
+  // Whether the bridge may have left out the peer at an address: nothing shows that there is no peering.
+  #isOmitted(link, target) {
+    if (this.omitted(link.name) === 0) return false;
+    const isOfTarget = (entry) => entry.kind !== 'denied' && entry.link === link.name && entry.address === target;
+    const newest = this.recent.find(isOfTarget);
+    return link.ready || newest === undefined || newest.kind === 'connected';
   }
 }
 
@@ -151,11 +180,16 @@ export function dropped(counters) {
   return counters.dropped + (counters.not_carried ?? 0) + (counters.lost_to_chaos ?? 0);
 }
 
+// An entry with a time in the future was made before the clock was set back.
+function isMarked(entry, now) {
+  return Math.abs(now - entry.time) <= MARKED;
+}
+
 // A peer that is denied often has at most ten entries, and `suppressed` counts the others.
 function markedDenials(status, now) {
   const marked = new Map();
   for (const entry of status.recent ?? []) {
-    if (entry.kind !== 'denied' || entry.time < now - MARKED) continue;
+    if (entry.kind !== 'denied' || !isMarked(entry, now)) continue;
     const at = key(entry.link, entry.peer ?? entry.address);
     marked.set(at, (marked.get(at) ?? 0) + 1 + (entry.suppressed ?? 0));
   }

@@ -1,6 +1,7 @@
 // Entry of the page: connects the parts, and shows the header.
 
 import { Details } from './details.js';
+import { choice, storeChoice } from './dom.js';
 import { byteRate, count, dateTime, duration, latency, plural, rate } from './format.js';
 import { notReady } from './facts.js';
 import { History } from './history.js';
@@ -58,7 +59,7 @@ function showHeader() {
   setText(get('uptime'), `up ${duration(status.uptime)}`);
   const since = Date.parse(status.started) / 1000;
   setAttribute(get('uptime'), 'title', Number.isFinite(since) ? `running since ${dateTime(since)}` : null);
-  const peers = model.links.reduce((total, link) => total + link.peers.length + (model.omitted[link.name] ?? 0), 0);
+  const peers = model.links.reduce((total, link) => total + link.peers.length + model.omitted(link.name), 0);
   const totals = [plural(model.links.length, 'link'), plural(peers, 'peer'), plural(status.nodes.length, 'node')];
   setText(get('totals'), totals.join(', '));
   const [denied, dropped] = [model.rate('denied'), model.total('dropped')];
@@ -116,15 +117,15 @@ function showTheme(theme) {
 }
 
 function isDark() {
-  const chosen = localStorage.getItem('theme');
+  const chosen = choice('theme');
   return chosen ? chosen === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
 }
 
 get('theme').addEventListener('click', () => {
-  localStorage.setItem('theme', isDark() ? 'light' : 'dark');
-  showTheme(localStorage.getItem('theme'));
+  storeChoice('theme', isDark() ? 'light' : 'dark');
+  showTheme(choice('theme'));
 });
-showTheme(localStorage.getItem('theme'));
+showTheme(choice('theme'));
 
 new Live({
   onStatus: showStatus,

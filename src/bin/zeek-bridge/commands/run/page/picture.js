@@ -97,7 +97,8 @@ class Column {
       peer,
       link,
     }));
-    this.slots = this.#slots.update(peers, model.time);
+    const hasLeft = (slot) => model.hasLeft(link, slot.peer, slot.seen);
+    this.slots = this.#slots.update(peers, model.time, hasLeft);
     const absent = absentOf(model, link);
     const items = [...this.slots.map((slot) => this.#withReason(model, slot)), ...absent];
     reconcile(this.peers, items, (item) => item.key, (item) => this.#create(item), (_, item) => {
@@ -119,9 +120,7 @@ class Column {
 
   #withReason(model, slot) {
     if (!slot.isGone) return slot;
-    const isEnd = (entry) => entry.kind === 'disconnected' && entry.link === slot.link.name &&
-      (entry.peer === slot.peer.id || entry.address === slot.peer.address);
-    return { ...slot, reason: model.recent.find(isEnd)?.reason };
+    return { ...slot, reason: model.disconnectOf(slot.link, slot.peer, slot.seen)?.reason };
   }
 
   #toggle() {
@@ -133,7 +132,7 @@ class Column {
   // The list has all peers of the status, not only those without a card.
   #updateList(model, link, peers) {
     this.model = model;
-    const omitted = model.omitted[link.name] ?? 0;
+    const omitted = model.omitted(link.name);
     const withoutCard = link.peers.length - this.shown.length;
     this.more.hidden = withoutCard + omitted <= 0;
     if (this.more.hidden) this.list.hidden = true;
@@ -150,7 +149,7 @@ class Column {
       setText(row.firstChild.lastChild, rate(weight % 1e9));
     });
     setText(this.omitted, isListed && omitted
-      ? `${plural(omitted, 'peer')} more: see zeek-bridge status --json` : '');
+      ? `${plural(omitted, 'peer')} more: see zeek-bridge status --format json` : '');
   }
 }
 

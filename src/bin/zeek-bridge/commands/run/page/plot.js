@@ -9,6 +9,12 @@ import { setAttribute, setLongText, setText } from './text.js';
 const HEIGHT = 148;
 const MARGIN = { left: 52, right: 10, top: 8, bottom: 20 };
 
+// More lines cannot be distinguished, and are slow to draw.
+const LINES = 16;
+
+// The name of the sum of all other series. A link may be called "other".
+const OTHER = Symbol('other');
+
 // A tooltip with more lines would not fit on a phone.
 const TOOLTIP_LINES = 10;
 
@@ -76,7 +82,7 @@ export class Plot {
     if (!history) return;
     const samples = Math.min(history.length, Math.round(range / history.interval) + 1);
     const cut = (series) => ({ ...series, values: series.values.slice(-samples) });
-    this.#series = this.#definition.series(history, this.#view).map(cut);
+    this.#series = summarized(this.#definition.series(history, this.#view).map(cut));
     this.#draw();
   }
 
@@ -87,12 +93,10 @@ export class Plot {
     this.#size = { width };
     setAttribute(this.drawing, 'width', width);
     const shown = this.#series.filter((series) => !this.#hidden.has(series.name));
-    const values = shown.flatMap((series) => series.values.filter((value) => value !== null));
-    const highest = Math.max(0, ...values);
+    const { highest, lowest } = boundsOf(shown);
     const isMirrored = this.#series.some((series) => series.mirrored);
-    const positive = values.filter((value) => value > 0);
     const axis = this.#definition.isLog
-      ? logarithmic(Math.min(1e-4, ...positive), Math.max(1e-3, highest))
+      ? logarithmic(Math.min(1e-4, lowest), Math.max(1e-3, highest))
       : linear(highest || 1, isMirrored);
     const bottom = HEIGHT - MARGIN.bottom;
     const y = (value) => bottom - axis.position(value) * (bottom - MARGIN.top);
@@ -115,7 +119,7 @@ export class Plot {
       d: line(series, (index) => right - (series.values.length - 1 - index) * step, y),
     }));
     this.drawing.replaceChildren(...times, ...axes, ...lines, this.cursor);
-    const isEmpty = highest === 0 && (!this.#definition.isLog || values.length === 0);
+    const isEmpty = highest === 0;
     setText(this.empty, this.#history.length === 0 ? 'no samples yet' : isEmpty ? this.#definition.empty : '');
     this.#showLegend();
     this.#cursorAt(this.index ?? null);
@@ -222,6 +226,47 @@ export class Plot {
     setAttribute(this.area, 'aria-valuenow', index);
     setAttribute(this.area, 'aria-valuetext', [time, ...rows.map((row) => row.join(' '))].join(', '));
   }
+}
+
+// Returns the highest value, and the lowest one above 0. An hour of many links has too many values for the arguments of
+// Math.max.
+function boundsOf(all) {
+  let [highest, lowest] = [0, Infinity];
+  for (const { values } of all) {
+    for (const value of values) {
+      if (value > highest) highest = value;
+      if (value > 0 && value < lowest) lowest = value;
+    }
+  }
+  return { highest, lowest };
+}
+
+// Returns the series with the highest sums, and the sum of all others as one series for each direction.
+function summarized(all) {
+  const sums = new Map();
+  for (const { name, values } of all) {
+    sums.set(name, values.reduce((total, value) => total + value, sums.get(name) ?? 0));
+  }
+  if (sums.size <= LINES) return all;
+  const highest = [...sums.keys()].sort((a, b) => sums.get(b) - sums.get(a)).slice(0, LINES - 1);
+  const [kept, label] = [new Set(highest), `${sums.size - highest.length} others`];
+  const others = [false, true].flatMap((mirrored) => {
+    const part = all.filter((series) => !kept.has(series.name) && (series.mirrored ?? false) === mirrored);
+    return part.length === 0 ? [] : [{ name: OTHER, label, values: added(part), mirrored, style: null }];
+  });
+  return [...all.filter((series) => kept.has(series.name)), ...others];
+}
+
+// Adds the values of the same time. The last value of each series is of the same time.
+function added(all) {
+  const length = all.reduce((longest, { values }) => Math.max(longest, values.length), 0);
+  const sums = Array(length).fill(null);
+  for (const { values } of all) {
+    values.forEach((value, index) => {
+      if (value !== null) sums[length - values.length + index] += value;
+    });
+  }
+  return sums;
 }
 
 // A missing value is a gap. A single value between two gaps is a dot.

@@ -1,6 +1,6 @@
 // The plots of the last hour.
 
-import { button } from './dom.js';
+import { button, choice, storeChoice } from './dom.js';
 import { byteRate, bytes, latency, rate, short, words } from './format.js';
 import { Plot } from './plot.js';
 import { styleOf } from './styles.js';
@@ -80,7 +80,7 @@ const DEFINITIONS = [
 export class Plots {
   #plots;
   #history = null;
-  #chosen = Number(localStorage.getItem('range')) || null;
+  #chosen = Number(choice('range')) || null;
 
   constructor(root, ranges) {
     this.#plots = DEFINITIONS.map((definition) => new Plot(definition, (index) => this.#mark(index)));
@@ -92,7 +92,7 @@ export class Plots {
 
   #choose(seconds) {
     this.#chosen = seconds;
-    localStorage.setItem('range', seconds);
+    storeChoice('range', seconds);
     this.update(this.#history);
   }
 
@@ -103,15 +103,22 @@ export class Plots {
   }
 
   #showRange() {
-    this.buttons.forEach((choice, index) => {
-      setAttribute(choice, 'aria-pressed', String(RANGES[index][0] === this.#range));
+    this.buttons.forEach((element, index) => {
+      setAttribute(element, 'aria-pressed', String(RANGES[index][0] === this.#range));
     });
   }
 
   update(history) {
     this.#history = history;
     this.#showRange();
-    for (const plot of this.#plots) plot.update(history, this.#range);
+    for (const plot of this.#plots) {
+      try {
+        plot.update(history, this.#range);
+      } catch (error) {
+        // One plot must not stop the others.
+        reportError(error);
+      }
+    }
   }
 
   #mark(index) {

@@ -8,7 +8,7 @@ export class Rates {
   #counters = new Map();
   #time = null;
 
-  /** Takes the values of all counters at a time: an iterable of `[key, value]`. */
+  /** Updates the rates from the values of all counters at a time: an iterable of `[key, value]`. */
   update(time, values) {
     const elapsed = this.#time === null ? 0 : time - this.#time;
     const weight = 1 - Math.exp(-elapsed / SMOOTHING);
@@ -33,7 +33,8 @@ export class Rates {
 }
 
 function advance(before, value, elapsed, weight) {
-  if (elapsed <= 0) return before;
+  // The clock was set back. What was counted in this time is left out.
+  if (elapsed <= 0) return { value, rate: before.rate };
   // A smaller value means that the counter was reset, for example by a reload.
   const now = Math.max(0, value - before.value) / elapsed;
   const rate = before.rate === null ? now : before.rate + weight * (now - before.rate);

@@ -25,7 +25,7 @@ export class Recent {
     this.shown = el('output', { class: 'note', 'aria-live': 'polite' });
     tools.append(this.search, ...boxes, this.shown);
     this.rows = el('tbody');
-    const head = heads(['time', 'what', 'link', 'peer', 'message', 'reason']);
+    const head = heads(['time', 'kind', 'link', 'peer', 'message', 'reason']);
     this.table = el('table', { class: 'recent' }, head, this.rows);
     this.empty = el('p', { class: 'empty' });
     root.append(this.table, this.empty);
@@ -60,7 +60,7 @@ export class Recent {
     setText(this.shown, matches.length === all.length ? total : `${count(matches.length)} of ${total}`);
     this.table.hidden = matches.length === 0;
     this.empty.hidden = matches.length > 0;
-    setText(this.empty, all.length === 0 ? 'nothing has happened yet' : 'no entry matches the filter');
+    setText(this.empty, all.length === 0 ? 'no connects, disconnects or denials yet' : 'no entry matches the filter');
   }
 
   #createRow() {

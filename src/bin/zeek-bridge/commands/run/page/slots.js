@@ -16,31 +16,34 @@ export class Slots {
   }
 
   /**
-   * Takes all peers, each with a `key` and a `weight`, and returns the peers to show, in order. A peer that left has
-   * `isGone`.
+   * Returns the slots to show, in order. Each of `peers` has a `key` and a `weight`. A slot has `seen`, the time of the
+   * last update with its peer. If the peer is missing, `hasLeft(slot)` decides whether the slot remains for a while, with
+   * `isGone`, or is removed.
    */
-  update(peers, now) {
+  update(peers, now, hasLeft = () => true) {
     const present = new Map(peers.map((peer) => [peer.key, peer]));
     this.#slots = this.#slots
+      .filter((slot) => present.has(slot.key) || slot.isGone || hasLeft(slot))
       .map((slot) => {
         const peer = present.get(slot.key);
-        if (peer) return { ...peer, isGone: false };
+        if (peer) return { ...peer, isGone: false, seen: now };
         return { ...slot, isGone: true, goneAt: slot.isGone ? slot.goneAt : now, weight: -1 };
       })
-      .filter((slot) => !slot.isGone || now - slot.goneAt < KEPT);
+      // The clock may be set back.
+      .filter((slot) => !slot.isGone || Math.abs(now - slot.goneAt) < KEPT);
     const shown = new Set(this.#slots.map((slot) => slot.key));
     const waiting = peers.filter((peer) => !shown.has(peer.key)).sort((a, b) => b.weight - a.weight);
     for (const peer of waiting) {
-      if (this.#slots.length < this.#limit) this.#slots.push({ ...peer, isGone: false });
-      else if (!this.#replace(peer)) break;
+      if (this.#slots.length < this.#limit) this.#slots.push({ ...peer, isGone: false, seen: now });
+      else if (!this.#replace(peer, now)) break;
     }
     return this.#slots;
   }
 
-  #replace(peer) {
+  #replace(peer, now) {
     const least = this.#slots.reduce((least, slot) => (slot.weight < least.weight ? slot : least));
     if (!least.isGone && peer.weight <= Math.max(0.1, least.weight) * MARGIN) return false;
-    this.#slots[this.#slots.indexOf(least)] = { ...peer, isGone: false };
+    this.#slots[this.#slots.indexOf(least)] = { ...peer, isGone: false, seen: now };
     return true;
   }
 }

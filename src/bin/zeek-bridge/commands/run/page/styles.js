@@ -10,8 +10,12 @@ export function styleOf(kind, name) {
   return of.get(name);
 }
 
-/** Returns the class of a series: one of eight colours, and beyond them a pattern of dashes. */
+/**
+ * Returns the class of a series: one of eight colours, and beyond them a pattern of dashes. The sum of several series has
+ * no number.
+ */
 export function seriesClass(style) {
+  if (style === null) return 'sum';
   return `s${style % 8} dash${Math.floor(style / 8) % 3}`;
 }
 

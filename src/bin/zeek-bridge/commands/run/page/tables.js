@@ -1,4 +1,4 @@
-// What happens now: the busiest topics and events, the requests in flight, and the rules.
+// The tables of the current state: the busiest topics and events, the requests in flight, and the rules.
 
 import { badge, reasonLines } from './cards.js';
 import { el, isolated, reconcile, selector } from './dom.js';
