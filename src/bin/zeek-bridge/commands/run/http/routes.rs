@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -10,6 +11,7 @@ use hyper::header::{
     HeaderValue, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::watch;
 
 use super::access::{Refusal, check};
 use super::assets;
@@ -47,6 +49,22 @@ pub(super) struct Client<'a> {
     pub(super) slot: &'a Slot,
     /// The settings at the time when the client connected.
     pub(super) settings: &'a Settings,
+    /// Notified if these settings are not valid any more.
+    pub(super) changes: &'a watch::Receiver<Arc<Settings>>,
+}
+
+impl Client<'_> {
+    /// Refuses the request if the settings have changed since the client connected, because they may have removed its token or
+    /// the CA of its certificate.
+    fn check_changes(&self) -> Result<(), Refusal> {
+        // Without a sender, the server is ending.
+        if self.changes.has_changed().unwrap_or(true) {
+            let reason =
+                "the settings of the server have changed since the connection was opened; connect again";
+            return Err(Refusal { status: StatusCode::MISDIRECTED_REQUEST, reason: reason.to_owned() });
+        }
+        Ok(())
+    }
 }
 
 /// Returns the response to a request.
@@ -72,7 +90,10 @@ pub(super) async fn respond<B>(request: &Request<B>, client: &Client<'_>, site: 
             readiness(&site.view)
         }
         _ => {
-            let mut response = match check(client.settings, request.headers(), path.starts_with("/api/")) {
+            let is_api = path.starts_with("/api/");
+            let checked =
+                client.check_changes().and_then(|()| check(client.settings, request.headers(), is_api));
+            let mut response = match checked {
                 Ok(()) => page(path, request.method() == Method::HEAD, client, site).await,
                 Err(refusal) => refused(&refusal, request.headers(), client, site),
             };
@@ -103,7 +124,7 @@ async fn page(path: &str, only_head: bool, client: &Client<'_>, site: &Site) -> 
 fn events(only_head: bool, client: &Client<'_>, site: &Site) -> Response<Body> {
     let body = if only_head {
         Either::Left(Full::default())
-    } else if let Some(feed) = site.feed() {
+    } else if let Some(feed) = site.feed(client.changes.clone()) {
         client.slot.release();
         Either::Right(Events::new(feed))
     } else {

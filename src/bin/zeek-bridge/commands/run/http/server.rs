@@ -59,13 +59,15 @@ impl Server {
 }
 
 async fn serve(tcp: TcpStream, slot: Slot, site: Arc<Site>) {
-    let settings = site.settings();
+    // The receiver is notified of changes since here: see `Client::settings`.
+    let mut receiver = site.settings();
+    let settings = receiver.borrow_and_update().clone();
     let address = tcp.peer_addr().ok().map(|address| address.ip().to_canonical());
     let stream = match settings.tls.accept(tcp).await {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!("HTTP: {error}"),
     };
-    let client = Client { address, slot: &slot, settings: &settings };
+    let client = Client { address, slot: &slot, settings: &settings, changes: &receiver };
     let service = service_fn(async |request: Request<Incoming>| {
         Ok::<_, Infallible>(respond(&request, &client, &site).await)
     });

@@ -56,10 +56,11 @@ struct StatusEvent<'a> {
 
 impl Site {
     pub(in crate::commands::run) fn new(view: Arc<View>, settings: Settings) -> Self {
+        let settings = watch::Sender::new(Arc::new(settings));
         Site {
             view,
-            watcher: Mutex::new(settings.watch_certificates()),
-            settings: watch::Sender::new(Arc::new(settings)),
+            watcher: Mutex::new(watch_certificates(&settings)),
+            settings,
             history: Arc::default(),
             status_cache: Cache::default(),
             history_cache: Cache::default(),
@@ -74,21 +75,23 @@ impl Site {
     /// Changes the settings for new connections. Viewers must connect again if the new settings may refuse them. Returns whether
     /// the settings are different.
     pub(in crate::commands::run) fn set_settings(&self, settings: Settings) -> bool {
-        *lock(&self.watcher) = settings.watch_certificates();
-        self.settings.send_if_modified(|current| {
+        let is_different = self.settings.send_if_modified(|current| {
             let is_different = settings.is_different(current);
             *current = Arc::new(settings);
             is_different
-        })
+        });
+        *lock(&self.watcher) = watch_certificates(&self.settings);
+        is_different
     }
 
     /// Describes what is served, with the scheme of the URL.
     pub(in crate::commands::run) fn services(&self) -> String {
-        self.settings().services()
+        self.settings.borrow().services()
     }
 
-    pub(super) fn settings(&self) -> Arc<Settings> {
-        self.settings.borrow().clone()
+    /// Returns the settings. The receiver is notified when they may refuse a client that the previous ones accepted.
+    pub(super) fn settings(&self) -> watch::Receiver<Arc<Settings>> {
+        self.settings.subscribe()
     }
 
     /// Returns `/api/v1/status`.
@@ -108,15 +111,10 @@ impl Site {
         self.history_cache.get(move || lock(&history).json(usize::MAX)).await
     }
 
-    /// Registers a viewer. Returns `None` if there are too many.
-    pub(super) fn feed(&self) -> Option<Feed> {
+    /// Registers a viewer, which is cut when `settings` are notified. Returns `None` if there are too many.
+    pub(super) fn feed(&self, settings: watch::Receiver<Arc<Settings>>) -> Option<Feed> {
         let permit = self.viewers.clone().try_acquire_owned().ok()?;
-        let feed = Feed::new(
-            self.status_frame.subscribe(),
-            self.sample_frame.subscribe(),
-            self.settings.subscribe(),
-            permit,
-        );
+        let feed = Feed::new(self.status_frame.subscribe(), self.sample_frame.subscribe(), settings, permit);
         self.arrived.notify_one();
         Some(feed)
     }
@@ -172,6 +170,13 @@ impl Site {
             }
         }
     }
+}
+
+/// Watches the files of the certificates. When they change, viewers are cut, because the new certificates may refuse them.
+fn watch_certificates(settings: &watch::Sender<Arc<Settings>>) -> Option<Task> {
+    let current = settings.borrow().clone();
+    let settings = settings.clone();
+    current.watch_certificates(move || settings.send_modify(|_| {}))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

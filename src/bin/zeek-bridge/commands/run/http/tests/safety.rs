@@ -132,6 +132,27 @@ async fn a_viewer_is_cut_when_its_token_is_removed() {
     assert!(served.send(request).await.starts_with("HTTP/1.1 401 "));
 }
 
+#[tokio::test]
+async fn a_client_that_connected_before_its_token_was_removed_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = served_with(with_tokens(&folder, &["old", "new"]).await, snapshot).await;
+    let mut clients = Vec::new();
+    for path in ["/api/v1/events", "/api/v1/status", "/"] {
+        let mut client = TcpStream::connect(served.address).await.unwrap();
+        client.write_all(format!("GET {path} HTTP/1.1\r\n").as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    // Connections are accepted in order, so those above are accepted when this is served.
+    served.get("/healthz").await;
+    served.site.set_settings(with_tokens(&folder, &["new"]).await);
+    for mut client in clients {
+        client.write_all(b"host: localhost\r\nauthorization: Bearer old\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 421 ") && answer.contains("connect again"), "{answer}");
+    }
+}
+
 /// Certificates of a new CA, in a folder.
 struct Certificates {
     folder: TempDir,
@@ -215,4 +236,39 @@ async fn with_tls_a_token_or_a_client_certificate_gives_access_from_other_hosts(
         // The same port does not speak plain HTTP.
         assert!(!served.send(metrics).await.contains("200"));
     }
+}
+
+#[tokio::test]
+async fn a_viewer_is_cut_when_the_certificates_change() {
+    let certificates = Certificates::new();
+    let served = served_with(certificates.settings(vec![], true).await, snapshot).await;
+    let own = certificates.authority.credentials("browser").unwrap();
+    let tls = Tls::from(own.load().unwrap());
+    let view = async || {
+        let mut stream = tls.connect(TcpStream::connect(served.address).await.unwrap()).await.unwrap();
+        stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: a.example\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 100]).await.unwrap() > 0);
+        stream
+    };
+    // By a reload. The configuration is the same, and the CA is a different one.
+    let mut viewer = view().await;
+    let other = Certificates::new();
+    let unchanged = Settings::load(served.site.settings().borrow().config().clone()).await.unwrap();
+    assert!(!served.site.set_settings(unchanged));
+    let cafile = certificates.folder.path().join("ca");
+    let previous = std::fs::read(&cafile).unwrap();
+    other.settings(vec![], true).await;
+    let both = [&previous[..], b"\n", &std::fs::read(other.folder.path().join("ca")).unwrap()].concat();
+    std::fs::write(&cafile, &both).unwrap();
+    let changed = Settings::load(served.site.settings().borrow().config().clone()).await.unwrap();
+    assert!(served.site.set_settings(changed));
+    viewer.read_to_end(&mut Vec::new()).await.unwrap();
+    // By the watcher of the files.
+    let mut viewer = view().await;
+    std::fs::write(&cafile, &previous).unwrap();
+    // The files are checked at an interval.
+    tokio::time::pause();
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(60), viewer.read_to_end(&mut rest));
+    end.await.expect("the viewer is cut").unwrap();
 }
