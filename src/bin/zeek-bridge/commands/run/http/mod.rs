@@ -10,6 +10,7 @@
 //! settings    certificates and tokens, which a reload may change
 //! cache       documents that requests share
 //! events      what a viewer receives: server-sent events
+//! frames      the event `status`, which is bounded
 //! history     the rates of the last hour
 //! ```
 //!
@@ -20,6 +21,7 @@ mod access;
 mod assets;
 mod cache;
 mod events;
+mod frames;
 mod history;
 mod routes;
 mod server;

@@ -1,30 +1,26 @@
 //! The state behind the page and the API.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use serde::Serialize;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::access::RefusalLog;
 use super::cache::{Cache, Failed, in_blocking_thread};
 use super::events::{Feed, frame};
+use super::frames::status_frame;
 use super::history::{History, INTERVAL};
 use super::settings::Settings;
 use crate::commands::run::serve::Task;
-use crate::commands::run::view::{Document, View};
+use crate::commands::run::view::View;
 
 /// The maximum number of viewers.
 pub(super) const VIEWERS: usize = 8;
 
 /// The time between two documents for viewers.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// The maximum number of peers of a link in a document for viewers. It bounds the size of what each viewer receives every second.
-const SHOWN_PEERS: usize = 100;
 
 /// The state that all connections share. It survives a reload that moves or changes the server.
 pub(in crate::commands::run) struct Site {
@@ -42,16 +38,6 @@ pub(in crate::commands::run) struct Site {
     /// The last frame of each event. Viewers that are slow skip frames.
     status_frame: watch::Sender<Bytes>,
     sample_frame: watch::Sender<Bytes>,
-}
-
-/// The data of the event `status`.
-#[derive(Serialize)]
-struct StatusEvent<'a> {
-    /// In seconds since 1970.
-    time: f64,
-    status: &'a Document,
-    /// The number of peers that are left out, by link.
-    omitted: BTreeMap<String, usize>,
 }
 
 impl Site {
@@ -183,21 +169,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn status_frame(view: &View) -> serde_json::Result<Vec<u8>> {
-    let mut document = view.document();
-    let mut omitted = BTreeMap::new();
-    for link in &mut document.snapshot.links {
-        let count = link.peers.len().saturating_sub(SHOWN_PEERS);
-        if count > 0 {
-            link.peers.truncate(SHOWN_PEERS);
-            omitted.insert(link.name.clone(), count);
-        }
-    }
-    let json = serde_json::to_vec(&StatusEvent { time: unix_time(), status: &document, omitted })?;
-    Ok(frame("status", &json))
-}
-
 /// Returns the seconds since 1970.
-fn unix_time() -> f64 {
+pub(super) fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

@@ -50,8 +50,7 @@ impl Viewer {
 }
 
 fn large() -> Snapshot {
-    let peer = PeerSnapshot { filter: vec!["x".repeat(LARGE)], ..PeerSnapshot::default() };
-    let link = LinkSnapshot { peers: vec![peer], ..LinkSnapshot::default() };
+    let link = LinkSnapshot { listening: vec!["x".repeat(LARGE)], ..LinkSnapshot::default() };
     Snapshot { links: vec![link], ..Snapshot::default() }
 }
 
