@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! server      accepts connections: TLS, time limits
-//! stall       cuts clients that do not read
+//! deadline    cuts viewers that do not read
 //! routes      the response to a request
 //! access      who may use the page and the API
 //! assets      the files of the page
@@ -20,6 +20,7 @@
 mod access;
 mod assets;
 mod cache;
+mod deadline;
 mod events;
 mod frames;
 mod history;
@@ -27,7 +28,6 @@ mod routes;
 mod server;
 mod settings;
 mod site;
-mod stall;
 #[cfg(test)]
 mod tests;
 

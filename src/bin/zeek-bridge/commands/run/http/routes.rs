@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::access::{Refusal, check};
 use super::assets;
 use super::cache::Failed;
+use super::deadline::Deadline;
 use super::events::Events;
 use super::settings::Settings;
 use super::site::{Site, VIEWERS};
@@ -47,6 +48,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 pub(super) struct Client<'a> {
     pub(super) address: Option<IpAddr>,
     pub(super) slot: &'a Slot,
+    pub(super) deadline: &'a Deadline,
     /// The settings at the time when the client connected.
     pub(super) settings: &'a Settings,
     /// Notified if these settings are not valid any more.
@@ -126,7 +128,7 @@ fn events(only_head: bool, client: &Client<'_>, site: &Site) -> Response<Body> {
         Either::Left(Full::default())
     } else if let Some(feed) = site.feed(client.changes.clone()) {
         client.slot.release();
-        Either::Right(Events::new(feed))
+        Either::Right(Events::new(feed, client.deadline.clone()))
     } else {
         let text = format!("there are {VIEWERS} viewers already; close a page, and try again\n");
         let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text);
