@@ -13,7 +13,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::watch;
 
-use super::access::{Refusal, check};
+use super::access::{Refusal, check, check_host};
 use super::assets;
 use super::cache::Failed;
 use super::deadline::Deadline;
@@ -35,9 +35,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The headers of the page and the API.
-const HEADERS: [(HeaderName, &str); 6] = [
+const HEADERS: [(HeaderName, &str); 5] = [
     (CONTENT_SECURITY_POLICY, POLICY),
-    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "no-referrer"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
@@ -79,17 +78,16 @@ pub(super) async fn respond<B>(request: &Request<B>, client: &Client<'_>, site: 
     }
     let path = request.uri().path();
     match path {
-        "/metrics" => {
+        "/metrics" | "/healthz" | "/readyz" => {
+            if let Err(refusal) = check_host(client.settings, request.headers()) {
+                return plain(refusal.status, format!("{}\n", refusal.reason));
+            }
             client.slot.prefer();
-            metrics_page(&site.view)
-        }
-        "/healthz" => {
-            client.slot.prefer();
-            plain(StatusCode::OK, "ok\n")
-        }
-        "/readyz" => {
-            client.slot.prefer();
-            readiness(&site.view)
+            match path {
+                "/metrics" => metrics_page(&site.view),
+                "/healthz" => plain(StatusCode::OK, "ok\n"),
+                _ => readiness(&site.view),
+            }
         }
         _ => {
             let is_api = path.starts_with("/api/");
@@ -97,7 +95,7 @@ pub(super) async fn respond<B>(request: &Request<B>, client: &Client<'_>, site: 
                 client.check_changes().and_then(|()| check(client.settings, request.headers(), is_api));
             let mut response = match checked {
                 Ok(()) => page(path, request.method() == Method::HEAD, client, site).await,
-                Err(refusal) => refused(&refusal, request.headers(), client, site),
+                Err(refusal) => refused(&refusal, request.headers(), is_api, client, site),
             };
             for (name, value) in HEADERS {
                 response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -138,12 +136,20 @@ fn events(only_head: bool, client: &Client<'_>, site: &Site) -> Response<Body> {
     with_body(StatusCode::OK, "text/event-stream", body)
 }
 
-fn refused(refusal: &Refusal, headers: &HeaderMap, client: &Client<'_>, site: &Site) -> Response<Body> {
+fn refused(
+    refusal: &Refusal,
+    headers: &HeaderMap,
+    is_api: bool,
+    client: &Client<'_>,
+    site: &Site,
+) -> Response<Body> {
     let mut response = plain(refusal.status, format!("{}\n", refusal.reason));
     if refusal.status == StatusCode::UNAUTHORIZED {
         site.refusals.add(client.address, refusal, headers.contains_key(AUTHORIZATION));
-        let basic = HeaderValue::from_static("Basic realm=\"zeek-bridge\"");
-        response.headers_mut().insert(WWW_AUTHENTICATE, basic);
+        // For `Basic`, a browser opens a dialog. It must not do so for the requests of a page that is open already, which are
+        // repeated every few seconds.
+        let scheme = if is_api { "Bearer realm=\"zeek-bridge\"" } else { "Basic realm=\"zeek-bridge\"" };
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
     }
     response
 }
@@ -171,6 +177,7 @@ fn with_body(status: StatusCode, content_type: &'static str, body: Body) -> Resp
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

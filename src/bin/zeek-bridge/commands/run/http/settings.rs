@@ -63,6 +63,11 @@ impl Settings {
         !matches!(self.tls, Tls::Off)
     }
 
+    /// Returns whether the server listens on a loopback address without TLS.
+    pub(super) fn is_plain_loopback(&self) -> bool {
+        self.config.is_loopback() && !self.is_tls()
+    }
+
     /// Returns whether the page and the API are served.
     pub(super) fn has_page(&self) -> bool {
         self.config.has_page()

@@ -32,12 +32,16 @@ async fn requests_for_other_hosts_and_from_other_sites_are_refused() {
         ("/api/v1/events", format!("host: {own}\r\nsec-fetch-site: same-site"), 403),
         // A link on another page may lead here.
         ("/", format!("host: {own}\r\nsec-fetch-site: cross-site"), 200),
-        // Scrapers use any name.
-        ("/metrics", "host: bridge.example".into(), 200),
-        ("/healthz", "host: bridge.example\r\norigin: http://evil.example".into(), 200),
+        ("/metrics", "host: evil.example".into(), 421),
+        ("/healthz", "host: evil.example:9747".into(), 421),
+        ("/readyz", "host: evil.example".into(), 421),
+        ("/metrics", "host: localhost:9747".into(), 200),
+        ("/metrics", "accept: */*".into(), 200),
+        ("/healthz", format!("host: {own}\r\norigin: http://evil.example"), 200),
     ] {
         let (head, body) = served.get_with(path, &headers).await;
         assert!(head.starts_with(&format!("http/1.1 {status} ")), "{path} {headers}: {head}");
+        assert!(head.contains("x-content-type-options: nosniff"), "{head}");
         if status != 200 {
             assert!(head.contains("content-type: text/plain") && body.ends_with('\n'), "{head} {body}");
         }
@@ -53,8 +57,11 @@ async fn an_address_that_other_hosts_reach_has_metrics_but_no_page() {
         assert!(head.starts_with("http/1.1 403 ") && body.contains("http_tls"), "{path}: {head} {body}");
     }
     for path in ["/metrics", "/healthz"] {
-        let (head, _) = served.get(path).await;
-        assert!(head.starts_with("http/1.1 200 "), "{path}: {head}");
+        // Scrapers use any name.
+        for host in ["localhost", "bridge.example"] {
+            let (head, _) = served.get_with(path, &format!("host: {host}")).await;
+            assert!(head.starts_with("http/1.1 200 "), "{path} {host}: {head}");
+        }
     }
 }
 
@@ -106,7 +113,9 @@ async fn the_page_and_the_api_need_a_token_if_tokens_are_set() {
         for path in ["/", "/page/page.js", "/api/v1/status", "/api/v1/history"] {
             let (head, body) = served.get_with(path, &headers).await;
             assert!(head.starts_with(&format!("http/1.1 {status} ")), "{path} {headers}: {head}");
-            let asks = head.contains("\nwww-authenticate: basic realm=\"zeek-bridge\"");
+            // A browser opens a dialog for the page only, not for each request of the page to the API.
+            let scheme = if path.starts_with("/api/") { "bearer" } else { "basic" };
+            let asks = head.contains(&format!("\nwww-authenticate: {scheme} realm=\"zeek-bridge\""));
             assert_eq!(asks, status == 401, "{head}");
             assert!(status == 200 || !body.contains("secret"), "{body}");
         }
