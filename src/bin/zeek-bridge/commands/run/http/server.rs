@@ -42,12 +42,26 @@ pub(in crate::commands::run) struct Server {
 
 impl Server {
     pub(in crate::commands::run) async fn bind(address: SocketAddr) -> Result<Self, String> {
+        Self::bind_in_place_of(None, address).await
+    }
+
+    /// Binds while this process still serves at the address `current`.
+    pub(in crate::commands::run) async fn bind_in_place_of(
+        current: Option<SocketAddr>,
+        address: SocketAddr,
+    ) -> Result<Self, String> {
         let bound = async {
             let listener = listen(address)?;
             Ok(Server { address: listener.local_addr()?, listener })
         };
         bound.await.map_err(|error: io::Error| {
-            format!("cannot serve HTTP at {address}: {error}; use an address of this host and a free port")
+            // For example, 0.0.0.0 is not free while the same port of 127.0.0.1 is in use.
+            let own = current.filter(|own| own.port() == address.port());
+            let hint = match own.filter(|_| error.kind() == io::ErrorKind::AddrInUse) {
+                Some(own) => format!("this bridge itself uses {own}: use a different port, or restart it"),
+                None => "use an address of this host and a free port".to_owned(),
+            };
+            format!("cannot serve HTTP at {address}: {error}; {hint}")
         })
     }
 
