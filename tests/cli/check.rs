@@ -221,6 +221,26 @@ fn faults_in_credentials_are_reported_with_their_lines() {
 }
 
 #[test]
+fn a_certificate_for_https_may_be_of_a_different_ca_than_those_of_clients() {
+    let folder = Folder::new();
+    let [own, clients] =
+        ["bridge", "browser"].map(|name| Files::issue(&ephemeral_authority().unwrap(), name));
+    let tls = own.folder.path().display();
+    let ca = clients.folder.path().display();
+    let keys = |separator: &str| {
+        let keys = [("certificate", &tls), ("keyfile", &tls), ("cafile", &ca)];
+        keys.map(|(key, folder)| format!("{key} = \"{folder}/{key}\"")).join(separator)
+    };
+    let http = format!("[bridge]\nhttp = \"127.0.0.1:0\"\nhttp_tls = {{ {} }}\n", keys(", "));
+    let end = folder.check(&format!("{http}{}", links(PLAIN)));
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert!(!end.stderr.contains("http_tls"), "{end:?}");
+    // For a link, the same certificates cause a warning.
+    let end = folder.check(&links(&format!("connect = \"127.0.0.1:2151\"\n{}", keys("\n"))));
+    end.has_said(&["link.agents.certificate: ", "not signed by a CA"]);
+}
+
+#[test]
 fn tls_settings_that_require_openssl_are_valid_only_in_a_build_with_openssl() {
     let folder = Folder::new();
     let anonymous = folder.check(&links("connect = \"127.0.0.1:2151\"\ntls = \"anonymous\""));

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
-use crate::program::Program;
 use crate::program::child::LIMIT;
+use crate::program::{Program, command};
 
 /// Returns the response of the server to a request for this path.
 fn get(address: &str, path: &str) -> String {
@@ -87,6 +87,13 @@ fn the_address_is_free_and_on_loopback() {
     Program::run("demo --serve 0.0.0.0:0", "").fails(2, &["without authentication", "127.0.0.1:9747"]);
     Program::run("demo --serve localhost:0", "").fails(2, &["--serve"]);
     Program::run("demo --serve --format json", "").fails(2, &["--serve", "--format"]);
+}
+
+#[test]
+fn a_temporary_folder_that_does_not_exist_is_named_with_its_purpose() {
+    let mut command = command(["demo", "--serve", "127.0.0.1:0"]);
+    command.env("TMPDIR", "/does/not/exist");
+    Program::spawn(command).end().fails(1, &["temporary folder", "/does/not/exist", "TMPDIR"]);
 }
 
 /// Two demos at the same time: at most one of them has the default port.

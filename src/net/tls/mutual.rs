@@ -1,10 +1,11 @@
 //! Mutual TLS with either library, and the renewal of certificates.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{SupportedProtocolVersion, version};
 
@@ -32,7 +33,7 @@ pub struct MutualTls(Arc<Shared>);
 struct Shared {
     credentials: Credentials,
     versions: Vec<&'static SupportedProtocolVersion>,
-    loaded: RwLock<Arc<Loaded>>,
+    loaded: watch::Sender<Arc<Loaded>>,
 }
 
 /// The credentials of one load.
@@ -107,7 +108,7 @@ impl MutualTls {
         Ok(MutualTls(Arc::new(Shared {
             credentials,
             versions: versions.to_vec(),
-            loaded: RwLock::new(Arc::new(loaded)),
+            loaded: watch::Sender::new(Arc::new(loaded)),
         })))
     }
 
@@ -158,6 +159,24 @@ impl MutualTls {
         watch_files(Arc::downgrade(&self.0), interval)
     }
 
+    /// Returns a future that is ready when the credentials are replaced after this call, by [`MutualTls::reload`] or
+    /// [`MutualTls::watch_files`]. With it, a server can disconnect clients that the new credentials may refuse.
+    pub fn replaced(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut loaded = self.0.loaded.subscribe();
+        let shared = self.0.clone();
+        async move {
+            // Fails only if the sender is dropped, but `shared` keeps it.
+            let _ = loaded.changed().await;
+            drop(shared);
+        }
+    }
+
+    /// Returns whether the files and other parts of both had the same content when they were loaded last.
+    #[must_use]
+    pub fn has_same_content(&self, other: &Self) -> bool {
+        self.0.loaded().digest == other.0.loaded().digest
+    }
+
     /// Returns whether [`Credentials::verify_name`] is set.
     pub(in crate::net) fn verifies_name(&self) -> bool {
         self.0.credentials.verify_name.is_some()
@@ -186,7 +205,7 @@ impl MutualTls {
 
 impl Shared {
     fn loaded(&self) -> Arc<Loaded> {
-        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.loaded.borrow().clone()
     }
 
     fn replace(&self, raw: &Raw) -> Result<bool, CredentialError> {
@@ -194,7 +213,7 @@ impl Shared {
             return Ok(false);
         }
         let loaded = Arc::new(Loaded::new(&self.credentials, raw, &self.versions)?);
-        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        self.loaded.send_replace(loaded);
         tracing::info!(certificate = %self.credentials.name(), "certificates were reloaded");
         Ok(true)
     }

@@ -101,8 +101,8 @@ impl AdminChange {
         settings: Option<http::Settings>,
     ) -> Result<Self, Diagnostics> {
         let mut errors = Vec::new();
-        let http = Change::prepare(current.http, new.http, http::Server::bind, "bridge.http", &mut errors);
-        let http = http.await;
+        let bind = |address| http::Server::bind_in_place_of(current.http, address);
+        let http = Change::prepare(current.http, new.http, bind, "bridge.http", &mut errors).await;
         let status = Change::prepare(
             current.status.as_deref(),
             new.status.as_deref(),
@@ -144,8 +144,8 @@ impl AdminServices {
             {
                 tracing::info!("{}://{address}", site.services());
             }
-        } else {
-            self.http = None;
+        } else if let Some((_, address)) = self.http.take() {
+            tracing::info!("HTTP at {address} is off");
         }
         change.status.apply(&mut self.status, |server| {
             let (file, serving) = server.serve(view.clone());

@@ -331,6 +331,7 @@ fn a_reload_moves_and_stops_the_local_services() {
     // The services are disabled.
     configure(&folder, "http = 'off'\nstatus = 'off'");
     daemon.reload();
+    daemon.wait_for_line(&format!("HTTP at {second} is off"));
     assert!(health(&second).is_empty());
     assert_eq!(status(&folder, "other.sock"), None);
     // The configured log format is again the format in use, so the reload logs no warning.
@@ -367,6 +368,20 @@ fn a_failed_reload_reports_all_errors_and_keeps_the_local_services() {
     daemon.wait_for_line("reload: applied, except for the errors above");
     assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
     assert!(health(&address).is_empty());
+}
+
+#[test]
+fn a_reload_reports_that_this_bridge_itself_uses_the_port() {
+    let folder = tempfile::tempdir().unwrap();
+    // The port is free again when the listener is dropped.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let daemon = Daemon::start(&folder, &format!("http = '{address}'\nstatus = 'off'"));
+    daemon.wait_for_state("READY=1");
+    configure(&folder, &format!("http = '0.0.0.0:{}'\nstatus = 'off'", address.port()));
+    daemon.reload();
+    daemon
+        .wait_for_line(&format!("; this bridge itself uses {address}: use a different port, or restart it"));
+    assert!(health(&address.to_string()).starts_with("HTTP/1.0 200 "));
 }
 
 #[test]

@@ -43,7 +43,11 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) async fn start() -> Result<Self, Failure> {
         let authority = ephemeral_authority().map_err(failed)?;
-        let folder = tempfile::tempdir().map_err(failed)?;
+        let folder = tempfile::tempdir().map_err(|error| {
+            failed(format!(
+                "cannot create a temporary folder for the certificates of the bridge: {error}; set TMPDIR"
+            ))
+        })?;
         write_credentials(folder.path(), authority.credentials("bridge").map_err(failed)?)?;
         let config = BridgeConfig::parse(CONFIG, folder.path().join("cluster.toml")).map_err(failed)?;
         let bridge = Arc::new(Bridge::start(config).await.map_err(failed)?);

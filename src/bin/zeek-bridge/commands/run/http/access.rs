@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 use tokio::time::Instant;
-use zeek_bridge::websocket::{Credentials, Denied};
+use zeek_bridge::websocket::{Access, Credentials, Denied};
 
 use super::settings::Settings;
 
@@ -29,6 +29,17 @@ pub(super) struct Refusal {
 impl Refusal {
     fn new(status: StatusCode, reason: impl Into<String>) -> Self {
         Refusal { status, reason: reason.into() }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        let status = match denied {
+            Denied::NoToken | Denied::UnknownToken => StatusCode::UNAUTHORIZED,
+            Denied::Host => StatusCode::MISDIRECTED_REQUEST,
+            _ => StatusCode::FORBIDDEN,
+        };
+        Refusal::new(status, denied.to_string())
     }
 }
 
@@ -55,17 +66,15 @@ pub(super) fn check(settings: &Settings, headers: &HeaderMap, is_api: bool) -> R
         authorization: authorization.as_deref(),
         tls: settings.is_tls(),
     };
-    match settings.access.check(&request) {
-        Ok(_) => Ok(()),
-        Err(denied) => {
-            let status = match denied {
-                Denied::NoToken | Denied::UnknownToken => StatusCode::UNAUTHORIZED,
-                Denied::Host => StatusCode::MISDIRECTED_REQUEST,
-                _ => StatusCode::FORBIDDEN,
-            };
-            Err(Refusal::new(status, denied.to_string()))
-        }
-    }
+    settings.access.check(&request).map(drop).map_err(Refusal::from)
+}
+
+/// Checks whether a request may read the metrics and health. On a loopback address without TLS, the `Host` must be a name of this
+/// host, so that a web page cannot read them by DNS rebinding.
+pub(super) fn check_host(settings: &Settings, headers: &HeaderMap) -> Result<(), Refusal> {
+    let access = Access { loopback: settings.is_plain_loopback(), ..Access::default() };
+    let request = Credentials { host: one(headers, HOST)?, ..Credentials::default() };
+    access.check(&request).map(drop).map_err(Refusal::from)
 }
 
 /// Returns the only header with this name.

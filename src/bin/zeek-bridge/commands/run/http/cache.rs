@@ -1,5 +1,6 @@
 //! Documents that several requests share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ pub(super) type Failed = String;
 
 /// A document that is made on request, and shared by all requests of the next second.
 #[derive(Default)]
-pub(super) struct Cache(Mutex<Option<(Instant, Bytes)>>);
+pub(super) struct Cache(Arc<Mutex<Option<(Instant, Bytes)>>>);
 
 impl Cache {
     /// Returns the document. Requests that arrive while it is made wait for it.
@@ -22,7 +23,7 @@ impl Cache {
         &self,
         make: impl FnOnce() -> serde_json::Result<Vec<u8>> + Send + 'static,
     ) -> Result<Bytes, Failed> {
-        let mut cached = self.0.lock().await;
+        let mut cached = self.0.clone().lock_owned().await;
         if let Some((made, document)) = cached.as_ref()
             && made.elapsed() < MAX_AGE
         {
@@ -30,9 +31,14 @@ impl Cache {
         }
         // The previous document may be large, so free it before the next one is made.
         *cached = None;
-        let document = in_blocking_thread(make).await?;
-        *cached = Some((Instant::now(), document.clone()));
-        Ok(document)
+        // The thread owns the lock. If the client disconnects, this future is dropped, but no second document is made until the
+        // thread has ended. Otherwise, a client that connects and disconnects in a loop could use up the memory.
+        in_blocking_thread(move || {
+            let document = Bytes::from(make()?);
+            *cached = Some((Instant::now(), document.clone()));
+            Ok(document)
+        })
+        .await
     }
 
     /// Frees the document if it is old, so that a bridge without requests keeps no large document.
@@ -47,11 +53,39 @@ impl Cache {
 }
 
 /// Makes a document in a thread for blocking code, because it may take milliseconds.
-pub(super) async fn in_blocking_thread(
-    make: impl FnOnce() -> serde_json::Result<Vec<u8>> + Send + 'static,
+pub(super) async fn in_blocking_thread<D: Into<Bytes> + Send + 'static>(
+    make: impl FnOnce() -> serde_json::Result<D> + Send + 'static,
 ) -> Result<Bytes, Failed> {
     match tokio::task::spawn_blocking(make).await {
-        Ok(made) => made.map(Bytes::from).map_err(|error| error.to_string()),
+        Ok(made) => made.map(Into::into).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_is_dropped_starts_no_second_job() {
+        let cache = Cache::default();
+        let (started, is_started) = tokio::sync::oneshot::channel();
+        let (release, released) = std::sync::mpsc::channel();
+        {
+            let first = pin!(cache.get(move || {
+                started.send(()).unwrap();
+                released.recv().unwrap();
+                Ok(b"first".to_vec())
+            }));
+            tokio::select! {
+                _ = first => panic!("the job has ended"),
+                started = is_started => started.unwrap(),
+            }
+        }
+        let second = cache.get(|| Ok(b"second".to_vec()));
+        release.send(()).unwrap();
+        assert_eq!(second.await.unwrap(), "first");
     }
 }

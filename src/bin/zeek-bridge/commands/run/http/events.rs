@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::deadline::Deadline;
 use super::settings::Settings;
 
 /// The first frame: a browser that has lost the connection connects again after one second.
@@ -57,12 +58,17 @@ impl Feed {
 
 type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Feed)>> + Send>>;
 
-/// The body of the response. The server polls it only when the client has read the previous frames.
-pub(super) struct Events(Option<Next>);
+/// The body of the response. It is polled only if the connection has sent the previous frames, except for less than
+/// [`HEADER_BYTES`](super::server::HEADER_BYTES).
+pub(super) struct Events {
+    next: Option<Next>,
+    /// Runs while the connection sends a frame, or the end.
+    deadline: Deadline,
+}
 
 impl Events {
-    pub(super) fn new(feed: Feed) -> Self {
-        Events(Some(Self::next(feed)))
+    pub(super) fn new(feed: Feed, deadline: Deadline) -> Self {
+        Events { next: Some(Self::next(feed)), deadline }
     }
 
     fn next(mut feed: Feed) -> Next {
@@ -79,14 +85,12 @@ impl Body for Events {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        let Some(next) = &mut this.0 else { return Poll::Ready(None) };
-        let frame = ready!(next.as_mut().poll(cx)).map(|(frame, feed)| {
-            this.0 = Some(Self::next(feed));
-            Ok(Frame::data(frame))
-        });
-        if frame.is_none() {
-            this.0 = None;
-        }
+        let Some(next) = &mut this.next else { return Poll::Ready(None) };
+        this.deadline.end();
+        let frame = ready!(next.as_mut().poll(cx));
+        this.deadline.start();
+        let (frame, next) = frame.map(|(frame, feed)| (Ok(Frame::data(frame)), Self::next(feed))).unzip();
+        this.next = next;
         Poll::Ready(frame)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! server      accepts connections: TLS, time limits
-//! stall       cuts clients that do not read
+//! deadline    cuts viewers that do not read
 //! routes      the response to a request
 //! access      who may use the page and the API
 //! assets      the files of the page
@@ -10,6 +10,7 @@
 //! settings    certificates and tokens, which a reload may change
 //! cache       documents that requests share
 //! events      what a viewer receives: server-sent events
+//! frames      the event `status`, which is bounded
 //! history     the rates of the last hour
 //! ```
 //!
@@ -19,13 +20,14 @@
 mod access;
 mod assets;
 mod cache;
+mod deadline;
 mod events;
+mod frames;
 mod history;
 mod routes;
 mod server;
 mod settings;
 mod site;
-mod stall;
 #[cfg(test)]
 mod tests;
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -10,10 +11,12 @@ use hyper::header::{
     HeaderValue, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::watch;
 
-use super::access::{Refusal, check};
+use super::access::{Refusal, check, check_host};
 use super::assets;
 use super::cache::Failed;
+use super::deadline::Deadline;
 use super::events::Events;
 use super::settings::Settings;
 use super::site::{Site, VIEWERS};
@@ -32,9 +35,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The headers of the page and the API.
-const HEADERS: [(HeaderName, &str); 6] = [
+const HEADERS: [(HeaderName, &str); 5] = [
     (CONTENT_SECURITY_POLICY, POLICY),
-    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "no-referrer"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
@@ -45,8 +47,25 @@ const HEADERS: [(HeaderName, &str); 6] = [
 pub(super) struct Client<'a> {
     pub(super) address: Option<IpAddr>,
     pub(super) slot: &'a Slot,
+    pub(super) deadline: &'a Deadline,
     /// The settings at the time when the client connected.
     pub(super) settings: &'a Settings,
+    /// Notified if these settings are not valid any more.
+    pub(super) changes: &'a watch::Receiver<Arc<Settings>>,
+}
+
+impl Client<'_> {
+    /// Refuses the request if the settings have changed since the client connected, because they may have removed its token or
+    /// the CA of its certificate.
+    fn check_changes(&self) -> Result<(), Refusal> {
+        // Without a sender, the server is ending.
+        if self.changes.has_changed().unwrap_or(true) {
+            let reason =
+                "the settings of the server have changed since the connection was opened; connect again";
+            return Err(Refusal { status: StatusCode::MISDIRECTED_REQUEST, reason: reason.to_owned() });
+        }
+        Ok(())
+    }
 }
 
 /// Returns the response to a request.
@@ -59,22 +78,24 @@ pub(super) async fn respond<B>(request: &Request<B>, client: &Client<'_>, site: 
     }
     let path = request.uri().path();
     match path {
-        "/metrics" => {
+        "/metrics" | "/healthz" | "/readyz" => {
+            if let Err(refusal) = check_host(client.settings, request.headers()) {
+                return plain(refusal.status, format!("{}\n", refusal.reason));
+            }
             client.slot.prefer();
-            metrics_page(&site.view)
-        }
-        "/healthz" => {
-            client.slot.prefer();
-            plain(StatusCode::OK, "ok\n")
-        }
-        "/readyz" => {
-            client.slot.prefer();
-            readiness(&site.view)
+            match path {
+                "/metrics" => metrics_page(&site.view),
+                "/healthz" => plain(StatusCode::OK, "ok\n"),
+                _ => readiness(&site.view),
+            }
         }
         _ => {
-            let mut response = match check(client.settings, request.headers(), path.starts_with("/api/")) {
+            let is_api = path.starts_with("/api/");
+            let checked =
+                client.check_changes().and_then(|()| check(client.settings, request.headers(), is_api));
+            let mut response = match checked {
                 Ok(()) => page(path, request.method() == Method::HEAD, client, site).await,
-                Err(refusal) => refused(&refusal, request.headers(), client, site),
+                Err(refusal) => refused(&refusal, request.headers(), is_api, client, site),
             };
             for (name, value) in HEADERS {
                 response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -103,9 +124,9 @@ async fn page(path: &str, only_head: bool, client: &Client<'_>, site: &Site) -> 
 fn events(only_head: bool, client: &Client<'_>, site: &Site) -> Response<Body> {
     let body = if only_head {
         Either::Left(Full::default())
-    } else if let Some(feed) = site.feed() {
+    } else if let Some(feed) = site.feed(client.changes.clone()) {
         client.slot.release();
-        Either::Right(Events::new(feed))
+        Either::Right(Events::new(feed, client.deadline.clone()))
     } else {
         let text = format!("there are {VIEWERS} viewers already; close a page, and try again\n");
         let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text);
@@ -115,12 +136,20 @@ fn events(only_head: bool, client: &Client<'_>, site: &Site) -> Response<Body> {
     with_body(StatusCode::OK, "text/event-stream", body)
 }
 
-fn refused(refusal: &Refusal, headers: &HeaderMap, client: &Client<'_>, site: &Site) -> Response<Body> {
+fn refused(
+    refusal: &Refusal,
+    headers: &HeaderMap,
+    is_api: bool,
+    client: &Client<'_>,
+    site: &Site,
+) -> Response<Body> {
     let mut response = plain(refusal.status, format!("{}\n", refusal.reason));
     if refusal.status == StatusCode::UNAUTHORIZED {
         site.refusals.add(client.address, refusal, headers.contains_key(AUTHORIZATION));
-        let basic = HeaderValue::from_static("Basic realm=\"zeek-bridge\"");
-        response.headers_mut().insert(WWW_AUTHENTICATE, basic);
+        // For `Basic`, a browser opens a dialog. It must not do so for the requests of a page that is open already, which are
+        // repeated every few seconds.
+        let scheme = if is_api { "Bearer realm=\"zeek-bridge\"" } else { "Basic realm=\"zeek-bridge\"" };
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
     }
     response
 }
@@ -148,6 +177,7 @@ fn with_body(status: StatusCode, content_type: &'static str, body: Body) -> Resp
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

@@ -36,14 +36,36 @@ impl Settings {
         Settings { config, tls, access }
     }
 
-    /// Starts to reload the certificates when their files change. `None` without certificates.
-    pub(super) fn watch_certificates(&self) -> Option<Task> {
-        let certificates = self.tls.certificates()?;
-        Some(Task::spawn(certificates.watch_files(CERTIFICATE_CHECK_INTERVAL)))
+    /// Starts to reload the certificates when their files change, and calls `changed` each time. `None` without certificates.
+    pub(super) fn watch_certificates(&self, changed: impl Fn() + Send + 'static) -> Option<Task> {
+        let certificates = self.tls.certificates()?.clone();
+        let watching = certificates.watch_files(CERTIFICATE_CHECK_INTERVAL);
+        let mut replaced = Box::pin(certificates.replaced());
+        let notifying = async move {
+            loop {
+                replaced.await;
+                // Before the call, so that no later change is missed.
+                replaced = Box::pin(certificates.replaced());
+                changed();
+            }
+        };
+        Some(Task::spawn(async {
+            tokio::join!(watching, notifying);
+        }))
+    }
+
+    #[cfg(test)]
+    pub(super) fn config(&self) -> &Http {
+        &self.config
     }
 
     pub(super) fn is_tls(&self) -> bool {
         !matches!(self.tls, Tls::Off)
+    }
+
+    /// Returns whether the server listens on a loopback address without TLS.
+    pub(super) fn is_plain_loopback(&self) -> bool {
+        self.config.is_loopback() && !self.is_tls()
     }
 
     /// Returns whether the page and the API are served.
@@ -53,7 +75,11 @@ impl Settings {
 
     /// Returns whether a client that was accepted with the other settings may be refused with these.
     pub(super) fn is_different(&self, other: &Self) -> bool {
-        self.config != other.config || self.access.tokens != other.access.tokens
+        let has_same_certificates = match (self.tls.certificates(), other.tls.certificates()) {
+            (Some(own), Some(others)) => own.has_same_content(others),
+            (own, others) => own.is_none() && others.is_none(),
+        };
+        self.config != other.config || self.access.tokens != other.access.tokens || !has_same_certificates
     }
 
     /// Describes what is served, with the scheme of the URL.

@@ -1,30 +1,26 @@
 //! The state behind the page and the API.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use serde::Serialize;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::access::RefusalLog;
 use super::cache::{Cache, Failed, in_blocking_thread};
 use super::events::{Feed, frame};
+use super::frames::status_frame;
 use super::history::{History, INTERVAL};
 use super::settings::Settings;
 use crate::commands::run::serve::Task;
-use crate::commands::run::view::{Document, View};
+use crate::commands::run::view::View;
 
 /// The maximum number of viewers.
 pub(super) const VIEWERS: usize = 8;
 
 /// The time between two documents for viewers.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// The maximum number of peers of a link in a document for viewers. It bounds the size of what each viewer receives every second.
-const SHOWN_PEERS: usize = 100;
 
 /// The state that all connections share. It survives a reload that moves or changes the server.
 pub(in crate::commands::run) struct Site {
@@ -44,22 +40,13 @@ pub(in crate::commands::run) struct Site {
     sample_frame: watch::Sender<Bytes>,
 }
 
-/// The data of the event `status`.
-#[derive(Serialize)]
-struct StatusEvent<'a> {
-    /// In seconds since 1970.
-    time: f64,
-    status: &'a Document,
-    /// The number of peers that are left out, by link.
-    omitted: BTreeMap<String, usize>,
-}
-
 impl Site {
     pub(in crate::commands::run) fn new(view: Arc<View>, settings: Settings) -> Self {
+        let settings = watch::Sender::new(Arc::new(settings));
         Site {
             view,
-            watcher: Mutex::new(settings.watch_certificates()),
-            settings: watch::Sender::new(Arc::new(settings)),
+            watcher: Mutex::new(watch_certificates(&settings)),
+            settings,
             history: Arc::default(),
             status_cache: Cache::default(),
             history_cache: Cache::default(),
@@ -74,21 +61,23 @@ impl Site {
     /// Changes the settings for new connections. Viewers must connect again if the new settings may refuse them. Returns whether
     /// the settings are different.
     pub(in crate::commands::run) fn set_settings(&self, settings: Settings) -> bool {
-        *lock(&self.watcher) = settings.watch_certificates();
-        self.settings.send_if_modified(|current| {
+        let is_different = self.settings.send_if_modified(|current| {
             let is_different = settings.is_different(current);
             *current = Arc::new(settings);
             is_different
-        })
+        });
+        *lock(&self.watcher) = watch_certificates(&self.settings);
+        is_different
     }
 
     /// Describes what is served, with the scheme of the URL.
     pub(in crate::commands::run) fn services(&self) -> String {
-        self.settings().services()
+        self.settings.borrow().services()
     }
 
-    pub(super) fn settings(&self) -> Arc<Settings> {
-        self.settings.borrow().clone()
+    /// Returns the settings. The receiver is notified when they may refuse a client that the previous ones accepted.
+    pub(super) fn settings(&self) -> watch::Receiver<Arc<Settings>> {
+        self.settings.subscribe()
     }
 
     /// Returns `/api/v1/status`.
@@ -108,15 +97,10 @@ impl Site {
         self.history_cache.get(move || lock(&history).json(usize::MAX)).await
     }
 
-    /// Registers a viewer. Returns `None` if there are too many.
-    pub(super) fn feed(&self) -> Option<Feed> {
+    /// Registers a viewer, which is cut when `settings` are notified. Returns `None` if there are too many.
+    pub(super) fn feed(&self, settings: watch::Receiver<Arc<Settings>>) -> Option<Feed> {
         let permit = self.viewers.clone().try_acquire_owned().ok()?;
-        let feed = Feed::new(
-            self.status_frame.subscribe(),
-            self.sample_frame.subscribe(),
-            self.settings.subscribe(),
-            permit,
-        );
+        let feed = Feed::new(self.status_frame.subscribe(), self.sample_frame.subscribe(), settings, permit);
         self.arrived.notify_one();
         Some(feed)
     }
@@ -174,25 +158,18 @@ impl Site {
     }
 }
 
+/// Watches the files of the certificates. When they change, viewers are cut, because the new certificates may refuse them.
+fn watch_certificates(settings: &watch::Sender<Arc<Settings>>) -> Option<Task> {
+    let current = settings.borrow().clone();
+    let settings = settings.clone();
+    current.watch_certificates(move || settings.send_modify(|_| {}))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn status_frame(view: &View) -> serde_json::Result<Vec<u8>> {
-    let mut document = view.document();
-    let mut omitted = BTreeMap::new();
-    for link in &mut document.snapshot.links {
-        let count = link.peers.len().saturating_sub(SHOWN_PEERS);
-        if count > 0 {
-            link.peers.truncate(SHOWN_PEERS);
-            omitted.insert(link.name.clone(), count);
-        }
-    }
-    let json = serde_json::to_vec(&StatusEvent { time: unix_time(), status: &document, omitted })?;
-    Ok(frame("status", &json))
-}
-
 /// Returns the seconds since 1970.
-fn unix_time() -> f64 {
+pub(super) fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

@@ -32,12 +32,16 @@ async fn requests_for_other_hosts_and_from_other_sites_are_refused() {
         ("/api/v1/events", format!("host: {own}\r\nsec-fetch-site: same-site"), 403),
         // A link on another page may lead here.
         ("/", format!("host: {own}\r\nsec-fetch-site: cross-site"), 200),
-        // Scrapers use any name.
-        ("/metrics", "host: bridge.example".into(), 200),
-        ("/healthz", "host: bridge.example\r\norigin: http://evil.example".into(), 200),
+        ("/metrics", "host: evil.example".into(), 421),
+        ("/healthz", "host: evil.example:9747".into(), 421),
+        ("/readyz", "host: evil.example".into(), 421),
+        ("/metrics", "host: localhost:9747".into(), 200),
+        ("/metrics", "accept: */*".into(), 200),
+        ("/healthz", format!("host: {own}\r\norigin: http://evil.example"), 200),
     ] {
         let (head, body) = served.get_with(path, &headers).await;
         assert!(head.starts_with(&format!("http/1.1 {status} ")), "{path} {headers}: {head}");
+        assert!(head.contains("x-content-type-options: nosniff"), "{head}");
         if status != 200 {
             assert!(head.contains("content-type: text/plain") && body.ends_with('\n'), "{head} {body}");
         }
@@ -53,8 +57,11 @@ async fn an_address_that_other_hosts_reach_has_metrics_but_no_page() {
         assert!(head.starts_with("http/1.1 403 ") && body.contains("http_tls"), "{path}: {head} {body}");
     }
     for path in ["/metrics", "/healthz"] {
-        let (head, _) = served.get(path).await;
-        assert!(head.starts_with("http/1.1 200 "), "{path}: {head}");
+        // Scrapers use any name.
+        for host in ["localhost", "bridge.example"] {
+            let (head, _) = served.get_with(path, &format!("host: {host}")).await;
+            assert!(head.starts_with("http/1.1 200 "), "{path} {host}: {head}");
+        }
     }
 }
 
@@ -106,7 +113,9 @@ async fn the_page_and_the_api_need_a_token_if_tokens_are_set() {
         for path in ["/", "/page/page.js", "/api/v1/status", "/api/v1/history"] {
             let (head, body) = served.get_with(path, &headers).await;
             assert!(head.starts_with(&format!("http/1.1 {status} ")), "{path} {headers}: {head}");
-            let asks = head.contains("\nwww-authenticate: basic realm=\"zeek-bridge\"");
+            // A browser opens a dialog for the page only, not for each request of the page to the API.
+            let scheme = if path.starts_with("/api/") { "bearer" } else { "basic" };
+            let asks = head.contains(&format!("\nwww-authenticate: {scheme} realm=\"zeek-bridge\""));
             assert_eq!(asks, status == 401, "{head}");
             assert!(status == 200 || !body.contains("secret"), "{body}");
         }
@@ -130,6 +139,27 @@ async fn a_viewer_is_cut_when_its_token_is_removed() {
     assert!(served.site.set_settings(with_tokens(&folder, &["new"]).await));
     viewer.read_to_end(&mut Vec::new()).await.unwrap();
     assert!(served.send(request).await.starts_with("HTTP/1.1 401 "));
+}
+
+#[tokio::test]
+async fn a_client_that_connected_before_its_token_was_removed_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = served_with(with_tokens(&folder, &["old", "new"]).await, snapshot).await;
+    let mut clients = Vec::new();
+    for path in ["/api/v1/events", "/api/v1/status", "/"] {
+        let mut client = TcpStream::connect(served.address).await.unwrap();
+        client.write_all(format!("GET {path} HTTP/1.1\r\n").as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    // Connections are accepted in order, so those above are accepted when this is served.
+    served.get("/healthz").await;
+    served.site.set_settings(with_tokens(&folder, &["new"]).await);
+    for mut client in clients {
+        client.write_all(b"host: localhost\r\nauthorization: Bearer old\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 421 ") && answer.contains("connect again"), "{answer}");
+    }
 }
 
 /// Certificates of a new CA, in a folder.
@@ -215,4 +245,39 @@ async fn with_tls_a_token_or_a_client_certificate_gives_access_from_other_hosts(
         // The same port does not speak plain HTTP.
         assert!(!served.send(metrics).await.contains("200"));
     }
+}
+
+#[tokio::test]
+async fn a_viewer_is_cut_when_the_certificates_change() {
+    let certificates = Certificates::new();
+    let served = served_with(certificates.settings(vec![], true).await, snapshot).await;
+    let own = certificates.authority.credentials("browser").unwrap();
+    let tls = Tls::from(own.load().unwrap());
+    let view = async || {
+        let mut stream = tls.connect(TcpStream::connect(served.address).await.unwrap()).await.unwrap();
+        stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: a.example\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 100]).await.unwrap() > 0);
+        stream
+    };
+    // By a reload. The configuration is the same, and the CA is a different one.
+    let mut viewer = view().await;
+    let other = Certificates::new();
+    let unchanged = Settings::load(served.site.settings().borrow().config().clone()).await.unwrap();
+    assert!(!served.site.set_settings(unchanged));
+    let cafile = certificates.folder.path().join("ca");
+    let previous = std::fs::read(&cafile).unwrap();
+    other.settings(vec![], true).await;
+    let both = [&previous[..], b"\n", &std::fs::read(other.folder.path().join("ca")).unwrap()].concat();
+    std::fs::write(&cafile, &both).unwrap();
+    let changed = Settings::load(served.site.settings().borrow().config().clone()).await.unwrap();
+    assert!(served.site.set_settings(changed));
+    viewer.read_to_end(&mut Vec::new()).await.unwrap();
+    // By the watcher of the files.
+    let mut viewer = view().await;
+    std::fs::write(&cafile, &previous).unwrap();
+    // The files are checked at an interval.
+    tokio::time::pause();
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(60), viewer.read_to_end(&mut rest));
+    end.await.expect("the viewer is cut").unwrap();
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use zeek_bridge::bridge::PeerSnapshot;
 
 use super::*;
-use crate::commands::run::http::server::STALL_TIME;
+use crate::commands::run::http::deadline::FRAME_TIME;
 use crate::commands::run::http::site::VIEWERS;
 
 /// More than the socket buffers hold.
@@ -50,8 +50,7 @@ impl Viewer {
 }
 
 fn large() -> Snapshot {
-    let peer = PeerSnapshot { filter: vec!["x".repeat(LARGE)], ..PeerSnapshot::default() };
-    let link = LinkSnapshot { peers: vec![peer], ..LinkSnapshot::default() };
+    let link = LinkSnapshot { listening: vec!["x".repeat(LARGE)], ..LinkSnapshot::default() };
     Snapshot { links: vec![link], ..Snapshot::default() }
 }
 
@@ -124,15 +123,45 @@ async fn viewers_that_do_not_read_are_bounded_and_cut_and_delay_no_scrape() {
     }
     let (head, body) = served.get("/metrics").await;
     assert!(head.starts_with("http/1.1 200 ") && body.ends_with("# EOF\n"), "{head}");
-    assert!(start.elapsed() < STALL_TIME, "{:?}", start.elapsed());
+    assert!(start.elapsed() < FRAME_TIME, "{:?}", start.elapsed());
 
-    tokio::time::sleep(STALL_TIME * 2).await;
+    tokio::time::sleep(FRAME_TIME * 2).await;
     // All of them were cut, although they still hold their sockets.
     for _ in 0..VIEWERS {
         let mut viewer = Viewer::connect(&served).await;
         viewer.read_until("event: status\n").await;
         viewers.push(viewer);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_that_reads_a_little_at_a_time_is_cut() {
+    let served = served(large).await;
+    let mut viewer = Viewer::connect(&served).await;
+    viewer.read_until("event: status\n").await;
+    let start = Instant::now();
+    // Faster than a limit for each write, and slower than the limit for a frame.
+    while viewer.0.read(&mut [0; 40_000]).await.is_ok_and(|length| length > 0) {
+        tokio::time::sleep(FRAME_TIME / 10).await;
+        assert!(start.elapsed() < FRAME_TIME * 5, "the viewer is not cut");
+    }
+    assert!(start.elapsed() >= FRAME_TIME, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_frames_for_a_viewer_that_does_not_read_fill_only_small_buffers() {
+    // The buffers hold fewer than 20 of them.
+    let served = served(|| {
+        let link = LinkSnapshot { listening: vec!["x".repeat(20_000)], ..LinkSnapshot::default() };
+        Snapshot { links: vec![link], ..Snapshot::default() }
+    })
+    .await;
+    let mut viewer = Viewer::connect(&served).await;
+    viewer.read_until("event: status\n").await;
+    tokio::time::sleep(Duration::from_secs(20) + FRAME_TIME).await;
+    let mut rest = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(60), viewer.0.read_to_end(&mut rest)).await;
+    assert!(rest.len() < 400_000, "{}", rest.len());
 }
 
 #[tokio::test(start_paused = true)]
