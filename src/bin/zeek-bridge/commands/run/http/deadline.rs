@@ -16,7 +16,7 @@ pub(super) struct Deadline(watch::Sender<Option<Instant>>);
 impl Deadline {
     /// Starts the time limit for a frame.
     pub(super) fn start(&self) {
-        self.0.send_replace(Some(Instant::now() + FRAME_TIME));
+        self.0.send_replace(Instant::now().checked_add(FRAME_TIME));
     }
 
     /// Ends the time limit: the connection waits for the next frame.
