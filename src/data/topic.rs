@@ -153,6 +153,11 @@ impl Filter {
     /// Returns whether the filter matches `topic`. It does if the bytes of an entry are a prefix of `topic`.
     #[must_use]
     pub fn matches(&self, topic: &Topic) -> bool {
+        // An empty entry is the only entry. It is not compared with the topic: the pointer of empty bytes refers to no memory, and
+        // glibc's comparison with AVX-512 then takes about 200 ns, because the CPU suppresses a fault.
+        if self.0.first().is_some_and(|entry| entry.0.is_empty()) {
+            return true;
+        }
         // The entries are sorted and none is a prefix of another, so only the last entry that is not greater than the
         // topic can be a prefix of it.
         let at = self.0.partition_point(|entry| entry <= topic);
@@ -205,7 +210,9 @@ mod tests {
         ] {
             assert_eq!(f.matches(&Topic::from_static(topic)), wanted, "{topic}");
         }
-        assert!(filter(&[""]).matches(&Topic::from_static("anything")));
+        for topic in ["anything", ""] {
+            assert!(filter(&[""]).matches(&Topic::from_static(topic)), "{topic}");
+        }
         assert!(!Filter::new().matches(&Topic::from_static("")));
     }
 
