@@ -25,6 +25,9 @@ const VERSION: u8 = 0x80;
 pub(super) struct Senders {
     young: Generation,
     old: Generation,
+    /// The sender of the last message, with its exact text. A node publishes all its events with one sender, so most messages need no
+    /// lookup.
+    last: Option<(Bytes, EndpointId)>,
 }
 
 #[derive(Debug, Default)]
@@ -68,8 +71,20 @@ impl Senders {
     /// Hashes are UUIDs of version 8, and a text is used as a UUID only if it is not one of them and is equal to the text that
     /// this crate writes. So no sender can choose the id of another sender that is hashed, and two texts never have the same id.
     pub(super) fn id(&mut self, text: &[u8]) -> EndpointId {
-        if let Some(id) = self.young.ids.get(text) {
+        if let Some((last, id)) = &self.last
+            && *last == text
+        {
             return *id;
+        }
+        let (exact, id) = self.look_up(text);
+        self.last = Some((exact, id));
+        id
+    }
+
+    /// Returns the exact text and the id of a sender.
+    fn look_up(&mut self, text: &[u8]) -> (Bytes, EndpointId) {
+        if let Some((exact, id)) = self.young.ids.get_key_value(text) {
+            return (exact.clone(), *id);
         }
         let known = self.old.ids.get(text).and_then(|id| Some((*id, self.old.texts.get(id)?.clone())));
         let (id, texts) = known.unwrap_or_else(|| {
@@ -80,8 +95,9 @@ impl Senders {
         if !self.young.has_room(texts.length()) {
             self.old = std::mem::take(&mut self.young);
         }
+        let exact = texts.exact.clone();
         self.young.insert(id, texts);
-        id
+        (exact, id)
     }
 
     fn texts(&self, id: EndpointId) -> Option<&Texts> {
