@@ -11,12 +11,17 @@ const RESULT_FIELDS: usize = 6;
 /// Returns whether a receiver could interpret an event of this name as an event of the node API. Zeek compares the
 /// complete name; other receivers may ignore everything after a NUL.
 pub(super) fn is_node_api(name: &[u8]) -> bool {
-    NodeMessage::NAMES.contains(&until_nul(name))
+    // Without a check whether the name is UTF-8, because this is called for each event.
+    let name = before_nul(name);
+    NodeMessage::NAMES.iter().any(|known| known.as_bytes() == name)
 }
 
 fn until_nul(name: &[u8]) -> &str {
-    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    name.get(..end).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
+    std::str::from_utf8(before_nul(name)).unwrap_or_default()
+}
+
+fn before_nul(name: &[u8]) -> &[u8] {
+    name.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// Returns whether bytes that cannot be decoded contain the name of an event of the node API.
