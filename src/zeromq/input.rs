@@ -10,6 +10,7 @@ use super::error::{Error, Stage};
 use super::frame::{self, Frame, FrameKind};
 use super::greeting::{GREETING, check_greeting, has_version, put_rest};
 use super::multipart::Message;
+use super::received::{Received, is_incomplete};
 use super::security::{Progress, Security, reported};
 use super::subscriptions::Change;
 use super::{State, ZeroMq};
@@ -25,7 +26,7 @@ const MAX_UNSENT_FOR_PONG: usize = 64 * 1024;
 
 impl ZeroMq {
     /// Consumes the greeting, or the complete frames, at the front of `input`. Binary payloads and topics of messages are
-    /// slices of its memory. Pass the remaining bytes again at the next call: an incomplete frame, or everything after an
+    /// slices of its memory. Pass the remaining bytes again at the next call: an incomplete frame or event, or everything after an
     /// [`Event::Introduced`].
     ///
     /// Returns `true` if it stopped early because many events or changes of subscriptions are queued. In that case, poll both, and
@@ -50,7 +51,7 @@ impl ZeroMq {
 
     fn consume(&mut self, input: &mut BytesMut) -> Result<bool, CloseReason> {
         loop {
-            if self.events.len() >= MAX_QUEUED_EVENTS || self.subscriptions.is_full() {
+            if self.pending_events() >= MAX_QUEUED_EVENTS || self.subscriptions.is_full() {
                 return Ok(true);
             }
             let limits = &self.config.common.limits;
@@ -77,6 +78,19 @@ impl ZeroMq {
                 State::Established { .. } => limits.max_frame.saturating_add(self.security.overhead()),
                 State::Closed => return Ok(false),
             };
+            if self.receives_plain_events() && self.parts.is_empty() {
+                // The queued events are polled after the received ones.
+                if self.pending_events() == 0 {
+                    self.received = Received::take(input, limit, MAX_QUEUED_EVENTS);
+                    if self.received.pending() == MAX_QUEUED_EVENTS {
+                        return Ok(true);
+                    }
+                }
+                // The message stays in the input, so that it can be received with those after it.
+                if is_incomplete(input, limit) {
+                    return Ok(false);
+                }
+            }
             match frame::cut(input, limit).map_err(Error::from)? {
                 Some(frame) => self.handle_frame(frame)?,
                 None => return Ok(false),
@@ -140,6 +154,13 @@ impl ZeroMq {
             self.subscriptions.apply(change, &self.config.common.limits)?;
         }
         Ok(())
+    }
+
+    /// Returns whether the messages of this session are events without encryption.
+    fn receives_plain_events(&self) -> bool {
+        self.config.socket == SocketType::XSub
+            && matches!(self.state, State::Established { .. })
+            && matches!(self.security, Security::Null)
     }
 
     fn handle_message(&mut self, message: Message) {
