@@ -12,7 +12,7 @@ use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use crate::zeek::events::LeftOut;
 
 /// Broker's frames (`PROTOCOL.md`, sections 1 and 4).
-pub(crate) static BROKER: Format = Format { overhead: Envelope::BARE_FRAME, encode, first_length };
+pub(crate) static BROKER: Format = Format { overhead: Envelope::BARE_FRAME, margin: 0, encode, first_length };
 
 fn encode(
     envelope: &Envelope,

@@ -102,7 +102,7 @@ impl Writer {
         if let Some(frames) = originals(format, batch, sender) {
             return (Ok(frames), Losses::default());
         }
-        self.make_room(batch);
+        self.make_room(format, batch);
         let room = self.buffer.capacity();
         let mut frames = Frames { format: Some(format), received: batch.received(), ..Frames::default() };
         let (mut failure, mut losses) = (None, Losses::default());
@@ -146,8 +146,8 @@ impl Writer {
 
     /// Reserves capacity for a batch and, if possible, for the messages after it. If the capacity is [`SHARED_BUFFER`]
     /// or more, uses a buffer of the thread.
-    fn make_room(&mut self, batch: &Batch) {
-        let needed = batch.copied();
+    fn make_room(&mut self, format: &Format, batch: &Batch) {
+        let needed = batch.copied().saturating_add(batch.len().saturating_mul(format.margin));
         if self.buffer.capacity().saturating_sub(self.buffer.len()) >= needed {
             return;
         }
@@ -157,7 +157,7 @@ impl Writer {
             self.buffer.reserve(expected.max(needed));
         } else {
             self.release();
-            // A single message with a long topic may need more than a buffer of the thread.
+            // A single message with a long topic, or a full batch in ZeroMQ, may need more than a buffer of the thread.
             self.buffer = if needed > PIECE { BytesMut::with_capacity(needed) } else { memory::take() };
         }
         self.allocation = (self.buffer.as_ptr().addr(), self.buffer.capacity());
@@ -192,6 +192,7 @@ mod tests {
     /// Needs a thousand times as many bytes as the payload. Cannot encode a payload that ends with `!`.
     static GROWING: Format = Format {
         overhead: 0,
+        margin: 0,
         encode: |envelope, _, out, _| {
             for byte in &*envelope.payload {
                 out.put_bytes(*byte, 1000);

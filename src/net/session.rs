@@ -208,6 +208,9 @@ pub struct Format {
     /// The length of an encoded message in bytes, without the parts whose length varies: its topic, its payload and, in ZeroMQ, the
     /// text of its sender. It is subtracted from the length of a message in a queue, because queues are limited in bytes of these.
     pub(crate) overhead: usize,
+    /// The maximum number of bytes by which a message is longer than as a Broker frame. It is exceeded by JSON, and by events whose sender
+    /// is a long text: the buffer is then reallocated.
+    pub(crate) margin: usize,
     /// Appends a message, with the given sender instead of the sender that it contains. A large payload may be returned
     /// instead of appended. It must then be written after the appended bytes. Increases the losses if
     /// messages are omitted or strings are changed. If it fails, the caller adds the messages in the error to the losses.

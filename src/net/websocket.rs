@@ -15,6 +15,7 @@ use crate::zeek::events::{Changes, LeftOut};
 /// Messages to a server, with masked frames (`PROTOCOL.md`, section 10).
 static CLIENT: Format = Format {
     overhead: 0,
+    margin: 0,
     encode: |envelope, _, out, losses| append(envelope, Dialect::Client, out, losses),
     first_length,
 };
@@ -22,16 +23,19 @@ static CLIENT: Format = Format {
 /// Messages to a client, one format for each [`BinaryText`].
 static ESCAPE: Format = Format {
     overhead: 0,
+    margin: 0,
     encode: |envelope, _, out, losses| append(envelope, Dialect::Server(BinaryText::Escape), out, losses),
     first_length,
 };
 static REPLACE: Format = Format {
     overhead: 0,
+    margin: 0,
     encode: |envelope, _, out, losses| append(envelope, Dialect::Server(BinaryText::Replace), out, losses),
     first_length,
 };
 static DROP: Format = Format {
     overhead: 0,
+    margin: 0,
     encode: |envelope, _, out, losses| append(envelope, Dialect::Server(BinaryText::Drop), out, losses),
     first_length,
 };

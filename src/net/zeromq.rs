@@ -14,9 +14,13 @@ use crate::wire::{EncodeError, Envelope};
 use crate::zeek::events::{Changes, LeftOut};
 use crate::zeromq::{EventFormat, OVERHEAD, SubscriptionChange, ZeroMq, encode, first_length, id_text};
 
+/// The sender is a text. It has up to 70 bytes in most clusters.
+const MARGIN: usize = 64;
+
 /// Events with Broker's binary values (`PROTOCOL.md`, section 11).
 static BINARY: Format = Format {
     overhead: OVERHEAD,
+    margin: MARGIN,
     encode: |envelope, sender, out, losses| append(envelope, sender, EventFormat::Binary, out, losses),
     first_length,
 };
@@ -24,6 +28,7 @@ static BINARY: Format = Format {
 /// Events with v1 JSON.
 static JSON: Format = Format {
     overhead: OVERHEAD,
+    margin: MARGIN,
     encode: |envelope, sender, out, losses| append(envelope, sender, EventFormat::Json, out, losses),
     first_length,
 };

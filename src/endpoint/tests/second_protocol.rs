@@ -27,7 +27,7 @@ struct LineSession {
     out: VecDeque<Bytes>,
 }
 
-static LINES: Format = Format { overhead: 0, encode, first_length };
+static LINES: Format = Format { overhead: 0, margin: 0, encode, first_length };
 
 /// The number of messages with the topic `/counted` that were encoded.
 static ENCODED: AtomicUsize = AtomicUsize::new(0);
