@@ -8,6 +8,7 @@ use bytes::Bytes;
 #[cfg(feature = "bridge")]
 use super::memory::SHARED_BUFFER;
 use super::memory::copied;
+use super::original::{Original, Originals};
 use crate::data::EndpointId;
 #[cfg(feature = "bridge")]
 use crate::data::Topic;
@@ -28,6 +29,8 @@ pub(crate) struct Batch {
     /// How the messages were published, if they are from a ZeroMQ cluster. Consecutive messages of one sender in one format have one
     /// entry.
     published: VecDeque<Run>,
+    /// The frames of the messages as they were received.
+    originals: Originals,
     /// When the messages were received, if their latency is measured. The time is passed on with the messages to the
     /// connection that writes them.
     received: Option<Instant>,
@@ -63,21 +66,29 @@ impl Batch {
     #[cfg(feature = "bridge")]
     pub(crate) fn has_room(&self, envelope: &Envelope) -> bool {
         let Some(last) = self.messages.back() else { return true };
-        last.frame_length() <= SHARED_BUFFER && self.copied.saturating_add(copied(envelope)) <= SHARED_BUFFER
+        last.frame_length() <= SHARED_BUFFER
+            && (self.originals.is_complete() || self.copied.saturating_add(copied(envelope)) <= SHARED_BUFFER)
     }
 
     pub(crate) fn push(&mut self, envelope: Envelope) {
+        self.push_original(envelope, None);
+    }
+
+    /// Adds a message, with its frames as they were received.
+    pub(crate) fn push_original(&mut self, envelope: Envelope, original: Option<Original<'_>>) {
+        self.originals.push(original, self.messages.len(), self.messages.capacity());
         self.copied = self.copied.saturating_add(copied(&envelope));
         self.messages.push_back(envelope);
     }
 
     /// Adds a message from a ZeroMQ cluster, in the format in which it was published. `text` returns the exact text of its sender. It
     /// is called only for the first of consecutive messages of one sender in one format. All messages of a batch are added either
-    /// with this method or with [`Batch::push`].
+    /// with this method or with the other ones.
     pub(crate) fn push_from(
         &mut self,
         envelope: Envelope,
         format: EventFormat,
+        original: Option<Original<'_>>,
         text: impl FnOnce(EndpointId) -> Option<Bytes>,
     ) {
         let sender = envelope.sender;
@@ -90,13 +101,14 @@ impl Batch {
                 self.published.push_back(Run { sender, messages: 1, published });
             }
         }
-        self.push(envelope);
+        self.push_original(envelope, original);
     }
 
     /// Removes and returns the first message.
     #[cfg(feature = "bridge")]
     pub(crate) fn pop(&mut self) -> Option<Envelope> {
         let envelope = self.messages.pop_front()?;
+        self.originals.pop();
         self.copied = self.copied.saturating_sub(copied(&envelope));
         // The entry of the message that was returned last is kept until now, for `published`.
         if self.published.front().is_some_and(|first| first.messages == 0) {
@@ -124,6 +136,16 @@ impl Batch {
         self.published.front().map(|first| &first.published)
     }
 
+    /// Returns the frames of the message that [`Batch::pop`] has returned last.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn original(&self) -> Option<Original<'_>> {
+        self.originals.popped()
+    }
+
+    pub(super) fn originals(&self) -> &Originals {
+        &self.originals
+    }
+
     pub(crate) fn first(&self) -> Option<&Envelope> {
         self.messages.front()
     }
@@ -145,6 +167,7 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.messages.clear();
         self.published.clear();
+        self.originals.clear();
         self.copied = 0;
     }
 
@@ -153,6 +176,7 @@ impl Batch {
         if self.messages.is_empty() && self.messages.capacity() > 0 {
             self.messages = VecDeque::new();
             self.published = VecDeque::new();
+            self.originals = Originals::default();
         }
     }
 
@@ -200,7 +224,7 @@ mod tests {
         let mut batch = Batch::default();
         for (number, format) in sent() {
             let message = Envelope::data(id(number), Topic::from_static("/t"), &Value::None).unwrap();
-            batch.push_from(message, format, text);
+            batch.push_from(message, format, None, text);
         }
         assert_eq!(batch.published.len(), 7, "one entry for consecutive messages");
         for (number, format) in sent() {

@@ -9,6 +9,7 @@ use super::Stream;
 use super::connection_fault::{ConnectionFault, fault};
 use super::frames::Frames;
 use super::input::{Input, LARGEST_READ};
+use super::original::Original;
 use super::output::Output;
 use super::session::{Format, Session};
 use super::timer::{after, sleep_until};
@@ -257,6 +258,14 @@ impl<S: Session> Connection<S> {
     /// Returns the next event if it is a message. Does not read from the stream.
     pub(crate) fn next_message(&mut self) -> Option<Envelope> {
         self.session.poll_message()
+    }
+
+    /// Returns the frames of the message that was returned last, if they can be forwarded as they are, and are in a buffer that many
+    /// messages share. A long message has memory of its own, and is forwarded without a copy of its payload.
+    pub(crate) fn original(&self) -> Option<Original<'_>> {
+        let (memory, range) = self.session.last_frames()?;
+        let allocation = self.input.buffer_of(memory)?;
+        Some(Original { memory, range, allocation })
     }
 
     /// Returns the next change of the peer's subscriptions. Does not read from the stream.

@@ -23,6 +23,8 @@ const COPIED: usize = PIECE / 4;
 pub(super) struct Input {
     bytes: BytesMut,
     storage: Storage,
+    /// The start of the buffer of the thread in which the bytes are stored.
+    buffer: Option<usize>,
     /// The maximum number of unconsumed bytes since the storage was chosen.
     max_len: usize,
 }
@@ -65,6 +67,14 @@ impl Input {
         .await
     }
 
+    /// Returns the start and the length of the buffer of the thread that contains `consumed`, if these bytes were read into it and
+    /// nothing was read since.
+    pub(super) fn buffer_of(&self, consumed: &[u8]) -> Option<(usize, usize)> {
+        let start = self.buffer?;
+        let offset = consumed.as_ptr().addr().checked_sub(start)?;
+        (offset < PIECE).then_some((start, PIECE))
+    }
+
     /// Calls `consume` to remove bytes from the front.
     pub(super) fn take<T>(&mut self, consume: impl FnOnce(&mut BytesMut) -> T) -> T {
         self.max_len = self.max_len.max(self.bytes.len());
@@ -101,6 +111,7 @@ impl Input {
 
     /// Moves the bytes to `memory`, which is used from now on.
     fn move_to(&mut self, mut memory: BytesMut, storage: Storage) {
+        self.buffer = (storage == Storage::Shared).then(|| memory.as_ptr().addr());
         memory.put_slice(&self.bytes);
         let before = std::mem::replace(&mut self.bytes, memory);
         if std::mem::replace(&mut self.storage, storage) == Storage::Shared {

@@ -18,6 +18,8 @@ mod exposure;
 mod frames;
 mod input;
 mod memory;
+#[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only bridges forward messages"))]
+mod original;
 mod output;
 pub mod probe;
 mod session;
@@ -44,6 +46,8 @@ pub(crate) use encoder::Encoder;
 pub use exposure::Exposure;
 pub(crate) use frames::Frames;
 pub(crate) use memory::for_keeping;
+#[cfg(feature = "bridge")]
+pub(crate) use original::Original;
 #[cfg(all(test, feature = "bridge"))]
 pub(crate) use session::sealed;
 pub use session::{Format, Session};

@@ -1,6 +1,7 @@
 //! The interface between a connection and the protocol on it.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -162,6 +163,12 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
         None
     }
 
+    /// Returns the frames of the last message that was polled, as a position in the memory that contains them. `None` if they may
+    /// differ from those that this session would write.
+    fn last_frames(&self) -> Option<(&Bytes, Range<usize>)> {
+        None
+    }
+
     /// Returns whether the peer has changed its filter, and the session reports the new filter a moment later.
     fn is_filter_due(&self) -> bool {
         false
@@ -218,7 +225,7 @@ type EncodeMessage = fn(&Envelope, Sender<'_>, &mut BytesMut, &mut Losses) -> Re
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sender<'a> {
     pub(crate) id: EndpointId,
-    /// The exact text of the sender in messages of ZeroMQ. `None`: the text of the id.
+    /// The exact text of the sender in messages of ZeroMQ, if they return to the cluster of their publisher. `None`: the text of the id.
     pub(crate) text: Option<&'a [u8]>,
     /// The format of messages of ZeroMQ. `None`: the one in the configuration of the session.
     pub(crate) format: Option<EventFormat>,

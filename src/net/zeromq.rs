@@ -1,5 +1,6 @@
 //! Zeek's ZeroMQ back end as a session.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -173,6 +174,10 @@ impl Session for ZeroMq {
 
     fn received_format(&self) -> Option<EventFormat> {
         ZeroMq::received_format(self)
+    }
+
+    fn last_frames(&self) -> Option<(&Bytes, Range<usize>)> {
+        ZeroMq::last_frames(self)
     }
 
     fn is_filter_due(&self) -> bool {

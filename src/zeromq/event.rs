@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::config::EventFormat;
-use super::multipart::{Contiguous, Message, PARTS};
+use super::multipart::{Message, PARTS};
 use super::senders::{MAX_SENDER, Senders};
 use crate::data::{EndpointId, JsonDocument, JsonError, Topic, WrongType, one_line};
 use crate::peering::Event;
@@ -16,9 +16,6 @@ use crate::zeek::v1::{NotAnEvent, checked_event, json_limits};
 /// The format of log batches. It is the third part of their messages. Zeek checks this part, but not the first one.
 pub(super) const LOG_FORMAT: &str = "zeek-bin-serializer";
 
-/// An event with its format. `None` if this endpoint is its sender.
-pub(super) type ReadEvent = Result<Option<(Envelope, EventFormat)>, DecodeError>;
-
 /// Reads the messages of one session.
 #[derive(Debug, Default)]
 pub(super) struct MessageReader {
@@ -28,37 +25,29 @@ pub(super) struct MessageReader {
 impl MessageReader {
     /// Reads an event, and returns it with its format. Returns `None` if `own_id` is its sender. Checks that the payload is an event,
     /// but not that the content of a binary event is valid. Binary payloads are not copied.
-    pub(super) fn event(&mut self, message: Message, own_id: EndpointId, limits: &Limits) -> ReadEvent {
-        let [topic, sender, format, payload] = parts(message)?;
-        let origin = self.origin(&sender, &format, own_id)?;
-        origin.map(|origin| event(origin, topic, payload, limits)).transpose()
-    }
-
-    /// Like [`MessageReader::event`].
-    pub(super) fn contiguous_event(
+    pub(super) fn event(
         &mut self,
-        message: Contiguous,
+        message: Message,
         own_id: EndpointId,
         limits: &Limits,
-    ) -> ReadEvent {
-        let [sender, format] = message.inner();
-        let origin = self.origin(sender, format, own_id)?;
-        let [topic, payload] = message.into_ends();
-        origin.map(|origin| event(origin, topic, payload, limits)).transpose()
-    }
-
-    /// Returns the sender and the format of an event. Returns `None` if `own_id` is its sender.
-    fn origin(
-        &mut self,
-        sender: &[u8],
-        format: &[u8],
-        own_id: EndpointId,
-    ) -> Result<Option<(EndpointId, EventFormat)>, DecodeError> {
-        let sender = self.sender(sender)?;
-        let Some(format) = EventFormat::from_name(format) else {
-            return Err(unknown_format(format, "broker-bin-v1 or broker-json-v1"));
+    ) -> Result<Option<(Envelope, EventFormat)>, DecodeError> {
+        let [topic, sender, format, payload] = parts(message)?;
+        let sender = self.sender(&sender)?;
+        let Some(format) = EventFormat::from_name(&format) else {
+            return Err(unknown_format(&format, "broker-bin-v1 or broker-json-v1"));
         };
-        Ok((sender != own_id).then_some((sender, format)))
+        if sender == own_id {
+            return Ok(None);
+        }
+        let payload = match format {
+            EventFormat::Binary => payload,
+            EventFormat::Json => from_json(&payload, limits)?,
+        };
+        let envelope = envelope(sender, topic, payload)?;
+        if kind(&envelope.payload) != Some(EVENT) {
+            return Err(PartsError::NotAnEvent.into());
+        }
+        Ok(Some((envelope, format)))
     }
 
     /// Reads a log batch. The first part has no meaning for a logger.
@@ -75,24 +64,6 @@ impl MessageReader {
         check_sender(text)?;
         Ok(self.senders.id(text))
     }
-}
-
-/// Returns an event with its format.
-fn event(
-    (sender, format): (EndpointId, EventFormat),
-    topic: Bytes,
-    payload: Bytes,
-    limits: &Limits,
-) -> Result<(Envelope, EventFormat), DecodeError> {
-    let payload = match format {
-        EventFormat::Binary => payload,
-        EventFormat::Json => from_json(&payload, limits)?,
-    };
-    let envelope = envelope(sender, topic, payload)?;
-    if kind(&envelope.payload) != Some(EVENT) {
-        return Err(PartsError::NotAnEvent.into());
-    }
-    Ok((envelope, format))
 }
 
 pub(super) fn parts(message: Message) -> Result<[Bytes; PARTS], PartsError> {

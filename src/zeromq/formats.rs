@@ -10,7 +10,7 @@ use super::config::EventFormat;
 pub(super) struct Formats {
     /// Consecutive events with one format have one entry, with their number.
     queued: VecDeque<(EventFormat, usize)>,
-    /// The format of the event that was removed last.
+    /// The format of the event that was polled last.
     last: Option<EventFormat>,
 }
 
@@ -33,7 +33,12 @@ impl Formats {
         }
     }
 
-    /// Returns the format of the event that was removed last.
+    /// Records the format of an event that was polled and is not in the queue.
+    pub(super) fn set_last(&mut self, format: EventFormat) {
+        self.last = Some(format);
+    }
+
+    /// Returns the format of the event that was polled last.
     pub(super) fn last(&self) -> Option<EventFormat> {
         self.last
     }

@@ -1,7 +1,8 @@
 //! Frames of ZMTP (`PROTOCOL.md`, section 11): `flags u8` · `size u8 or u64` · `size` bytes.
 
 use bytes::{Buf, BufMut, BytesMut};
-use nom::number::streaming::{be_u8, be_u64};
+use nom::IResult;
+use nom::bytes::streaming::take;
 
 /// The flag of a part that is not the last one of its message.
 const MORE: u8 = 0x01;
@@ -59,14 +60,13 @@ pub(super) enum FrameError {
 }
 
 /// Reads the flags and the size. Incomplete input is an error of the kind [`nom::Err::Incomplete`].
-fn header(input: &[u8]) -> nom::IResult<&[u8], (u8, u64)> {
-    let (input, flags) = be_u8(input)?;
-    if flags & LONG == 0 {
-        let (input, size) = be_u8(input)?;
-        return Ok((input, (flags, size.into())));
-    }
-    let (input, size) = be_u64(input)?;
-    Ok((input, (flags, size)))
+///
+/// Each event of a proxy has four headers, and `take` needs far fewer instructions than nom's parsers of numbers.
+fn header(input: &[u8]) -> IResult<&[u8], (u8, u64), ()> {
+    let (input, flags) = take(1usize)(input)?;
+    let flags = flags.first().copied().unwrap_or_default();
+    let (input, size) = take(if flags & LONG == 0 { 1usize } else { 8 })(input)?;
+    Ok((input, (flags, size.iter().fold(0, |size, byte| size << 8 | u64::from(*byte)))))
 }
 
 /// Reads the header of the frame at the start of `input`. Returns `None` if it is incomplete. The body may be missing.

@@ -7,10 +7,10 @@ use bytes::{Buf, BytesMut};
 use super::command::Command;
 use super::config::{Config, SocketType};
 use super::error::{Error, Stage};
-use super::event::ReadEvent;
 use super::frame::{self, Frame, FrameKind};
 use super::greeting::{GREETING, check_greeting, has_version, put_rest};
-use super::multipart::{Contiguous, Message};
+use super::multipart::Message;
+use super::received::{Received, is_incomplete};
 use super::security::{Progress, Security, reported};
 use super::subscriptions::Change;
 use super::{State, ZeroMq};
@@ -26,8 +26,8 @@ const MAX_UNSENT_FOR_PONG: usize = 64 * 1024;
 
 impl ZeroMq {
     /// Consumes the greeting, or the complete frames, at the start of `input`. Binary payloads and topics of messages are
-    /// slices of its memory. The remaining bytes are an incomplete frame, or everything after an [`Event::Introduced`]. Pass them
-    /// again in the next call.
+    /// slices of its memory. The remaining bytes are an incomplete frame or event, or everything after an [`Event::Introduced`].
+    /// Pass them again in the next call.
     ///
     /// Returns `true` if it stopped early because many events or changes of subscriptions are queued. In that case, poll both, and
     /// call this method again.
@@ -51,7 +51,7 @@ impl ZeroMq {
 
     fn consume(&mut self, input: &mut BytesMut) -> Result<bool, CloseReason> {
         loop {
-            if self.events.len() >= MAX_QUEUED_EVENTS || self.subscriptions.is_full() {
+            if self.pending_events() >= MAX_QUEUED_EVENTS || self.subscriptions.is_full() {
                 return Ok(true);
             }
             let limits = &self.config.common.limits;
@@ -78,14 +78,18 @@ impl ZeroMq {
                 State::Established { .. } => limits.max_frame.saturating_add(self.security.overhead()),
                 State::Closed => return Ok(false),
             };
-            if self.receives_plain_events()
-                && self.parts.is_empty()
-                && let Some(message) = Contiguous::cut(input, limit)
-            {
-                let (own_id, limits) = (self.config.own_id, &self.config.common.limits);
-                let event = self.reader.contiguous_event(message, own_id, limits);
-                self.handle_event(event);
-                continue;
+            if self.receives_plain_events() && self.parts.is_empty() {
+                // The queued events are polled after the received ones.
+                if self.pending_events() == 0 {
+                    self.received = Received::take(input, limit, MAX_QUEUED_EVENTS);
+                    if self.received.pending() == MAX_QUEUED_EVENTS {
+                        return Ok(true);
+                    }
+                }
+                // The message stays in the input, so that it can be received with those after it.
+                if is_incomplete(input, limit) {
+                    return Ok(false);
+                }
             }
             match frame::cut(input, limit).map_err(Error::from)? {
                 Some(frame) => self.handle_frame(frame)?,
@@ -152,7 +156,7 @@ impl ZeroMq {
         Ok(())
     }
 
-    /// Returns whether the messages of this session are events that are not encrypted.
+    /// Returns whether the messages of this session are events without encryption.
     fn receives_plain_events(&self) -> bool {
         self.config.socket == SocketType::XSub
             && matches!(self.state, State::Established { .. })
@@ -160,25 +164,20 @@ impl ZeroMq {
     }
 
     fn handle_message(&mut self, message: Message) {
-        let (own_id, limits) = (self.config.own_id, &self.config.common.limits);
         let event = match self.config.socket {
             SocketType::XSub => {
-                let event = self.reader.event(message, own_id, limits);
-                return self.handle_event(event);
+                let (own_id, limits) = (self.config.own_id, self.config.common.limits);
+                self.reader.event(message, own_id, &limits).map(|event| {
+                    let (envelope, format) = event?;
+                    self.formats.push(format);
+                    Some(Event::Message(envelope))
+                })
             }
-            SocketType::Pull => self.reader.logs(message),
+            SocketType::Pull => self.reader.logs(message).map(Some),
             SocketType::XPub | SocketType::Push => Err(PartsError::WrongDirection.into()),
         };
-        self.events.push_back(event.unwrap_or_else(Event::Malformed));
-    }
-
-    fn handle_event(&mut self, event: ReadEvent) {
         match event {
-            Ok(Some((envelope, format))) => {
-                self.formats.push(format);
-                self.events.push_back(Event::Message(envelope));
-            }
-            Ok(None) => {}
+            Ok(event) => self.events.extend(event),
             Err(error) => self.events.push_back(Event::Malformed(error)),
         }
     }

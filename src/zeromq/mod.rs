@@ -25,6 +25,7 @@ mod input;
 mod liveness;
 mod log;
 mod multipart;
+mod received;
 mod recorded;
 mod security;
 mod senders;
@@ -45,6 +46,8 @@ pub(crate) use recorded::{Cut, PartReader, is_signature};
 pub use subscriptions::SubscriptionChange;
 
 use std::collections::VecDeque;
+#[cfg(feature = "net")]
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -60,6 +63,7 @@ use formats::Formats;
 use greeting::put_signature;
 use liveness::Liveness;
 use multipart::Multipart;
+use received::Received;
 use security::Security;
 use subscriptions::Subscriptions;
 
@@ -101,6 +105,8 @@ pub struct ZeroMq {
     is_greeted: bool,
     /// The number of bytes that [`ZeroMq::poll_transmit`] has returned and that are not written yet.
     unwritten: usize,
+    /// The events that are polled before those in `events`.
+    received: Received,
     events: VecDeque<Event>,
     /// The formats of the messages in `events`.
     formats: Formats,
@@ -148,6 +154,7 @@ impl ZeroMq {
             out: Output::default(),
             is_greeted: false,
             unwritten: 0,
+            received: Received::default(),
             events: VecDeque::new(),
             formats: Formats::default(),
             parts: Multipart::default(),
@@ -176,6 +183,9 @@ impl ZeroMq {
     /// Returns the next event.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some(envelope) = self.poll_received() {
+            return Some(Event::Message(envelope));
+        }
         if let Some(event) = self.events.pop_front() {
             if let Event::Message(_) = event {
                 self.formats.pop();
@@ -216,6 +226,9 @@ impl ZeroMq {
     /// Returns the next event if it is a message. If it is not, leaves it in the queue and returns `None`.
     #[cfg(feature = "net")]
     pub(crate) fn poll_message(&mut self) -> Option<Envelope> {
+        if let Some(envelope) = self.poll_received() {
+            return Some(envelope);
+        }
         if !matches!(self.events.front(), Some(Event::Message(_))) {
             return None;
         }
@@ -228,10 +241,22 @@ impl ZeroMq {
         }
     }
 
-    /// Returns the number of queued events.
+    fn poll_received(&mut self) -> Option<Envelope> {
+        let envelope = self.received.poll(&mut self.reader.senders, self.config.own_id)?;
+        self.formats.set_last(EventFormat::Binary);
+        Some(envelope)
+    }
+
+    /// Returns the frames of the event that was polled last, as a position in the memory that contains them. `None` if they do not
+    /// have the form in which this crate encodes events.
     #[cfg(feature = "net")]
+    pub(crate) fn last_frames(&self) -> Option<(&Bytes, Range<usize>)> {
+        self.received.last()
+    }
+
+    /// Returns the number of queued events.
     pub(crate) fn pending_events(&self) -> usize {
-        self.events.len()
+        self.received.pending().saturating_add(self.events.len())
     }
 
     /// Returns the next bytes to write to the peer.

@@ -10,7 +10,7 @@ use crate::bridge::audience::{Audience, Exceptions};
 use crate::bridge::outlet::Route;
 use crate::data::{EndpointId, Topic};
 use crate::endpoint::{Forwarded, Peer};
-use crate::net::{Batch, Published};
+use crate::net::{Batch, Original, Published};
 use crate::wire::Envelope;
 
 /// The maximum length of `OutgoingBatch::same_topics`.
@@ -83,7 +83,7 @@ impl<'a> OutgoingBatch<'a> {
 
     /// Adds a message, with its id if it has one. If the message has different recipients than the batch, or the batch
     /// has no room for it, first sends the batch and begins a new one. `more` is the maximum number of messages that
-    /// follow in the same call. `published` is [`Batch::published`].
+    /// follow in the same call. `published` is [`Batch::published`], and `original` is [`Batch::original`].
     pub(in crate::bridge) fn add(
         &mut self,
         envelope: Envelope,
@@ -91,6 +91,7 @@ impl<'a> OutgoingBatch<'a> {
         to: &[Target],
         more: usize,
         published: Option<&Published>,
+        original: Option<Original<'_>>,
     ) {
         let instance = id.map(|id| id.origin);
         let format = |published: &Published| published.format;
@@ -111,7 +112,7 @@ impl<'a> OutgoingBatch<'a> {
             None if has_bridges => self.core.origin.next_id().as_sender(),
             None => EndpointId::NIL,
         };
-        self.batch.push(Envelope { sender, ..envelope });
+        self.batch.push_original(Envelope { sender, ..envelope }, original);
     }
 
     fn lanes(&self) -> impl Iterator<Item = &Lane> {

@@ -23,7 +23,7 @@ use crate::bridge::{LinkId, RuleId};
 use crate::data::{EndpointId, Filter, excerpt};
 use crate::endpoint::{Blocked, ConnectError, Owner, Peer, PeerProtocol, Relay, Status};
 use crate::management::NodeMessage;
-use crate::net::{Batch, Published, for_keeping};
+use crate::net::{Batch, Original, Published, for_keeping};
 use crate::wire::Envelope;
 use crate::zeromq::EventFormat;
 
@@ -143,8 +143,15 @@ struct Inbound<'a> {
 }
 
 impl<'a> Inbound<'a> {
-    /// Handles one message. At most `more` messages follow it in the same call. `published` is [`Batch::published`].
-    fn handle(&mut self, envelope: Envelope, more: usize, published: Option<&Published>) {
+    /// Handles one message. At most `more` messages follow it in the same call. `published` is [`Batch::published`], and `original` is
+    /// [`Batch::original`].
+    fn handle(
+        &mut self,
+        envelope: Envelope,
+        more: usize,
+        published: Option<&Published>,
+        original: Option<Original<'_>>,
+    ) {
         if let Some(Published { format, .. }) = published
             && self.checked_format.replace(*format) != Some(*format)
         {
@@ -220,7 +227,7 @@ impl<'a> Inbound<'a> {
         let receiver = if log_create { EndpointId::NIL } else { envelope.receiver };
         let envelope = Envelope { ttl, receiver, ..envelope };
         match event {
-            None => self.batch.add(envelope, id, &self.to, more, published),
+            None => self.batch.add(envelope, id, &self.to, more, published, original),
             Some(event) => self.forward_node_event(envelope, sender, id, event, is_copy, published),
         }
     }
@@ -331,7 +338,7 @@ impl Relay for LinkRelay {
         while inbound.batch.forwarded.blocked.is_empty()
             && let Some(envelope) = messages.pop()
         {
-            inbound.handle(envelope, messages.len(), messages.published());
+            inbound.handle(envelope, messages.len(), messages.published(), messages.original());
         }
         inbound.batch.send();
         messages.set_received(None);

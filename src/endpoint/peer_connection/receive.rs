@@ -61,7 +61,8 @@ impl<S: Session> PeerConnection<S> {
                     let is_publisher = matches!(self.member, Some(Member::Publisher(_)));
                     let session = self.connection.session();
                     let text = |sender| if is_publisher { session.sender_text(sender) } else { None };
-                    self.inbox.push_from(envelope, format, text);
+                    let original = if is_publisher { self.connection.original() } else { None };
+                    self.inbox.push_from(envelope, format, original, text);
                 }
                 None => self.inbox.push(envelope),
             }

@@ -6,6 +6,7 @@ mod curve;
 mod discovery;
 mod handshake;
 mod limits;
+mod received;
 mod sessions;
 mod specification;
 
