@@ -29,8 +29,9 @@ pub(crate) struct Batch {
     /// How the messages were published, if they are from a ZeroMQ cluster. Consecutive messages of one sender in one format have one
     /// entry.
     published: VecDeque<Run>,
-    /// The frames of the messages as they were received.
-    originals: Originals,
+    /// The frames of the messages as they were received. Only connections of ZeroMQ clusters have some, so it is boxed: each connection
+    /// has a batch, and must stay small.
+    originals: Option<Box<Originals>>,
     /// When the messages were received, if their latency is measured. The time is passed on with the messages to the
     /// connection that writes them.
     received: Option<Instant>,
@@ -67,7 +68,8 @@ impl Batch {
     pub(crate) fn has_room(&self, envelope: &Envelope) -> bool {
         let Some(last) = self.messages.back() else { return true };
         last.frame_length() <= SHARED_BUFFER
-            && (self.originals.is_complete() || self.copied.saturating_add(copied(envelope)) <= SHARED_BUFFER)
+            && (self.originals().is_some_and(Originals::is_complete)
+                || self.copied.saturating_add(copied(envelope)) <= SHARED_BUFFER)
     }
 
     pub(crate) fn push(&mut self, envelope: Envelope) {
@@ -76,7 +78,10 @@ impl Batch {
 
     /// Adds a message, with its frames as they were received.
     pub(crate) fn push_original(&mut self, envelope: Envelope, original: Option<Original<'_>>) {
-        self.originals.push(original, self.messages.len(), self.messages.capacity());
+        if original.is_some() || self.originals.is_some() {
+            let originals = self.originals.get_or_insert_default();
+            originals.push(original, self.messages.len(), self.messages.capacity());
+        }
         self.copied = self.copied.saturating_add(copied(&envelope));
         self.messages.push_back(envelope);
     }
@@ -108,7 +113,9 @@ impl Batch {
     #[cfg(feature = "bridge")]
     pub(crate) fn pop(&mut self) -> Option<Envelope> {
         let envelope = self.messages.pop_front()?;
-        self.originals.pop();
+        if let Some(originals) = &mut self.originals {
+            originals.pop();
+        }
         self.copied = self.copied.saturating_sub(copied(&envelope));
         // The entry of the message that was returned last is kept until now, for `published`.
         if self.published.front().is_some_and(|first| first.messages == 0) {
@@ -139,11 +146,11 @@ impl Batch {
     /// Returns the frames of the message that [`Batch::pop`] has returned last.
     #[cfg(feature = "bridge")]
     pub(crate) fn original(&self) -> Option<Original<'_>> {
-        self.originals.popped()
+        self.originals()?.popped()
     }
 
-    pub(super) fn originals(&self) -> &Originals {
-        &self.originals
+    pub(super) fn originals(&self) -> Option<&Originals> {
+        self.originals.as_deref()
     }
 
     pub(crate) fn first(&self) -> Option<&Envelope> {
@@ -167,7 +174,9 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.messages.clear();
         self.published.clear();
-        self.originals.clear();
+        if let Some(originals) = &mut self.originals {
+            originals.clear();
+        }
         self.copied = 0;
     }
 
@@ -176,7 +185,7 @@ impl Batch {
         if self.messages.is_empty() && self.messages.capacity() > 0 {
             self.messages = VecDeque::new();
             self.published = VecDeque::new();
-            self.originals = Originals::default();
+            self.originals = None;
         }
     }
 

@@ -79,7 +79,7 @@ fn originals<'s>(
     sender: &impl Fn(&Envelope) -> Sender<'s>,
 ) -> Option<Frames> {
     sender(batch.first()?).text?;
-    let (bytes, allocation) = batch.originals().joined()?;
+    let (bytes, allocation) = batch.originals()?.joined()?;
     let (messages, received) = (batch.len(), batch.received());
     Some(Frames { format: Some(format), bytes, messages, allocation, received, ..Frames::default() })
 }
