@@ -28,15 +28,7 @@ enum Mode {
 /// addresses selects the TLS of the WebSocket API. `kind` is `None` without a valid address.
 pub(super) fn read(table: &mut Table<'_>, kind: Option<Kind>) -> Option<LinkTls> {
     let mode = table.take("tls");
-    let keys = Keys {
-        cafile: table.take("cafile"),
-        capath: table.take("capath"),
-        certificate: table.take("certificate"),
-        keyfile: table.take("keyfile"),
-        passphrase_file: table.take("passphrase_file"),
-        verify_name: table.take("verify_name"),
-        backend: table.take("tls_backend"),
-    };
+    let keys = Keys { verify_name: table.take("verify_name"), ..Keys::take(table) };
     let backend = keys.backend();
     if let Some(Kind { scheme, listens }) = kind.filter(|kind| kind.scheme.is_websocket()) {
         let is_secure = scheme == Scheme::SecureWebSocket;
@@ -90,19 +82,24 @@ pub(super) fn read(table: &mut Table<'_>, kind: Option<Kind>) -> Option<LinkTls>
 
 /// Reads the TLS keys of an HTTP server. Returns `None` if they are invalid. The errors have been reported then.
 pub(super) fn read_https(table: &mut Table<'_>) -> Option<LinkTls> {
-    let keys = Keys {
-        cafile: table.take("cafile"),
-        capath: table.take("capath"),
-        certificate: table.take("certificate"),
-        keyfile: table.take("keyfile"),
-        passphrase_file: table.take("passphrase_file"),
-        verify_name: None,
-        backend: table.take("tls_backend"),
-    };
+    let keys = Keys::take(table);
     keys.server(table, keys.backend(), "https")
 }
 
 impl<'r> Keys<'r> {
+    /// Reads the keys that a link and an HTTP server have in common: all except `verify_name`.
+    fn take(table: &mut Table<'r>) -> Self {
+        Keys {
+            cafile: table.take("cafile"),
+            capath: table.take("capath"),
+            certificate: table.take("certificate"),
+            keyfile: table.take("keyfile"),
+            passphrase_file: table.take("passphrase_file"),
+            verify_name: None,
+            backend: table.take("tls_backend"),
+        }
+    }
+
     fn backend(&self) -> Option<Backend> {
         self.backend.as_ref().map(|entry| {
             entry
