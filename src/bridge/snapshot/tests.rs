@@ -234,7 +234,7 @@ async fn connects_disconnects_and_failures_are_recent() {
 #[tokio::test]
 async fn the_busiest_topics_are_those_of_forwarded_messages() {
     let mut running = Running::start(rule("some", "in", "out", "events = [\"E::*\"]")).await;
-    // From now on, time passes only when the test says so.
+    // From now on, the clock advances only when the test advances it.
     tokio::time::pause();
     running.publish("E::first", 40).await;
     running.publish("E::second", 10).await;

@@ -3,13 +3,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::Value;
 use zeek_bridge::bridge::{LinkSnapshot, PeerSnapshot, Snapshot};
 
 use super::events::frame;
-use super::site::unix_time;
 use crate::commands::run::view::View;
 
 /// The maximum number of peers of a link.
@@ -146,6 +146,11 @@ fn truncate(text: &mut String) {
         text.truncate(end);
         text.push('…');
     }
+}
+
+/// Returns the seconds since 1970.
+pub(super) fn unix_time() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! routes      the response to a request
 //! access      who may use the page and the API
 //! assets      the files of the page
-//! site        the state behind the page and the API: the history, the viewers
+//! site        the data of the page and the API: the history, the viewers
 //! settings    certificates and tokens, which a reload may change
 //! cache       documents that requests share
 //! events      what a viewer receives: server-sent events

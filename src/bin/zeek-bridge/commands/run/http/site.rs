@@ -1,7 +1,7 @@
-//! The state behind the page and the API.
+//! The data of the page and the API, and their viewers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::access::RefusalLog;
 use super::cache::{Cache, Failed, in_blocking_thread};
 use super::events::{Feed, frame};
-use super::frames::status_frame;
+use super::frames::{status_frame, unix_time};
 use super::history::{History, INTERVAL};
 use super::settings::Settings;
 use crate::commands::run::serve::Task;
@@ -167,9 +167,4 @@ fn watch_certificates(settings: &watch::Sender<Arc<Settings>>) -> Option<Task> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Returns the seconds since 1970.
-pub(super) fn unix_time() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
