@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 use zeek_bridge::data::{Filter, Topic};
 use zeek_bridge::endpoint::ConnectError;
+use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::Notice;
 
 use super::pattern::{DECLARATION, Pattern};
@@ -36,6 +38,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 pub(super) struct Target {
     pub(super) publish_to: Side,
     pub(super) subscribe_at: Side,
+    /// If the relay is a TCP proxy, it forwards the publisher's connection to this listener, and there is one subscriber.
+    pub(super) behind: Option<(TcpListener, Tls)>,
     pub(super) topic: Topic,
     pub(super) peers: usize,
     /// The number of further subscribers that never read.
@@ -93,15 +97,25 @@ impl Load {
     /// Connects the publisher and all subscribers. The publisher publishes the first pattern, and the subscribers receive the
     /// second one.
     pub(super) async fn connect(target: Target, [pattern, received]: [Pattern; 2]) -> Result<Self, Failure> {
-        let Target { publish_to, subscribe_at, topic, peers, stalled, timeout } = &target;
+        let Target { publish_to, subscribe_at, behind, topic, peers, stalled, timeout } = &target;
         let notice = Arc::<OnceLock<Notice>>::default();
         let role = PeerRole::Publisher;
-        let publisher = LoadPeer::connect(publish_to, role, Filter::new(), *timeout, notice.clone()).await;
+        let publisher = LoadPeer::connect(publish_to, role, Filter::new(), *timeout, notice.clone());
+        let mut connected = Vec::new();
+        let publisher = if let Some(listener) = behind {
+            let filter = Filter::from_iter([topic.clone()]);
+            // The two are peers of each other, so each waits for the other one.
+            let subscriber = LoadPeer::accept(listener, filter, *timeout, notice.clone());
+            let (publisher, subscriber) = tokio::join!(publisher, subscriber);
+            connected.push(subscriber.map_err(|error| no_peering(&subscribe_at.address, &error))?);
+            publisher
+        } else {
+            publisher.await
+        };
         let publisher = publisher.map_err(|error| no_peering(&publish_to.address, &error))?;
         let progress = Progress::new(u64::try_from(*peers).ok(), "subscribers");
         let started = Instant::now();
         let mut attempts = JoinSet::new();
-        let mut connected = Vec::new();
         while connected.len() < *peers {
             if attempts.len() < CONNECTING.min(peers.saturating_sub(connected.len())) {
                 let (side, patience, notice) = (subscribe_at.clone(), *timeout, notice.clone());

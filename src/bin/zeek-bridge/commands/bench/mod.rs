@@ -5,6 +5,8 @@
 //! slower than the bridge, and the benchmark would measure the load: the rates were 0.65 times as high for events of 223 bytes, and
 //! 0.34 times for 183 bytes (medians of five alternating runs).
 
+mod compare;
+mod haproxy;
 mod load;
 mod own;
 mod pattern;
@@ -21,7 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Instant;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use compare::Comparison;
 use load::{Amount, Load, Target};
 use own::OwnRelay;
 use pattern::{Message, PatternError};
@@ -93,6 +96,18 @@ struct RelayArgs {
         conflicts_with = "publish_to"
     )]
     subscribe_as: Protocol,
+    /// Measure in turns with another program, which must be installed, and print the medians and their ratios: HAProxy in TCP mode
+    /// moves the same bytes without reading them
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        value_enum,
+        conflicts_with_all = ["publish_to", "publish_as", "subscribe_as", "peers", "stalled_peers"]
+    )]
+    compare_with: Option<Other>,
+    /// The number of measurements of each program
+    #[arg(long, value_name = "N", default_value = "5", requires = "compare_with", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// The process id of the relay, to report its CPU time and memory
     #[arg(long, value_name = "PID", requires = "publish_to")]
     pid: Option<u32>,
@@ -146,6 +161,13 @@ struct RelayArgs {
     token_file: Option<PathBuf>,
 }
 
+/// A program to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Other {
+    #[value(name = "haproxy")]
+    HaProxy,
+}
+
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let BenchCommand::Relay(args) = args.command;
     // With a single thread, received messages need not wake a second one, and the relay can use all other cores.
@@ -155,6 +177,35 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
 
 async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     let signals = &mut Signals::new()?;
+    let json = args.format.is_json();
+    if args.compare_with.is_none() {
+        let (report, ended) = measure(args, None, signals).await?;
+        print(if json { to_line(&report) } else { report.table().into_bytes() })?;
+        ended?;
+        return verdict(&report);
+    }
+    let (mut bridge, mut haproxy) = (Vec::new(), Vec::new());
+    for _ in 0..args.rounds {
+        for (other, reports) in [(None, &mut bridge), (args.compare_with, &mut haproxy)] {
+            let (report, ended) = measure(args, other, signals).await?;
+            if json {
+                print(to_line(&report))?;
+            }
+            ended?;
+            verdict(&report)?;
+            reports.push(report);
+        }
+    }
+    let comparison = Comparison::new(&bridge, &haproxy);
+    print(if json { to_line(&comparison) } else { comparison.table().into_bytes() })
+}
+
+/// Measures a relay. Returns the report, and the error that ended the measurement early.
+async fn measure(
+    args: &RelayArgs,
+    other: Option<Other>,
+    signals: &mut Signals,
+) -> Result<(Report, Result<(), Failure>), Failure> {
     let topic = args.topic.0.clone();
     let size = usize::try_from(args.size).unwrap_or(usize::MAX);
     let id = EndpointId::random()
@@ -180,10 +231,14 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
         sides
     } else {
         let protocols = [args.publish_as, args.subscribe_as];
-        let relay = tokio::select! {
-            relay = OwnRelay::start(&args.tls, protocols, &topic, args.wait.0) => own.insert(relay?),
-            () = signals.next() => return Err(nothing_yet()),
+        let relay = match other {
+            Some(Other::HaProxy) => haproxy::start(&args.tls).await,
+            None => tokio::select! {
+                relay = OwnRelay::start(&args.tls, protocols, &topic, args.wait.0) => relay,
+                () = signals.next() => return Err(nothing_yet()),
+            },
         };
+        let relay = own.insert(relay?);
         process.clone_from(&relay.process);
         relay.sides.clone()
     };
@@ -215,7 +270,8 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
 
     let [peers, stalled] =
         [args.peers, args.stalled_peers].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-    let target = Target { publish_to, subscribe_at, topic, peers, stalled, timeout: args.wait.0 };
+    let behind = own.as_mut().and_then(|relay| relay.behind.take());
+    let target = Target { publish_to, subscribe_at, behind, topic, peers, stalled, timeout: args.wait.0 };
     let mut load = tokio::select! {
         load = Load::connect(target, [published, received]) => load?,
         () = signals.next() => return Err(nothing_yet()),
@@ -224,9 +280,9 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
         settled = load.settle() => settled,
         () = signals.next() => Err(nothing_yet()),
     };
-    if settled.is_err() {
+    if let Err(error) = settled {
         leave(load, signals).await;
-        return settled;
+        return Err(error);
     }
     let enough = load.enough.clone();
     let mut interruptible = Interruptible { signals, enough };
@@ -255,9 +311,7 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     report.interrupted = interruptible.enough.load(SeqCst);
     leave(load, interruptible.signals).await;
     drop(own);
-    print(&report, args.format.is_json())?;
-    ended?;
-    verdict(&report)
+    Ok((report, ended))
 }
 
 /// Ends the measurement early on a signal.
@@ -288,13 +342,9 @@ async fn leave(load: Load, signals: &mut Signals) {
     }
 }
 
-fn print(report: &Report, json: bool) -> Result<(), Failure> {
+fn print(line: Vec<u8>) -> Result<(), Failure> {
     let mut output = Output::new();
-    if json {
-        output.line(&to_line(report))?;
-    } else {
-        output.line(report.table().as_bytes())?;
-    }
+    output.line(&line)?;
     output.flush()
 }
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::net::UnixDatagram;
+use tokio::net::{TcpListener, UnixDatagram};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use zeek_bridge::data::Topic;
@@ -23,11 +23,13 @@ const CERTIFICATES: &str = "cafile = 'cafile'\ncertificate = 'certificate'\nkeyf
 /// The relay process. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct OwnRelay {
-    _child: Child,
+    pub(super) _child: Child,
     /// The directory of its configuration, certificates and sockets.
-    _folder: TempDir,
+    pub(super) _folder: TempDir,
     /// The publisher's side and the subscribers' side.
     pub(super) sides: [Side; 2],
+    /// See [`Target::behind`](super::load::Target::behind).
+    pub(super) behind: Option<(TcpListener, Tls)>,
     /// `None` if processes cannot be measured on this system.
     pub(super) process: Option<Process>,
 }
@@ -111,7 +113,7 @@ impl OwnRelay {
             host: ServerHost::default(),
             token: None,
         });
-        Ok(OwnRelay { _child: child, _folder: folder, sides, process })
+        Ok(OwnRelay { _child: child, _folder: folder, sides, behind: None, process })
     }
 }
 
@@ -153,7 +155,7 @@ fn configuration(mode: TlsMode, protocols: [Protocol; 2], topic: &Topic) -> Stri
 }
 
 /// Creates certificates for both ends. Writes the credentials of the relay to files that only this user can read.
-fn mutual(folder: &Path) -> Result<Tls, Box<dyn std::error::Error>> {
+pub(super) fn mutual(folder: &Path) -> Result<Tls, Box<dyn std::error::Error>> {
     let authority = ephemeral_authority()?;
     let Credentials { cafile, certificate, keyfile, .. } = authority.credentials("relay")?;
     let files = [("cafile", cafile), ("certificate", certificate), ("keyfile", keyfile)];

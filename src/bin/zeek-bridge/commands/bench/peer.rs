@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 use zeek_bridge::data::{EndpointId, Filter};
 use zeek_bridge::endpoint::ConnectError;
-use zeek_bridge::net::tls::TlsError;
+use zeek_bridge::net::tls::{Tls, TlsError};
 use zeek_bridge::net::{ConnectionFault, DialError, Stream, dial};
 use zeek_bridge::peering::{CloseReason, Config, Event, Notice};
 use zeek_bridge::wire::Limits;
@@ -54,10 +55,34 @@ impl LoadPeer {
         notice: Arc<OnceLock<Notice>>,
     ) -> Result<Self, ConnectError> {
         let stream = open(side, role, patience).await?;
-        let (reader, writer) = tokio::io::split(stream);
-        let [id, peer_id] = [EndpointId::random(), EndpointId::random()];
-        let (id, peer_id) = (id.map_err(connect_error)?, peer_id.map_err(connect_error)?);
+        let [id, peer_id] = [random_id()?, random_id()?];
         let session = Session::new(side, role, id, peer_id, filter, patience);
+        Self::establish(stream, session, notice).await
+    }
+
+    /// Accepts a connection, which a proxy forwards, and establishes a session of Broker's protocol.
+    pub(super) async fn accept(
+        (listener, tls): &(TcpListener, Tls),
+        filter: Filter,
+        patience: Duration,
+        notice: Arc<OnceLock<Notice>>,
+    ) -> Result<Self, ConnectError> {
+        let accepted = async {
+            let (tcp, _) = listener.accept().await.map_err(connect_error)?;
+            tcp.set_nodelay(true).map_err(connect_error)?;
+            tls.accept(tcp).await.map_err(ConnectError::from)
+        };
+        let stream = timeout(patience, accepted);
+        let stream = stream.await.map_err(|_| ConnectError::TlsTimeout(patience))??;
+        Self::establish(stream, Session::accepted(random_id()?, filter, patience), notice).await
+    }
+
+    async fn establish(
+        stream: Stream,
+        session: Session,
+        notice: Arc<OnceLock<Notice>>,
+    ) -> Result<Self, ConnectError> {
+        let (reader, writer) = tokio::io::split(stream);
         let mut peer = LoadPeer {
             reader,
             writer,
@@ -245,6 +270,10 @@ async fn open(side: &Side, role: PeerRole, patience: Duration) -> Result<Stream,
     Ok(timeout(patience, side.tls.connect_to(tcp, side.host.clone()))
         .await
         .map_err(|_| ConnectError::TlsTimeout(patience))??)
+}
+
+fn random_id() -> Result<EndpointId, ConnectError> {
+    EndpointId::random().map_err(connect_error)
 }
 
 fn connect_error(error: io::Error) -> ConnectError {

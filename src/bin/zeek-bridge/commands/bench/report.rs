@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::process::{Cpu, Memory, Process};
 use super::tally::Received;
-use crate::output::printable;
+use crate::output::{json_rate, printable};
 
 /// Linux counts CPU time in units of 10 ms. If less CPU time than this was used, the time for each event is not reported, because it
 /// is too inexact.
@@ -75,6 +75,10 @@ impl Throughput {
             in_a_second.checked_div(took.as_nanos()).unwrap_or_default().try_into().unwrap_or(u64::MAX);
         Throughput { events, took, events_per_second: rate, bytes_per_second: rate.saturating_mul(size) }
     }
+
+    pub(super) fn rate(&self) -> f64 {
+        json_rate(self.events, self.took)
+    }
 }
 
 /// The process of the relay.
@@ -92,7 +96,7 @@ pub(super) struct Relay {
 #[derive(Debug, Serialize)]
 pub(super) struct CpuUse {
     /// `None` if the time is too small to divide.
-    cpu_us_per_event: Option<f64>,
+    pub(super) cpu_us_per_event: Option<f64>,
     #[serde(rename = "user_seconds", serialize_with = "seconds")]
     user: Duration,
     #[serde(rename = "system_seconds", serialize_with = "seconds")]
@@ -123,9 +127,9 @@ impl CpuUse {
 pub(super) struct RoundTrips {
     samples: usize,
     min_us: f64,
-    p50_us: f64,
+    pub(super) p50_us: f64,
     p90_us: f64,
-    p99_us: f64,
+    pub(super) p99_us: f64,
     max_us: f64,
 }
 

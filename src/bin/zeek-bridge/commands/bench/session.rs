@@ -65,13 +65,7 @@ impl Session {
         filter: Filter,
         patience: Duration,
     ) -> Self {
-        let common = Config {
-            filter,
-            handshake_timeout: patience,
-            // `Load` has its own timeouts for expected messages.
-            idle_timeout: None,
-            ..Config::new(id, PeeringSide::Connector)
-        };
+        let common = common(PeeringSide::Connector, id, filter, patience);
         let now = Instant::now();
         match side.address.parse::<Url>() {
             Ok(url) if url.scheme().is_websocket() => {
@@ -103,6 +97,12 @@ impl Session {
             }
             _ => Session::Broker(Box::new(Peering::new(common, now))),
         }
+    }
+
+    /// Returns the session of a peer of Broker's protocol that accepted its connection.
+    pub(super) fn accepted(id: EndpointId, filter: Filter, patience: Duration) -> Self {
+        let config = common(PeeringSide::Listener, id, filter, patience);
+        Session::Broker(Box::new(Peering::new(config, Instant::now())))
     }
 
     pub(super) fn framing(&self) -> Framing {
@@ -147,6 +147,16 @@ impl Session {
 
     pub(super) fn leave(&mut self) {
         call!(self, leave(Instant::now()));
+    }
+}
+
+fn common(side: PeeringSide, id: EndpointId, filter: Filter, patience: Duration) -> Config {
+    Config {
+        filter,
+        handshake_timeout: patience,
+        // `Load` has its own timeouts for expected messages.
+        idle_timeout: None,
+        ..Config::new(id, side)
     }
 }
 

@@ -1,0 +1,79 @@
+//! HAProxy in TCP mode, for comparison: it moves the same bytes between two sockets, without reading them.
+
+use std::net::{Ipv4Addr, TcpListener as StdListener};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use zeek_bridge::net::tls::{ServerHost, Tls};
+
+use super::own::{OwnRelay, mutual};
+use super::process::Process;
+use super::side::Side;
+use crate::args::tls::{TlsArgs, TlsMode};
+use crate::output::Failure;
+
+/// The certificates of both sides. The second file contains the certificate and the key.
+const CERTIFICATES: &str = "ssl ca-file cafile crt certificate-and-key verify required";
+
+/// Starts HAProxy on loopback. The publisher connects to it, and it connects to the subscriber.
+pub(super) async fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| {
+        Failure::failed(format!("cannot start HAProxy to measure: {what}: {error}"))
+    };
+    let folder = tempfile::Builder::new().prefix("zeek-bridge-bench").tempdir();
+    let folder =
+        folder.map_err(|error| failed("cannot create a temporary directory (see TMPDIR)", &error))?;
+    let certificates = |error: &dyn std::fmt::Display| failed("cannot create certificates", error);
+    let tls = match tls.between_own()? {
+        TlsMode::Off => Tls::Off,
+        TlsMode::Mutual => {
+            let tls = mutual(folder.path()).map_err(|error| certificates(&error))?;
+            let mut both = Vec::new();
+            for name in ["certificate", "keyfile"] {
+                both.extend(std::fs::read(folder.path().join(name)).map_err(|error| certificates(&error))?);
+            }
+            std::fs::write(folder.path().join("certificate-and-key"), both)
+                .map_err(|error| certificates(&error))?;
+            tls
+        }
+        TlsMode::Anonymous | TlsMode::Auto => {
+            return Err(Failure::usage("HAProxy has no anonymous TLS; use --tls off or --tls mutual"));
+        }
+    };
+    let listen = || StdListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let socket = |error: std::io::Error| failed("cannot listen on loopback", &error);
+    let (front, back) = (listen().map_err(socket)?, listen().map_err(socket)?);
+    let addresses = (front.local_addr().map_err(socket)?, back.local_addr().map_err(socket)?);
+    back.set_nonblocking(true).map_err(socket)?;
+    let back = TcpListener::from_std(back).map_err(socket)?;
+    let options = if matches!(tls, Tls::Off) { "" } else { CERTIFICATES };
+    let config = format!(
+        "global\n  zero-warning\n\
+         defaults\n  mode tcp\n  timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n\
+         listen relay\n  bind fd@0 {options}\n  server subscriber {} {options}\n",
+        addresses.1
+    );
+    std::fs::write(folder.path().join("haproxy.cfg"), config)
+        .map_err(|error| failed("cannot write its configuration", &error))?;
+    let child = Command::new("haproxy")
+        .args(["-db", "-q", "-f", "haproxy.cfg"])
+        .current_dir(folder.path())
+        // It listens on the socket that is its standard input, so connections are never refused.
+        .stdin(Stdio::from(OwnedFd::from(front)))
+        .stdout(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed("is it installed (the package haproxy) and in PATH?", &error))?;
+    let process = child.id().and_then(|pid| Process::of(pid).ok());
+    let side = |address: std::net::SocketAddr| Side {
+        address: address.to_string(),
+        tls: tls.clone(),
+        host: ServerHost::default(),
+        token: None,
+    };
+    let sides = [side(addresses.0), side(addresses.1)];
+    Ok(OwnRelay { _child: child, _folder: folder, sides, behind: Some((back, tls)), process })
+}
