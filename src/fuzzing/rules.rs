@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::bridge::LinkId;
 use crate::bridge::config::{Glob, RuleConfig};
-use crate::bridge::policy::{Decision, PeerPolicy, Refusal, Rules};
+use crate::bridge::policy::{Decision, EventClass, PeerPolicy, Refusal, Rules};
 use crate::data::{EndpointId, Value};
 use crate::endpoint::Candidate;
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
@@ -63,6 +63,14 @@ pub fn rules(input: &[u8]) {
             api += usize::from(FROM_NODES.contains(&name) || name == DispatchRequest::NAME);
         });
     }
+    if let (Some(class), [any, ..]) = (EventClass::of(&envelope), &*OTHERS) {
+        let (member, decision) = (class.name_of(&envelope, &Limits::DEFAULT), evaluate(any, &envelope).1);
+        if decision.is_for_class {
+            assert_eq!(member, decision.event, "the payload is of its own class");
+        } else if let Some(name) = member {
+            assert!(is_node_api(name), "any other member is decided on alike");
+        }
+    }
     for (index, policy) in OTHERS.iter().enumerate() {
         let (passes, decision) = evaluate(policy, &envelope);
         if passes && api > 0 {
@@ -72,6 +80,12 @@ pub fn rules(input: &[u8]) {
             assert!(valid.is_none() || decision.node == valid);
         }
     }
+}
+
+fn is_node_api(name: &[u8]) -> bool {
+    // Zeek ignores what follows a NUL.
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    NodeMessage::NAMES.iter().any(|known| known.as_bytes() == name)
 }
 
 /// Returns whether a message is allowed, and the decision.

@@ -147,7 +147,7 @@ impl Peering {
                 }
             };
             match cut_frame(input, limit) {
-                Ok(Some(frame)) => self.handle_frame(now, &frame),
+                Ok(Some(frame)) => self.handle_frame(now, frame),
                 Ok(None) => return false,
                 Err(error) => self.close(PeeringError::from(error)),
             }
@@ -166,7 +166,7 @@ impl Peering {
         self.events.reserve(frames.clamp(1, MAX_RESERVED_EVENTS));
     }
 
-    fn handle_frame(&mut self, now: Instant, frame: &Bytes) {
+    fn handle_frame(&mut self, now: Instant, frame: Bytes) {
         if let State::Peered(peered) = &mut self.state {
             let (config, out, events) = (&self.config, &mut self.out, &mut self.events);
             if let Err(reason) = peered.handle_frame(now, frame, config, out, events) {
@@ -175,7 +175,7 @@ impl Peering {
             return;
         }
         let next = match std::mem::replace(&mut self.state, State::Closed) {
-            State::Handshake { wait, deadline } => self.handle_handshake(now, frame, wait, deadline),
+            State::Handshake { wait, deadline } => self.handle_handshake(now, &frame, wait, deadline),
             other => Ok(other),
         };
         match next {

@@ -65,13 +65,13 @@ impl Peered {
     pub(super) fn handle_frame(
         &mut self,
         now: Instant,
-        frame: &Bytes,
+        frame: Bytes,
         config: &Config,
         out: &mut Output,
         events: &mut VecDeque<Event>,
     ) -> Result<(), CloseReason> {
         self.received(now);
-        let envelope = match Envelope::decode(frame) {
+        let envelope = match Envelope::from_frame(frame) {
             Ok(envelope) => envelope,
             Err(error) => {
                 events.push_back(Event::Malformed(error));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::command::Command;
 use super::error::{DecodeError, DecodeReason, EncodeError, Parsed, fail, finish};
@@ -183,23 +183,23 @@ impl Envelope {
     /// # Errors
     /// Fails if the header is malformed. The payload is not checked; see [`Envelope::check`].
     pub fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
+        Self::from_frame(frame.clone())
+    }
+
+    /// Like [`Envelope::decode`]. Needs fewer references to the memory of the frame.
+    pub(crate) fn from_frame(mut frame: Bytes) -> Result<Self, DecodeError> {
         // `finish` fails if some input is not consumed, so the payload, which is everything after the header, is consumed
         // here.
-        let parsed = header(frame).map(|(payload, header)| {
+        let parsed = header(&frame).map(|(payload, header)| {
             (payload.get(payload.len()..).unwrap_or_default(), (payload.len(), header))
         });
-        let (payload_length, header) = finish(frame, parsed)?;
-        let payload_start = frame.len().saturating_sub(payload_length);
-        let topic = frame.slice(payload_start.saturating_sub(header.topic_length)..payload_start);
-        let topic = Topic::new(topic).unwrap_or_default();
-        Ok(Envelope {
-            sender: header.sender,
-            receiver: header.receiver,
-            kind: header.kind,
-            ttl: header.ttl,
-            topic,
-            payload: frame.slice(payload_start..),
-        })
+        let (payload_length, header) = finish(&frame, parsed)?;
+        let payload = frame.split_off(frame.len().saturating_sub(payload_length));
+        // What is left ends with the topic.
+        frame.advance(frame.len().saturating_sub(header.topic_length));
+        let topic = Topic::new(frame).unwrap_or_default();
+        let Header { sender, receiver, kind, ttl, .. } = header;
+        Ok(Envelope { sender, receiver, kind, ttl, topic, payload })
     }
 
     /// Appends the envelope to `out` as a complete frame, including the length field.

@@ -50,6 +50,7 @@
 //! - A payload that cannot be decoded is denied, even with `passthrough`, if it contains the name of such an event.
 
 mod denial;
+mod event_class;
 mod node_events;
 mod payload;
 mod peer_policy;
@@ -60,6 +61,7 @@ mod tests;
 
 pub(super) use denial::shown;
 pub(crate) use denial::{Denial, Reason, Refusal};
+pub(crate) use event_class::EventClass;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use peer_policy::Decision;
 pub(crate) use peer_policy::PeerPolicy;

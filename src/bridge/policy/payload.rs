@@ -139,7 +139,7 @@ impl<'a> MessageKind<'a> {
     }
 }
 
-fn is_metadata(value: &ValueRef<'_>) -> bool {
+pub(super) fn is_metadata(value: &ValueRef<'_>) -> bool {
     let ValueRef::Vector(entries) = value else { return false };
     entries.clone().all(|entry| {
         let ValueRef::Vector(mut entry) = entry else { return false };

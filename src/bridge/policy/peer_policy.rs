@@ -34,6 +34,8 @@ pub(crate) struct Decision<'a> {
     /// The denial. It is set if no link receives the message, or if the message is invalid and at least one link does
     /// not receive it.
     pub(crate) denial: Option<Denial>,
+    /// Whether the rules allow all valid events with this topic and this name, to the same links.
+    pub(crate) is_for_class: bool,
     topic: &'a Topic,
     /// The name of the event, if the payload was read and is an event.
     pub(crate) event: Option<&'a [u8]>,
@@ -78,6 +80,7 @@ impl PeerPolicy {
         let message = Inspected::new(envelope, limits);
         let mut allowed = false;
         let mut denial = None;
+        let mut is_hello = false;
         let default_reason = if envelope.topic.is_local() {
             Reason::LocalTopic
         } else if envelope.ttl <= 1 {
@@ -86,8 +89,9 @@ impl PeerPolicy {
             let hello = self.rules.hello(self.from, &message, sender);
             if hello == Some(true) {
                 allow(self.from, RuleId::NONE);
-                return Self::decision(message, None);
+                return Self::decision(message, None, false);
             }
+            is_hello = hello.is_some();
             for route in self.rules.routes(self.from) {
                 match self.evaluate_route(route, &message) {
                     Ok(rule) => {
@@ -97,14 +101,14 @@ impl PeerPolicy {
                     Err(other) => denial = closer(denial, other),
                 }
             }
-            if hello.is_some() { Reason::InvalidHello } else { Reason::NoRule }
+            if is_hello { Reason::InvalidHello } else { Reason::NoRule }
         };
         let denial = match denial {
             Some(denial) if allowed => Some(denial).filter(|denial| denial.invalid),
             None if !allowed => Some(Denial { reason: default_reason, rule: None, invalid: false }),
             denial => denial,
         };
-        Self::decision(message, denial)
+        Self::decision(message, denial, allowed && denial.is_none() && !is_hello)
     }
 
     /// Returns the links for which rules deny the message, each with the denial. The denial is `None` if no rule for
@@ -141,9 +145,12 @@ impl PeerPolicy {
         Err(closest)
     }
 
-    fn decision<'a>(message: Inspected<'a>, denial: Option<Denial>) -> Decision<'a> {
+    /// `is_for_all`: whether the decision depends only on the topic and the name, if the message is a valid event.
+    fn decision<'a>(message: Inspected<'a>, denial: Option<Denial>, is_for_all: bool) -> Decision<'a> {
         let topic = &message.envelope.topic;
         let (payload, command_fault) = message.into_results();
+        let is_plain_event = matches!(payload, Some(PayloadKind::Event { flaw: None, node_api: None, .. }));
+        let is_for_class = is_for_all && is_plain_event;
         let text = |text| Some(Fault::Text(text));
         let (event, node, fault) = match payload {
             None => (None, None, command_fault),
@@ -160,7 +167,7 @@ impl PeerPolicy {
             Some(PayloadKind::NotMessage(flaw)) => (None, None, text(flaw)),
             Some(PayloadKind::Undecodable(fault)) => (None, None, Some(fault)),
         };
-        Decision { node, denial, topic, event, fault }
+        Decision { node, denial, is_for_class, topic, event, fault }
     }
 }
 

@@ -8,6 +8,7 @@ use parking_lot::MutexGuard;
 
 use super::batch::OutgoingBatch;
 use super::core::{Core, now, peering_key};
+use super::decided::Decided;
 use super::delivered::{Delivered, Need};
 use super::links::{LinkSet, Target};
 use super::log_create;
@@ -134,12 +135,24 @@ struct Inbound<'a> {
     sampled: usize,
     /// The format of the previous message, if it is from a ZeroMQ cluster.
     checked_format: Option<EventFormat>,
+    decided: Decided,
     /// The targets of the current message; kept between messages to save allocations.
     to: Vec<Target>,
     /// Locked until all messages of this call are forwarded. Without the lock, copies of the same messages from a
     /// second peer could be forwarded in between, and receivers would get the messages out of order.
     delivered: Option<MutexGuard<'a, Delivered>>,
     batch: OutgoingBatch<'a>,
+}
+
+/// What the rules say about a message, and what they read from it.
+struct Verdict<'a> {
+    /// See [`Decision::node`](crate::bridge::policy::Decision::node).
+    node: Option<NodeMessage>,
+    denial: Option<Denial>,
+    /// The name of the event, if the message is one.
+    name: Option<&'a [u8]>,
+    /// Whether the message is a `LogCreate` that is addressed to this endpoint.
+    log_create: bool,
 }
 
 impl<'a> Inbound<'a> {
@@ -157,7 +170,7 @@ impl<'a> Inbound<'a> {
         {
             self.relay.check_format(self.here, *format);
         }
-        let (relay, links, from, policy) = (self.relay, self.links, self.from, self.policy);
+        let (relay, from) = (self.relay, self.from);
         let (core, limits) = (&relay.core, self.here.limits());
         let sender = envelope.sender;
         let id = self.from_bridge.then(|| MessageId::of(sender)).flatten();
@@ -169,35 +182,19 @@ impl<'a> Inbound<'a> {
             return relay.returned(self.here, &envelope);
         }
         self.to.clear();
-        let sender_text = published.and_then(|published| published.text.as_deref());
-        let decision = policy.evaluate(&envelope, sender_text, limits, |link, rule| {
-            self.to.push(Target { link, rule, bridges_only: false });
-        });
-        let log_create = log_create::is_addressed_to(self.here.endpoint.id(), &envelope, limits);
-        if let Some(denial) = decision.denial {
-            if log_create && !denial.invalid {
-                core.denials.count(log_create::REASON, Some(self.here));
-            } else {
-                if let Some(rule) = denial.rule {
-                    links.count_denied(rule, &denial);
-                }
-                let rule = || denial.rule.and_then(|rule| links.rule_name(rule));
-                let refusal = || decision.refusal(denial.reason, rule());
-                core.deny(links, relay.id, from, denial.reason.name(), refusal);
-            }
-        }
         // The sender of a message is the only trace of the bridges that it has passed, because ZeroMQ has no ttl and no message ids. A
         // second bridge between the same clusters would return each message without end.
         let from_other_bridge = from.protocol.zeromq().is_some() && core.origin.is_other_bridge(sender);
-        if from_other_bridge {
-            let before = self.to.len();
-            self.to.retain(|target| target.link == relay.id || links.is_broker(target.link));
-            if self.to.len() < before {
-                let refusal = || decision.refusal(Reason::OtherBridge, None);
-                core.deny(links, relay.id, from, Reason::OtherBridge.name(), refusal);
+        let is_known = envelope.ttl > 1 && !from_other_bridge;
+        let known = if is_known { self.decided.find(&envelope, limits, &mut self.to) } else { None };
+        let verdict = match known {
+            Some(name) => Verdict { node: None, denial: None, name: Some(name), log_create: false },
+            None => {
+                let sender_text = published.and_then(|published| published.text.as_deref());
+                self.decide(&envelope, sender_text, from_other_bridge, more)
             }
-        }
-        let (event, denial, event_name) = (decision.node, decision.denial, decision.event);
+        };
+        let Verdict { node: event, denial, name: event_name, log_create } = verdict;
         if self.to.is_empty() {
             if let Some(denial) = denial {
                 self.on_denied(envelope, id, event, denial);
@@ -230,6 +227,46 @@ impl<'a> Inbound<'a> {
             None => self.batch.add(envelope, id, &self.to, more, published, original),
             Some(event) => self.forward_node_event(envelope, sender, id, event, is_copy, published),
         }
+    }
+
+    /// Evaluates the rules for a message, and adds the links that receive it to `self.to`. `sender` is the exact text of its sender, if
+    /// it is from a ZeroMQ cluster. At most `more` messages follow it in the same call.
+    fn decide<'e>(
+        &mut self,
+        envelope: &'e Envelope,
+        sender: Option<&[u8]>,
+        from_other_bridge: bool,
+        more: usize,
+    ) -> Verdict<'e> {
+        let (relay, links, from) = (self.relay, self.links, self.from);
+        let (core, limits) = (&relay.core, self.here.limits());
+        let decision = self.policy.evaluate(envelope, sender, limits, |link, rule| {
+            self.to.push(Target { link, rule, bridges_only: false });
+        });
+        let log_create = log_create::is_addressed_to(self.here.endpoint.id(), envelope, limits);
+        if let Some(denial) = decision.denial {
+            if log_create && !denial.invalid {
+                core.denials.count(log_create::REASON, Some(self.here));
+            } else {
+                if let Some(rule) = denial.rule {
+                    links.count_denied(rule, &denial);
+                }
+                let rule = || denial.rule.and_then(|rule| links.rule_name(rule));
+                let refusal = || decision.refusal(denial.reason, rule());
+                core.deny(links, relay.id, from, denial.reason.name(), refusal);
+            }
+        }
+        if from_other_bridge {
+            let before = self.to.len();
+            self.to.retain(|target| target.link == relay.id || links.is_broker(target.link));
+            if self.to.len() < before {
+                let refusal = || decision.refusal(Reason::OtherBridge, None);
+                core.deny(links, relay.id, from, Reason::OtherBridge.name(), refusal);
+            }
+        } else if decision.is_for_class && more > 0 {
+            self.decided.add(envelope, &self.to);
+        }
+        Verdict { node: decision.node, denial: decision.denial, name: decision.event, log_create }
     }
 
     /// Removes the targets that do not need this copy of the message. Limits a target to its bridges if only they need
@@ -330,6 +367,7 @@ impl Relay for LinkRelay {
             messages: messages.len(),
             sampled: fastrand::usize(..messages.len().max(1)),
             checked_format: None,
+            decided: Decided::default(),
             to: Vec::new(),
             delivered: None,
             batch: OutgoingBatch::new(&self.core, &links, self.id, from, messages),

@@ -24,6 +24,38 @@ pub fn check_value(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
     }
 }
 
+/// The last values of a message whose first values are valid.
+pub(crate) struct Rest<'a> {
+    walk: Walk,
+    bytes: &'a [u8],
+    depth: usize,
+}
+
+impl<'a> Rest<'a> {
+    /// Returns the rest of a message after `values` values, within `depth` containers. Returns `None` if that exceeds the limits.
+    pub(crate) fn new(bytes: &'a [u8], values: usize, depth: usize, limits: &Limits) -> Option<Self> {
+        let elements = limits.max_elements.checked_sub(values)?;
+        Some(Rest { walk: Walk { elements }, bytes, depth: limits.max_depth.checked_sub(depth)? })
+    }
+
+    /// Checks and removes the next value. Returns its bytes, or `None` if it is not a value, is out of order or exceeds a limit.
+    pub(crate) fn take_value(&mut self) -> Option<&'a [u8]> {
+        let before = self.bytes;
+        self.bytes = self.walk.values(before, 1, self.depth)?;
+        before.get(..before.len().checked_sub(self.bytes.len())?)
+    }
+
+    /// Like [`Rest::take_value`], for a value that must be a vector. Returns whether it is valid.
+    pub(crate) fn skip_vector(&mut self) -> bool {
+        self.bytes.first() == Some(&tag::VECTOR) && self.take_value().is_some()
+    }
+
+    /// Returns whether no values are left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
 /// The state of a validation: the number of values that the message may still contain.
 struct Walk {
     elements: usize,

@@ -15,6 +15,8 @@ mod own;
 mod real;
 
 pub use borrow::{Elements, Pairs};
+#[cfg(feature = "bridge")]
+pub(crate) use check::Rest;
 pub use check::check_value;
 pub use encode::encode_value;
 pub(crate) use head::{Container, Head};

@@ -9,6 +9,7 @@ mod support;
 mod captured;
 mod cost;
 mod details;
+mod event_class;
 mod passthrough;
 mod properties;
 mod routes;

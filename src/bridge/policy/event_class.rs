@@ -1,0 +1,72 @@
+//! Events on which the rules for one peer decide alike, so that they are evaluated once for many events.
+
+use bytes::Bytes;
+use nom::bytes::complete::{tag, take};
+use nom::{IResult, Parser};
+
+use super::payload::is_metadata;
+use crate::data::Topic;
+use crate::wire::{Envelope, EnvelopeType, Limits, Rest, ValueRef};
+
+/// The first bytes of each event: a vector of the version, the kind and the content (`PROTOCOL.md`, sections 5 and 6).
+const START: [u8; 21] = [14, 3, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 1, 14];
+
+/// The number of values up to the name: the message, its three elements, and the name.
+const VALUES: usize = 5;
+
+/// The number of vectors that contain the arguments.
+const DEPTH: usize = 2;
+
+/// The valid events with one topic and one name. Rules decide on all of them alike, unless they are events of the node API or events
+/// with which the nodes of a ZeroMQ cluster find each other.
+#[derive(Clone, Debug)]
+pub(crate) struct EventClass {
+    topic: Topic,
+    /// The payload up to the end of the name.
+    head: Bytes,
+    has_metadata: bool,
+}
+
+impl EventClass {
+    /// Returns the class of an event. Returns `None` for events with a name of 64 bytes or more, and for other messages.
+    pub(crate) fn of(envelope: &Envelope) -> Option<Self> {
+        let (rest, has_metadata) = head(&envelope.payload).ok()?;
+        let head = envelope.payload.len().checked_sub(rest.len())?;
+        let (topic, head) = (envelope.topic.clone(), envelope.payload.slice(..head));
+        Some(EventClass { topic, head, has_metadata })
+    }
+
+    /// If a message is a valid event of this class, returns the name of the event.
+    pub(crate) fn name_of<'a>(&self, envelope: &'a Envelope, limits: &Limits) -> Option<&'a [u8]> {
+        if envelope.kind != EnvelopeType::Data || envelope.topic != self.topic {
+            return None;
+        }
+        let (head, rest) = envelope.payload.split_at_checked(self.head.len())?;
+        if head != self.head {
+            return None;
+        }
+        let mut rest = Rest::new(rest, VALUES, DEPTH, limits)?;
+        let is_valid =
+            rest.skip_vector() && (!self.has_metadata || rest.take_value().is_some_and(is_valid_metadata));
+        (is_valid && rest.is_empty()).then(|| head.get(START.len().saturating_add(3)..))?
+    }
+}
+
+fn is_valid_metadata(bytes: &[u8]) -> bool {
+    ValueRef::decode(bytes, &Limits::DEFAULT).is_ok_and(|metadata| is_metadata(&metadata))
+}
+
+/// Reads an event up to the end of its name. Returns whether it has metadata.
+fn head(payload: &[u8]) -> IResult<&[u8], bool> {
+    /// The tag of a string.
+    const STRING: u8 = 5;
+    let (input, _) = tag(&START[..]).parse(payload)?;
+    let (input, fixed) = take(3usize).parse(input)?;
+    match *fixed {
+        [elements @ (2 | 3), STRING, length @ ..64] => {
+            let (rest, _) = take(length).parse(input)?;
+            Ok((rest, elements == 3))
+        }
+        _ => Err(nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Tag))),
+    }
+}

@@ -1,0 +1,111 @@
+//! Classes of events: a decision on one event must be the decision on every event of its class.
+
+use bytes::Bytes;
+
+use super::support::*;
+use crate::bridge::policy::{EventClass, Rules};
+use crate::data::{Timestamp, Topic, Value};
+use crate::wire::{EnvelopeType, Limits, Rest};
+use crate::zeek::Event;
+
+const SITE: &str = "zeek/site";
+
+fn rules() -> Rules {
+    Rules::new(LINKS, &[rule(|rule| rule.topics = vec![Topic::from_static("zeek/")])])
+}
+
+fn events() -> [Incoming; 2] {
+    let nested = Value::Vector(vec![Value::Count(3), Value::String("text".into()), Value::Vector(vec![])]);
+    let plain = Event::new("Site::report", vec![Value::Boolean(true), nested]);
+    let stamped = plain.clone().with_network_timestamp(Timestamp::from_nanos(7));
+    [plain, stamped].map(|event| Incoming::message(event).on(SITE))
+}
+
+/// Returns the name of the event if a message belongs to the class, and asserts that the rules decide in the same way.
+fn same(class: &EventClass, message: &Incoming) -> Option<String> {
+    let name = class.name_of(&message.envelope, &Limits::DEFAULT);
+    message.decision(&rules(), |passes, decision| {
+        assert_eq!(decision.is_for_class, name.is_some(), "{:?}", message.envelope.payload);
+        if name.is_some() {
+            assert_eq!((passes, decision.event, decision.node), (vec![(1, 0)], name, None));
+        }
+    });
+    name.map(|name| String::from_utf8(name.to_vec()).unwrap())
+}
+
+#[test]
+fn events_with_the_same_topic_and_name_are_of_one_class() {
+    for event in events() {
+        let class = EventClass::of(&event.envelope).unwrap();
+        assert_eq!(same(&class, &event).as_deref(), Some("Site::report"));
+        assert_eq!(class.name_of(&event.clone().on("zeek/other").envelope, &Limits::DEFAULT), None);
+        let mut command = event.clone();
+        command.envelope.kind = EnvelopeType::Command;
+        assert_eq!(class.name_of(&command.envelope, &Limits::DEFAULT), None);
+    }
+}
+
+#[test]
+fn no_changed_byte_makes_an_invalid_event_a_member() {
+    let (mut members, mut others) = (0, 0);
+    for event in events() {
+        let class = EventClass::of(&event.envelope).unwrap();
+        let payload = event.envelope.payload.clone();
+        let name_ends = payload.windows(6).position(|bytes| bytes == b"report").unwrap() + 6;
+        for at in name_ends..payload.len() {
+            for byte in 0..=u8::MAX {
+                let mut changed = payload.to_vec();
+                changed[at] = byte;
+                let changed = Incoming::bytes(SITE, EnvelopeType::Data, changed);
+                *if same(&class, &changed).is_some() { &mut members } else { &mut others } += 1;
+            }
+            let cut = Incoming::bytes(SITE, EnvelopeType::Data, payload.slice(..at));
+            assert_eq!(same(&class, &cut), None);
+        }
+        let longer = [&payload[..], &[0]].concat();
+        assert_eq!(same(&class, &Incoming::bytes(SITE, EnvelopeType::Data, longer)), None);
+    }
+    assert!(members > 1000 && others > 1000, "{members} {others}");
+}
+
+#[test]
+fn the_limits_are_those_of_the_message() {
+    let [event, _] = events();
+    let class = EventClass::of(&event.envelope).unwrap();
+    for max_elements in 0..20 {
+        for max_depth in 0..6 {
+            let limits = Limits { max_elements, max_depth, ..Limits::DEFAULT };
+            let is_member = class.name_of(&event.envelope, &limits).is_some();
+            assert_eq!(is_member, event.envelope.check(&limits).is_ok(), "{max_elements} {max_depth}");
+        }
+    }
+}
+
+#[test]
+fn decisions_that_depend_on_more_than_the_name_are_not_for_a_class() {
+    let rules = rules();
+    let is_for_class = |message: Incoming| message.decision(&rules, |_, decision| decision.is_for_class);
+    assert!(is_for_class(events()[0].clone()));
+    assert!(!is_for_class(Incoming::message(Event::new(HELLO, vec![Value::from("node")]))));
+    assert!(!is_for_class(Incoming::value(&Value::Count(1))));
+    assert!(!is_for_class(events()[0].clone().on("other/topic")), "no rule allows it");
+    let mut last_hop = events()[0].clone();
+    last_hop.envelope.ttl = 1;
+    assert!(!is_for_class(last_hop));
+}
+
+#[test]
+fn only_events_as_zeek_writes_them_have_a_class() {
+    let class_of = |payload: &[u8]| {
+        EventClass::of(&Incoming::bytes(SITE, EnvelopeType::Data, Bytes::copy_from_slice(payload)).envelope)
+    };
+    let payload = events()[0].envelope.payload.clone();
+    assert!(class_of(&payload).is_some());
+    for end in 0..21 {
+        let mut changed = payload.to_vec();
+        changed[end] ^= 0x40;
+        assert!(class_of(&changed).is_none(), "{end}");
+        assert!(class_of(&payload[..end]).is_none(), "{end}");
+    }
+    assert!(Rest::new(&[], 2, 0, &Limits { max_elements: 1, ..Limits::DEFAULT }).is_none());
+}
