@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::command::Command;
 use super::error::{DecodeError, DecodeReason, EncodeError, Parsed, fail, finish};
-use super::frame::{LENGTH_FIELD, frame_length, put_frame};
+use super::frame::{LENGTH_FIELD, frame_length};
 use super::limits::Limits;
 use super::prim::{bytes, endpoint_id, filter, put_filter, u8, u16};
 use super::value::{decode_value, encode_value};
@@ -207,11 +207,9 @@ impl Envelope {
     /// # Errors
     /// Fails if the topic or the frame is too long. `out` is then unchanged.
     pub fn encode(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
-        put_frame(out, |out| {
-            self.put_header(self.sender, out)?;
-            out.put_slice(&self.payload);
-            Ok(())
-        })
+        self.encode_header_as(self.sender, out)?;
+        out.put_slice(&self.payload);
+        Ok(())
     }
 
     /// Appends the length field and the header to `out`, with `sender` instead of the sender that the envelope contains.
@@ -224,20 +222,20 @@ impl Envelope {
         let length =
             FIXED_HEADER.saturating_add(self.topic.as_bytes().len()).saturating_add(self.payload.len());
         let length = frame_length(length)?;
-        topic_length(&self.topic)?;
-        out.reserve(LENGTH_FIELD.saturating_add(FIXED_HEADER).saturating_add(self.topic.as_bytes().len()));
-        out.put_u32(length);
-        self.put_header(sender, out)
-    }
-
-    fn put_header(&self, sender: EndpointId, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let topic = self.topic.as_bytes();
         let topic_length = topic_length(&self.topic)?;
-        out.put_slice(sender.as_bytes());
-        out.put_slice(self.receiver.as_bytes());
-        out.put_u8(self.kind.to_wire());
-        out.put_u16(self.ttl);
-        out.put_u16(topic_length);
-        out.put_slice(self.topic.as_bytes());
+        // The header is built on the stack, so that the capacity of `out` is checked twice and not for each field.
+        let mut header = [0; LENGTH_FIELD + FIXED_HEADER];
+        let mut fields = header.as_mut_slice();
+        fields.put_u32(length);
+        fields.put_slice(sender.as_bytes());
+        fields.put_slice(self.receiver.as_bytes());
+        fields.put_u8(self.kind.to_wire());
+        fields.put_u16(self.ttl);
+        fields.put_u16(topic_length);
+        out.reserve(header.len().saturating_add(topic.len()));
+        out.put_slice(&header);
+        out.put_slice(topic);
         Ok(())
     }
 

@@ -24,12 +24,16 @@ impl<S: Session> PeerConnection<S> {
             self.inbox.reserve(self.connection.pending_events().saturating_add(1));
         }
         let routes = self.context.hub.routes.borrow().clone();
-        let (mut next, mut received) = (Some(first), 0usize);
+        let (mut next, mut received, mut bytes) = (Some(first), 0usize, 0usize);
         while let Some(envelope) = next {
-            self.receive_one(&routes, envelope, &mut sample);
             received = received.saturating_add(1);
+            bytes = bytes.saturating_add(envelope.frame_length());
+            self.receive_one(&routes, envelope, &mut sample);
             next = self.connection.next_message();
         }
+        // Once for all messages, because other threads use these counters too.
+        self.context.stats.received.add(received);
+        self.context.stats.received_bytes.add(bytes);
         if let Some(counters) = &self.counters {
             counters.received.add(received);
         }
@@ -39,9 +43,6 @@ impl<S: Session> PeerConnection<S> {
     /// Handles one message. The first message for the relay takes the time in `sample`. If no message is for the relay,
     /// nothing is measured, and the time must not be used for the next batch.
     fn receive_one(&mut self, routes: &Routes, envelope: Envelope, sample: &mut Option<Instant>) {
-        let stats = &self.context.stats;
-        stats.received.one();
-        stats.received_bytes.add(envelope.frame_length());
         let format = self.connection.session().received_format();
         if let Some(format) = format {
             self.context.cluster_format.note(format);

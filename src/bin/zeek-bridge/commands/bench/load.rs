@@ -106,7 +106,14 @@ impl Load {
             let filter = Filter::from_iter([topic.clone()]);
             // The two are peers of each other, so each waits for the other one.
             let subscriber = LoadPeer::accept(listener, filter, *timeout, notice.clone());
-            let (publisher, subscriber) = tokio::join!(publisher, subscriber);
+            let both = async { tokio::join!(publisher, subscriber) };
+            let (publisher, subscriber) = tokio::time::timeout(*timeout, both).await.map_err(|_| {
+                let (address, seconds) = (&publish_to.address, timeout.as_secs_f64());
+                Failure::timeout(format!(
+                    "timeout: the proxy at {address} did not connect the publisher with the subscriber within {seconds:.1} s; its own \
+                     messages, if there are any, are above"
+                ))
+            })?;
             connected.push(subscriber.map_err(|error| no_peering(&subscribe_at.address, &error))?);
             publisher
         } else {

@@ -60,20 +60,17 @@ impl LoadPeer {
         Self::establish(stream, session, notice).await
     }
 
-    /// Accepts a connection, which a proxy forwards, and establishes a session of Broker's protocol.
+    /// Accepts a connection, which a proxy forwards, and establishes a session of Broker's protocol. `patience` is the limit for the
+    /// handshake of the session; the wait for the connection has no limit.
     pub(super) async fn accept(
         (listener, tls): &(TcpListener, Tls),
         filter: Filter,
         patience: Duration,
         notice: Arc<OnceLock<Notice>>,
     ) -> Result<Self, ConnectError> {
-        let accepted = async {
-            let (tcp, _) = listener.accept().await.map_err(connect_error)?;
-            tcp.set_nodelay(true).map_err(connect_error)?;
-            tls.accept(tcp).await.map_err(ConnectError::from)
-        };
-        let stream = timeout(patience, accepted);
-        let stream = stream.await.map_err(|_| ConnectError::TlsTimeout(patience))??;
+        let (tcp, _) = listener.accept().await.map_err(connect_error)?;
+        tcp.set_nodelay(true).map_err(connect_error)?;
+        let stream = tls.accept(tcp).await?;
         Self::establish(stream, Session::accepted(random_id()?, filter, patience), notice).await
     }
 
