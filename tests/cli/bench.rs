@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use zeek_bridge::net::tls::ephemeral_authority;
 use zeek_bridge::peering::{Config, Event, Side};
 use zeek_bridge::websocket::{Access, BinaryText, ServerConfig, WebSocket};
 
+use crate::program::child::skip;
 use crate::program::{End, Files, Program, write_secret};
 
 /// A bridge with two links, and a rule from the first link to the second.
@@ -101,6 +103,42 @@ fn without_addresses_a_relay_is_started() {
         assert_eq!(end.json()[0]["tls"], "anonymous");
     } else {
         end.fails(2, &["--tls anonymous", "cargo build --features openssl"]);
+    }
+}
+
+#[test]
+fn a_bridge_is_compared_with_haproxy() {
+    bench("--compare-with haproxy --publish-to 127.0.0.1:1")
+        .fails(2, &["--publish-to", "cannot be used with"]);
+    bench("--compare-with haproxy --peers 2").fails(2, &["--peers", "cannot be used with"]);
+    bench("--rounds 2").fails(2, &["--compare-with"]);
+    let is_missing = Command::new("haproxy").arg("-v").stdout(Stdio::null()).status().is_err();
+    if is_missing {
+        bench("--compare-with haproxy --count 10 --rounds 1").fails(1, &["HAProxy", "installed", "PATH"]);
+        return skip("HAProxy is not installed: `bench relay --compare-with haproxy` is not tested");
+    }
+    bench("--compare-with haproxy --tls anonymous --count 10 --rounds 1").fails(2, &[]);
+    for (tls, size) in [("off", 223), ("mutual", 1200)] {
+        let options =
+            format!("--compare-with haproxy --tls {tls} --size {size} --count 3000 --round-trips 20");
+        let end = bench(&format!("{options} --rounds 2 --format json"));
+        assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
+        let reports = end.json();
+        let names: Vec<_> = reports.iter().map(|report| report["relay"]["name"].as_str()).collect();
+        let (bridge, haproxy) = (Some("zeek-bridge"), Some("haproxy"));
+        assert_eq!(names, [bridge, haproxy, bridge, haproxy, None]);
+        for report in &reports[..4] {
+            assert_eq!((&report["lost"], &report["tls"]), (&0.into(), &tls.into()), "{report}");
+            assert!(report["throughput"]["events"].as_u64().unwrap() >= 3000, "{report}");
+        }
+        let medians = ["bridge", "haproxy", "ratio"].map(|name| &reports[4][name]["round_trip_p50_us"]);
+        let [bridge, haproxy, ratio] = medians.map(|median| median.as_f64().unwrap());
+        assert!((bridge / haproxy - ratio).abs() < 1e-9, "{}", reports[4]);
+    }
+    let end = bench("--compare-with haproxy --count 100 --round-trips 5 --rounds 1");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    for (line, words) in end.stdout.iter().zip(["HAProxy", "events per second", "CPU", "median", "p99"]) {
+        assert!(line.contains(words), "{line}");
     }
 }
 

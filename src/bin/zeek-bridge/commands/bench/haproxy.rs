@@ -57,16 +57,6 @@ pub(super) async fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
     );
     std::fs::write(folder.path().join("haproxy.cfg"), config)
         .map_err(|error| failed("cannot write its configuration", &error))?;
-    let missing = |error: std::io::Error| {
-        failed("is it installed (the package haproxy of most Linux distributions), and in PATH?", &error)
-    };
-    // A HAProxy that rejects its configuration, or knows other options, says why on stderr.
-    let check =
-        Command::new("haproxy").args(["-c", "-q", "-f", "haproxy.cfg"]).current_dir(folder.path()).status();
-    let status = check.await.map_err(missing)?;
-    if !status.success() {
-        return Err(failed("it does not accept its configuration", &status));
-    }
     let child = Command::new("haproxy")
         // Without `-q`, which closes the standard input.
         .args(["-db", "-f", "haproxy.cfg"])
@@ -77,7 +67,9 @@ pub(super) async fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(missing)?;
+        .map_err(|error| {
+            failed("is it installed (the package haproxy of most Linux distributions), and in PATH?", &error)
+        })?;
     let process = child.id().and_then(|pid| Process::of(pid).ok());
     let side = |address: std::net::SocketAddr| Side {
         address: address.to_string(),
@@ -86,5 +78,5 @@ pub(super) async fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
         token: None,
     };
     let sides = [side(addresses.0), side(addresses.1)];
-    Ok(OwnRelay { _child: child, _folder: folder, sides, behind: Some((back, tls)), process })
+    Ok(OwnRelay { child, _folder: folder, sides, behind: Some((back, tls)), process })
 }

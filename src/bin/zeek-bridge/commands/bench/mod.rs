@@ -274,6 +274,7 @@ async fn measure(
     let target = Target { publish_to, subscribe_at, behind, topic, peers, stalled, timeout: args.wait.0 };
     let mut load = tokio::select! {
         load = Load::connect(target, [published, received]) => load?,
+        Some(error) = ended(&mut own) => return Err(error),
         () = signals.next() => return Err(nothing_yet()),
     };
     let settled = tokio::select! {
@@ -312,6 +313,14 @@ async fn measure(
     leave(load, interruptible.signals).await;
     drop(own);
     Ok((report, ended))
+}
+
+/// Waits until a relay that was started ends. Returns its error, or `None` immediately if no relay was started.
+async fn ended(own: &mut Option<OwnRelay>) -> Option<Failure> {
+    match own {
+        Some(own) => Some(own.ended().await),
+        None => None,
+    }
 }
 
 /// Ends the measurement early on a signal.

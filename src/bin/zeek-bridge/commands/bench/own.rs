@@ -23,7 +23,7 @@ const CERTIFICATES: &str = "cafile = 'cafile'\ncertificate = 'certificate'\nkeyf
 /// The relay process. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct OwnRelay {
-    pub(super) _child: Child,
+    pub(super) child: Child,
     /// The directory of its configuration, certificates and sockets.
     pub(super) _folder: TempDir,
     /// The publisher's side and the subscribers' side.
@@ -113,7 +113,14 @@ impl OwnRelay {
             host: ServerHost::default(),
             token: None,
         });
-        Ok(OwnRelay { _child: child, _folder: folder, sides, behind: None, process })
+        Ok(OwnRelay { child, _folder: folder, sides, behind: None, process })
+    }
+
+    /// Waits until the process ends, which it does only after an error. Returns this error.
+    pub(super) async fn ended(&mut self) -> Failure {
+        let status = self.child.wait().await;
+        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        Failure::failed(format!("the relay to measure has ended: {status}; its own messages are above"))
     }
 }
 
