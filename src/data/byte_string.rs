@@ -17,7 +17,11 @@ const INLINE: usize = 22;
 
 #[derive(Clone)]
 enum Repr {
-    Inline { length: u8, bytes: [u8; INLINE] },
+    /// The bytes after the first `length` bytes are arbitrary.
+    Inline {
+        length: u8,
+        bytes: [u8; INLINE],
+    },
     Heap(Box<[u8]>),
 }
 
@@ -36,15 +40,31 @@ impl ByteString {
 
     /// Returns the inline bytes and the number of them that are used.
     #[inline]
-    pub(crate) fn inline(&self) -> Option<(&[u8; INLINE], usize)> {
+    pub(crate) fn inline(&self) -> Option<(&[u8; INLINE], u8)> {
         match &self.0 {
-            Repr::Inline { length, bytes } => Some((bytes, usize::from(*length))),
+            Repr::Inline { length, bytes } => Some((bytes, *length)),
             Repr::Heap(_) => None,
         }
     }
 
+    /// Replaces the bytes with the first `length` bytes of `input`, or with all of them if there are fewer.
+    ///
+    /// If possible, a block of constant size is copied, which also contains some of the bytes after the string. A copy of
+    /// variable size would be a function call.
+    #[inline(always)]
+    pub(crate) fn set_prefix(&mut self, input: &[u8], length: usize) {
+        if let Repr::Inline { length: used, bytes } = &mut self.0
+            && length <= INLINE
+            && let (Ok(length), Some(block)) = (u8::try_from(length), input.first_chunk())
+        {
+            (*used, *bytes) = (length, *block);
+        } else {
+            self.set(input.get(..length).unwrap_or(input));
+        }
+    }
+
     /// Replaces the bytes.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn set(&mut self, bytes: &[u8]) {
         if !self.set_inline(bytes) {
             *self = bytes.into();
@@ -202,6 +222,21 @@ mod tests {
                     (&*bytes, length, length == 0)
                 );
                 assert_eq!(string.clone().into_bytes(), bytes);
+                assert_eq!(matches!(string.0, Repr::Inline { .. }), length <= INLINE);
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_the_same_with_and_without_bytes_after_it() {
+        let input: Vec<u8> = (1..=60).collect();
+        for length in 0..=input.len() {
+            let expected = ByteString::from(&input[..length]);
+            for end in length..=input.len() {
+                let mut string = ByteString::default();
+                string.set_prefix(&input[..end], length);
+                assert_eq!((&string, string.len()), (&expected, length));
+                assert_eq!(string.clone().into_bytes(), expected.as_bytes());
                 assert_eq!(matches!(string.0, Repr::Inline { .. }), length <= INLINE);
             }
         }

@@ -46,8 +46,8 @@ pub const MAX_DEPTH: usize = 128;
 
 /// A value of one of Broker's fifteen types (`PROTOCOL.md`, section 5).
 ///
-/// The order is total, and the same as in Broker's C++ implementation. Values are ordered by type, in the order of the
-/// variants here, and then by content. Reals are compared with [`f64::total_cmp`], except that all NaNs are equal and
+/// The order is total, and the same as in Broker's C++ implementation. Values are ordered by type, in the order of
+/// [`Value::tag`], and then by content. Reals are compared with [`f64::total_cmp`], except that all NaNs are equal and
 /// larger than any number. Equality is consistent with this order, so `-0.0` and `0.0` are different.
 #[derive(Clone, Debug, Default)]
 pub enum Value {
@@ -62,8 +62,6 @@ pub enum Value {
     Integer(i64),
     /// `double`.
     Real(f64),
-    /// `string`: bytes, usually text.
-    String(ByteString),
     /// `addr`.
     Address(Address),
     /// `subnet`.
@@ -74,6 +72,10 @@ pub enum Value {
     Timestamp(Timestamp),
     /// `interval`.
     Timespan(Timespan),
+    /// `string`: bytes, usually text.
+    // After `Timespan`, and not in the order of the tags: the variants that can own memory are the last ones, so that one
+    // comparison finds the values that need not be dropped.
+    String(ByteString),
     /// The label of an `enum` value, with its module: `Conn::LOG`.
     EnumValue(ByteString),
     /// `set`.

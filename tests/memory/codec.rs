@@ -58,6 +58,37 @@ fn borrowing_a_value_allocates_nothing() {
     }
 }
 
+/// Returns the number of allocations for a value: one for each string of more than 22 bytes, and for each container one for
+/// the first 64 parts and one for each doubling.
+fn allocations(value: &Value) -> u64 {
+    let own = |parts: usize| {
+        u64::from(parts > 0) + u64::from(parts.div_ceil(64).max(1).next_power_of_two().ilog2())
+    };
+    match value {
+        Value::String(bytes) | Value::EnumValue(bytes) => u64::from(bytes.len() > 22),
+        Value::Set(set) => own(set.len()) + set.iter().map(allocations).sum::<u64>(),
+        Value::Table(table) => {
+            own(table.len())
+                + table.iter().map(|(key, value)| allocations(key) + allocations(value)).sum::<u64>()
+        }
+        Value::Vector(elements) => own(elements.len()) + elements.iter().map(allocations).sum::<u64>(),
+        _ => 0,
+    }
+}
+
+#[test]
+fn decoding_allocates_only_for_containers_and_long_strings() {
+    let mut most = 0;
+    for golden in golden_values() {
+        let mut value = None;
+        let cost = measure(|| value = Some(decode_value(&golden.bytes, &Limits::DEFAULT).unwrap()));
+        let expected = allocations(&value.unwrap());
+        assert_eq!(cost.count_total, expected, "{}", golden.name);
+        most = most.max(expected);
+    }
+    assert!(most > 1);
+}
+
 #[test]
 fn encoding_into_a_reused_buffer_allocates_nothing() {
     let mut values: Vec<Value> =

@@ -25,15 +25,21 @@ use crate::data::{ByteString, MAX_DEPTH, Value};
 /// Fails if a string or container is too long for its length field, or containers are nested deeper than [`MAX_DEPTH`].
 /// `out` then ends with an incomplete value.
 pub fn encode_value(value: &Value, out: &mut impl BufMut) -> Result<(), EncodeError> {
-    let mut stage = Stage { out, bytes: [0; STAGE], error: None };
-    if let Some(used) = stage.one(value, 0, 0) {
-        stage.flush(used);
+    let mut stage = Stage { out, bytes: [0; STAGE], error: EncodeError::TooDeep };
+    match stage.one(value, 0, MAX_DEPTH) {
+        Some(used) => {
+            stage.flush(used);
+            Ok(())
+        }
+        None => Err(stage.error),
     }
-    stage.error.map_or(Ok(()), Err)
 }
 
 /// The size of the stage in bytes: large enough for most messages.
 const STAGE: usize = 512;
+
+/// The size of the largest value that is written as one block: the tag, length and bytes of an inline string.
+const BLOCK: usize = 24;
 
 /// The size of the longest varbyte of 32 bits.
 const MAX_VARBYTE: usize = 5;
@@ -45,48 +51,54 @@ const MAX_VARBYTE: usize = 5;
 struct Stage<'a, B> {
     out: &'a mut B,
     bytes: [u8; STAGE],
-    error: Option<EncodeError>,
+    /// The error, once a call has returned `None`.
+    error: EncodeError,
 }
 
 impl<B: BufMut> Stage<'_, B> {
+    /// Writes a value in which `depth` more containers may be nested.
+    ///
+    /// There is one check for enough space for all small values. Each branch gets the tag again, because it is a constant
+    /// there.
     #[inline(always)]
     fn one(&mut self, value: &Value, used: usize, depth: usize) -> Option<usize> {
-        let tag = value.tag();
+        let used = self.with_room(used);
         Some(match value {
-            Value::None => self.put(used, &[tag]),
-            Value::Boolean(x) => self.put_body(used, tag, [u8::from(*x)]),
-            Value::Count(x) => self.put_body(used, tag, x.to_be_bytes()),
-            Value::Integer(x) => self.put_body(used, tag, x.to_be_bytes()),
-            Value::Real(x) => self.put_body(used, tag, real::pack(*x).to_be_bytes()),
-            Value::String(x) => self.put_text(used, tag, "string", x)?,
-            Value::Address(x) => self.put_body(used, tag, *x.as_bytes()),
+            Value::None => self.put_body(used, value.tag(), []),
+            Value::Boolean(x) => self.put_body(used, value.tag(), [u8::from(*x)]),
+            Value::Count(x) => self.put_body(used, value.tag(), x.to_be_bytes()),
+            Value::Integer(x) => self.put_body(used, value.tag(), x.to_be_bytes()),
+            Value::Real(x) => self.put_body(used, value.tag(), real::pack(*x).to_be_bytes()),
+            Value::Address(x) => self.put_body(used, value.tag(), *x.as_bytes()),
             Value::Subnet(x) => {
-                let used = self.put_body(used, tag, *x.network().as_bytes());
+                let used = self.put_body(used, value.tag(), *x.network().as_bytes());
                 self.put(used, &[x.wire_length()])
             }
             Value::Port(x) => {
-                let used = self.put_body(used, tag, x.number.to_be_bytes());
-                self.put(used, &[x.protocol.to_wire()])
+                let [high, low] = x.number.to_be_bytes();
+                self.put_body(used, value.tag(), [high, low, x.protocol.to_wire()])
             }
-            Value::Timestamp(x) => self.put_body(used, tag, x.as_nanos().to_be_bytes()),
-            Value::Timespan(x) => self.put_body(used, tag, x.as_nanos().to_be_bytes()),
-            Value::EnumValue(x) => self.put_text(used, tag, "enum value", x)?,
+            Value::Timestamp(x) => self.put_body(used, value.tag(), x.as_nanos().to_be_bytes()),
+            Value::Timespan(x) => self.put_body(used, value.tag(), x.as_nanos().to_be_bytes()),
+            Value::String(x) => self.put_text(used, value.tag(), "string", x)?,
+            Value::EnumValue(x) => self.put_text(used, value.tag(), "enum value", x)?,
             Value::Set(x) => {
-                let used = self.put_length(used, tag, "set", x.len())?;
+                let used = self.put_length(used, value.tag(), "set", x.len())?;
                 self.all(x.as_slice(), used, depth)?
             }
             Value::Table(x) => {
-                let used = self.put_length(used, tag, "table", x.len())?;
+                let used = self.put_length(used, value.tag(), "table", x.len())?;
                 self.pairs(x.as_slice(), used, depth)?
             }
             Value::Vector(x) => {
-                let used = self.put_length(used, tag, "vector", x.len())?;
+                let used = self.put_length(used, value.tag(), "vector", x.len())?;
                 self.all(x, used, depth)?
             }
         })
     }
 
-    /// Writes the elements of a container that is nested in `depth` containers. Recurses at most [`MAX_DEPTH`] times.
+    /// Writes the elements of a container in which `depth` more containers may be nested, including this one. Recurses at
+    /// most [`MAX_DEPTH`] times.
     fn all(&mut self, values: &[Value], mut used: usize, depth: usize) -> Option<usize> {
         let depth = self.inside(depth)?;
         for value in values {
@@ -95,7 +107,7 @@ impl<B: BufMut> Stage<'_, B> {
         Some(used)
     }
 
-    /// Recurses at most [`MAX_DEPTH`] times.
+    /// Like [`Stage::all`], for the pairs of a table.
     fn pairs(&mut self, pairs: &[(Value, Value)], mut used: usize, depth: usize) -> Option<usize> {
         let depth = self.inside(depth)?;
         for (key, value) in pairs {
@@ -107,11 +119,21 @@ impl<B: BufMut> Stage<'_, B> {
 
     #[inline]
     fn inside(&mut self, depth: usize) -> Option<usize> {
-        if depth >= MAX_DEPTH {
-            self.error = Some(EncodeError::TooDeep);
-            return None;
+        let inside = depth.checked_sub(1);
+        if inside.is_none() {
+            self.error = EncodeError::TooDeep;
         }
-        depth.checked_add(1)
+        inside
+    }
+
+    /// Returns the number of used bytes, after making room for a block.
+    #[inline(always)]
+    fn with_room(&mut self, used: usize) -> usize {
+        if used > STAGE - BLOCK {
+            self.flush(used);
+            return 0;
+        }
+        used
     }
 
     #[inline(always)]
@@ -133,25 +155,45 @@ impl<B: BufMut> Stage<'_, B> {
         0
     }
 
+    #[inline(never)]
     fn flush(&mut self, used: usize) {
         self.out.put_slice(self.bytes.get(..used).unwrap_or_default());
     }
 
-    /// Writes a tag and a body separately. If they were first joined in a temporary, the processor would have to read back
-    /// several small recent writes at once. That stall takes longer than the rest of the encoding.
+    /// Returns the space for a block, after [`Stage::with_room`].
     #[inline(always)]
-    fn put_body<const N: usize>(&mut self, used: usize, tag: u8, body: [u8; N]) -> usize {
-        let room = self.bytes.get_mut(used..).and_then(<[u8]>::split_first_mut);
-        if let Some((tag_room, rest)) = room
-            && let Some(body_room) = rest.first_chunk_mut()
-        {
-            (*tag_room, *body_room) = (tag, body);
-            return used.saturating_add(N).saturating_add(1);
-        }
-        let used = self.put_long(used, &[tag]);
-        self.put(used, &body)
+    fn block(&mut self, used: usize) -> Option<&mut [u8; BLOCK]> {
+        self.bytes.get_mut(used..)?.first_chunk_mut()
     }
 
+    /// Writes a tag and a body of at most [`BLOCK`] bytes, after [`Stage::with_room`].
+    ///
+    /// They are written separately. If they were first joined in a temporary, the processor would have to read back several
+    /// small recent writes at once. That stall takes longer than the rest of the encoding.
+    #[inline(always)]
+    fn put_body<const N: usize>(&mut self, used: usize, tag: u8, body: [u8; N]) -> usize {
+        if let Some([first, rest @ ..]) = self.block(used)
+            && let Some(room) = rest.first_chunk_mut()
+        {
+            (*first, *room) = (tag, body);
+        }
+        used.saturating_add(N).saturating_add(1)
+    }
+
+    #[inline(always)]
+    fn put_text(&mut self, used: usize, tag: u8, what: &'static str, text: &ByteString) -> Option<usize> {
+        // The compiler inlines a copy of constant size. A copy of variable size is a function call.
+        if let Some((bytes, length)) = text.inline()
+            && let Some([first, second, room @ ..]) = self.block(used)
+        {
+            (*first, *second, *room) = (tag, length, *bytes);
+            return Some(used.saturating_add(usize::from(length)).saturating_add(2));
+        }
+        let used = self.put_length(used, tag, what, text.len())?;
+        Some(self.put(used, text.as_bytes()))
+    }
+
+    /// Writes a tag and a length, after [`Stage::with_room`].
     #[inline(always)]
     fn put_length(&mut self, used: usize, tag: u8, what: &'static str, length: usize) -> Option<usize> {
         match u8::try_from(length) {
@@ -165,24 +207,11 @@ impl<B: BufMut> Stage<'_, B> {
         let mut digits = [0; MAX_VARBYTE];
         let mut room = digits.as_mut_slice();
         if let Err(error) = put_varbyte(&mut room, what, length) {
-            self.error = Some(error);
+            self.error = error;
             return None;
         }
         let unused = room.len();
         let used = self.put(used, &[tag]);
         Some(self.put(used, digits.get(..MAX_VARBYTE.saturating_sub(unused)).unwrap_or_default()))
-    }
-
-    #[inline(always)]
-    fn put_text(&mut self, used: usize, tag: u8, what: &'static str, text: &ByteString) -> Option<usize> {
-        let used = self.put_length(used, tag, what, text.len())?;
-        // The compiler inlines a copy of constant size. A copy of variable size is a function call.
-        if let Some((bytes, length)) = text.inline()
-            && let Some(room) = self.bytes.get_mut(used..).and_then(<[u8]>::first_chunk_mut)
-        {
-            *room = *bytes;
-            return Some(used.saturating_add(length));
-        }
-        Some(self.put(used, text.as_bytes()))
     }
 }

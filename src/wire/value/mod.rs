@@ -85,15 +85,17 @@ pub enum ValueRef<'a> {
     Vector(Elements<'a>),
 }
 
-/// While a message is decoded: the number of values that it may still contain, and the maximum depth.
+/// While a message is decoded: the number of values that it may still contain, and the number of containers that may still
+/// be nested at this point.
 pub(super) struct Budget {
     limits: Limits,
     elements: usize,
+    depth: usize,
 }
 
 impl Budget {
     pub(super) fn new(limits: &Limits) -> Self {
-        Budget { limits: *limits, elements: limits.max_elements }
+        Budget { limits: *limits, elements: limits.max_elements, depth: limits.max_depth }
     }
 
     /// Consumes the budget of one value.
@@ -108,16 +110,23 @@ impl Budget {
         }
     }
 
-    /// Enters a container that is nested in `depth` containers and claims to have `count` parts. Returns the new depth.
+    /// Enters a container that claims to have `count` parts.
     #[inline]
-    fn enter<'a>(&self, input: &'a [u8], depth: usize, count: usize) -> Parsed<'a, usize> {
-        if depth >= self.limits.max_depth {
-            return fail(input, DecodeReason::TooDeep { limit: self.limits.max_depth });
+    fn enter<'a>(&mut self, input: &'a [u8], count: usize) -> Parsed<'a, ()> {
+        match self.depth.checked_sub(1) {
+            Some(left) => self.depth = left,
+            None => return fail(input, DecodeReason::TooDeep { limit: self.limits.max_depth }),
         }
         // Each part takes at least one byte, so a count that is larger than the number of bytes cannot be correct.
         if count > input.len() {
             return fail(input, DecodeReason::Truncated);
         }
-        Ok((input, depth.saturating_add(1)))
+        Ok((input, ()))
+    }
+
+    /// Leaves the container that was entered last.
+    #[inline]
+    fn leave(&mut self) {
+        self.depth = self.depth.saturating_add(1);
     }
 }

@@ -2,10 +2,11 @@
 
 use super::super::error::{DecodeError, DecodeReason, Parsed, fail, finish, within};
 use super::super::limits::Limits;
+use super::super::prim::{bytes, varbyte};
 use super::Budget;
 use super::borrow::fill;
-use super::head::{Container, Head, head};
-use crate::data::{Set, Step, Table, Value};
+use super::head::{Container, Head, head, tag};
+use crate::data::{ByteString, Set, Step, Table, Value};
 
 /// The maximum number of elements to allocate before any element has been read. It is small, because the count from the
 /// wire is not trusted and containers can be nested.
@@ -23,7 +24,7 @@ pub fn decode_value(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError>
 /// Reads one value at the start of `input`.
 pub(in crate::wire) fn value<'a>(input: &'a [u8], budget: &mut Budget) -> Parsed<'a, Value> {
     let mut value = Value::None;
-    let (rest, ()) = nested(input, budget, 0, &mut value)?;
+    let (rest, ()) = nested(input, budget, &mut value)?;
     Ok((rest, value))
 }
 
@@ -32,95 +33,167 @@ pub(in crate::wire) fn value<'a>(input: &'a [u8], budget: &mut Budget) -> Parsed
 ///
 /// Inlined into the loops over elements, because most elements are scalars.
 #[inline(always)]
-fn nested<'a>(start: &'a [u8], budget: &mut Budget, depth: usize, place: &mut Value) -> Parsed<'a, ()> {
+fn nested<'a>(start: &'a [u8], budget: &mut Budget, place: &mut Value) -> Parsed<'a, ()> {
     budget.spend(start)?;
-    let (inside, kind, count) = match head(start)? {
-        (rest, Head::Scalar(scalar)) => {
-            scalar.put_scalar(place);
+    match start.split_first() {
+        Some((&tag::STRING, body)) => {
+            let (rest, (text, length)) = prefix(body)?;
+            fill(place, Value::String(ByteString::default()));
+            if let Value::String(string) = place {
+                string.set_prefix(text, length);
+            }
             return Ok((rest, ()));
         }
-        (inside, Head::Container(kind, count)) => (inside, kind, count),
-    };
-    let (inside, depth) = budget.enter(inside, depth, count)?;
-    match kind {
-        Container::Vector => {
-            fill(place, Value::Vector(Vec::new()));
-            match place {
-                Value::Vector(place) => elements(inside, count, budget, depth, Step::VectorElement, place),
-                _ => Ok((inside, ())),
+        Some((&tag::ENUM_VALUE, body)) => {
+            let (rest, (text, length)) = prefix(body)?;
+            fill(place, Value::EnumValue(ByteString::default()));
+            if let Value::EnumValue(label) = place {
+                label.set_prefix(text, length);
             }
+            return Ok((rest, ()));
         }
-        Container::Set => {
-            let mut distinct = Vec::new();
-            let read = elements(inside, count, budget, depth, Step::SetElement, &mut distinct)?;
-            match Set::from_distinct(distinct) {
-                Some(set) => *place = Value::Set(set),
-                None => return fail(start, DecodeReason::DuplicateElement),
-            }
-            Ok(read)
+        _ => {}
+    }
+    match head(start)? {
+        (rest, Head::Scalar(scalar)) => {
+            scalar.put_scalar(place);
+            Ok((rest, ()))
         }
-        Container::Table => {
-            let mut distinct = Vec::new();
-            let read = pairs(inside, count, budget, depth, &mut distinct)?;
-            match Table::from_distinct(distinct) {
-                Some(table) => *place = Value::Table(table),
-                None => return fail(start, DecodeReason::DuplicateKey),
-            }
-            Ok(read)
+        (inside, Head::Container(kind, count)) => {
+            let (inside, ()) = budget.enter(inside, count)?;
+            // The results are not returned directly. Otherwise, the results of scalars would also be written to memory.
+            let (rest, ()) = match kind {
+                Container::Vector => {
+                    fill(place, Value::Vector(Vec::new()));
+                    match place {
+                        Value::Vector(place) => elements(inside, count, budget, Step::VectorElement, place)?,
+                        _ => (inside, ()),
+                    }
+                }
+                Container::Set => set(start, inside, count, budget, place)?,
+                Container::Table => table(start, inside, count, budget, place)?,
+            };
+            budget.leave();
+            Ok((rest, ()))
         }
     }
 }
 
-/// Recurses at most `max_depth` times.
+/// Reads the length of a string. Returns the input after the length, which the string is the start of, and the length.
+/// The input is not cut at the end of the string, because [`ByteString::set_prefix`] also copies some of the bytes after it.
+#[inline(always)]
+fn prefix(body: &[u8]) -> Parsed<'_, (&[u8], usize)> {
+    let (text, length) = varbyte(body)?;
+    let (rest, _) = bytes(text, length)?;
+    Ok((rest, (text, length)))
+}
+
+#[inline(never)]
+fn set<'a>(
+    start: &'a [u8],
+    inside: &'a [u8],
+    count: usize,
+    budget: &mut Budget,
+    place: &mut Value,
+) -> Parsed<'a, ()> {
+    let mut distinct = Vec::new();
+    let (rest, ()) = elements(inside, count, budget, Step::SetElement, &mut distinct)?;
+    match Set::from_distinct(distinct) {
+        Some(set) => fill(place, Value::Set(set)),
+        None => return fail(start, DecodeReason::DuplicateElement),
+    }
+    Ok((rest, ()))
+}
+
+#[inline(never)]
+fn table<'a>(
+    start: &'a [u8],
+    inside: &'a [u8],
+    count: usize,
+    budget: &mut Budget,
+    place: &mut Value,
+) -> Parsed<'a, ()> {
+    let (rest, distinct) = pairs(inside, count, budget)?;
+    match Table::from_distinct(distinct) {
+        Some(table) => fill(place, Value::Table(table)),
+        None => return fail(start, DecodeReason::DuplicateKey),
+    }
+    Ok((rest, ()))
+}
+
+/// Reads the elements of a container into `place`, which must be empty. Recurses at most `max_depth` times.
+#[inline(never)]
 fn elements<'a>(
     mut input: &'a [u8],
     count: usize,
     budget: &mut Budget,
-    depth: usize,
     step: fn(usize) -> Step,
-    elements: &mut Vec<Value>,
+    place: &mut Vec<Value>,
 ) -> Parsed<'a, ()> {
-    while let Some(places) = places(elements, count) {
-        for (index, element) in places {
-            (input, ()) =
-                nested(input, budget, depth, element).map_err(|fault| within(step(index))(fault))?;
-        }
+    if count == 0 {
+        return Ok((input, ()));
     }
-    Ok((input, ()))
+    let mut elements = places(count);
+    let mut unread = elements.as_mut_slice();
+    loop {
+        let mut iter = unread.iter_mut();
+        while let Some(element) = iter.next() {
+            input = match nested(input, budget, element) {
+                Ok((rest, ())) => rest,
+                Err(fault) => {
+                    // Not counted in the loop, because that takes time for each element.
+                    let left = iter.len().saturating_add(1);
+                    return Err(within(step(elements.len().saturating_sub(left)))(fault));
+                }
+            };
+        }
+        if elements.len() >= count {
+            fill_vec(place, elements);
+            return Ok((input, ()));
+        }
+        unread = add_places(&mut elements, count);
+    }
 }
 
-/// Recurses at most `max_depth` times.
-fn pairs<'a>(
-    mut input: &'a [u8],
-    count: usize,
-    budget: &mut Budget,
-    depth: usize,
-    pairs: &mut Vec<(Value, Value)>,
-) -> Parsed<'a, ()> {
-    while let Some(places) = places(pairs, count) {
-        for (index, (key, value)) in places {
+/// Reads the pairs of a table. Recurses at most `max_depth` times.
+fn pairs<'a>(mut input: &'a [u8], count: usize, budget: &mut Budget) -> Parsed<'a, Vec<(Value, Value)>> {
+    let mut pairs = places(count);
+    let mut unread = pairs.as_mut_slice();
+    let mut index = 0usize;
+    loop {
+        for (key, value) in unread {
+            (input, ()) = nested(input, budget, key).map_err(|fault| within(Step::TableKey(index))(fault))?;
             (input, ()) =
-                nested(input, budget, depth, key).map_err(|fault| within(Step::TableKey(index))(fault))?;
-            (input, ()) = nested(input, budget, depth, value)
-                .map_err(|fault| within(Step::TableValue(index))(fault))?;
+                nested(input, budget, value).map_err(|fault| within(Step::TableValue(index))(fault))?;
+            index = index.saturating_add(1);
         }
+        if pairs.len() >= count {
+            return Ok((input, pairs));
+        }
+        unread = add_places(&mut pairs, count);
     }
-    Ok((input, ()))
 }
 
-/// Allocates space for the next elements of a container with `count` elements. Doubles the number of elements each
-/// time, but never exceeds `count`, so that a complete container has no spare capacity. Returns `None` when all
-/// elements exist.
+/// Returns the first elements of a container with `count` elements, to be overwritten.
 #[inline(always)]
-fn places<T: Default>(elements: &mut Vec<T>, count: usize) -> Option<impl Iterator<Item = (usize, &mut T)>> {
+fn places<T: Default>(count: usize) -> Vec<T> {
+    (0..INITIAL_CAPACITY.min(count)).map(|_| T::default()).collect()
+}
+
+/// Doubles the number of elements, but never exceeds `count`, so that a complete container has no spare capacity. Returns
+/// the new elements.
+#[cold]
+fn add_places<T: Default>(elements: &mut Vec<T>, count: usize) -> &mut [T] {
     let filled = elements.len();
-    let left = count.checked_sub(filled).filter(|left| *left > 0)?;
-    if filled == 0 {
-        *elements = (0..INITIAL_CAPACITY.min(left)).map(|_| T::default()).collect();
-    } else {
-        let more = filled.min(left);
-        elements.reserve_exact(more);
-        elements.resize_with(filled.saturating_add(more), T::default);
-    }
-    Some(elements.iter_mut().enumerate().skip(filled))
+    let more = filled.min(count.saturating_sub(filled));
+    elements.reserve_exact(more);
+    elements.resize_with(filled.saturating_add(more), T::default);
+    elements.get_mut(filled..).unwrap_or_default()
+}
+
+/// Like [`fill`], for an empty vector.
+#[inline(always)]
+fn fill_vec(place: &mut Vec<Value>, elements: Vec<Value>) {
+    debug_assert_eq!(place.capacity(), 0);
+    std::mem::forget(std::mem::replace(place, elements));
 }
