@@ -130,7 +130,7 @@ struct ProxySocket {
 }
 
 /// Starts connecting to `target`, which is `host:port` or a URL.
-pub(super) fn start(context: Context, target: &str, tls: Tls, attempts: Attempts) -> Connector {
+pub(super) fn start(context: Arc<Context>, target: &str, tls: Tls, attempts: Attempts) -> Connector {
     let (first_sender, first) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
     let connect = |target: Arc<str>, socket, first| {
@@ -160,7 +160,7 @@ pub(super) fn start(context: Context, target: &str, tls: Tls, attempts: Attempts
 }
 
 struct Task {
-    context: Context,
+    context: Arc<Context>,
     /// The address for logs. ZeroMQ has its own notation: `tcp://host:port`.
     target: Arc<str>,
     /// The socket to connect to, if the protocol is ZeroMQ.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use super::connect_error::ConnectError;
-use super::limits::{Owner, Ticket};
+use super::limits::{Owner, Slot, Ticket};
 use super::peer_connection::{self, NewConnection};
 use super::protocol::Protocol;
 use super::status::Status;
@@ -90,12 +90,12 @@ impl Endpoint {
 }
 
 /// Starts listening on `address`, which is `host:port` or a URL.
-async fn start(context: Context, address: &str, tls: Tls) -> io::Result<Listener> {
+async fn start(context: Arc<Context>, address: &str, tls: Tls) -> io::Result<Listener> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
     let url = Url::to_listen(address).map_err(invalid)?;
     url.check_tls(&tls).map_err(invalid)?;
     let (stop, stopped) = watch::channel(false);
-    let accept = |context: Context, listener, protocol, local| {
+    let accept = |context: Arc<Context>, listener, protocol, local| {
         let port = Port { protocol, local, tls: tls.clone(), logs: None };
         spawn(context, listener, port, stopped.clone());
     };
@@ -115,7 +115,7 @@ async fn start(context: Context, address: &str, tls: Tls) -> io::Result<Listener
 }
 
 /// Starts listening for logs on `address`, which is a `zeromq://` URL with one port.
-async fn start_for_logs(context: Context, address: &str) -> io::Result<LogListener> {
+async fn start_for_logs(context: Arc<Context>, address: &str) -> io::Result<LogListener> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
     let address = Url::to_listen_for_logs(address).map_err(invalid)?;
     let (stop, stopped) = watch::channel(false);
@@ -124,28 +124,37 @@ async fn start_for_logs(context: Context, address: &str) -> io::Result<LogListen
     let bytes = context.config.subscriber_queue.bytes;
     let (logs, received) = LogQueue::new(bytes, context.config.limits, address, stop);
     let protocol = Protocol::ZeroMq(SocketType::Pull);
-    spawn(context, listener, Port { protocol, local: address, tls: Tls::Off, logs: Some(logs) }, stopped);
+    spawn(
+        context,
+        listener,
+        Port { protocol, local: address, tls: Tls::Off, logs: Some(Arc::new(logs)) },
+        stopped,
+    );
     Ok(received)
 }
 
 /// A port that this endpoint listens on.
-#[derive(Clone)]
 struct Port {
     protocol: Protocol,
     local: SocketAddr,
     tls: Tls,
     /// The queue of received logs, if this is the port of a logger.
-    logs: Option<LogQueue>,
+    logs: Option<Arc<LogQueue>>,
 }
 
 /// Starts the task that accepts connections.
-fn spawn(context: Context, listener: TcpListener, port: Port, stopped: watch::Receiver<bool>) {
+fn spawn(context: Arc<Context>, listener: TcpListener, port: Port, stopped: watch::Receiver<bool>) {
     let span = tracing::error_span!("listener", link = context.config.label.as_deref());
-    tokio::spawn(run(context, listener, port, stopped).instrument(span));
+    tokio::spawn(run(context, listener, Arc::new(port), stopped).instrument(span));
 }
 
 /// Accepts connections until the listener or the endpoint is stopped. A separate task serves each connection.
-async fn run(context: Context, listener: TcpListener, port: Port, mut stopped: watch::Receiver<bool>) {
+async fn run(
+    context: Arc<Context>,
+    listener: TcpListener,
+    port: Arc<Port>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let mut phase = context.phase.clone();
     let accepting = async {
         // One token is taken for each connection. If `accept` fails, the token is kept for the next attempt.
@@ -199,8 +208,8 @@ async fn until_stopped(stop: &mut watch::Receiver<bool>) {
 
 /// A connection that was accepted.
 struct Accepted {
-    context: Context,
-    port: Port,
+    context: Arc<Context>,
+    port: Arc<Port>,
     address: Arc<str>,
     /// The owner by the address only, because the certificate is unknown before TLS.
     host: Owner,
@@ -212,60 +221,17 @@ impl Accepted {
     }
 
     async fn serve(self, tcp: TcpStream, ticket: Ticket) {
-        let (context, Port { protocol, tls, logs, .. }) = (&self.context, &self.port);
-        let mut phase = context.phase.clone();
-        let slot = tokio::select! {
-            slot = ticket.slot() => slot,
-            _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
-        };
-        let Some((slot, mut evicted)) = slot else { return self.fail(ConnectError::GaveWay) };
-        // A peer slot is taken later, after the peer is identified. If no slot is available for this owner now, the
-        // connection is closed before TLS.
-        let is_named_later = match protocol {
-            Protocol::Broker => false,
-            Protocol::WebSocket => !context.websocket.read().access.tokens.is_empty(),
-            Protocol::ZeroMq(_) => context.zeromq.borrow().is_curve_server(),
-        };
-        let owner = if matches!(tls, Tls::Mutual(_)) || is_named_later { None } else { Some(&self.host) };
-        if !context.peer_slots.may_take(owner) {
-            return self.fail(ConnectError::TooManyPeers(context.config.max_peers));
-        }
-        let _ = tcp.set_nodelay(true);
-        // A listener on all addresses accepts connections to loopback addresses, too.
-        let local = match tcp.local_addr() {
-            Ok(local) => local.ip(),
-            // The peer has reset the connection already.
-            Err(error) => return self.fail(ConnectError::Stream(ConnectionFault::Io(Arc::new(error)))),
-        };
-        let deadline = std_after(context.config.handshake_timeout);
-        let accepted = tokio::select! {
-            accepted = tokio::time::timeout_at(deadline.into(), tls.accept(tcp)) => accepted,
-            Ok(()) = &mut evicted => return self.fail(ConnectError::GaveWay),
-        };
-        let stream = match accepted {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return self.fail(error.into()),
-            Err(_) => return self.fail(ConnectError::TlsTimeout(context.config.handshake_timeout)),
-        };
-        let new = NewConnection {
-            stream,
-            side: Side::Listener,
-            protocol: *protocol,
-            filter: match protocol {
-                // The publishers of a cluster receive this endpoint's filter with the subscriptions of the cluster.
-                Protocol::ZeroMq(_) => watch::channel(Filter::new()).1,
-                Protocol::Broker | Protocol::WebSocket => context.hub.filter.clone(),
-            },
-            address: self.address.clone(),
-            deadline,
-            evicted: Some(evicted),
-            logs: logs.clone(),
-        };
+        // Boxed, because it needs more memory than the connection after it.
+        let Some((new, slot)) = Box::pin(self.handshake(tcp, ticket)).await else { return };
+        let context = &self.context;
         let established = |_| drop(slot);
-        let end = match *protocol {
+        let end = match self.port.protocol {
             Protocol::Broker => peer_connection::run(context.clone(), new, Peering::new, established).await,
             Protocol::WebSocket => {
-                let server = match Server::new(context, local) {
+                // A listener on all addresses accepts connections to loopback addresses, too.
+                let local = new.stream.tcp().local_addr();
+                let local = local.map_err(|error| ConnectError::Stream(ConnectionFault::Io(Arc::new(error))));
+                let server = match local.and_then(|local| Server::new(context, local.ip())) {
                     Ok(server) => server,
                     Err(error) => return self.fail(error),
                 };
@@ -291,6 +257,61 @@ impl Accepted {
             (None, None, Some(error)) => self.fail(error),
             (None, None, None) => {}
         }
+    }
+
+    /// Waits for a slot, and performs the TLS handshake. Returns the connection with its slot. `None` if it has failed, which was
+    /// reported.
+    async fn handshake(&self, tcp: TcpStream, ticket: Ticket) -> Option<(NewConnection, Box<Slot>)> {
+        let (context, Port { protocol, tls, logs, .. }) = (&self.context, &*self.port);
+        let mut phase = context.phase.clone();
+        let slot = tokio::select! {
+            slot = ticket.slot() => slot,
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => return None,
+        };
+        let Some((slot, mut evicted)) = slot else { return self.refuse(ConnectError::GaveWay) };
+        // A peer slot is taken later, after the peer is identified. If no slot is available for this owner now, the
+        // connection is closed before TLS.
+        let is_named_later = match protocol {
+            Protocol::Broker => false,
+            Protocol::WebSocket => !context.websocket.read().access.tokens.is_empty(),
+            Protocol::ZeroMq(_) => context.zeromq.borrow().is_curve_server(),
+        };
+        let owner = if matches!(tls, Tls::Mutual(_)) || is_named_later { None } else { Some(&self.host) };
+        if !context.peer_slots.may_take(owner) {
+            return self.refuse(ConnectError::TooManyPeers(context.config.max_peers));
+        }
+        let _ = tcp.set_nodelay(true);
+        let deadline = std_after(context.config.handshake_timeout);
+        let accepted = tokio::select! {
+            accepted = tokio::time::timeout_at(deadline.into(), tls.accept(tcp)) => accepted,
+            Ok(()) = &mut evicted => return self.refuse(ConnectError::GaveWay),
+        };
+        let stream = match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return self.refuse(error.into()),
+            Err(_) => return self.refuse(ConnectError::TlsTimeout(context.config.handshake_timeout)),
+        };
+        let new = NewConnection {
+            stream,
+            side: Side::Listener,
+            protocol: *protocol,
+            filter: match protocol {
+                // The publishers of a cluster receive this endpoint's filter with the subscriptions of the cluster.
+                Protocol::ZeroMq(_) => watch::channel(Filter::new()).1,
+                Protocol::Broker | Protocol::WebSocket => context.hub.filter.clone(),
+            },
+            address: self.address.clone(),
+            deadline,
+            evicted: Some(evicted),
+            logs: logs.clone(),
+        };
+        Some((new, Box::new(slot)))
+    }
+
+    /// Calls [`Accepted::fail`].
+    fn refuse<T>(&self, error: ConnectError) -> Option<T> {
+        self.fail(error);
+        None
     }
 
     /// Counts and reports that the connection did not become a peering. Also logs it. If the host causes too many such lines,

@@ -289,9 +289,9 @@ impl Endpoint {
         &self.0.context.limiter
     }
 
-    /// Returns the context for a task that a shutdown waits for.
-    fn task_context(&self) -> Context {
-        Context { _task: self.0.task.borrow().clone(), ..self.0.context.clone() }
+    /// Returns the context for tasks that a shutdown waits for. The connections of a listener share it.
+    fn task_context(&self) -> Arc<Context> {
+        Arc::new(Context { _task: self.0.task.borrow().clone(), ..self.0.context.clone() })
     }
 
     /// Returns this endpoint's id.

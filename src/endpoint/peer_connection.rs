@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::admits::Candidate;
 use super::blocked::Blocked;
 use super::command::Command;
 use super::connect_error::ConnectError;
@@ -29,14 +28,14 @@ use super::zeromq::{LogQueue, PendingLogs};
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
-use crate::net::{Batch, Connection, ConnectionFault, Progress, Session, Stream, after, sleep_until};
+use crate::net::{Batch, Connection, ConnectionFault, Progress, Session, Stream, after};
 use crate::peering::{self, CloseReason, Event, Notice, Role, Side};
 use crate::zeromq::SocketType;
 use admission::replaced;
 use logs::room;
 use send::Drops;
 use subscriptions::{Member, Waiting, changed, check_due, finish_publishing};
-use waits::{answer, asked, filled, slot_evicted};
+use waits::{answer, asked, filled, passed, slot_evicted};
 
 /// How a connection ended.
 pub(super) struct ConnectionOutcome {
@@ -62,11 +61,11 @@ pub(super) struct NewConnection {
     /// Ends the handshake before its deadline.
     pub(super) evicted: Option<oneshot::Receiver<()>>,
     /// The queue of received logs, if this side is a logger of a ZeroMQ cluster.
-    pub(super) logs: Option<LogQueue>,
+    pub(super) logs: Option<Arc<LogQueue>>,
 }
 
 struct PeerConnection<S> {
-    context: Context,
+    context: Arc<Context>,
     id: ConnectionId,
     side: Side,
     protocol: Protocol,
@@ -92,7 +91,7 @@ struct PeerConnection<S> {
     superseded: Option<oneshot::Receiver<()>>,
     /// Why the endpoint id is refused, if it belongs to a different owner. `None` if a connection of the same owner has the
     /// id.
-    conflict: Option<ConnectError>,
+    conflict: Option<Box<ConnectError>>,
     leaving: bool,
     /// Logs that messages for the peer are dropped.
     drops: Drops,
@@ -111,7 +110,7 @@ struct PeerConnection<S> {
     /// Set while reading from a subscriber of the cluster is stopped.
     waiting: Option<Box<Waiting>>,
     /// The queue of received logs, if this side is a logger of a ZeroMQ cluster.
-    logs: Option<LogQueue>,
+    logs: Option<Arc<LogQueue>>,
     /// A log batch for which the queue had no room. Nothing is read from the peer while there is one.
     pending_logs: Option<PendingLogs>,
 }
@@ -128,12 +127,12 @@ pub(super) fn span(context: &Context, address: &str) -> tracing::Span {
 /// Runs one connection to its end, and reports the end to the hub. The caller's task must be in the connection's [`span`].
 /// `session` creates the session, which determines the protocol. `established` is called with the peer's id when the peering is
 /// established.
-pub(super) async fn run<S: Session>(
-    context: Context,
+pub(super) fn run<S: Session>(
+    context: Arc<Context>,
     new: NewConnection,
     session: impl FnOnce(peering::Config, Instant) -> S,
     established: impl FnOnce(EndpointId),
-) -> ConnectionOutcome {
+) -> impl Future<Output = ConnectionOutcome> {
     let NewConnection { stream, side, protocol, mut filter, address, deadline, evicted, logs } = new;
     let id = ConnectionId(context.next_id());
     let config = &context.config;
@@ -159,14 +158,6 @@ pub(super) async fn run<S: Session>(
         None => Owner::Target(address.clone()),
     };
     let connection = Connection::new(stream, session, config.limits.max_frame);
-    let candidate = Candidate { certificate: identity.as_deref(), address: ip, ..Candidate::default() };
-    if !protocol.is_identified_later(side)
-        && config.admits.as_ref().is_some_and(|admits| !admits.ask(&candidate))
-    {
-        Box::pin(connection.refuse()).await;
-        let error = Some(ConnectError::NotAllowed(identity));
-        return ConnectionOutcome { peer: None, error, redundant: None };
-    }
     let mut running = PeerConnection {
         context,
         id,
@@ -196,9 +187,17 @@ pub(super) async fn run<S: Session>(
         logs,
         pending_logs: None,
     };
-    let end = running.drive(filter, evicted, established).await;
-    // In a box, so that an idle peer does not reserve the memory for the end of its connection.
-    Box::pin(running.finish(end)).await
+    // An idle peer keeps the memory of this future. So the parts that run only once are boxed, here and in `drive`, and the values
+    // above are no part of it.
+    async move {
+        if !running.is_admitted() {
+            Box::pin(running.connection.refuse()).await;
+            let error = Some(ConnectError::NotAllowed(running.identity));
+            return ConnectionOutcome { peer: None, error, redundant: None };
+        }
+        let end = running.drive(filter, evicted, established).await;
+        Box::pin(running.finish(end)).await
+    }
 }
 
 impl<S: Session> PeerConnection<S> {
@@ -270,7 +269,7 @@ impl<S: Session> PeerConnection<S> {
                         if !self.is_key_accepted() {
                             return self.end(Some(ConnectError::KeyRemoved));
                         }
-                        if let Err(end) = self.established(peer, filter).await {
+                        if let Err(end) = Box::pin(self.established(peer, filter)).await {
                             return end;
                         }
                         if let Some(established) = established.take() {
@@ -282,15 +281,16 @@ impl<S: Session> PeerConnection<S> {
                             self.connection.refuse_redundant();
                             return self.end(Some(ConnectError::NotAllowed(self.identity.clone())));
                         }
-                        self.introduced(peer, role).await;
+                        Box::pin(self.introduced(peer, role)).await;
                     }
                     Progress::Event(Event::Closed(reason)) => return self.closed(reason),
-                    Progress::Event(event) => self.handle(event).await,
+                    Progress::Event(Event::Message(envelope)) => self.receive(envelope),
+                    Progress::Event(event) => Box::pin(self.handle(event)).await,
                     Progress::Subscription(change) => self.pass_on_subscriptions(change),
                 },
                 () = changed(&mut self.member), if !self.leaving => {}
                 () = check_due(self.waiting.as_deref()) => self.check_waiting(),
-                room = room(&self.logs, &self.pending_logs) => self.queue_logs(room),
+                room = room(self.logs.as_deref(), &self.pending_logs) => self.queue_logs(room),
                 () = asked(&mut evicted), if self.peer.is_none() => {
                     return self.end(Some(ConnectError::GaveWay));
                 }
@@ -314,7 +314,7 @@ impl<S: Session> PeerConnection<S> {
                             return self.end(Some(ConnectError::TooManyPeers(most)));
                         }
                         refused => {
-                            self.conflict = self.conflict(refused);
+                            self.conflict = self.conflict(refused).map(Box::new);
                             self.connection.refuse_redundant();
                         }
                     }
@@ -334,7 +334,7 @@ impl<S: Session> PeerConnection<S> {
                         self.leave();
                     }
                 }
-                () = sleep_until(drained_by), if !self.leaving => {
+                () = passed(drained_by), if !self.leaving => {
                     return self.end(Some(if shutdown {
                         ConnectError::ShuttingDown
                     } else {
@@ -419,7 +419,6 @@ impl<S: Session> PeerConnection<S> {
 
     async fn handle(&mut self, event: Event) {
         match event {
-            Event::Message(envelope) => self.receive(envelope),
             Event::FilterChanged(filter) => {
                 let (answer, done) = oneshot::channel();
                 self.context.hub.send(Command::FilterChanged { connection: self.id, filter, answer }).await;
@@ -436,7 +435,7 @@ impl<S: Session> PeerConnection<S> {
                 self.connection.pause(true);
             }
             Event::PeerLeaving => tracing::debug!("received BYE"),
-            Event::Introduced { .. } | Event::Established { .. } | Event::Closed(_) => {}
+            Event::Message(_) | Event::Introduced { .. } | Event::Established { .. } | Event::Closed(_) => {}
         }
     }
 
@@ -458,7 +457,9 @@ impl<S: Session> PeerConnection<S> {
             // Both sides left at the same time. A Broker peer reads everything before it leaves. A WebSocket peer may not.
             (None, CloseReason::PeerLeft) if self.leaving && self.protocol != Protocol::WebSocket => None,
             (None, CloseReason::Failed(error)) => Some(ConnectError::Peering(error)),
-            (None, CloseReason::Redundant { .. }) if self.conflict.is_some() => self.conflict.take(),
+            (None, CloseReason::Redundant { .. }) if self.conflict.is_some() => {
+                self.conflict.take().map(|conflict| *conflict)
+            }
             (None, CloseReason::Redundant { peer }) => {
                 let error = Some(ConnectError::Closed(CloseReason::Redundant { peer }));
                 return ConnectionOutcome { redundant: Some(peer), ..self.end(error) };

@@ -174,7 +174,7 @@ pub(super) struct FirstAttempts {
 impl FirstAttempts {
     /// Waits until both connections are established, or one attempt has failed. If one has failed and there are no more attempts,
     /// ends the other connection.
-    pub(super) async fn join(self, context: Context, first: oneshot::Sender<Attempt>) {
+    pub(super) async fn join(self, context: Arc<Context>, first: oneshot::Sender<Attempt>) {
         let mut receiving = Box::pin(outcome(self.receiving));
         let mut publishing = Box::pin(outcome(self.publishing));
         let (earlier, later, is_publisher_later) = tokio::select! {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
@@ -62,13 +62,7 @@ impl Output {
             self.flush_pending = false;
             return Ok(());
         }
-        let mut slices = [io::IoSlice::new(&[]); MAX_PIECES];
-        let mut used = 0usize;
-        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-            *slice = io::IoSlice::new(piece);
-            used = used.saturating_add(1);
-        }
-        let written = writer.write_vectored(slices.get(..used).unwrap_or_default()).await?;
+        let written = poll_fn(|cx| self.poll_write(cx, writer)).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -76,6 +70,17 @@ impl Output {
         self.flush_pending = true;
         self.measure_latencies();
         Ok(())
+    }
+
+    /// Writes the first pieces. The list of them is on the stack, and so no part of the memory of an idle peer.
+    fn poll_write(&self, cx: &mut Context<'_>, writer: &mut WriteHalf<Stream>) -> Poll<io::Result<usize>> {
+        let mut slices = [io::IoSlice::new(&[]); MAX_PIECES];
+        let mut used = 0usize;
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slice = io::IoSlice::new(piece);
+            used = used.saturating_add(1);
+        }
+        Pin::new(writer).poll_write_vectored(cx, slices.get(..used).unwrap_or_default())
     }
 
     fn remove(&mut self, written: usize) {

@@ -9,7 +9,7 @@ mod rate_limiter;
 mod shares;
 mod throttle;
 
-pub(super) use handshakes::{Handshakes, Ticket};
+pub(super) use handshakes::{Handshakes, Slot, Ticket};
 pub(crate) use log_limiter::LogLimiter;
 pub use owner::Owner;
 pub(super) use peer_slots::{PeerSlot, PeerSlots};

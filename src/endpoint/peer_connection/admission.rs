@@ -10,6 +10,14 @@ use crate::net::Session;
 use crate::peering::Side;
 
 impl<S: Session> PeerConnection<S> {
+    /// Returns whether the handshake may begin. Clients of WebSocket and ZeroMQ listeners are checked after it.
+    pub(super) fn is_admitted(&self) -> bool {
+        let candidate =
+            Candidate { certificate: self.identity.as_deref(), address: self.ip, ..Candidate::default() };
+        self.protocol.is_identified_later(self.side)
+            || self.context.config.admits.as_ref().is_none_or(|admits| admits.ask(&candidate))
+    }
+
     /// Returns whether a client of a WebSocket or ZeroMQ listener is allowed. All other peers are checked before their handshake.
     pub(super) fn is_allowed(&self) -> bool {
         if !self.protocol.is_identified_later(self.side) {

@@ -20,7 +20,7 @@ impl<S: Session> PeerConnection<S> {
 
 /// Waits until there is room for a pending batch. Returns `None` if the receiver of the logs is gone. May never resolve.
 pub(super) async fn room(
-    queue: &Option<LogQueue>,
+    queue: Option<&LogQueue>,
     pending: &Option<PendingLogs>,
 ) -> Option<OwnedSemaphorePermit> {
     match (queue, pending) {

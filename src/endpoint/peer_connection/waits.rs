@@ -1,10 +1,12 @@
 //! Waits of a connection that may never resolve.
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::endpoint::id_registry::Admission;
 use crate::endpoint::limits::PeerSlot;
 use crate::endpoint::queue::Queue;
+use crate::net::sleep_until;
 
 /// Resolves when there may be a message in the queue, or the queue has ended. May never resolve.
 pub(super) async fn filled(queue: Option<&Queue>) {
@@ -31,6 +33,14 @@ pub(super) async fn asked(given_up: &mut Option<oneshot::Receiver<()>>) {
     }
     *given_up = None;
     std::future::pending().await
+}
+
+/// Resolves at the deadline of the drain, which is rarely set. May never resolve.
+pub(super) async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => Box::pin(sleep_until(Some(deadline))).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Returns the hub's answer. A hub that has ended admits no peer.
