@@ -24,7 +24,7 @@ pub(super) enum Command {
     Introduced { connection: ConnectionId, peer: EndpointId, role: Role, party: Party, answers: Answers },
     /// A handshake is complete. The answer is the queue for the peer, or the reason why the peer cannot use its id.
     Established {
-        peer: Peer,
+        peer: Arc<Peer>,
         filter: Filter,
         format: &'static Format,
         counters: Arc<PeerCounters>,

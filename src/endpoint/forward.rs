@@ -146,12 +146,12 @@ impl Endpoint {
     }
 
     /// Returns an established peer.
-    pub(crate) fn peer(&self, id: EndpointId) -> Option<Peer> {
+    pub(crate) fn peer(&self, id: EndpointId) -> Option<Arc<Peer>> {
         self.0.context.hub.routes.borrow().peers.get(id).map(|route| route.peer.clone())
     }
 
     /// Returns the established peerings, each with the filter of the peer.
-    pub(crate) fn established_peers(&self) -> Vec<(Peer, Arc<Filter>)> {
+    pub(crate) fn established_peers(&self) -> Vec<(Arc<Peer>, Arc<Filter>)> {
         let routes = self.routes();
         routes.peers.iter().map(|route| (route.peer.clone(), route.filter.clone())).collect()
     }
@@ -160,12 +160,12 @@ impl Endpoint {
     pub(crate) fn peer_states(&self) -> Vec<PeerState> {
         let routes = self.routes();
         let state = |route: &PeerRoute| {
-            let (peer, fill) = (route.peer.clone(), route.queue.fill());
+            let (peer, fill) = (&route.peer, route.queue.fill());
             PeerState {
                 id: peer.id,
-                address: peer.address,
-                identity: peer.identity,
-                protocol: peer.protocol,
+                address: peer.address.clone(),
+                identity: peer.identity.clone(),
+                protocol: peer.protocol.clone(),
                 filter: route.filter.clone(),
                 queued: fill.messages,
                 queued_bytes: fill.bytes,

@@ -110,7 +110,7 @@ impl Hub {
                 if self.shutting_down {
                     queue.close();
                 }
-                let Peer { id, address, identity, protocol, owner, .. } = peer.clone();
+                let Peer { id, address, identity, protocol, owner, .. } = Peer::clone(&peer);
                 let filter = Arc::new(filter);
                 self.established(PeerRoute { peer, filter, format, queue: queue.clone(), counters });
                 let _ = answer.send(Ok(queue));

@@ -20,7 +20,7 @@ pub struct Message {
     pub(super) envelope: Envelope,
     pub(super) limits: Limits,
     /// The peer from which it was received.
-    pub(super) from: Option<Peer>,
+    pub(super) from: Option<Arc<Peer>>,
     /// The sender that the message contains, in a protocol in which a peer passes on the messages of others.
     pub(super) sender: Option<Arc<str>>,
 }
@@ -81,7 +81,7 @@ impl Message {
 
     /// Returns the peer that sent the message.
     pub(crate) fn from(&self) -> Option<&Peer> {
-        self.from.as_ref()
+        self.from.as_deref()
     }
 
     /// Returns the topic.

@@ -80,7 +80,7 @@ struct PeerConnection<S> {
     /// The party to which the connection is accounted.
     owner: Owner,
     /// The peer, once the peering is established.
-    peer: Option<Peer>,
+    peer: Option<Arc<Peer>>,
     /// The messages for the peer, once the peering is established.
     queue: Option<Arc<Queue>>,
     /// The counters of the peering, once it is established.
@@ -380,7 +380,8 @@ impl<S: Session> PeerConnection<S> {
     async fn established(&mut self, id: EndpointId, filter: Filter) -> Result<(), ConnectionOutcome> {
         let (address, identity, owner) = (self.address.clone(), self.identity.clone(), self.owner.clone());
         let protocol = self.protocol.peer(self.connection.session(), self.side);
-        let peer = Peer { id, address, ip: self.ip, identity, protocol, owner, peering: PeeringId(self.id) };
+        let peering = PeeringId(self.id);
+        let peer = Arc::new(Peer { id, address, ip: self.ip, identity, protocol, owner, peering });
         let (answer, queue) = oneshot::channel();
         let format = self.connection.format();
         let counters = Arc::new(PeerCounters::new());
@@ -441,7 +442,7 @@ impl<S: Session> PeerConnection<S> {
 
     /// Reports a notice of the peer.
     async fn notice(&self, notice: Notice) {
-        let Some(Peer { id, address, owner, .. }) = &self.peer else { return };
+        let Some(Peer { id, address, owner, .. }) = self.peer.as_deref() else { return };
         let status = Status::PeerNotice { peer: *id, address: address.clone(), notice };
         self.context.hub.send(Command::Notice { owner: owner.clone(), status }).await;
     }

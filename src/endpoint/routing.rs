@@ -24,7 +24,7 @@ pub(crate) struct Routes {
 
 #[derive(Clone, Debug)]
 pub(super) struct PeerRoute {
-    pub(super) peer: Peer,
+    pub(super) peer: Arc<Peer>,
     pub(super) filter: Arc<Filter>,
     /// The encoding of the messages in the queue.
     pub(super) format: &'static Format,
@@ -174,7 +174,7 @@ mod tests {
 
     fn route(n: u16, wants: &[Topic]) -> PeerRoute {
         let peering = PeeringId(ConnectionId(n.into()));
-        let peer = Peer {
+        let peer = Arc::new(Peer {
             id: id(n),
             address: "127.0.0.1:1".into(),
             ip: None,
@@ -182,7 +182,7 @@ mod tests {
             protocol: Default::default(),
             owner: owner(),
             peering,
-        };
+        });
         let queue = Arc::new(Queue::new(QueueLimits { messages: 1, bytes: 1 }));
         let (filter, counters) = (Arc::new(wants.iter().cloned().collect()), Arc::new(PeerCounters::new()));
         PeerRoute { peer, filter, format: &BROKER, queue, counters }

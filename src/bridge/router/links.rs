@@ -134,7 +134,7 @@ impl LinkSet {
         let slot = self.slot(key.link)?;
         let compile = || {
             let peer = slot.link.endpoint.peer(key.peer);
-            let candidate = peer.as_ref().map(Peer::candidate).unwrap_or_default();
+            let candidate = peer.as_deref().map(Peer::candidate).unwrap_or_default();
             Arc::new(self.rules.for_peer(key.link, &candidate))
         };
         Some(slot.known_policy(key.peering).unwrap_or_else(compile))

@@ -99,6 +99,119 @@ async fn large_data_arrives_complete_and_in_order() {
     assert_transferred(a, b).await;
 }
 
+/// Returns an established connection between rustls and each back end, with this version of TLS.
+async fn established_with_rustls(version: Version) -> Vec<(Stream, Stream)> {
+    let ca = Ca::new("ca");
+    let end = |backend: Backend| End::load(&ca.credentials().backend(backend), &[version]);
+    let mut pairs = Vec::new();
+    for backend in BACKENDS {
+        let (a, b) = connect_ends(&end(Backend::Rustls), &end(*backend)).await;
+        pairs.push((a.unwrap(), b.unwrap()));
+    }
+    pairs
+}
+
+#[tokio::test]
+async fn plaintext_for_which_the_reader_has_no_room_is_kept_in_order_while_the_stream_writes() {
+    for version in VERSIONS {
+        for (mut a, mut b) in established_with_rustls(version).await {
+            let sent: Vec<u8> = (0..=250).cycle().take(100_000).collect();
+            let send = async {
+                // Records of many lengths.
+                for (index, part) in sent.chunks(997).enumerate() {
+                    b.write_all(&part[..index % 997]).await.unwrap();
+                    b.write_all(&part[index % 997..]).await.unwrap();
+                }
+                b.flush().await.unwrap();
+                let mut answers = [0; 1000];
+                b.read_exact(&mut answers).await.unwrap();
+                assert_eq!(answers, [7; 1000]);
+            };
+            let receive = async {
+                let mut received = Vec::new();
+                while received.len() < sent.len() {
+                    let mut part = [0; 100];
+                    let length = a.read(&mut part).await.unwrap();
+                    received.extend_from_slice(&part[..length]);
+                    // Between two reads, the stream has input that it has not processed.
+                    if received.len() % 7 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                    if received.len() <= 100_000 && received.len() > 50_000 && received.len() <= 50_100 {
+                        a.write_all(&[7; 1000]).await.unwrap();
+                        a.flush().await.unwrap();
+                    }
+                }
+                assert!(received == sent);
+            };
+            tokio::join!(send, receive);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_alert_is_returned_after_the_data_before_it() {
+    for version in VERSIONS {
+        let ca = Ca::new("ca");
+        let end = End::load(&ca.credentials().backend(Backend::Rustls), &[version]);
+        let (a, b) = connect_ends(&end, &end).await;
+        let (mut a, mut b) = (a.unwrap(), b.unwrap());
+        b.write_all(b"before").await.unwrap();
+        b.flush().await.unwrap();
+        // A record that is not encrypted with the session key.
+        let mut record = [7; 37];
+        record[..5].copy_from_slice(&[23, 3, 3, 0, 32]);
+        assert_eq!(b.tcp().try_write(&record).unwrap(), record.len());
+        let mut read = [0; 100];
+        assert_eq!(a.read(&mut read).await.unwrap(), 6);
+        let error = a.read(&mut read).await.unwrap_err();
+        assert!(matches!(TlsError::from_io(&error), Some(TlsError::Protocol(_))), "{error}");
+        // The failed stream can still be used, without effect.
+        assert_eq!(a.read(&mut read).await.unwrap(), 0);
+        assert!(a.write_all(b"after").await.is_err());
+        a.shutdown().await.unwrap();
+        // The peer was told.
+        let error = b.read(&mut read).await.unwrap_err();
+        assert!(matches!(TlsError::from_io(&error), Some(TlsError::Refused(_))), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_arrives_in_small_parts_is_read() {
+    for version in VERSIONS {
+        let ca = Ca::new("ca");
+        let end = End::load(&ca.credentials().backend(Backend::Rustls), &[version]);
+        let (a, relay_a) = tcp_pair().await;
+        let (relay_b, b) = tcp_pair().await;
+        // Forwards every byte on its own.
+        let forward = |mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf| async move {
+            while let Ok(byte) = from.read_u8().await {
+                to.write_u8(byte).await.unwrap();
+            }
+        };
+        relay_a.set_nodelay(true).unwrap();
+        relay_b.set_nodelay(true).unwrap();
+        let (from_a, to_a) = relay_a.into_split();
+        let (from_b, to_b) = relay_b.into_split();
+        tokio::spawn(forward(from_a, to_b));
+        tokio::spawn(forward(from_b, to_a));
+        let (a, b) = tokio::join!(end.connect(a), end.accept(b));
+        let (mut a, mut b) = (a.unwrap(), b.unwrap());
+        let sent: Vec<u8> = (0..=250).cycle().take(20_000).collect();
+        let mut received = vec![0; sent.len()];
+        let (written, read) = tokio::join!(
+            async {
+                a.write_all(&sent).await?;
+                a.flush().await
+            },
+            b.read_exact(&mut received)
+        );
+        written.unwrap();
+        read.unwrap();
+        assert!(received == sent);
+    }
+}
+
 #[tokio::test]
 async fn a_plain_stream_has_no_certificate() {
     let (a, _b) = plain().await;
