@@ -35,7 +35,7 @@ use admission::replaced;
 use logs::room;
 use send::Drops;
 use subscriptions::{Member, Waiting, changed, check_due, finish_publishing};
-use waits::{answer, asked, filled, passed, slot_evicted};
+use waits::{answer, asked, filled, notified, passed, slot_evicted};
 
 /// How a connection ended.
 pub(super) struct ConnectionOutcome {
@@ -272,6 +272,8 @@ impl<S: Session> PeerConnection<S> {
                         if let Err(end) = Box::pin(self.established(peer, filter)).await {
                             return end;
                         }
+                        // The signals of the handshake are no longer needed.
+                        (evicted, self.superseded) = (None, None);
                         if let Some(established) = established.take() {
                             established(peer);
                         }
@@ -321,7 +323,7 @@ impl<S: Session> PeerConnection<S> {
                 }
                 // Also polled while backlogged, because an overflow of the queue is notified in the same way.
                 () = filled(queue.as_deref()), if !self.leaving => {}
-                () = self.room.notified(), if !self.blocked.is_empty() => {}
+                () = notified(&self.room), if !self.blocked.is_empty() => {}
                 Ok(()) = filter.changed() => {
                     let filter = filter.borrow_and_update().clone();
                     if let Err(error) = self.connection.set_filter(filter) {

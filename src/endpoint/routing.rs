@@ -122,7 +122,12 @@ impl Peers {
         };
         let chunks = &mut Arc::make_mut(group).chunks;
         match chunks.iter_mut().find(|chunk| chunk.len() < CHUNK) {
-            Some(chunk) => Arc::make_mut(chunk).push(route),
+            Some(chunk) => {
+                // A chunk that is shared is copied first, without spare capacity. `push` alone would then double it.
+                let chunk = Arc::make_mut(chunk);
+                chunk.reserve_exact(1);
+                chunk.push(route);
+            }
             None => chunks.push(Arc::new(vec![route])),
         }
     }

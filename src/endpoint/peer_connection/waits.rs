@@ -1,6 +1,6 @@
 //! Waits of a connection that may never resolve.
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::endpoint::id_registry::Admission;
@@ -14,6 +14,11 @@ pub(super) async fn filled(queue: Option<&Queue>) {
         Some(queue) => queue.filled().await,
         None => std::future::pending().await,
     }
+}
+
+/// Resolves when a queue may have room for a blocked message. Boxed, because few peers have blocked messages.
+pub(super) async fn notified(room: &Notify) {
+    Box::pin(room.notified()).await;
 }
 
 /// Resolves when the peer's slot is given to a different owner. May never resolve.
