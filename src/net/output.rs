@@ -13,8 +13,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
 use super::Stream;
 use super::session::Session;
 
-/// The maximum capacity that an empty queue of a connection keeps.
-const MAX_IDLE_CAPACITY: usize = 8;
+/// The maximum capacity that an empty queue of a connection keeps: the smallest one that is allocated. Without it, each message to an
+/// idle peer would need an allocation.
+const MAX_IDLE_CAPACITY: usize = 4;
 
 /// The maximum number of pieces that are written with one call.
 const MAX_PIECES: usize = 32;
