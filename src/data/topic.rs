@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -129,8 +130,10 @@ impl fmt::Debug for Topic {
 ///
 /// If an entry is a prefix of another entry, the longer entry is left out, as in Broker's C++ implementation. An entry
 /// of more than [`Topic::MAX_LEN`] bytes is left out, too, because it is not a prefix of any topic.
+///
+/// Cheap to clone: each connection of an endpoint has the endpoint's filter.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Filter(Vec<Topic>);
+pub struct Filter(Arc<Vec<Topic>>);
 
 impl Filter {
     /// Returns a filter that matches nothing.
@@ -144,9 +147,10 @@ impl Filter {
         if self.matches(&topic) || topic.is_too_long() {
             return false;
         }
-        self.0.retain(|entry| !topic.is_prefix_of(entry));
-        let at = self.0.partition_point(|entry| *entry < topic);
-        self.0.insert(at, topic);
+        let topics = Arc::make_mut(&mut self.0);
+        topics.retain(|entry| !topic.is_prefix_of(entry));
+        let at = topics.partition_point(|entry| *entry < topic);
+        topics.insert(at, topic);
         true
     }
 
@@ -183,7 +187,7 @@ impl FromIterator<Topic> for Filter {
         topics.sort_unstable();
         // After sorting, each topic is directly followed by all topics of which it is a prefix.
         topics.dedup_by(|later, earlier| earlier.is_prefix_of(later));
-        Filter(topics)
+        Filter(Arc::new(topics))
     }
 }
 

@@ -156,10 +156,12 @@ impl IdRegistry {
             self.close(connection);
             return refused;
         }
-        for (held, other, answers) in known.held.drain(..) {
+        for (held, other, answers) in std::mem::take(&mut known.held) {
             self.connections.remove(&held);
             let _ = answers.admission.send(refusal(&party, &other.owner));
         }
+        // The peering may last for weeks, so it does not keep the memory of its handshake.
+        known.handshakes.shrink_to_fit();
         known.established = Some((connection, party));
         Admission::Admitted
     }

@@ -110,6 +110,7 @@ impl Peers {
         self.iter().find(|route| route.peer.id == id)
     }
 
+    /// Adds a peer. Its route shares the filter of the other peers with an equal filter.
     pub(super) fn insert(&mut self, route: PeerRoute) {
         let mut hasher = DefaultHasher::new();
         route.filter.topics().hash(&mut hasher);
@@ -120,7 +121,8 @@ impl Peers {
             self.0.push(Arc::new(Group { hash, filter, chunks }));
             return;
         };
-        let chunks = &mut Arc::make_mut(group).chunks;
+        let Group { filter, chunks, .. } = Arc::make_mut(group);
+        let route = PeerRoute { filter: filter.clone(), ..route };
         match chunks.iter_mut().find(|chunk| chunk.len() < CHUNK) {
             Some(chunk) => {
                 // A chunk that is shared is copied first, without spare capacity. `push` alone would then double it.

@@ -80,9 +80,6 @@ enum State {
     Closed,
 }
 
-/// The maximum capacity that an empty event queue keeps.
-const MAX_IDLE_EVENTS: usize = 4;
-
 /// The maximum number of queued events. More frames stay in the input.
 const MAX_QUEUED_EVENTS: usize = 1024;
 
@@ -230,7 +227,7 @@ impl Peering {
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
-        if event.is_none() && self.events.capacity() > MAX_IDLE_EVENTS {
+        if event.is_none() && self.events.capacity() > 0 {
             self.events = VecDeque::new();
         }
         event

@@ -103,9 +103,6 @@ enum State {
     Closed,
 }
 
-/// The maximum capacity that an empty event queue keeps.
-const MAX_IDLE_EVENTS: usize = 4;
-
 impl WebSocket {
     /// Encoded messages up to this length in bytes are copied into the output buffer.
     #[cfg(feature = "net")]
@@ -225,7 +222,7 @@ impl WebSocket {
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
-        if event.is_none() && self.events.capacity() > MAX_IDLE_EVENTS {
+        if event.is_none() && self.events.capacity() > 0 {
             self.events = VecDeque::new();
         }
         event

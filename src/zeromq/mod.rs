@@ -134,9 +134,6 @@ enum State {
     Closed,
 }
 
-/// The maximum capacity that an empty event queue keeps.
-const MAX_IDLE_EVENTS: usize = 4;
-
 impl ZeroMq {
     /// Encoded messages up to this length in bytes are copied into the output buffer.
     #[cfg(feature = "net")]
@@ -192,7 +189,7 @@ impl ZeroMq {
             }
             return Some(event);
         }
-        if self.events.capacity() > MAX_IDLE_EVENTS {
+        if self.events.capacity() > 0 {
             self.events = VecDeque::new();
         }
         // The filter is built only here, so that the peer cannot fill the queue with filters.

@@ -20,8 +20,8 @@ const PEERS: u8 = 100;
 
 /// The maximum memory of the bridge for each idle peer, in bytes, without TLS and with mutual TLS. Broker's C++
 /// implementation needs more (`src/guide/benchmarks.md`).
-const MAX_PLAIN: u64 = 10 * 1024;
-const MAX_TLS: u64 = 25 * 1024;
+const MAX_PLAIN: u64 = 6 * 1024 + 512;
+const MAX_TLS: u64 = 21 * 1024;
 
 /// The number of bytes that each sender sends to each receiver. They need several reads.
 const BURST: usize = 200 * 1024;

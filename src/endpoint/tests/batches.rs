@@ -30,7 +30,8 @@ impl SmallRoute {
         };
         let queue = Arc::new(Queue::new(QueueLimits { messages: 6, bytes: 300 }));
         let counters = Arc::new(PeerCounters::new());
-        let route = PeerRoute { peer: Arc::new(peer), filter: Arc::default(), format: &BROKER, queue, counters };
+        let route =
+            PeerRoute { peer: Arc::new(peer), filter: Arc::default(), format: &BROKER, queue, counters };
         let (stats, forwarded) = Default::default();
         SmallRoute { route, stats, forwarded, room: Arc::default(), popped: Vec::new() }
     }
