@@ -25,12 +25,14 @@ pub fn check_value(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
 }
 
 /// The last values of a message whose first values are valid.
+#[cfg(feature = "bridge")]
 pub(crate) struct Rest<'a> {
     walk: Walk,
     bytes: &'a [u8],
     depth: usize,
 }
 
+#[cfg(feature = "bridge")]
 impl<'a> Rest<'a> {
     /// Returns the rest of a message after `values` values, within `depth` containers. Returns `None` if that exceeds the limits.
     pub(crate) fn new(bytes: &'a [u8], values: usize, depth: usize, limits: &Limits) -> Option<Self> {
