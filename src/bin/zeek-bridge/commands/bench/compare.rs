@@ -1,4 +1,4 @@
-//! A bridge in turns with HAProxy: the medians of several measurements, and their ratios.
+//! A bridge alternately with HAProxy: the medians of several measurements, and their ratios.
 
 use comfy_table::{Table, presets};
 use indicatif::HumanCount;

@@ -1,4 +1,4 @@
-//! HAProxy in TCP mode, for comparison: it moves the same bytes between two sockets, without reading them.
+//! HAProxy in TCP mode, for comparison: it forwards the bytes between two sockets without parsing them.
 
 use std::net::{Ipv4Addr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
@@ -17,8 +17,23 @@ use crate::output::Failure;
 /// The certificates of both sides. The second file contains the certificate and the key.
 const CERTIFICATES: &str = "ssl ca-file cafile crt certificate-and-key verify required";
 
-/// Starts HAProxy on loopback. The publisher connects to it, and it connects to the subscriber.
-pub(super) async fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
+/// Fails if HAProxy cannot be started, or has no such TLS.
+pub(super) async fn check(tls: &TlsArgs) -> Result<(), Failure> {
+    if matches!(tls.between_own()?, TlsMode::Anonymous | TlsMode::Auto) {
+        return Err(Failure::usage("HAProxy has no anonymous TLS; use --tls off or --tls mutual"));
+    }
+    let version = Command::new("haproxy").arg("-v").stdin(Stdio::null()).stdout(Stdio::null()).status().await;
+    version.map(drop).map_err(|error| not_started(&error))
+}
+
+fn not_started(error: &std::io::Error) -> Failure {
+    Failure::failed(format!(
+        "cannot start haproxy: {error}; install HAProxy (the package haproxy of most Linux distributions), or add it to PATH"
+    ))
+}
+
+/// Starts HAProxy on loopback, after [`check`]. The publisher connects to it, and it connects to the subscriber.
+pub(super) fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         Failure::failed(format!("cannot start HAProxy to measure: {what}: {error}"))
     };
@@ -27,7 +42,7 @@ pub(super) async fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
         folder.map_err(|error| failed("cannot create a temporary directory (see TMPDIR)", &error))?;
     let certificates = |error: &dyn std::fmt::Display| failed("cannot create certificates", error);
     let tls = match tls.between_own()? {
-        TlsMode::Off => Tls::Off,
+        TlsMode::Off | TlsMode::Anonymous | TlsMode::Auto => Tls::Off,
         TlsMode::Mutual => {
             let tls = mutual(folder.path()).map_err(|error| certificates(&error))?;
             let mut both = Vec::new();
@@ -37,9 +52,6 @@ pub(super) async fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
             std::fs::write(folder.path().join("certificate-and-key"), both)
                 .map_err(|error| certificates(&error))?;
             tls
-        }
-        TlsMode::Anonymous | TlsMode::Auto => {
-            return Err(Failure::usage("HAProxy has no anonymous TLS; use --tls off or --tls mutual"));
         }
     };
     let listen = || StdListener::bind((Ipv4Addr::LOCALHOST, 0));
@@ -67,9 +79,7 @@ pub(super) async fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| {
-            failed("is it installed (the package haproxy of most Linux distributions), and in PATH?", &error)
-        })?;
+        .map_err(|error| not_started(&error))?;
     let process = child.id().and_then(|pid| Process::of(pid).ok());
     let side = |address: std::net::SocketAddr| Side {
         address: address.to_string(),
@@ -78,5 +88,5 @@ pub(super) async fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
         token: None,
     };
     let sides = [side(addresses.0), side(addresses.1)];
-    Ok(OwnRelay { child, _folder: folder, sides, behind: Some((back, tls)), process })
+    Ok(OwnRelay { child, _folder: folder, sides, backend: Some((back, tls)), process })
 }

@@ -39,7 +39,7 @@ pub(super) struct Target {
     pub(super) publish_to: Side,
     pub(super) subscribe_at: Side,
     /// If the relay is a TCP proxy, it forwards the publisher's connection to this listener, and there is one subscriber.
-    pub(super) behind: Option<(TcpListener, Tls)>,
+    pub(super) backend: Option<(TcpListener, Tls)>,
     pub(super) topic: Topic,
     pub(super) peers: usize,
     /// The number of further subscribers that never read.
@@ -97,29 +97,31 @@ impl Load {
     /// Connects the publisher and all subscribers. The publisher publishes the first pattern, and the subscribers receive the
     /// second one.
     pub(super) async fn connect(target: Target, [pattern, received]: [Pattern; 2]) -> Result<Self, Failure> {
-        let Target { publish_to, subscribe_at, behind, topic, peers, stalled, timeout } = &target;
+        let Target { publish_to, subscribe_at, backend, topic, peers, stalled, timeout } = &target;
         let notice = Arc::<OnceLock<Notice>>::default();
         let role = PeerRole::Publisher;
         let publisher = LoadPeer::connect(publish_to, role, Filter::new(), *timeout, notice.clone());
+        let publisher = async { publisher.await.map_err(|error| no_peering(&publish_to.address, &error)) };
         let mut connected = Vec::new();
-        let publisher = if let Some(listener) = behind {
+        let publisher = if let Some(listener) = backend {
             let filter = Filter::from_iter([topic.clone()]);
             // The two are peers of each other, so each waits for the other one.
             let subscriber = LoadPeer::accept(listener, filter, *timeout, notice.clone());
-            let both = async { tokio::join!(publisher, subscriber) };
+            let subscriber =
+                async { subscriber.await.map_err(|error| no_peering(&subscribe_at.address, &error)) };
+            let both = async { tokio::try_join!(publisher, subscriber) };
             let (publisher, subscriber) = tokio::time::timeout(*timeout, both).await.map_err(|_| {
                 let (address, seconds) = (&publish_to.address, timeout.as_secs_f64());
                 Failure::timeout(format!(
                     "timeout: the proxy at {address} did not connect the publisher with the subscriber within {seconds:.1} s; its own \
                      messages, if there are any, are above"
                 ))
-            })?;
-            connected.push(subscriber.map_err(|error| no_peering(&subscribe_at.address, &error))?);
+            })??;
+            connected.push(subscriber);
             publisher
         } else {
-            publisher.await
+            publisher.await?
         };
-        let publisher = publisher.map_err(|error| no_peering(&publish_to.address, &error))?;
         let progress = Progress::new(u64::try_from(*peers).ok(), "subscribers");
         let started = Instant::now();
         let mut attempts = JoinSet::new();

@@ -96,8 +96,9 @@ struct RelayArgs {
         conflicts_with = "publish_to"
     )]
     subscribe_as: Protocol,
-    /// Measure in turns with another program, which must be installed, and print the medians and their ratios: HAProxy in TCP mode
-    /// moves the same bytes without reading them
+    /// Compare with another program, which must be installed: measure both alternately, and print the medians and their ratios
+    ///
+    /// HAProxy in TCP mode forwards the bytes of one publisher to one subscriber without parsing them.
     #[arg(
         long,
         value_name = "PROGRAM",
@@ -184,20 +185,40 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
         ended?;
         return verdict(&report);
     }
-    let (mut bridge, mut haproxy) = (Vec::new(), Vec::new());
+    haproxy::check(&args.tls).await?;
+    let mut reports = [Vec::new(), Vec::new()];
+    let result = compare(args, signals, &mut reports).await;
+    let [bridge, haproxy] = reports;
+    // After an error, the completed measurements are still compared.
+    if !haproxy.is_empty() {
+        let bridge = bridge.get(..haproxy.len()).unwrap_or_default();
+        let comparison = Comparison::new(bridge, &haproxy);
+        print(if json { to_line(&comparison) } else { comparison.table().into_bytes() })?;
+    }
+    result
+}
+
+/// Measures a bridge and HAProxy alternately, and adds the complete reports. As JSON, prints each of them; as text, only an
+/// incomplete one.
+async fn compare(
+    args: &RelayArgs,
+    signals: &mut Signals,
+    [bridge, haproxy]: &mut [Vec<Report>; 2],
+) -> Result<(), Failure> {
     for _ in 0..args.rounds {
-        for (other, reports) in [(None, &mut bridge), (args.compare_with, &mut haproxy)] {
+        for (other, reports) in [(None, &mut *bridge), (args.compare_with, &mut *haproxy)] {
             let (report, ended) = measure(args, other, signals).await?;
-            if json {
+            let result = ended.and_then(|()| verdict(&report));
+            if args.format.is_json() {
                 print(to_line(&report))?;
+            } else if result.is_err() {
+                print(report.table().into_bytes())?;
             }
-            ended?;
-            verdict(&report)?;
+            result?;
             reports.push(report);
         }
     }
-    let comparison = Comparison::new(&bridge, &haproxy);
-    print(if json { to_line(&comparison) } else { comparison.table().into_bytes() })
+    Ok(())
 }
 
 /// Measures a relay. Returns the report, and the error that ended the measurement early.
@@ -232,7 +253,7 @@ async fn measure(
     } else {
         let protocols = [args.publish_as, args.subscribe_as];
         let relay = match other {
-            Some(Other::HaProxy) => haproxy::start(&args.tls).await,
+            Some(Other::HaProxy) => haproxy::start(&args.tls),
             None => tokio::select! {
                 relay = OwnRelay::start(&args.tls, protocols, &topic, args.wait.0) => relay,
                 () = signals.next() => return Err(nothing_yet()),
@@ -270,8 +291,8 @@ async fn measure(
 
     let [peers, stalled] =
         [args.peers, args.stalled_peers].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-    let behind = own.as_mut().and_then(|relay| relay.behind.take());
-    let target = Target { publish_to, subscribe_at, behind, topic, peers, stalled, timeout: args.wait.0 };
+    let backend = own.as_mut().and_then(|relay| relay.backend.take());
+    let target = Target { publish_to, subscribe_at, backend, topic, peers, stalled, timeout: args.wait.0 };
     let mut load = tokio::select! {
         load = Load::connect(target, [published, received]) => load?,
         Some(error) = ended(&mut own) => return Err(error),

@@ -28,8 +28,8 @@ pub(super) struct OwnRelay {
     pub(super) _folder: TempDir,
     /// The publisher's side and the subscribers' side.
     pub(super) sides: [Side; 2],
-    /// See [`Target::behind`](super::load::Target::behind).
-    pub(super) behind: Option<(TcpListener, Tls)>,
+    /// See [`Target::backend`](super::load::Target::backend).
+    pub(super) backend: Option<(TcpListener, Tls)>,
     /// `None` if processes cannot be measured on this system.
     pub(super) process: Option<Process>,
 }
@@ -113,10 +113,10 @@ impl OwnRelay {
             host: ServerHost::default(),
             token: None,
         });
-        Ok(OwnRelay { child, _folder: folder, sides, behind: None, process })
+        Ok(OwnRelay { child, _folder: folder, sides, backend: None, process })
     }
 
-    /// Waits until the process ends, which it does only after an error. Returns this error.
+    /// Waits until the process ends, and returns that as an error. The process ends only after an error.
     pub(super) async fn ended(&mut self) -> Failure {
         let status = self.child.wait().await;
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
