@@ -65,10 +65,11 @@ pub fn rules(input: &[u8]) {
     }
     if let (Some(class), [any, ..]) = (EventClass::of(&envelope), &*OTHERS) {
         let (member, decision) = (class.name_of(&envelope, &Limits::DEFAULT), evaluate(any, &envelope).1);
+        assert!(class.may_contain(&envelope));
         if decision.is_for_class {
             assert_eq!(member, decision.event, "the payload is of its own class");
         } else if let Some(name) = member {
-            assert!(is_node_api(name), "any other member is decided on alike");
+            assert!(is_node_api(name), "the decision on any other member is for its class");
         }
     }
     for (index, policy) in OTHERS.iter().enumerate() {
@@ -83,7 +84,7 @@ pub fn rules(input: &[u8]) {
 }
 
 fn is_node_api(name: &[u8]) -> bool {
-    // Zeek ignores what follows a NUL.
+    // Some receivers ignore everything after a NUL.
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     NodeMessage::NAMES.iter().any(|known| known.as_bytes() == name)
 }

@@ -35,6 +35,6 @@ pub use frame::{FrameError, LENGTH_FIELD, cut_frame, put_frame};
 pub use handshake::{Handshake, MAGIC, PROTOCOL_VERSION};
 pub use limits::Limits;
 #[cfg(feature = "bridge")]
-pub(crate) use value::Rest;
+pub(crate) use value::RemainingValues;
 pub(crate) use value::{Container, Head, Heads};
 pub use value::{Elements, Pairs, ValueRef, check_value, decode_value, encode_value};

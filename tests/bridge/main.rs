@@ -16,6 +16,7 @@ mod zeromq_proxy;
 mod agent;
 mod batches;
 mod chaos;
+mod classes;
 mod cluster;
 mod copies;
 mod crashes;

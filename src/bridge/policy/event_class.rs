@@ -1,4 +1,4 @@
-//! Events on which the rules for one peer decide alike, so that they are evaluated once for many events.
+//! Classes of events for which the rules for a peer make the same decision, so that the rules are evaluated once for each class.
 
 use bytes::Bytes;
 use nom::bytes::complete::{tag, take};
@@ -6,7 +6,7 @@ use nom::{IResult, Parser};
 
 use super::payload::is_metadata;
 use crate::data::Topic;
-use crate::wire::{Envelope, EnvelopeType, Limits, Rest, ValueRef};
+use crate::wire::{Envelope, EnvelopeType, Limits, RemainingValues, ValueRef};
 
 /// The first bytes of each event: a vector of the version, the kind and the content (`PROTOCOL.md`, sections 5 and 6).
 const START: [u8; 21] = [14, 3, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 1, 14];
@@ -17,8 +17,8 @@ const VALUES: usize = 5;
 /// The number of vectors that contain the arguments.
 const DEPTH: usize = 2;
 
-/// The valid events with one topic and one name. Rules decide on all of them alike, unless they are events of the node API or events
-/// with which the nodes of a ZeroMQ cluster find each other.
+/// The valid events with the same topic and name. The rules make the same decision for all of them, except for events of the node API and
+/// for the events with which the nodes of a ZeroMQ cluster find each other.
 #[derive(Clone, Debug)]
 pub(crate) struct EventClass {
     topic: Topic,
@@ -36,16 +36,17 @@ impl EventClass {
         Some(EventClass { topic, head, has_metadata })
     }
 
-    /// If a message is a valid event of this class, returns the name of the event.
+    /// Returns whether a message is of this class if it is valid.
+    pub(crate) fn may_contain(&self, envelope: &Envelope) -> bool {
+        envelope.kind == EnvelopeType::Data
+            && envelope.payload.starts_with(&self.head)
+            && envelope.topic == self.topic
+    }
+
+    /// If a message for which [`EventClass::may_contain`] is true is valid, returns the name of the event.
     pub(crate) fn name_of<'a>(&self, envelope: &'a Envelope, limits: &Limits) -> Option<&'a [u8]> {
-        if envelope.kind != EnvelopeType::Data || envelope.topic != self.topic {
-            return None;
-        }
         let (head, rest) = envelope.payload.split_at_checked(self.head.len())?;
-        if head != self.head {
-            return None;
-        }
-        let mut rest = Rest::new(rest, VALUES, DEPTH, limits)?;
+        let mut rest = RemainingValues::new(rest, VALUES, DEPTH, limits)?;
         let is_valid =
             rest.skip_vector() && (!self.has_metadata || rest.take_value().is_some_and(is_valid_metadata));
         (is_valid && rest.is_empty()).then(|| head.get(START.len().saturating_add(3)..))?

@@ -145,7 +145,7 @@ impl PeerPolicy {
         Err(closest)
     }
 
-    /// `is_for_all`: whether the decision depends only on the topic and the name, if the message is a valid event.
+    /// `is_for_all` must be true only if the decision on a valid event depends on nothing but its topic and name.
     fn decision<'a>(message: Inspected<'a>, denial: Option<Denial>, is_for_all: bool) -> Decision<'a> {
         let topic = &message.envelope.topic;
         let (payload, command_fault) = message.into_results();

@@ -1,4 +1,4 @@
-//! The decisions of the rules on the latest kinds of events from one peer.
+//! A cache of the rules' decisions on the latest classes of events from one peer.
 
 use super::links::Target;
 use crate::bridge::policy::EventClass;
@@ -13,9 +13,9 @@ const LINKS: usize = 2;
 /// The latest classes of events that rules allow, each with the links that receive them. So the rules are evaluated once for many
 /// events, and no memory is allocated.
 #[derive(Debug, Default)]
-pub(super) struct Decided {
+pub(super) struct DecisionCache {
     classes: [Option<Class>; CLASSES],
-    /// The place of the next class, which replaces the oldest one.
+    /// The index of the oldest class, which is replaced next.
     next: usize,
 }
 
@@ -25,7 +25,7 @@ struct Class {
     to: [Option<Target>; LINKS],
 }
 
-impl Decided {
+impl DecisionCache {
     /// If a message is a valid event of a known class, adds the links that receive it to `to`, and returns the name of the event.
     pub(super) fn find<'a>(
         &self,
@@ -33,24 +33,30 @@ impl Decided {
         limits: &Limits,
         to: &mut Vec<Target>,
     ) -> Option<&'a [u8]> {
-        let found = |class: &Class| Some((class.events.name_of(envelope, limits)?, class.to));
-        let (name, targets) = self.classes.iter().flatten().find_map(found)?;
-        to.extend(targets.into_iter().flatten());
+        let class = self.class_of(envelope)?;
+        let name = class.events.name_of(envelope, limits)?;
+        to.extend(class.to.into_iter().flatten());
         Some(name)
     }
 
     /// Adds the class of an allowed event that is received by the links `to`.
     pub(super) fn add(&mut self, envelope: &Envelope, to: &[Target]) {
-        let mut targets = [None; LINKS];
-        for (place, target) in targets.iter_mut().zip(to) {
-            *place = Some(*target);
+        if to.len() > LINKS || self.class_of(envelope).is_some() {
+            return;
         }
-        if let Some(class) = self.classes.get_mut(self.next)
-            && to.len() <= LINKS
+        let mut targets = [None; LINKS];
+        for (slot, target) in targets.iter_mut().zip(to) {
+            *slot = Some(*target);
+        }
+        if let Some(slot) = self.classes.get_mut(self.next)
             && let Some(events) = EventClass::of(envelope)
         {
-            *class = Some(Class { events, to: targets });
+            *slot = Some(Class { events, to: targets });
             self.next = self.next.saturating_add(1) % CLASSES;
         }
+    }
+
+    fn class_of(&self, envelope: &Envelope) -> Option<&Class> {
+        self.classes.iter().flatten().find(|class| class.events.may_contain(envelope))
     }
 }

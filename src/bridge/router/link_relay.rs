@@ -8,7 +8,7 @@ use parking_lot::MutexGuard;
 
 use super::batch::OutgoingBatch;
 use super::core::{Core, now, peering_key};
-use super::decided::Decided;
+use super::decided::DecisionCache;
 use super::delivered::{Delivered, Need};
 use super::links::{LinkSet, Target};
 use super::log_create;
@@ -135,7 +135,7 @@ struct Inbound<'a> {
     sampled: usize,
     /// The format of the previous message, if it is from a ZeroMQ cluster.
     checked_format: Option<EventFormat>,
-    decided: Decided,
+    decided: DecisionCache,
     /// The targets of the current message; kept between messages to save allocations.
     to: Vec<Target>,
     /// Locked until all messages of this call are forwarded. Without the lock, copies of the same messages from a
@@ -144,7 +144,7 @@ struct Inbound<'a> {
     batch: OutgoingBatch<'a>,
 }
 
-/// What the rules say about a message, and what they read from it.
+/// The decision of the rules on a message, and the parts of the message that the rules read.
 struct Verdict<'a> {
     /// See [`Decision::node`](crate::bridge::policy::Decision::node).
     node: Option<NodeMessage>,
@@ -367,7 +367,7 @@ impl Relay for LinkRelay {
             messages: messages.len(),
             sampled: fastrand::usize(..messages.len().max(1)),
             checked_format: None,
-            decided: Decided::default(),
+            decided: DecisionCache::default(),
             to: Vec::new(),
             delivered: None,
             batch: OutgoingBatch::new(&self.core, &links, self.id, from, messages),

@@ -24,20 +24,20 @@ pub fn check_value(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
     }
 }
 
-/// The last values of a message whose first values are valid.
+/// The values after the checked beginning of a message.
 #[cfg(feature = "bridge")]
-pub(crate) struct Rest<'a> {
+pub(crate) struct RemainingValues<'a> {
     walk: Walk,
     bytes: &'a [u8],
     depth: usize,
 }
 
 #[cfg(feature = "bridge")]
-impl<'a> Rest<'a> {
+impl<'a> RemainingValues<'a> {
     /// Returns the rest of a message after `values` values, within `depth` containers. Returns `None` if that exceeds the limits.
     pub(crate) fn new(bytes: &'a [u8], values: usize, depth: usize, limits: &Limits) -> Option<Self> {
         let elements = limits.max_elements.checked_sub(values)?;
-        Some(Rest { walk: Walk { elements }, bytes, depth: limits.max_depth.checked_sub(depth)? })
+        Some(RemainingValues { walk: Walk { elements }, bytes, depth: limits.max_depth.checked_sub(depth)? })
     }
 
     /// Checks and removes the next value. Returns its bytes, or `None` if it is not a value, is out of order or exceeds a limit.
@@ -47,7 +47,7 @@ impl<'a> Rest<'a> {
         before.get(..before.len().checked_sub(self.bytes.len())?)
     }
 
-    /// Like [`Rest::take_value`], for a value that must be a vector. Returns whether it is valid.
+    /// Like [`RemainingValues::take_value`], for a value that must be a vector. Returns whether it is valid.
     pub(crate) fn skip_vector(&mut self) -> bool {
         self.bytes.first() == Some(&tag::VECTOR) && self.take_value().is_some()
     }

@@ -16,7 +16,7 @@ mod real;
 
 pub use borrow::{Elements, Pairs};
 #[cfg(feature = "bridge")]
-pub(crate) use check::Rest;
+pub(crate) use check::RemainingValues;
 pub use check::check_value;
 pub use encode::encode_value;
 pub(crate) use head::{Container, Head};
