@@ -131,7 +131,7 @@ impl fmt::Debug for Topic {
 /// If an entry is a prefix of another entry, the longer entry is left out, as in Broker's C++ implementation. An entry
 /// of more than [`Topic::MAX_LEN`] bytes is left out, too, because it is not a prefix of any topic.
 ///
-/// Cheap to clone: each connection of an endpoint has the endpoint's filter.
+/// Clones share the entries: each connection of an endpoint has a clone of the endpoint's filter.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Filter(Arc<Vec<Topic>>);
 

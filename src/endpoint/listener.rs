@@ -221,7 +221,7 @@ impl Accepted {
     }
 
     async fn serve(self, tcp: TcpStream, ticket: Ticket) {
-        // Boxed, because it needs more memory than the connection after it.
+        // Boxed, so that an established connection does not keep the memory of its handshake.
         let Some((new, slot)) = Box::pin(self.handshake(tcp, ticket)).await else { return };
         let context = &self.context;
         let established = |_| drop(slot);
@@ -259,8 +259,8 @@ impl Accepted {
         }
     }
 
-    /// Waits for a slot, and performs the TLS handshake. Returns the connection with its slot. `None` if it has failed, which was
-    /// reported.
+    /// Waits for a slot, and performs the TLS handshake. Returns the connection and its slot. Returns `None` if the handshake has failed,
+    /// which it reports, or if the endpoint shuts down.
     async fn handshake(&self, tcp: TcpStream, ticket: Ticket) -> Option<(NewConnection, Box<Slot>)> {
         let (context, Port { protocol, tls, logs, .. }) = (&self.context, &*self.port);
         let mut phase = context.phase.clone();
@@ -308,7 +308,7 @@ impl Accepted {
         Some((new, Box::new(slot)))
     }
 
-    /// Calls [`Accepted::fail`].
+    /// Reports the failure with [`Accepted::fail`], and returns `None`.
     fn refuse<T>(&self, error: ConnectError) -> Option<T> {
         self.fail(error);
         None

@@ -35,7 +35,7 @@ use admission::replaced;
 use logs::room;
 use send::Drops;
 use subscriptions::{Member, Waiting, changed, check_due, finish_publishing};
-use waits::{answer, asked, filled, notified, passed, slot_evicted};
+use waits::{answer, asked, drain_expired, filled, room_available, slot_evicted};
 
 /// How a connection ended.
 pub(super) struct ConnectionOutcome {
@@ -187,8 +187,8 @@ pub(super) fn run<S: Session>(
         logs,
         pending_logs: None,
     };
-    // An idle peer keeps the memory of this future. So the parts that run only once are boxed, here and in `drive`, and the values
-    // above are no part of it.
+    // An idle peer keeps the memory of this future. Parts that run only once are therefore boxed, here and in `drive`. This function is
+    // not `async`, so that its local variables are not part of the future.
     async move {
         if !running.is_admitted() {
             Box::pin(running.connection.refuse()).await;
@@ -323,7 +323,7 @@ impl<S: Session> PeerConnection<S> {
                 }
                 // Also polled while backlogged, because an overflow of the queue is notified in the same way.
                 () = filled(queue.as_deref()), if !self.leaving => {}
-                () = notified(&self.room), if !self.blocked.is_empty() => {}
+                () = room_available(&self.room), if !self.blocked.is_empty() => {}
                 Ok(()) = filter.changed() => {
                     let filter = filter.borrow_and_update().clone();
                     if let Err(error) = self.connection.set_filter(filter) {
@@ -336,7 +336,7 @@ impl<S: Session> PeerConnection<S> {
                         self.leave();
                     }
                 }
-                () = passed(drained_by), if !self.leaving => {
+                () = drain_expired(drained_by), if !self.leaving => {
                     return self.end(Some(if shutdown {
                         ConnectError::ShuttingDown
                     } else {

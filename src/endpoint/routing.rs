@@ -125,7 +125,7 @@ impl Peers {
         let route = PeerRoute { filter: filter.clone(), ..route };
         match chunks.iter_mut().find(|chunk| chunk.len() < CHUNK) {
             Some(chunk) => {
-                // A chunk that is shared is copied first, without spare capacity. `push` alone would then double it.
+                // A chunk that is shared is copied first, without spare capacity. `push` alone would double its capacity.
                 let chunk = Arc::make_mut(chunk);
                 chunk.reserve_exact(1);
                 chunk.push(route);

@@ -13,8 +13,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
 use super::Stream;
 use super::session::Session;
 
-/// The maximum capacity that an empty queue of a connection keeps: the smallest one that is allocated. Without it, each message to an
-/// idle peer would need an allocation.
+/// The maximum capacity that an empty queue of a connection keeps: the smallest one that is allocated. If this
+/// capacity were freed too, each message to an idle peer would need an allocation.
 const MAX_IDLE_CAPACITY: usize = 4;
 
 /// The maximum number of pieces that are written with one call.
@@ -73,7 +73,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes the first pieces. The list of them is on the stack, and so no part of the memory of an idle peer.
+    /// Writes the first pieces. The list of pieces is on the stack, so that idle peers do not reserve memory for it.
     fn poll_write(&self, cx: &mut Context<'_>, writer: &mut WriteHalf<Stream>) -> Poll<io::Result<usize>> {
         let mut slices = [io::IoSlice::new(&[]); MAX_PIECES];
         let mut used = 0usize;

@@ -186,7 +186,7 @@ impl Envelope {
         Self::from_frame(frame.clone())
     }
 
-    /// Like [`Envelope::decode`]. Needs fewer references to the memory of the frame.
+    /// Like [`Envelope::decode`]. Takes the frame, and so changes its reference count less often.
     pub(crate) fn from_frame(mut frame: Bytes) -> Result<Self, DecodeError> {
         // `finish` fails if some input is not consumed, so the payload, which is everything after the header, is consumed
         // here.
@@ -195,7 +195,7 @@ impl Envelope {
         });
         let (payload_length, header) = finish(&frame, parsed)?;
         let payload = frame.split_off(frame.len().saturating_sub(payload_length));
-        // What is left ends with the topic.
+        // The remaining bytes end with the topic.
         frame.advance(frame.len().saturating_sub(header.topic_length));
         let topic = Topic::new(frame).unwrap_or_default();
         let Header { sender, receiver, kind, ttl, .. } = header;

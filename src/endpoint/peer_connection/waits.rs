@@ -16,8 +16,8 @@ pub(super) async fn filled(queue: Option<&Queue>) {
     }
 }
 
-/// Resolves when a queue may have room for a blocked message. Boxed, because few peers have blocked messages.
-pub(super) async fn notified(room: &Notify) {
+/// Resolves when a queue may have room for a blocked message. Boxed, so that other peers do not reserve memory for it.
+pub(super) async fn room_available(room: &Notify) {
     Box::pin(room.notified()).await;
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn asked(given_up: &mut Option<oneshot::Receiver<()>>) {
 }
 
 /// Resolves at the deadline of the drain, which is rarely set. May never resolve.
-pub(super) async fn passed(deadline: Option<Instant>) {
+pub(super) async fn drain_expired(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => Box::pin(sleep_until(Some(deadline))).await,
         None => std::future::pending().await,

@@ -166,12 +166,14 @@ impl<B: BufMut> Stage<'_, B> {
         self.bytes.get_mut(used..)?.first_chunk_mut()
     }
 
-    /// Writes a tag and a body of at most [`BLOCK`] bytes, after [`Stage::with_room`].
+    /// Writes a tag and a body, together at most [`BLOCK`] bytes, after [`Stage::with_room`].
     ///
     /// They are written separately. If they were first joined in a temporary, the processor would have to read back several
     /// small recent writes at once. That stall takes longer than the rest of the encoding.
     #[inline(always)]
     fn put_body<const N: usize>(&mut self, used: usize, tag: u8, body: [u8; N]) -> usize {
+        const { assert!(N < BLOCK) };
+        debug_assert!(used <= STAGE - BLOCK, "no room for a block");
         if let Some([first, rest @ ..]) = self.block(used)
             && let Some(room) = rest.first_chunk_mut()
         {

@@ -79,7 +79,7 @@ fn nested<'a>(start: &'a [u8], budget: &mut Budget, place: &mut Value) -> Parsed
     }
 }
 
-/// Reads the length of a string. Returns the input after the length, which the string is the start of, and the length.
+/// Reads the length of a string. Returns the input that begins with the string, and the length.
 /// The input is not cut at the end of the string, because [`ByteString::set_prefix`] also copies some of the bytes after it.
 #[inline(always)]
 fn prefix(body: &[u8]) -> Parsed<'_, (&[u8], usize)> {

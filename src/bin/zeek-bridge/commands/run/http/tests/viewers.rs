@@ -147,7 +147,7 @@ async fn a_viewer_that_reads_a_little_at_a_time_is_cut() {
         tokio::time::sleep(FRAME_TIME / 10).await;
     }
     assert!(start.elapsed() >= FRAME_TIME, "{:?}", start.elapsed());
-    // What the socket buffers still hold is followed by the end of the connection. A blocking task stops the paused clock.
+    // The connection must end after the data in the socket buffers. A blocking task stops the paused clock.
     let mut socket = viewer.0.into_std().unwrap();
     let rest = tokio::task::spawn_blocking(move || {
         socket.set_nonblocking(false).unwrap();
