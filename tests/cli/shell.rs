@@ -66,7 +66,7 @@ fn bash_completes_commands_options_and_values() {
     let completed = in_shell("bash", &["--norc"], complete);
     assert_eq!(
         completed,
-        ["record replay", "--name", "off anonymous mutual auto", "--round-trips", "fish", ""]
+        ["record replay", "--name", "off anonymous mutual auto", "--rounds --round-trips", "fish", ""]
     );
 }
 
