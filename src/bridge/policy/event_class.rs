@@ -28,7 +28,7 @@ pub(crate) struct EventClass {
 }
 
 impl EventClass {
-    /// Returns the class of an event. Returns `None` for events with a name of 64 bytes or more, and for other messages.
+    /// Returns the class of an event. Returns `None` for events whose name is not UTF-8 or has 64 bytes or more, and for other messages.
     pub(crate) fn of(envelope: &Envelope) -> Option<Self> {
         let (rest, has_metadata) = head(&envelope.payload).ok()?;
         let head = envelope.payload.len().checked_sub(rest.len())?;
@@ -65,9 +65,13 @@ fn head(payload: &[u8]) -> IResult<&[u8], bool> {
     let (input, fixed) = take(3usize).parse(input)?;
     match *fixed {
         [elements @ (2 | 3), STRING, length @ ..64] => {
-            let (rest, _) = take(length).parse(input)?;
-            Ok((rest, elements == 3))
+            let (rest, name) = take(length).parse(input)?;
+            if std::str::from_utf8(name).is_ok() { Ok((rest, elements == 3)) } else { Err(no_event(input)) }
         }
-        _ => Err(nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Tag))),
+        _ => Err(no_event(input)),
     }
+}
+
+fn no_event(input: &[u8]) -> nom::Err<nom::error::Error<&[u8]>> {
+    nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Tag))
 }

@@ -106,6 +106,9 @@ fn only_events_as_zeek_writes_them_have_a_class() {
     };
     let payload = events()[0].envelope.payload.clone();
     assert!(class_of(&payload).is_some());
+    let mut not_text = payload.to_vec();
+    not_text[30] = 0xff;
+    assert!(class_of(&not_text).is_none(), "the name is not UTF-8");
     for end in 0..21 {
         let mut changed = payload.to_vec();
         changed[end] ^= 0x40;
