@@ -2,13 +2,14 @@
 
 use std::net::{Ipv4Addr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::Stdio;
 
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use zeek_bridge::net::tls::{ServerHost, Tls};
 
-use super::own::{OwnRelay, mutual};
+use super::own::{OwnRelay, mutual, spawn, temporary_folder};
 use super::process::Process;
 use super::side::Side;
 use crate::args::tls::{TlsArgs, TlsMode};
@@ -19,11 +20,19 @@ const CERTIFICATES: &str = "ssl ca-file cafile crt certificate-and-key verify re
 
 /// Fails if HAProxy cannot be started, or has no such TLS.
 pub(super) async fn check(tls: &TlsArgs) -> Result<(), Failure> {
-    if matches!(tls.between_own()?, TlsMode::Anonymous | TlsMode::Auto) {
-        return Err(Failure::usage("HAProxy has no anonymous TLS; use --tls off or --tls mutual"));
-    }
+    is_encrypted(tls)?;
     let version = Command::new("haproxy").arg("-v").stdin(Stdio::null()).stdout(Stdio::null()).status().await;
     version.map(drop).map_err(|error| not_started(&error))
+}
+
+fn is_encrypted(tls: &TlsArgs) -> Result<bool, Failure> {
+    match tls.between_own()? {
+        TlsMode::Off => Ok(false),
+        TlsMode::Mutual => Ok(true),
+        TlsMode::Anonymous | TlsMode::Auto => {
+            Err(Failure::usage("HAProxy has no anonymous TLS; use --tls off or --tls mutual"))
+        }
+    }
 }
 
 fn not_started(error: &std::io::Error) -> Failure {
@@ -32,27 +41,16 @@ fn not_started(error: &std::io::Error) -> Failure {
     ))
 }
 
-/// Starts HAProxy on loopback, after [`check`]. The publisher connects to it, and it connects to the subscriber.
+/// Starts HAProxy on loopback. The publisher connects to it, and it connects to the subscriber.
 pub(super) fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         Failure::failed(format!("cannot start HAProxy to measure: {what}: {error}"))
     };
-    let folder = tempfile::Builder::new().prefix("zeek-bridge-bench").tempdir();
-    let folder =
-        folder.map_err(|error| failed("cannot create a temporary directory (see TMPDIR)", &error))?;
-    let certificates = |error: &dyn std::fmt::Display| failed("cannot create certificates", error);
-    let tls = match tls.between_own()? {
-        TlsMode::Off | TlsMode::Anonymous | TlsMode::Auto => Tls::Off,
-        TlsMode::Mutual => {
-            let tls = mutual(folder.path()).map_err(|error| certificates(&error))?;
-            let mut both = Vec::new();
-            for name in ["certificate", "keyfile"] {
-                both.extend(std::fs::read(folder.path().join(name)).map_err(|error| certificates(&error))?);
-            }
-            std::fs::write(folder.path().join("certificate-and-key"), both)
-                .map_err(|error| certificates(&error))?;
-            tls
-        }
+    let folder = temporary_folder()?;
+    let tls = if is_encrypted(tls)? {
+        certificates(folder.path()).map_err(|error| failed("cannot create certificates", &error))?
+    } else {
+        Tls::Off
     };
     let listen = || StdListener::bind((Ipv4Addr::LOCALHOST, 0));
     let socket = |error: std::io::Error| failed("cannot listen on loopback", &error);
@@ -69,17 +67,12 @@ pub(super) fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
     );
     std::fs::write(folder.path().join("haproxy.cfg"), config)
         .map_err(|error| failed("cannot write its configuration", &error))?;
-    let child = Command::new("haproxy")
-        // Without `-q`, which closes the standard input.
-        .args(["-db", "-f", "haproxy.cfg"])
-        .current_dir(folder.path())
-        // It listens on the socket that is its standard input, so connections are never refused.
-        .stdin(Stdio::from(OwnedFd::from(front)))
-        .stdout(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| not_started(&error))?;
+    let mut command = Command::new("haproxy");
+    // Without `-q`, which closes the standard input.
+    command.args(["-db", "-f", "haproxy.cfg"]).current_dir(folder.path());
+    // It listens on the socket that is its standard input, so connections are never refused.
+    let child =
+        spawn(&mut command, Stdio::from(OwnedFd::from(front))).map_err(|error| not_started(&error))?;
     let process = child.id().and_then(|pid| Process::of(pid).ok());
     let side = |address: std::net::SocketAddr| Side {
         address: address.to_string(),
@@ -89,4 +82,12 @@ pub(super) fn start(tls: &TlsArgs) -> Result<OwnRelay, Failure> {
     };
     let sides = [side(addresses.0), side(addresses.1)];
     Ok(OwnRelay { child, _folder: folder, sides, backend: Some((back, tls)), process })
+}
+
+/// Creates certificates for both ends, and the file that contains both the certificate and the key of HAProxy.
+fn certificates(folder: &Path) -> Result<Tls, Box<dyn std::error::Error>> {
+    let tls = mutual(folder)?;
+    let [certificate, key] = ["certificate", "keyfile"].map(|name| std::fs::read(folder.join(name)));
+    std::fs::write(folder.join("certificate-and-key"), [certificate?, key?].concat())?;
+    Ok(tls)
 }

@@ -1,12 +1,12 @@
 //! The load: one publisher, and subscribers that count the received messages.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 use zeek_bridge::data::{Filter, Topic};
@@ -17,7 +17,8 @@ use zeek_bridge::peering::Notice;
 use super::pattern::{DECLARATION, Pattern};
 use super::peer::LoadPeer;
 use super::side::{PeerRole, Protocol, Side};
-use super::tally::{Received, Tally};
+use super::subscriber::{Subscriber, WaitedFor, arrived};
+use super::tally::Received;
 use crate::output::{Failure, Progress};
 
 /// The number of subscribers that connect at the same time.
@@ -76,21 +77,6 @@ pub(super) struct Load {
     pub(super) connecting: Duration,
     /// True if no more messages are to be published.
     pub(super) enough: Arc<AtomicBool>,
-}
-
-/// The messages that a subscriber has received.
-#[derive(Debug, Default)]
-struct Subscriber {
-    /// The highest received number plus one.
-    arrived: AtomicU64,
-    tally: Mutex<Tally>,
-}
-
-/// The number that all subscribers must reach before the publisher continues.
-#[derive(Debug, Default)]
-struct WaitedFor {
-    number: AtomicU64,
-    arrived: Notify,
 }
 
 impl Load {
@@ -440,55 +426,6 @@ impl Load {
             publish_to.address,
         ))
     }
-}
-
-impl Subscriber {
-    /// Counts received messages until it is stopped.
-    async fn receive(
-        self: Arc<Self>,
-        mut peer: LoadPeer,
-        pattern: Arc<Pattern>,
-        waited_for: Arc<WaitedFor>,
-        mut stopped: watch::Receiver<bool>,
-    ) -> Result<(), ConnectError> {
-        let mut arrived = 0;
-        loop {
-            peer.answer().await?;
-            tokio::select! {
-                biased;
-                read = peer.read() => read?,
-                _ = stopped.changed() => break,
-            }
-            let before = arrived;
-            let mut tally = self.tally();
-            peer.on_data(pattern.head(), |length, head| match pattern.number(length, head) {
-                Some(number) => {
-                    tally.note(number);
-                    arrived = arrived.max(number.saturating_add(1));
-                }
-                None => tally.note_foreign(),
-            })?;
-            drop(tally);
-            self.arrived.store(arrived, SeqCst);
-            // No wake-up is missed: the publisher stores the number that it waits for before it checks the progress, and this
-            // task stores its progress before it reads that number.
-            if (before..arrived).contains(&waited_for.number.load(SeqCst).saturating_sub(1)) {
-                waited_for.arrived.notify_one();
-            }
-        }
-        peer.leave().await;
-        Ok(())
-    }
-
-    fn tally(&self) -> MutexGuard<'_, Tally> {
-        // No code panics while it holds the lock.
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Returns the number of the last message that all subscribers have received, plus one.
-fn arrived(subscribers: &[Arc<Subscriber>]) -> u64 {
-    subscribers.iter().map(|subscriber| subscriber.arrived.load(SeqCst)).min().unwrap_or_default()
 }
 
 fn no_peering(address: &str, error: &ConnectError) -> Failure {

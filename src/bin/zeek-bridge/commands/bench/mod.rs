@@ -15,6 +15,7 @@ mod process;
 mod report;
 mod session;
 mod side;
+mod subscriber;
 mod tally;
 
 use std::path::PathBuf;

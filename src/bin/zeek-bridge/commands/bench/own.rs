@@ -1,5 +1,6 @@
-//! The relay that is measured if none is given: `zeek-bridge run` in a separate process, on loopback.
+//! The relay that is started and measured if none is given, on loopback: `zeek-bridge run` in a separate process, or [`haproxy`](super::haproxy).
 
+use std::io;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -46,9 +47,7 @@ impl OwnRelay {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             Failure::failed(format!("cannot start the bridge to measure: {what}: {error}"))
         };
-        let folder = tempfile::Builder::new().prefix("zeek-bridge-bench").tempdir();
-        let folder =
-            folder.map_err(|error| failed("cannot create a temporary directory (see TMPDIR)", &error))?;
+        let folder = temporary_folder()?;
         let mode = tls.between_own()?;
         let is_anonymous = matches!(mode, TlsMode::Anonymous | TlsMode::Auto);
         if is_anonymous && protocols.contains(&Protocol::WebSocket) {
@@ -74,19 +73,10 @@ impl OwnRelay {
         let ready = UnixDatagram::bind(&notify)
             .map_err(|error| failed("cannot create a socket (see TMPDIR)", &error))?;
         let program = std::env::current_exe().map_err(|error| failed("cannot find this program", &error))?;
-        let mut child = Command::new(program)
-            .arg("run")
-            .arg(&config)
-            .env("NOTIFY_SOCKET", &notify)
-            .env("RUST_LOG", "error")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            // Run the relay in a separate process group, so that Ctrl-C does not reach it. This process can then print its report
-            // before the relay ends.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| failed("cannot start a process", &error))?;
+        let mut command = Command::new(program);
+        command.arg("run").arg(&config).env("NOTIFY_SOCKET", &notify).env("RUST_LOG", "error");
+        let mut child =
+            spawn(&mut command, Stdio::null()).map_err(|error| failed("cannot start a process", &error))?;
         let mut notification = [0; 64];
         tokio::select! {
             ready = timeout(patience, ready.recv(&mut notification)) => match ready {
@@ -122,6 +112,26 @@ impl OwnRelay {
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         Failure::failed(format!("the relay to measure has ended: {status}; its own messages are above"))
     }
+}
+
+/// Creates the directory of a relay.
+pub(super) fn temporary_folder() -> Result<TempDir, Failure> {
+    let folder = tempfile::Builder::new().prefix("zeek-bridge-bench").tempdir();
+    folder.map_err(|error| {
+        Failure::failed(format!("cannot create a temporary directory (see TMPDIR): {error}"))
+    })
+}
+
+/// Starts the process of a relay, which ends when the child is dropped.
+pub(super) fn spawn(command: &mut Command, stdin: Stdio) -> io::Result<Child> {
+    command
+        .stdin(stdin)
+        .stdout(Stdio::null())
+        // Run the relay in a separate process group, so that Ctrl-C does not reach it. This process can then print its report
+        // before the relay ends.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
 }
 
 /// Returns whether both sides use the same link: the proxy of a ZeroMQ cluster forwards the events of its publishers to its

@@ -76,6 +76,7 @@ impl Throughput {
         Throughput { events, took, events_per_second: rate, bytes_per_second: rate.saturating_mul(size) }
     }
 
+    /// Returns the events per second, with one decimal.
     pub(super) fn rate(&self) -> f64 {
         json_rate(self.events, self.took)
     }
