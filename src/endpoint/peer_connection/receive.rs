@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::PeerConnection;
 use super::subscriptions::Member;
 use crate::endpoint::blocked::Blocked;
+use crate::endpoint::counters::Counters;
 use crate::endpoint::message::Message;
 use crate::endpoint::queue::Refused;
 use crate::endpoint::routing::Routes;
@@ -13,6 +14,28 @@ use crate::wire::{DecodeError, Envelope, EnvelopeType};
 
 /// The latency of one batch is measured after this many messages.
 pub(super) const SAMPLE_INTERVAL: usize = 64;
+
+/// Received messages that the statistics do not contain yet. Other threads use the statistics too, so they are changed once for many
+/// messages.
+#[derive(Debug, Default)]
+struct Uncounted {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Uncounted {
+    fn add(&mut self, envelope: &Envelope) {
+        self.messages = self.messages.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(envelope.frame_length());
+    }
+
+    /// Adds the messages to the statistics.
+    fn count(&mut self, stats: &Counters) {
+        let Uncounted { messages, bytes } = std::mem::take(self);
+        stats.received.add(messages);
+        stats.received_bytes.add(bytes);
+    }
+}
 
 impl<S: Session> PeerConnection<S> {
     /// Handles a message and the messages that were read together with it. Counts them, delivers them to subscribers, and
@@ -24,16 +47,14 @@ impl<S: Session> PeerConnection<S> {
             self.inbox.reserve(self.connection.pending_events().saturating_add(1));
         }
         let routes = self.context.hub.routes.borrow().clone();
-        let (mut next, mut received, mut bytes) = (Some(first), 0usize, 0usize);
+        let (mut next, mut received, mut uncounted) = (Some(first), 0usize, Uncounted::default());
         while let Some(envelope) = next {
             received = received.saturating_add(1);
-            bytes = bytes.saturating_add(envelope.frame_length());
-            self.receive_one(&routes, envelope, &mut sample);
+            uncounted.add(&envelope);
+            self.receive_one(&routes, envelope, &mut sample, &mut uncounted);
             next = self.connection.next_message();
         }
-        // Once for all messages, because other threads use these counters too.
-        self.context.stats.received.add(received);
-        self.context.stats.received_bytes.add(bytes);
+        uncounted.count(&self.context.stats);
         if let Some(counters) = &self.counters {
             counters.received.add(received);
         }
@@ -42,7 +63,13 @@ impl<S: Session> PeerConnection<S> {
 
     /// Handles one message. The first message for the relay takes the time in `sample`. If no message is for the relay,
     /// nothing is measured, and the time must not be used for the next batch.
-    fn receive_one(&mut self, routes: &Routes, envelope: Envelope, sample: &mut Option<Instant>) {
+    fn receive_one(
+        &mut self,
+        routes: &Routes,
+        envelope: Envelope,
+        sample: &mut Option<Instant>,
+        uncounted: &mut Uncounted,
+    ) {
         let format = self.connection.session().received_format();
         if let Some(format) = format {
             self.context.cluster_format.note(format);
@@ -50,7 +77,7 @@ impl<S: Session> PeerConnection<S> {
         if envelope.topic.is_local() || self.receive_hello(&envelope) {
             return;
         }
-        self.deliver(routes, &envelope);
+        self.deliver(routes, &envelope, uncounted);
         if self.context.relay.is_some() {
             if let Some(received) = sample.take() {
                 self.unmeasured = 0;
@@ -97,7 +124,7 @@ impl<S: Session> PeerConnection<S> {
 
     /// Checks a message and delivers it to the subscribers of its topic. So subscribers never receive a message that cannot
     /// be decoded.
-    fn deliver(&mut self, routes: &Routes, envelope: &Envelope) {
+    fn deliver(&mut self, routes: &Routes, envelope: &Envelope, uncounted: &mut Uncounted) {
         let for_us = envelope.receiver.is_nil() || envelope.receiver == self.context.id;
         if envelope.kind != EnvelopeType::Data || !for_us {
             return;
@@ -117,6 +144,8 @@ impl<S: Session> PeerConnection<S> {
         let limits = self.context.config.limits;
         let message = Message { envelope, limits, from: self.peer.clone(), sender: name };
         let stats = &self.context.stats;
+        // A subscriber that has received a message finds it in the statistics.
+        uncounted.count(stats);
         for subscriber in subscribers {
             match subscriber.try_push(&message) {
                 Ok(()) => stats.delivered.one(),
