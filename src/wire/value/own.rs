@@ -98,11 +98,8 @@ fn set<'a>(
 ) -> Parsed<'a, ()> {
     let mut distinct = Vec::new();
     let (rest, ()) = elements(inside, count, budget, Step::SetElement, &mut distinct)?;
-    match Set::from_distinct(distinct) {
-        Some(set) => fill(place, Value::Set(set)),
-        None => return fail(start, DecodeReason::DuplicateElement),
-    }
-    Ok((rest, ()))
+    let set = Set::from_distinct(distinct).map(Value::Set);
+    distinct_or_fail(start, rest, set, DecodeReason::DuplicateElement, place)
 }
 
 #[inline(never)]
@@ -114,10 +111,20 @@ fn table<'a>(
     place: &mut Value,
 ) -> Parsed<'a, ()> {
     let (rest, distinct) = pairs(inside, count, budget)?;
-    match Table::from_distinct(distinct) {
-        Some(table) => fill(place, Value::Table(table)),
-        None => return fail(start, DecodeReason::DuplicateKey),
-    }
+    let table = Table::from_distinct(distinct).map(Value::Table);
+    distinct_or_fail(start, rest, table, DecodeReason::DuplicateKey, place)
+}
+
+/// Stores a container, which is `None` if it has duplicates. `start` is its position, and `rest` is the input after it.
+fn distinct_or_fail<'a>(
+    start: &'a [u8],
+    rest: &'a [u8],
+    container: Option<Value>,
+    duplicate: DecodeReason,
+    place: &mut Value,
+) -> Parsed<'a, ()> {
+    let Some(container) = container else { return fail(start, duplicate) };
+    fill(place, container);
     Ok((rest, ()))
 }
 
