@@ -272,7 +272,7 @@ impl<S: Session> PeerConnection<S> {
                         if let Err(end) = Box::pin(self.established(peer, filter)).await {
                             return end;
                         }
-                        // The signals of the handshake are no longer needed.
+                        // Frees the channels that only the handshake uses.
                         (evicted, self.superseded) = (None, None);
                         if let Some(established) = established.take() {
                             established(peer);
@@ -438,6 +438,7 @@ impl<S: Session> PeerConnection<S> {
                 self.connection.pause(true);
             }
             Event::PeerLeaving => tracing::debug!("received BYE"),
+            // `drive` handles these.
             Event::Message(_) | Event::Introduced { .. } | Event::Established { .. } | Event::Closed(_) => {}
         }
     }

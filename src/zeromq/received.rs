@@ -71,7 +71,7 @@ impl Received {
         Received { frames: input.split_to(end).freeze(), pending, ..Self::default() }
     }
 
-    /// Returns the next event whose sender is not `own_id`. Releases the memory when there are no more events.
+    /// Returns the next event whose sender is not `own_id`. Frees the memory after the last event.
     pub(super) fn poll(&mut self, senders: &mut Senders, own_id: EndpointId) -> Option<Envelope> {
         while let Ok(parts) = Parts::find(&self.frames, self.next, usize::MAX) {
             self.last = self.next..parts.payload.end;

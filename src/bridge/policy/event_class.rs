@@ -19,7 +19,7 @@ const DEPTH: usize = 2;
 
 /// The valid events with the same topic and name. The rules make the same decision for all of them, except for events of the node API and
 /// for the events with which the nodes of a ZeroMQ cluster find each other.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct EventClass {
     topic: Topic,
     /// The payload up to the end of the name.
@@ -47,14 +47,15 @@ impl EventClass {
     pub(crate) fn name_of<'a>(&self, envelope: &'a Envelope, limits: &Limits) -> Option<&'a [u8]> {
         let (head, rest) = envelope.payload.split_at_checked(self.head.len())?;
         let mut rest = RemainingValues::new(rest, VALUES, DEPTH, limits)?;
-        let is_valid =
-            rest.skip_vector() && (!self.has_metadata || rest.take_value().is_some_and(is_valid_metadata));
+        let is_valid = rest.skip_vector()
+            && (!self.has_metadata
+                || rest.take_value().is_some_and(|bytes| is_valid_metadata(bytes, limits)));
         (is_valid && rest.is_empty()).then(|| head.get(START.len().saturating_add(3)..))?
     }
 }
 
-fn is_valid_metadata(bytes: &[u8]) -> bool {
-    ValueRef::decode(bytes, &Limits::DEFAULT).is_ok_and(|metadata| is_metadata(&metadata))
+fn is_valid_metadata(bytes: &[u8], limits: &Limits) -> bool {
+    ValueRef::decode(bytes, limits).is_ok_and(|metadata| is_metadata(&metadata))
 }
 
 /// Reads an event up to the end of its name. Returns whether it has metadata.

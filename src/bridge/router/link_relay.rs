@@ -8,7 +8,7 @@ use parking_lot::MutexGuard;
 
 use super::batch::OutgoingBatch;
 use super::core::{Core, now, peering_key};
-use super::decided::DecisionCache;
+use super::decision_cache::DecisionCache;
 use super::delivered::{Delivered, Need};
 use super::links::{LinkSet, Target};
 use super::log_create;
@@ -135,7 +135,7 @@ struct Inbound<'a> {
     sampled: usize,
     /// The format of the previous message, if it is from a ZeroMQ cluster.
     checked_format: Option<EventFormat>,
-    decided: DecisionCache,
+    decisions: DecisionCache,
     /// The targets of the current message; kept between messages to save allocations.
     to: Vec<Target>,
     /// Locked until all messages of this call are forwarded. Without the lock, copies of the same messages from a
@@ -145,7 +145,7 @@ struct Inbound<'a> {
 }
 
 /// The decision of the rules on a message, and the parts of the message that the rules read.
-struct Verdict<'a> {
+struct Evaluation<'a> {
     /// See [`Decision::node`](crate::bridge::policy::Decision::node).
     node: Option<NodeMessage>,
     denial: Option<Denial>,
@@ -185,16 +185,17 @@ impl<'a> Inbound<'a> {
         // The sender of a message is the only trace of the bridges that it has passed, because ZeroMQ has no ttl and no message ids. A
         // second bridge between the same clusters would return each message without end.
         let from_other_bridge = from.protocol.zeromq().is_some() && core.origin.is_other_bridge(sender);
-        let is_known = envelope.ttl > 1 && !from_other_bridge;
-        let known = if is_known { self.decided.find(&envelope, limits, &mut self.to) } else { None };
-        let verdict = match known {
-            Some(name) => Verdict { node: None, denial: None, name: Some(name), log_create: false },
+        // For all other messages, the decision depends on more than the topic and the name of the event.
+        let may_be_known = envelope.ttl > 1 && !from_other_bridge;
+        let known = if may_be_known { self.decisions.find(&envelope, limits, &mut self.to) } else { None };
+        let evaluation = match known {
+            Some(name) => Evaluation { node: None, denial: None, name: Some(name), log_create: false },
             None => {
                 let sender_text = published.and_then(|published| published.text.as_deref());
                 self.decide(&envelope, sender_text, from_other_bridge, more)
             }
         };
-        let Verdict { node: event, denial, name: event_name, log_create } = verdict;
+        let Evaluation { node: event, denial, name: event_name, log_create } = evaluation;
         if self.to.is_empty() {
             if let Some(denial) = denial {
                 self.on_denied(envelope, id, event, denial);
@@ -237,7 +238,7 @@ impl<'a> Inbound<'a> {
         sender: Option<&[u8]>,
         from_other_bridge: bool,
         more: usize,
-    ) -> Verdict<'e> {
+    ) -> Evaluation<'e> {
         let (relay, links, from) = (self.relay, self.links, self.from);
         let (core, limits) = (&relay.core, self.here.limits());
         let decision = self.policy.evaluate(envelope, sender, limits, |link, rule| {
@@ -264,9 +265,9 @@ impl<'a> Inbound<'a> {
                 core.deny(links, relay.id, from, Reason::OtherBridge.name(), refusal);
             }
         } else if decision.is_for_class && more > 0 {
-            self.decided.add(envelope, &self.to);
+            self.decisions.add(envelope, &self.to);
         }
-        Verdict { node: decision.node, denial: decision.denial, name: decision.event, log_create }
+        Evaluation { node: decision.node, denial: decision.denial, name: decision.event, log_create }
     }
 
     /// Removes the targets that do not need this copy of the message. Limits a target to its bridges if only they need
@@ -367,7 +368,7 @@ impl Relay for LinkRelay {
             messages: messages.len(),
             sampled: fastrand::usize(..messages.len().max(1)),
             checked_format: None,
-            decided: DecisionCache::default(),
+            decisions: DecisionCache::default(),
             to: Vec::new(),
             delivered: None,
             batch: OutgoingBatch::new(&self.core, &links, self.id, from, messages),

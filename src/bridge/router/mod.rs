@@ -3,7 +3,7 @@
 pub(in crate::bridge) mod batch;
 pub(in crate::bridge) mod busiest;
 pub(in crate::bridge) mod core;
-mod decided;
+mod decision_cache;
 pub(in crate::bridge) mod delivered;
 pub(in crate::bridge) mod denials;
 pub(in crate::bridge) mod flows;
