@@ -166,7 +166,7 @@ impl Report {
         let process = relay
             .as_ref()
             .map(|Relay { process: Process { pid, name }, .. }| format!(", process {pid} ({name})"));
-        let owner = if self.own_relay { "own bridge, " } else { "" };
+        let owner = if self.own_relay { "own relay, " } else { "" };
         let addresses = if publish_to == subscribe_at {
             publish_to.clone()
         } else {
