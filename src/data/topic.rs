@@ -1,15 +1,17 @@
 //! Topics and filters (`PROTOCOL.md`, sections 2 and 4).
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 /// A topic, by which messages are routed, such as `zeek/management/node`.
 ///
-/// The bytes are reference-counted, so decoding a topic from a frame copies nothing. Topics are usually text, but a peer may
-/// send any bytes.
+/// A short topic, of up to 31 bytes, is stored in place. The bytes of a longer one are reference-counted, so decoding it from a
+/// frame copies nothing. Topics are usually text, but a peer may send any bytes.
 ///
 /// Only [`Topic::new`] checks the length; all other constructors do not. Publishing to a topic that is too long fails.
 /// A subscription to a prefix that is too long matches nothing.
@@ -20,8 +22,21 @@ use bytes::Bytes;
 /// assert_eq!(Topic::from("zeek/"), Topic::from_static("zeek/"));
 /// assert!(Topic::from("zeek/").is_prefix_of(&Topic::from(format!("zeek/{}", "events"))));
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Topic(Bytes);
+#[derive(Clone)]
+pub struct Topic(Storage);
+
+/// The maximum length of a topic that is stored in place. Most topics of Zeek are shorter.
+const IN_PLACE: usize = 31;
+
+#[derive(Clone)]
+enum Storage {
+    /// The topic has `length` bytes. The bytes after them are 0.
+    InPlace {
+        length: u8,
+        bytes: [u8; IN_PLACE],
+    },
+    Shared(Bytes),
+}
 
 /// The error for a topic that is too long to be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +56,7 @@ impl Topic {
     /// Returns a topic with constant text.
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
-        Topic(Bytes::from_static(text.as_bytes()))
+        Topic(Storage::Shared(Bytes::from_static(text.as_bytes())))
     }
 
     /// Returns a topic with these bytes.
@@ -53,50 +68,70 @@ impl Topic {
         if bytes.len() > Self::MAX_LEN {
             return Err(InvalidTopic { length: bytes.len() });
         }
-        Ok(Topic(bytes))
+        Ok(Topic::in_place(&bytes).unwrap_or(Topic(Storage::Shared(bytes))))
+    }
+
+    /// Returns a topic that is stored in place, if it is short enough.
+    pub(crate) fn in_place(text: &[u8]) -> Option<Self> {
+        let mut bytes = [0; IN_PLACE];
+        bytes.get_mut(..text.len())?.copy_from_slice(text);
+        let length = text.len().try_into().ok()?;
+        Some(Topic(Storage::InPlace { length, bytes }))
     }
 
     /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Storage::InPlace { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Storage::Shared(bytes) => bytes,
+        }
     }
 
     /// Returns the text, with U+FFFD in place of invalid UTF-8.
     #[must_use]
     pub fn to_str_lossy(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
+        String::from_utf8_lossy(self.as_bytes())
     }
 
     /// Returns whether this topic matches `topic` if it is an entry of a filter. It does if its bytes are a prefix of
     /// `topic`.
     #[must_use]
     pub fn is_prefix_of(&self, topic: &Topic) -> bool {
-        topic.0.starts_with(&self.0)
+        topic.as_bytes().starts_with(self.as_bytes())
+    }
+
+    /// Returns a copy that shares no memory with other topics and frames.
+    pub(crate) fn detached(&self) -> Self {
+        match &self.0 {
+            Storage::InPlace { .. } => self.clone(),
+            Storage::Shared(bytes) => Topic(Storage::Shared(Bytes::copy_from_slice(bytes))),
+        }
     }
 
     fn is_too_long(&self) -> bool {
-        self.0.len() > Self::MAX_LEN
+        self.as_bytes().len() > Self::MAX_LEN
     }
 
     /// Returns whether messages with this topic are never sent to a peer.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        self.0.starts_with(Self::LOCAL_PREFIX.as_bytes())
+        self.as_bytes().starts_with(Self::LOCAL_PREFIX.as_bytes())
     }
 }
 
 /// Copies the text, and does not check its length.
 impl From<&str> for Topic {
     fn from(text: &str) -> Self {
-        Topic(Bytes::copy_from_slice(text.as_bytes()))
+        let shared = || Topic(Storage::Shared(Bytes::copy_from_slice(text.as_bytes())));
+        Topic::in_place(text.as_bytes()).unwrap_or_else(shared)
     }
 }
 
 /// Does not check the length.
 impl From<String> for Topic {
     fn from(text: String) -> Self {
-        Topic(text.into())
+        Topic::in_place(text.as_bytes()).unwrap_or_else(|| Topic(Storage::Shared(text.into())))
     }
 }
 
@@ -114,6 +149,45 @@ impl From<&Topic> for Topic {
     }
 }
 
+impl Default for Topic {
+    fn default() -> Self {
+        Topic::from_static("")
+    }
+}
+
+impl PartialEq for Topic {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            // Arrays are compared faster than slices.
+            (
+                Storage::InPlace { length, bytes },
+                Storage::InPlace { length: other_length, bytes: other_bytes },
+            ) => length == other_length && bytes == other_bytes,
+            _ => self.as_bytes() == other.as_bytes(),
+        }
+    }
+}
+
+impl Eq for Topic {}
+
+impl PartialOrd for Topic {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Topic {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for Topic {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_str_lossy())
@@ -122,7 +196,7 @@ impl fmt::Display for Topic {
 
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
     }
 }
 
@@ -159,7 +233,7 @@ impl Filter {
     pub fn matches(&self, topic: &Topic) -> bool {
         // An empty entry is the only entry. It is not compared with the topic: the pointer of empty bytes refers to no memory, and
         // glibc's comparison with AVX-512 then takes about 200 ns, because the CPU suppresses a fault.
-        if self.0.first().is_some_and(|entry| entry.0.is_empty()) {
+        if self.0.first().is_some_and(|entry| entry.as_bytes().is_empty()) {
             return true;
         }
         // The entries are sorted and none is a prefix of another, so only the last entry that is not greater than the
@@ -197,6 +271,35 @@ mod tests {
 
     fn filter(topics: &[&'static str]) -> Filter {
         topics.iter().map(|t| Topic::from_static(t)).collect()
+    }
+
+    #[test]
+    fn the_place_of_a_topic_does_not_matter() {
+        fn hash(topic: &Topic) -> u64 {
+            let mut hasher = std::hash::DefaultHasher::new();
+            topic.hash(&mut hasher);
+            hasher.finish()
+        }
+        let texts = ["", "a", "zeek/cluster/node/logger-1/123/", "zeek/cluster/node/logger-1/1234/", "b\0"];
+        for text in texts {
+            let topics = [
+                Topic::from(text),
+                Topic::from_static(text),
+                text.to_owned().into(),
+                Topic::new(text).unwrap(),
+            ];
+            for topic in &topics {
+                assert_eq!((topic, topic.as_bytes()), (&topics[0], text.as_bytes()));
+                assert_eq!(hash(topic), hash(&topics[0]));
+                for other in texts {
+                    assert_eq!(topic.cmp(&other.into()), text.cmp(other));
+                    assert_eq!(*topic == Topic::from_static(other), text == other);
+                }
+            }
+        }
+        assert_ne!(Topic::from("b"), Topic::from("b\0"));
+        let is_in_place = |length| matches!(Topic::from("x".repeat(length)).0, Storage::InPlace { .. });
+        assert_eq!([31, 32].map(is_in_place), [true, false]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Batches of messages, which are passed from one layer to the next.
 
 use std::collections::VecDeque;
+#[cfg(feature = "bridge")]
+use std::ops::Range;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -21,9 +23,6 @@ use crate::zeromq::EventFormat;
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     messages: VecDeque<Envelope>,
-    /// The number of bytes that are copied when the messages are encoded as Broker frames. JSON needs up to about thirty times
-    /// as many.
-    copied: usize,
     /// The approximate number of messages of this size that follow in later batches.
     following: usize,
     /// How the messages were published, if they are from a ZeroMQ cluster. Consecutive messages of one sender in one format have one
@@ -49,7 +48,7 @@ pub(crate) struct Published {
 #[derive(Debug)]
 struct Run {
     sender: EndpointId,
-    /// The number of messages that [`Batch::pop`] has not returned yet.
+    /// The number of messages that are still in the batch.
     messages: usize,
     published: Published,
 }
@@ -62,16 +61,6 @@ impl Batch {
         batch
     }
 
-    /// Returns whether a message can be added. A batch is encoded into one buffer, so its size is limited. Nothing can be added
-    /// after a message with a large payload.
-    #[cfg(feature = "bridge")]
-    pub(crate) fn has_room(&self, envelope: &Envelope) -> bool {
-        let Some(last) = self.messages.back() else { return true };
-        last.frame_length() <= SHARED_BUFFER
-            && (self.originals().is_some_and(Originals::is_complete)
-                || self.copied.saturating_add(copied(envelope)) <= SHARED_BUFFER)
-    }
-
     pub(crate) fn push(&mut self, envelope: Envelope) {
         self.push_original(envelope, None);
     }
@@ -82,8 +71,16 @@ impl Batch {
             let originals = self.originals.get_or_insert_default();
             originals.push(original, self.messages.len(), self.messages.capacity());
         }
-        self.copied = self.copied.saturating_add(copied(&envelope));
         self.messages.push_back(envelope);
+    }
+
+    /// Adds messages that were not received from a ZeroMQ cluster.
+    pub(crate) fn append(&mut self, mut messages: VecDeque<Envelope>) {
+        if self.messages.is_empty() {
+            self.messages = messages;
+        } else {
+            self.messages.append(&mut messages);
+        }
     }
 
     /// Adds a message from a ZeroMQ cluster, in the format in which it was published. `text` returns the exact text of its sender. It
@@ -112,41 +109,60 @@ impl Batch {
     /// Removes and returns the first message.
     #[cfg(feature = "bridge")]
     pub(crate) fn pop(&mut self) -> Option<Envelope> {
+        self.pop_with_frames().map(|(envelope, _)| envelope)
+    }
+
+    /// Removes the first message, and returns it with the position of its frames in [`Batch::originals`].
+    #[cfg(feature = "bridge")]
+    fn pop_with_frames(&mut self) -> Option<(Envelope, Option<Range<usize>>)> {
         let envelope = self.messages.pop_front()?;
-        if let Some(originals) = &mut self.originals {
-            originals.pop();
-        }
-        self.copied = self.copied.saturating_sub(copied(&envelope));
-        // The entry of the message that was returned last is kept until now, for `published`.
-        if self.published.front().is_some_and(|first| first.messages == 0) {
-            self.published.pop_front();
-        }
+        let frames = self.originals.as_mut().and_then(|originals| originals.pop());
         if let Some(first) = self.published.front_mut() {
             first.messages = first.messages.saturating_sub(1);
+            if first.messages == 0 {
+                self.published.pop_front();
+            }
         }
-        Some(envelope)
+        Some((envelope, frames))
+    }
+
+    /// Moves messages at the front to the end of another batch, with their frames as they were received.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn move_front(&mut self, messages: usize, to: &mut Batch) {
+        if messages == self.len() && to.is_empty() && !self.is_from_zeromq() {
+            return std::mem::swap(&mut self.messages, &mut to.messages);
+        }
+        for _ in 0..messages {
+            let Some((envelope, frames)) = self.pop_with_frames() else { return };
+            let original = self.originals().zip(frames).map(|(originals, frames)| originals.at(frames));
+            to.push_original(envelope, original);
+        }
+    }
+
+    /// Returns whether the batch has information on how its messages were published.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn is_from_zeromq(&self) -> bool {
+        !self.published.is_empty() || self.originals.is_some()
     }
 
     /// Replaces the topic of all messages.
     #[cfg(feature = "bridge")]
     pub(crate) fn set_topic(&mut self, topic: &Topic) {
-        self.copied = 0;
         for envelope in &mut self.messages {
             envelope.topic = topic.clone();
-            self.copied = self.copied.saturating_add(copied(envelope));
         }
     }
 
-    /// Returns how the message was published that [`Batch::pop`] has returned last, if it was added with [`Batch::push_from`].
+    /// Returns how the first message was published, if it was added with [`Batch::push_from`].
     #[cfg(feature = "bridge")]
     pub(crate) fn published(&self) -> Option<&Published> {
         self.published.front().map(|first| &first.published)
     }
 
-    /// Returns the frames of the message that [`Batch::pop`] has returned last.
+    /// Returns whether the batch is sent in the memory that it was received in, if it returns to the cluster of its publisher.
     #[cfg(feature = "bridge")]
-    pub(crate) fn original(&self) -> Option<Original<'_>> {
-        self.originals()?.popped()
+    pub(crate) fn has_all_originals(&self) -> bool {
+        self.originals().is_some_and(Originals::is_complete)
     }
 
     pub(super) fn originals(&self) -> Option<&Originals> {
@@ -155,6 +171,22 @@ impl Batch {
 
     pub(crate) fn first(&self) -> Option<&Envelope> {
         self.messages.front()
+    }
+
+    #[cfg(feature = "bridge")]
+    pub(crate) fn get(&self, index: usize) -> Option<&Envelope> {
+        self.messages.get(index)
+    }
+
+    /// Returns the messages from an index.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn iter_mut_from(&mut self, index: usize) -> impl Iterator<Item = &mut Envelope> {
+        self.messages.iter_mut().skip(index)
+    }
+
+    #[cfg(feature = "bridge")]
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Envelope> {
+        self.messages.get_mut(index)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Envelope> {
@@ -177,7 +209,6 @@ impl Batch {
         if let Some(originals) = &mut self.originals {
             originals.clear();
         }
-        self.copied = 0;
     }
 
     /// Frees the memory of an empty batch.
@@ -212,8 +243,36 @@ impl Batch {
         self.following
     }
 
+    /// Returns the number of bytes that are copied when the messages are encoded as Broker frames. JSON needs up to about thirty
+    /// times as many.
     pub(super) fn copied(&self) -> usize {
-        self.copied
+        self.messages.iter().map(copied).fold(0, usize::saturating_add)
+    }
+}
+
+/// The room for messages in a batch. A batch is encoded into one buffer, so its size is limited.
+#[cfg(feature = "bridge")]
+#[derive(Debug)]
+pub(crate) struct Room(usize);
+
+#[cfg(feature = "bridge")]
+impl Room {
+    pub(crate) const FULL: Room = Room(0);
+
+    /// Returns the room of an empty batch, after a first message is added. Any message may be the first one.
+    pub(crate) fn after(first: &Envelope) -> Self {
+        let mut room = Room(SHARED_BUFFER);
+        if !room.take(first) {
+            room = Room::FULL;
+        }
+        room
+    }
+
+    /// Adds a message if there is room for it. Nothing can be added after a message with a large payload.
+    pub(crate) fn take(&mut self, envelope: &Envelope) -> bool {
+        let Some(rest) = self.0.checked_sub(copied(envelope)) else { return false };
+        self.0 = if envelope.frame_length() > SHARED_BUFFER { 0 } else { rest };
+        true
     }
 }
 
@@ -237,8 +296,8 @@ mod tests {
         }
         assert_eq!(batch.published.len(), 7, "one entry for consecutive messages");
         for (number, format) in sent() {
-            assert_eq!(batch.pop().unwrap().sender, id(number));
             assert_eq!(batch.published(), Some(&Published { text: text(id(number)), format }));
+            assert_eq!(batch.pop().unwrap().sender, id(number));
         }
         batch.shrink();
         assert_eq!(batch.published(), None);

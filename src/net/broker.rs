@@ -1,5 +1,6 @@
 //! Broker's peering as a session.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -64,12 +65,8 @@ impl Session for Peering {
         Peering::poll_event(self)
     }
 
-    fn poll_message(&mut self) -> Option<Envelope> {
-        Peering::poll_message(self)
-    }
-
-    fn pending_events(&self) -> usize {
-        Peering::pending_events(self)
+    fn take_messages(&mut self) -> VecDeque<Envelope> {
+        Peering::take_messages(self)
     }
 
     fn poll_transmit(&mut self) -> Option<Bytes> {

@@ -1,5 +1,6 @@
 //! Moves bytes between a stream and the session on it. The session and the caller make all decisions.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -255,7 +256,12 @@ impl<S: Session> Connection<S> {
         Ok(())
     }
 
-    /// Returns the next event if it is a message. Does not read from the stream.
+    /// Calls [`Session::take_messages`]. Does not read from the stream.
+    pub(crate) fn take_messages(&mut self) -> VecDeque<Envelope> {
+        self.session.take_messages()
+    }
+
+    /// Calls [`Session::poll_message`]. Does not read from the stream.
     pub(crate) fn next_message(&mut self) -> Option<Envelope> {
         self.session.poll_message()
     }
@@ -278,7 +284,7 @@ impl<S: Session> Connection<S> {
         self.session.send_subscription(change)
     }
 
-    /// Returns the number of queued events, most of which are messages.
+    /// Calls [`Session::pending_events`].
     pub(crate) fn pending_events(&self) -> usize {
         self.session.pending_events()
     }

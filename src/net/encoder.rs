@@ -115,7 +115,9 @@ impl Writer {
             match (format.encode)(envelope, sender(envelope), &mut self.buffer, &mut losses) {
                 Ok(payload) => {
                     frames.messages = frames.messages.saturating_add(1);
-                    frames.payload = payload.unwrap_or_default();
+                    if let Some(payload) = payload {
+                        frames.payload = payload;
+                    }
                 }
                 Err(LeftOut { messages, error }) => {
                     tracing::debug!("a message was not sent: {error}");

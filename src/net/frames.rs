@@ -126,8 +126,6 @@ mod tests {
     fn together(messages: &[Envelope]) -> Frames {
         let mut batch = Batch::default();
         for message in messages {
-            #[cfg(feature = "bridge")]
-            assert!(batch.has_room(message));
             batch.push(message.clone());
         }
         encoded(&mut Encoder::default(), &batch)
@@ -163,7 +161,7 @@ mod tests {
         assert_eq!(Frames::default().cut(1, usize::MAX), None);
     }
 
-    /// A batch normally ends with its large message: see [`Batch::has_room`].
+    /// A batch normally ends with its large message: see `Room`.
     #[test]
     fn a_large_payload_is_kept_if_messages_follow() {
         let messages = [message(2 * SHARED_BUFFER), message(1), message(2 * SHARED_BUFFER), message(0)];

@@ -36,6 +36,8 @@ pub use address_error::AddressError;
 pub(crate) use batch::Batch;
 #[cfg(feature = "bridge")]
 pub(crate) use batch::Published;
+#[cfg(feature = "bridge")]
+pub(crate) use batch::Room;
 #[cfg(test)]
 pub(crate) use broker::BROKER;
 pub use connection::{Connection, Progress};
@@ -46,8 +48,6 @@ pub(crate) use encoder::Encoder;
 pub use exposure::Exposure;
 pub(crate) use frames::Frames;
 pub(crate) use memory::for_keeping;
-#[cfg(feature = "bridge")]
-pub(crate) use original::Original;
 #[cfg(all(test, feature = "bridge"))]
 pub(crate) use session::sealed;
 pub use session::{Format, Session};

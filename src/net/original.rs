@@ -22,8 +22,6 @@ pub(super) struct Originals {
     memory: Bytes,
     allocation: (usize, usize),
     ranges: VecDeque<Range<usize>>,
-    /// The frames of the message that was popped last.
-    popped: Option<Range<usize>>,
 }
 
 impl Originals {
@@ -53,15 +51,14 @@ impl Originals {
             && self.ranges.back().is_some_and(|last| last.end == range.start)
     }
 
-    /// Records that the first message was removed from the batch.
-    pub(super) fn pop(&mut self) {
-        self.popped = self.ranges.pop_front();
+    /// Removes the frames of the first message. They can still be returned by [`Originals::at`].
+    pub(super) fn pop(&mut self) -> Option<Range<usize>> {
+        self.ranges.pop_front()
     }
 
-    /// Returns the frames of the message that was removed last.
-    pub(super) fn popped(&self) -> Option<Original<'_>> {
-        let range = self.popped.clone()?;
-        Some(Original { memory: &self.memory, range, allocation: self.allocation })
+    /// Returns the frames at a position that [`Originals::pop`] has returned.
+    pub(super) fn at(&self, range: Range<usize>) -> Original<'_> {
+        Original { memory: &self.memory, range, allocation: self.allocation }
     }
 
     /// Returns whether the frames of all messages are known.
@@ -79,7 +76,6 @@ impl Originals {
     pub(super) fn clear(&mut self) {
         self.memory = Bytes::new();
         self.ranges.clear();
-        self.popped = None;
     }
 }
 
@@ -102,11 +98,11 @@ mod tests {
         }
         let (joined, allocation) = originals.joined().unwrap();
         assert_eq!((&*joined, joined.as_ptr(), allocation), (&b"bcde"[..], memory[1..].as_ptr(), ALLOCATION));
-        originals.pop();
-        assert_eq!(originals.popped().unwrap().range, 1..2);
+        let first = originals.pop().unwrap();
+        assert_eq!((first.clone(), originals.at(first).range), (1..2, 1..2));
         assert_eq!(&*originals.joined().unwrap().0, b"cde");
         originals.clear();
-        assert!(originals.joined().is_none() && originals.popped().is_none() && !originals.is_complete());
+        assert!(originals.joined().is_none() && originals.pop().is_none() && !originals.is_complete());
     }
 
     #[test]

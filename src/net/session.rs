@@ -1,5 +1,6 @@
 //! The interface between a connection and the protocol on it.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -59,11 +60,22 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// Returns the next event.
     fn poll_event(&mut self) -> Option<Event>;
 
-    /// Returns the next event if it is a message. If it is not, leaves it in the queue and returns `None`.
-    fn poll_message(&mut self) -> Option<Envelope>;
+    /// Removes and returns the next events up to the first that is not a message. If the protocol is ZeroMQ, use
+    /// [`Session::poll_message`] instead.
+    fn take_messages(&mut self) -> VecDeque<Envelope> {
+        VecDeque::new()
+    }
 
-    /// Returns the number of queued events.
-    fn pending_events(&self) -> usize;
+    /// Returns the next event if it is a message and the protocol is ZeroMQ. [`Session::received_format`] and other methods
+    /// then describe this message. If the event is not a message, leaves it in the queue and returns `None`.
+    fn poll_message(&mut self) -> Option<Envelope> {
+        None
+    }
+
+    /// Returns the number of queued events, if the protocol is ZeroMQ.
+    fn pending_events(&self) -> usize {
+        0
+    }
 
     /// Returns the next bytes to write to the peer.
     fn poll_transmit(&mut self) -> Option<Bytes>;

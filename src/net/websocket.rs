@@ -1,5 +1,6 @@
 //! The WebSocket API as a session.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -90,12 +91,8 @@ impl Session for WebSocket {
         WebSocket::poll_event(self)
     }
 
-    fn poll_message(&mut self) -> Option<Envelope> {
-        WebSocket::poll_message(self)
-    }
-
-    fn pending_events(&self) -> usize {
-        WebSocket::pending_events(self)
+    fn take_messages(&mut self) -> VecDeque<Envelope> {
+        WebSocket::take_messages(self)
     }
 
     fn poll_transmit(&mut self) -> Option<Bytes> {

@@ -1,8 +1,10 @@
 //! Functions for batches of messages on the relay path.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
-use super::{Event, Peering, SendError, State};
+use super::{Peering, SendError, State};
 use crate::wire::Envelope;
 
 impl Peering {
@@ -20,25 +22,13 @@ impl Peering {
         }
     }
 
-    /// Returns the next event if it is a message. If it is not, leaves it in the queue and returns `None`. Frees the memory
-    /// of an empty queue, as [`Peering::poll_event`] does.
-    pub(crate) fn poll_message(&mut self) -> Option<Envelope> {
-        if self.events.front().is_some_and(|event| !matches!(event, Event::Message(_))) {
-            return None;
-        }
-        match self.poll_event() {
-            Some(Event::Message(envelope)) => Some(envelope),
-            _ => None,
-        }
+    /// Removes and returns the next events up to the first that is not a message.
+    pub(crate) fn take_messages(&mut self) -> VecDeque<Envelope> {
+        self.events.take_messages()
     }
 
     /// Frees the memory of the output queue if it is empty, except for a small buffer.
     pub(crate) fn shrink_buffers(&mut self) {
         self.out.shrink();
-    }
-
-    /// Returns the number of queued events.
-    pub(crate) fn pending_events(&self) -> usize {
-        self.events.len()
     }
 }

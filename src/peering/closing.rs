@@ -79,7 +79,7 @@ impl Peering {
         if let Some((code, description)) = self.refusal(&reason) {
             self.drop_conn(code, description);
         }
-        self.events.push_back(Event::Closed(reason));
+        self.events.push(Event::Closed(reason));
     }
 
     /// Returns the `drop_conn` that reports this reason to the peer.

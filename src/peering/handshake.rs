@@ -151,7 +151,7 @@ impl Peering {
     }
 
     fn introduced(&mut self, peer: EndpointId, role: Role, deadline: Instant) -> State {
-        self.events.push_back(Event::Introduced { peer, role });
+        self.events.push(Event::Introduced { peer, role });
         State::Introduced { peer, role, deadline }
     }
 
@@ -178,7 +178,7 @@ impl Peering {
                 .routing_update(self.config.id, peer, &self.config.filter)
                 .map_err(|_| PeeringError::FilterTooLarge)?;
         }
-        self.events.push_back(Event::Established { peer, filter });
+        self.events.push(Event::Established { peer, filter });
         let mut peered = Peered::new(peer, now);
         if self.leave_once_established {
             peered.leave(now, &self.config, &mut self.out);

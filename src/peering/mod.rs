@@ -9,6 +9,7 @@ mod closing;
 mod config;
 mod error;
 mod event;
+mod events;
 mod handshake;
 mod notice;
 mod output;
@@ -30,13 +31,13 @@ pub(crate) use output::{COPIED, Output};
 pub(crate) use probe::{FIRST_BYTES, is_incomplete_line};
 pub use side::{Role, Side};
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::data::{EndpointId, Filter};
-use crate::wire::{EncodeError, Envelope, Handshake, cut_frame};
+use crate::wire::{EncodeError, Envelope, Handshake, LENGTH_FIELD, cut_whole_frame};
+use events::Events;
 use handshake::WaitFor;
 use peered::Peered;
 
@@ -56,7 +57,7 @@ pub struct Peering {
     config: Config,
     state: State,
     out: Output,
-    events: VecDeque<Event>,
+    events: Events,
     /// The filter has changed since it was announced in the handshake.
     filter_changed: bool,
     /// No `drop_conn` may be sent: the peering is established, or the peer has sent a `drop_conn`.
@@ -83,8 +84,8 @@ enum State {
 /// The maximum number of queued events. More frames stay in the input.
 const MAX_QUEUED_EVENTS: usize = 1024;
 
-/// The maximum number of events to reserve capacity for at once.
-const MAX_RESERVED_EVENTS: usize = 512;
+/// The maximum number of messages to reserve capacity for at once.
+const MAX_RESERVED_MESSAGES: usize = 512;
 
 impl Peering {
     /// Returns the state of a new connection on which nothing has been sent or received.
@@ -98,7 +99,7 @@ impl Peering {
         let mut peering = Peering {
             state: State::Handshake { wait, deadline },
             out: Output::default(),
-            events: VecDeque::new(),
+            events: Events::default(),
             filter_changed: false,
             no_drop_conn: false,
             leave_once_established: false,
@@ -122,7 +123,7 @@ impl Peering {
         {
             // The peer is alive even if it has sent only part of a large frame.
             peered.received(now);
-            self.reserve_events(input);
+            self.reserve_messages(input);
         }
         #[cfg(feature = "net")]
         if let (Some(probe), State::Handshake { .. }) = (&mut self.probe, &self.state)
@@ -143,7 +144,7 @@ impl Peering {
                     return false;
                 }
             };
-            match cut_frame(input, limit) {
+            match cut_whole_frame(input, limit) {
                 Ok(Some(frame)) => self.handle_frame(now, frame),
                 Ok(None) => return false,
                 Err(error) => self.close(PeeringError::from(error)),
@@ -151,26 +152,28 @@ impl Peering {
         }
     }
 
-    /// Reserves capacity for the events of this input, assuming that all frames are as long as the first. So there is only
+    /// Reserves capacity for the messages of this input, assuming that all frames are as long as the first. So there is only
     /// one allocation. Without the reservation, the queue would grow in several steps for each input, because an empty
     /// queue does not keep its capacity.
-    fn reserve_events(&mut self, input: &[u8]) {
+    fn reserve_messages(&mut self, input: &[u8]) {
         let Some(length) = input.first_chunk().and_then(|length| u32::from_be_bytes(*length).try_into().ok())
         else {
             return;
         };
         let frames = input.len().checked_div(length).unwrap_or_default();
-        self.events.reserve(frames.clamp(1, MAX_RESERVED_EVENTS));
+        self.events.reserve(frames.clamp(1, MAX_RESERVED_MESSAGES));
     }
 
-    fn handle_frame(&mut self, now: Instant, frame: Bytes) {
+    /// Handles a frame, which includes its length field.
+    fn handle_frame(&mut self, now: Instant, mut frame: Bytes) {
         if let State::Peered(peered) = &mut self.state {
             let (config, out, events) = (&self.config, &mut self.out, &mut self.events);
-            if let Err(reason) = peered.handle_frame(now, frame, config, out, events) {
+            if let Err(reason) = peered.handle_frame(frame, config, out, events) {
                 self.close(reason);
             }
             return;
         }
+        frame.advance(LENGTH_FIELD);
         let next = match std::mem::replace(&mut self.state, State::Closed) {
             State::Handshake { wait, deadline } => self.handle_handshake(now, &frame, wait, deadline),
             other => Ok(other),
@@ -226,11 +229,7 @@ impl Peering {
     /// Returns the next event.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front();
-        if event.is_none() && self.events.capacity() > 0 {
-            self.events = VecDeque::new();
-        }
-        event
+        self.events.pop()
     }
 
     /// Returns the next bytes to write to the peer. A large payload is not copied: it is the buffer that was passed to

@@ -1,10 +1,10 @@
 //! The established state of a peering (`PROTOCOL.md`, section 4).
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::events::Events;
 use super::output::Output;
 use super::{CloseReason, Config, Event, PeeringError, after};
 use crate::data::EndpointId;
@@ -60,37 +60,36 @@ impl Peered {
         self.received(now);
     }
 
-    /// Handles one envelope. A malformed envelope is dropped and reported. A filter, ping or pong for a different endpoint
+    /// Handles one envelope, as a frame with its length field. A malformed envelope is dropped and reported. A filter, ping or pong for a different endpoint
     /// is ignored.
+    #[inline]
     pub(super) fn handle_frame(
         &mut self,
-        now: Instant,
         frame: Bytes,
         config: &Config,
         out: &mut Output,
-        events: &mut VecDeque<Event>,
+        events: &mut Events,
     ) -> Result<(), CloseReason> {
-        self.received(now);
-        let envelope = match Envelope::from_frame(frame) {
+        let envelope = match Envelope::from_whole_frame(frame) {
             Ok(envelope) => envelope,
             Err(error) => {
-                events.push_back(Event::Malformed(error));
+                events.push(Event::Malformed(error));
                 return Ok(());
             }
         };
         let for_us = envelope.receiver.is_nil() || envelope.receiver == config.id;
         match envelope.kind {
             // The receiver of a message is not checked here, because the caller routes messages.
-            EnvelopeType::Data | EnvelopeType::Command => events.push_back(Event::Message(envelope)),
+            EnvelopeType::Data | EnvelopeType::Command => events.push_message(envelope),
             _ if !for_us => {}
-            EnvelopeType::RoutingUpdate => events.push_back(match envelope.filter(&config.limits) {
+            EnvelopeType::RoutingUpdate => events.push(match envelope.filter(&config.limits) {
                 Ok(filter) => Event::FilterChanged(filter),
                 Err(error) => Event::Malformed(error),
             }),
             EnvelopeType::Ping => {
                 if is_bye(&envelope.payload) && !self.peer_leaving {
                     self.peer_leaving = true;
-                    events.push_back(Event::PeerLeaving);
+                    events.push(Event::PeerLeaving);
                 }
                 // Cannot fail: the pong is as long as the ping.
                 let _ = out.push(config.id, &Envelope::pong(config.id, envelope.sender, envelope.payload));

@@ -228,22 +228,13 @@ impl WebSocket {
         event
     }
 
-    /// Returns the next event if it is a message. If it is not, leaves it in the queue and returns `None`.
+    /// Removes and returns the next events up to the first that is not a message.
     #[cfg(feature = "net")]
-    pub(crate) fn poll_message(&mut self) -> Option<Envelope> {
-        if self.events.front().is_some_and(|event| !matches!(event, Event::Message(_))) {
-            return None;
-        }
-        match self.poll_event() {
-            Some(Event::Message(envelope)) => Some(envelope),
-            _ => None,
-        }
-    }
-
-    /// Returns the number of queued events.
-    #[cfg(feature = "net")]
-    pub(crate) fn pending_events(&self) -> usize {
-        self.events.len()
+    pub(crate) fn take_messages(&mut self) -> VecDeque<Envelope> {
+        let is_message = |event: &&Event| matches!(event, Event::Message(_));
+        let messages = self.events.iter().take_while(is_message).count();
+        let message = |event| if let Event::Message(envelope) = event { Some(envelope) } else { None };
+        self.events.drain(..messages).filter_map(message).collect()
     }
 
     /// Returns the next bytes to write to the peer.

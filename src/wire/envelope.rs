@@ -178,26 +178,41 @@ impl Envelope {
         Envelope { sender, receiver, kind, ttl: INITIAL_TTL, topic: RESERVED_TOPIC, payload }
     }
 
-    /// Decodes the header of one frame body. Topic and payload are slices of `frame`; nothing is copied.
+    /// Decodes the header of one frame body. The payload is a slice of `frame`, which is not copied.
     ///
     /// # Errors
     /// Fails if the header is malformed. The payload is not checked; see [`Envelope::check`].
     pub fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
-        Self::from_frame(frame.clone())
+        Self::after(0, frame.clone())
     }
 
-    /// Like [`Envelope::decode`]. Takes the frame, and so changes its reference count less often.
-    pub(crate) fn from_frame(mut frame: Bytes) -> Result<Self, DecodeError> {
-        // `finish` fails if some input is not consumed, so the payload, which is everything after the header, is consumed
-        // here.
-        let parsed = header(&frame).map(|(payload, header)| {
-            (payload.get(payload.len()..).unwrap_or_default(), (payload.len(), header))
-        });
-        let (payload_length, header) = finish(&frame, parsed)?;
-        let payload = frame.split_off(frame.len().saturating_sub(payload_length));
-        // The remaining bytes end with the topic.
-        frame.advance(frame.len().saturating_sub(header.topic_length));
-        let topic = Topic::new(frame).unwrap_or_default();
+    /// Like [`Envelope::decode`], for a frame with its length field. Takes the frame, and so changes its reference count less often.
+    #[inline]
+    pub(crate) fn from_whole_frame(frame: Bytes) -> Result<Self, DecodeError> {
+        Self::after(LENGTH_FIELD, frame)
+    }
+
+    /// Decodes the frame body after the first `skipped` bytes.
+    #[inline]
+    fn after(skipped: usize, mut frame: Bytes) -> Result<Self, DecodeError> {
+        let body = frame.get(skipped..).unwrap_or_default();
+        let (payload_length, header) = match header(body) {
+            Ok((payload, header)) => (payload.len(), header),
+            Err(error) => return finish(body, Err(error)),
+        };
+        let start = frame.len().saturating_sub(payload_length);
+        let topic = start.saturating_sub(header.topic_length)..start;
+        let (topic, payload) = match frame.get(topic.clone()).and_then(Topic::in_place) {
+            Some(topic) => {
+                frame.advance(start);
+                (topic, frame)
+            }
+            None => {
+                let payload = frame.split_off(start);
+                frame.advance(topic.start);
+                (Topic::new(frame).unwrap_or_default(), payload)
+            }
+        };
         let Header { sender, receiver, kind, ttl, .. } = header;
         Ok(Envelope { sender, receiver, kind, ttl, topic, payload })
     }
@@ -218,6 +233,7 @@ impl Envelope {
     ///
     /// # Errors
     /// Fails if the topic or the frame is too long. `out` is then unchanged.
+    #[inline]
     pub fn encode_header_as(&self, sender: EndpointId, out: &mut BytesMut) -> Result<(), EncodeError> {
         let length =
             FIXED_HEADER.saturating_add(self.topic.as_bytes().len()).saturating_add(self.payload.len());
@@ -292,12 +308,7 @@ impl Envelope {
     /// All frames of one read share one buffer, which stays allocated as long as any of these frames exists.
     #[must_use]
     pub fn detached(&self) -> Self {
-        let topic = self.topic.as_bytes();
-        let mut bytes = BytesMut::with_capacity(topic.len().saturating_add(self.payload.len()));
-        bytes.put_slice(topic);
-        bytes.put_slice(&self.payload);
-        let payload = bytes.split_off(topic.len()).freeze();
-        let topic = Topic::new(bytes.freeze()).unwrap_or_else(|_| self.topic.clone());
+        let (topic, payload) = (self.topic.detached(), Bytes::copy_from_slice(&self.payload));
         Envelope { topic, payload, ..self.clone() }
     }
 

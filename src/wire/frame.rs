@@ -48,6 +48,16 @@ impl fmt::Display for TooLarge {
 /// # Errors
 /// Fails if the length field is 0 or greater than `limit`, in bytes.
 pub fn cut_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, FrameError> {
+    let mut frame = cut_whole_frame(buffer, limit)?;
+    if let Some(frame) = &mut frame {
+        frame.advance(LENGTH_FIELD);
+    }
+    Ok(frame)
+}
+
+/// Like [`cut_frame`]. Returns the frame with its length field.
+#[inline]
+pub(crate) fn cut_whole_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, FrameError> {
     let Some(first) = buffer.first_chunk::<LENGTH_FIELD>().copied() else {
         return Ok(None);
     };
@@ -63,8 +73,7 @@ pub fn cut_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, F
     if buffer.len().saturating_sub(LENGTH_FIELD) < size {
         return Ok(None);
     }
-    buffer.advance(LENGTH_FIELD);
-    Ok(Some(buffer.split_to(size).freeze()))
+    Ok(Some(buffer.split_to(size.saturating_add(LENGTH_FIELD)).freeze()))
 }
 
 /// Appends a frame to `out`: reserves the length field, calls `body` to write the content, and fills in the length.

@@ -31,6 +31,7 @@ pub use error::{DecodeError, DecodeReason, EncodeError, PartsError};
 pub(crate) use error::{Parsed, fail, finish, within};
 pub use error_code::ErrorCode;
 pub use foreign::ForeignProtocol;
+pub(crate) use frame::cut_whole_frame;
 pub use frame::{FrameError, LENGTH_FIELD, cut_frame, put_frame};
 pub use handshake::{Handshake, MAGIC, PROTOCOL_VERSION};
 pub use limits::Limits;

@@ -10,7 +10,7 @@ use crate::bridge::audience::{Audience, Exceptions};
 use crate::bridge::outlet::Route;
 use crate::data::{EndpointId, Topic};
 use crate::endpoint::{Forwarded, Peer};
-use crate::net::{Batch, Original, Published};
+use crate::net::{Batch, Published, Room};
 use crate::wire::Envelope;
 
 /// The maximum length of `OutgoingBatch::same_topics`.
@@ -24,6 +24,10 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     source: LinkId,
     from: &'a Peer,
     batch: Batch,
+    /// The number of messages that follow those in `batch`: at the front of the received batch, with the envelopes to send. They are
+    /// moved to `batch` together.
+    accepted: usize,
+    room: Room,
     /// The sender in the envelope of the first message as it was received.
     sender: EndpointId,
     /// How the messages were published, if they are from a ZeroMQ cluster.
@@ -37,6 +41,8 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     /// One lane for each element of `to`. Additional lanes are unused, and are kept so that later batches can reuse
     /// their buffers.
     lanes: Vec<Lane>,
+    /// Whether peers that are other bridges may receive the messages.
+    has_bridges: bool,
     /// The result of sending.
     pub(in crate::bridge) forwarded: Forwarded,
 }
@@ -63,7 +69,6 @@ impl<'a> OutgoingBatch<'a> {
         received: &Batch,
     ) -> Self {
         let mut batch = Batch::default();
-        batch.reserve(received.len());
         batch.set_received(received.received());
         OutgoingBatch {
             core,
@@ -71,62 +76,121 @@ impl<'a> OutgoingBatch<'a> {
             source,
             from,
             batch,
+            accepted: 0,
+            room: Room::FULL,
             sender: EndpointId::NIL,
             published: None,
             instance: None,
             same_topics: Vec::new(),
             to: Vec::new(),
             lanes: Vec::new(),
+            has_bridges: false,
             forwarded: Forwarded::default(),
         }
     }
 
-    /// Adds a message, with its id if it has one. If the message has different recipients than the batch, or the batch
-    /// has no room for it, first sends the batch and begins a new one. `more` is the maximum number of messages that
-    /// follow in the same call. `published` is [`Batch::published`], and `original` is [`Batch::original`].
+    /// Returns the index of the next message in the received batch. The messages before it were added.
+    pub(in crate::bridge) fn next(&self) -> usize {
+        self.accepted
+    }
+
+    /// Adds the next message of the received batch, with its id if it has one, and with a new ttl and receiver. If the message has
+    /// different recipients than the batch, or the batch has no room for it, first sends the batch and begins a new one.
     pub(in crate::bridge) fn add(
         &mut self,
-        envelope: Envelope,
+        received: &mut Batch,
         id: Option<MessageId>,
+        ttl: u16,
+        receiver: EndpointId,
         to: &[Target],
-        more: usize,
-        published: Option<&Published>,
-        original: Option<Original<'_>>,
     ) {
+        let Some(envelope) = received.get(self.accepted) else { return };
+        let published = received.published();
         let instance = id.map(|id| id.origin);
         let format = |published: &Published| published.format;
         let same_format = self.published.as_ref().map(format) == published.map(format);
-        if self.instance != instance || !same_format || !self.accepts(&envelope, to) {
-            self.batch.set_following(more.saturating_add(1));
-            self.send();
-            self.begin(to, &envelope);
+        if self.instance != instance || !same_format || !self.accepts(received, envelope, receiver, to) {
+            self.send(received);
+            let Some(first) = received.get(0) else { return };
+            self.begin(to, first);
             self.instance = instance;
-            self.published = published.cloned();
+            self.published = received.published().cloned();
         }
-        self.batch.set_following(more);
-        // Only other bridges receive the id. It is the same on all links, so that these bridges recognize copies of the
-        // message.
-        let has_bridges = self.lanes().any(|lane| lane.route.has_bridges());
-        let sender = match id {
+        let sender = self.new_sender(id);
+        if let Some(envelope) = received.get_mut(self.accepted) {
+            (envelope.sender, envelope.ttl, envelope.receiver) = (sender, ttl, receiver);
+        }
+        self.accepted = self.accepted.saturating_add(1);
+        if received.is_from_zeromq() {
+            self.collect(received);
+        }
+    }
+
+    /// Adds the messages that follow the last one, at most `count`, as long as their sender and receiver are the same, `is_same` is true,
+    /// and there is room. `is_same` must be false if a message has an id, another topic or other recipients. Each ttl is decreased, and
+    /// limited to `most`.
+    pub(in crate::bridge) fn add_following(
+        &mut self,
+        received: &mut Batch,
+        count: usize,
+        most: u16,
+        is_same: impl Fn(&Envelope) -> bool,
+    ) {
+        let Some(last) = self.accepted.checked_sub(1).and_then(|last| received.get(last)) else { return };
+        let receiver = last.receiver;
+        for envelope in received.iter_mut_from(self.accepted).take(count) {
+            let same = envelope.sender == self.sender && envelope.receiver == receiver && is_same(envelope);
+            if !same || !self.room.take(envelope) {
+                return;
+            }
+            envelope.sender = self.new_sender(None);
+            envelope.ttl = envelope.ttl.saturating_sub(1).min(most);
+            self.accepted = self.accepted.saturating_add(1);
+        }
+    }
+
+    /// Removes the next message from the received batch.
+    pub(in crate::bridge) fn take(&mut self, received: &mut Batch) -> Option<Envelope> {
+        self.collect(received);
+        received.pop()
+    }
+
+    /// Moves the messages that were added out of the received batch.
+    fn collect(&mut self, received: &mut Batch) {
+        received.move_front(std::mem::take(&mut self.accepted), &mut self.batch);
+    }
+
+    /// Returns the sender of a message in this batch. Only other bridges receive the id. It is the same on all links, so that these bridges
+    /// recognize copies of the message.
+    fn new_sender(&self, id: Option<MessageId>) -> EndpointId {
+        match id {
             Some(id) => id.as_sender(),
-            None if has_bridges => self.core.origin.next_id().as_sender(),
+            None if self.has_bridges => self.core.origin.next_id().as_sender(),
             None => EndpointId::NIL,
-        };
-        self.batch.push_original(Envelope { sender, ..envelope }, original);
+        }
     }
 
     fn lanes(&self) -> impl Iterator<Item = &Lane> {
         self.lanes.iter().take(self.to.len())
     }
 
-    /// Returns whether a message has the same recipients as this batch, and the batch has room for the message.
-    fn accepts(&mut self, envelope: &Envelope, to: &[Target]) -> bool {
-        let Some(first) = self.batch.first() else { return false };
+    /// Returns whether a message of the received batch has the same recipients as this batch, and the batch has room for the message.
+    fn accepts(
+        &mut self,
+        received: &Batch,
+        envelope: &Envelope,
+        receiver: EndpointId,
+        to: &[Target],
+    ) -> bool {
+        let Some(first) = self.batch.first().or_else(|| received.first().filter(|_| self.accepted > 0))
+        else {
+            return false;
+        };
         // If the messages have ids, these ids are in the sender fields, which are therefore always different. The
         // caller compares `instance` instead.
         let same_origin = self.sender == envelope.sender || self.instance.is_some();
-        let same = first.receiver == envelope.receiver && same_origin && self.to == to;
-        if !same || !self.batch.has_room(envelope) {
+        let same = first.receiver == receiver && same_origin && self.to == to;
+        if !same || !(self.room.take(envelope) || self.batch.has_all_originals()) {
             return false;
         }
         let topic = &envelope.topic;
@@ -144,8 +208,10 @@ impl<'a> OutgoingBatch<'a> {
         same_subscribers
     }
 
+    /// Begins a batch with this message as the first one.
     fn begin(&mut self, to: &[Target], envelope: &Envelope) {
         self.sender = envelope.sender;
+        self.room = Room::after(envelope);
         self.same_topics.clear();
         if self.to != to {
             self.to.clear();
@@ -166,13 +232,17 @@ impl<'a> OutgoingBatch<'a> {
                 None => Lane::default(),
             };
         }
+        let has_bridges = self.lanes().any(|lane| lane.route.has_bridges());
+        self.has_bridges = has_bridges;
     }
 
-    /// Sends the messages that were added.
-    pub(in crate::bridge) fn send(&mut self) {
+    /// Sends the messages that were added from the received batch, and removes them from it.
+    pub(in crate::bridge) fn send(&mut self, received: &mut Batch) {
+        self.collect(received);
         if self.batch.is_empty() {
             return;
         }
+        self.batch.set_following(received.len());
         for (target, lane) in self.to.iter().zip(&mut self.lanes) {
             let messages = if target.bridges_only { 0 } else { self.batch.len() };
             self.links.count_forwarded(target.rule, self.source, target.link, messages);

@@ -19,6 +19,10 @@ pub(super) struct DecisionCache {
     next: usize,
 }
 
+/// The position of a class in the cache. Valid until a class is added.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClassIndex(usize);
+
 #[derive(Debug)]
 struct Class {
     events: EventClass,
@@ -26,17 +30,23 @@ struct Class {
 }
 
 impl DecisionCache {
-    /// If a message is a valid event of a known class, adds the links that receive it to `to`, and returns the name of the event.
+    /// If a message is a valid event of a known class, adds the links that receive it to `to`, and returns the class and the name of
+    /// the event.
     pub(super) fn find<'a>(
         &self,
         envelope: &'a Envelope,
         limits: &Limits,
         to: &mut Vec<Target>,
-    ) -> Option<&'a [u8]> {
-        let class = self.class_of(envelope)?;
+    ) -> Option<(ClassIndex, &'a [u8])> {
+        let (index, class) = self.class_of(envelope)?;
         let name = class.events.name_of(envelope, limits)?;
         to.extend(class.to.into_iter().flatten());
-        Some(name)
+        Some((index, name))
+    }
+
+    /// Returns the events of a class that [`DecisionCache::find`] has returned.
+    pub(super) fn events(&self, ClassIndex(index): ClassIndex) -> Option<&EventClass> {
+        self.classes.get(index)?.as_ref().map(|class| &class.events)
     }
 
     /// Adds the class of an allowed event that is received by the links `to`.
@@ -56,7 +66,9 @@ impl DecisionCache {
         }
     }
 
-    fn class_of(&self, envelope: &Envelope) -> Option<&Class> {
-        self.classes.iter().flatten().find(|class| class.events.may_contain(envelope))
+    fn class_of(&self, envelope: &Envelope) -> Option<(ClassIndex, &Class)> {
+        let classes = self.classes.iter().enumerate();
+        let mut known = classes.filter_map(|(index, class)| Some((ClassIndex(index), class.as_ref()?)));
+        known.find(|(_, class)| class.events.may_contain(envelope))
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::MutexGuard;
 
 use super::batch::OutgoingBatch;
 use super::core::{Core, now, peering_key};
-use super::decision_cache::DecisionCache;
+use super::decision_cache::{ClassIndex, DecisionCache};
 use super::delivered::{Delivered, Need};
 use super::links::{LinkSet, Target};
 use super::log_create;
@@ -24,7 +24,7 @@ use crate::bridge::{LinkId, RuleId};
 use crate::data::{EndpointId, Filter, excerpt};
 use crate::endpoint::{Blocked, ConnectError, Owner, Peer, PeerProtocol, Relay, Status};
 use crate::management::NodeMessage;
-use crate::net::{Batch, Original, Published, for_keeping};
+use crate::net::{Batch, Published, for_keeping};
 use crate::wire::Envelope;
 use crate::zeromq::EventFormat;
 
@@ -156,15 +156,12 @@ struct Evaluation<'a> {
 }
 
 impl<'a> Inbound<'a> {
-    /// Handles one message. At most `more` messages follow it in the same call. `published` is [`Batch::published`], and `original` is
-    /// [`Batch::original`].
-    fn handle(
-        &mut self,
-        envelope: Envelope,
-        more: usize,
-        published: Option<&Published>,
-        original: Option<Original<'_>>,
-    ) {
+    /// Handles the next message, and removes it from the received messages or adds it to `self.batch`.
+    fn handle(&mut self, received: &mut Batch) {
+        let next = self.batch.next();
+        let Some(envelope) = received.get(next) else { return };
+        let more = received.len().saturating_sub(next).saturating_sub(1);
+        let published = received.published();
         if let Some(Published { format, .. }) = published
             && self.checked_format.replace(*format) != Some(*format)
         {
@@ -179,7 +176,8 @@ impl<'a> Inbound<'a> {
             _ => id.is_some_and(|id| core.origin.is_ours(id)),
         };
         if is_returned {
-            return relay.returned(self.here, &envelope);
+            relay.returned(self.here, envelope);
+            return drop(self.batch.take(received));
         }
         self.to.clear();
         // The sender of a message is the only trace of the bridges that it has passed, because ZeroMQ has no ttl and no message ids. A
@@ -187,17 +185,18 @@ impl<'a> Inbound<'a> {
         let from_other_bridge = from.protocol.zeromq().is_some() && core.origin.is_other_bridge(sender);
         // For all other messages, the decision depends on more than the topic and the name of the event.
         let may_be_known = envelope.ttl > 1 && !from_other_bridge;
-        let known = if may_be_known { self.decisions.find(&envelope, limits, &mut self.to) } else { None };
+        let known = if may_be_known { self.decisions.find(envelope, limits, &mut self.to) } else { None };
+        let class = known.map(|(class, _)| class);
         let evaluation = match known {
-            Some(name) => Evaluation { node: None, denial: None, name: Some(name), log_create: false },
+            Some((_, name)) => Evaluation { node: None, denial: None, name: Some(name), log_create: false },
             None => {
                 let sender_text = published.and_then(|published| published.text.as_deref());
-                self.decide(&envelope, sender_text, from_other_bridge, more)
+                self.decide(envelope, sender_text, from_other_bridge, more)
             }
         };
         let Evaluation { node: event, denial, name: event_name, log_create } = evaluation;
         if self.to.is_empty() {
-            if let Some(denial) = denial {
+            if let Some((envelope, denial)) = self.batch.take(received).zip(denial) {
                 self.on_denied(envelope, id, event, denial);
             }
             return;
@@ -211,23 +210,49 @@ impl<'a> Inbound<'a> {
             // Do not drop copies of hellos and responses here. The registry sends each of them to an agent only once,
             // and selects the copy from the peering that holds the node's name.
             Some(id) if !matches!(event, Some(NodeMessage::Hello(_) | NodeMessage::Response(_))) => {
-                self.drop_copies(id, &envelope, ttl, event.is_some())
+                self.drop_copies(id, envelope, ttl, event.is_some())
             }
             _ => false,
         };
         if self.to.is_empty() {
-            return core.denials.count("duplicate", Some(self.here));
+            core.denials.count("duplicate", Some(self.here));
+            return drop(self.batch.take(received));
         }
         if more == self.sampled {
             core.busiest.add(envelope.topic.as_bytes(), event_name, self.messages, now());
         }
         // A LogCreate is addressed to this endpoint. Address it to all subscribers of the logs instead.
         let receiver = if log_create { EndpointId::NIL } else { envelope.receiver };
-        let envelope = Envelope { ttl, receiver, ..envelope };
-        match event {
-            None => self.batch.add(envelope, id, &self.to, more, published, original),
-            Some(event) => self.forward_node_event(envelope, sender, id, event, is_copy, published),
+        let Some(event) = event else {
+            self.batch.add(received, id, ttl, receiver, &self.to);
+            if let Some(class) = class
+                && !self.from_bridge
+            {
+                self.add_following(received, class, more);
+            }
+            return;
+        };
+        let published = published.cloned();
+        // Send the batch first, so that the event does not overtake messages that were received before it.
+        self.batch.send(received);
+        if let Some(envelope) = received.pop() {
+            let envelope = Envelope { ttl, receiver, ..envelope };
+            self.forward_node_event(envelope, id, event, is_copy, published);
         }
+    }
+
+    /// Adds the events of the same class that directly follow the last one to `self.batch`. At most `more` messages follow it.
+    fn add_following(&mut self, received: &mut Batch, class: ClassIndex, more: usize) {
+        let Some(class) = self.decisions.events(class).filter(|_| self.from.protocol.zeromq().is_none())
+        else {
+            return;
+        };
+        // The message that is counted for the complete batch is handled on its own.
+        let count = more.checked_sub(self.sampled.saturating_add(1)).unwrap_or(more);
+        let limits = self.here.limits();
+        self.batch.add_following(received, count, self.here.config.ttl, |envelope| {
+            envelope.ttl > 1 && class.may_contain(envelope) && class.name_of(envelope, limits).is_some()
+        });
     }
 
     /// Evaluates the rules for a message, and adds the links that receive it to `self.to`. `sender` is the exact text of its sender, if
@@ -305,20 +330,17 @@ impl<'a> Inbound<'a> {
     fn forward_node_event(
         &mut self,
         envelope: Envelope,
-        sender: EndpointId,
         id: Option<MessageId>,
         event: NodeMessage,
         is_copy: bool,
-        published: Option<&Published>,
+        published: Option<Published>,
     ) {
-        // Send the batch first, so that the event does not overtake messages that were received before it.
-        self.batch.send();
-        let core = &self.relay.core;
+        let (core, sender) = (&self.relay.core, envelope.sender);
         let new_id = id.unwrap_or_else(|| core.origin.next_id());
         let envelope = for_keeping(Envelope { sender: new_id.as_sender(), ..envelope });
         let to = self.to.iter().map(|target| (target.link, target.rule)).collect();
         let mut message = self.routed(sender, id, envelope, to);
-        message.published = published.cloned();
+        message.published = published;
         let blocked = match event {
             // Do not pass a copy of a request to the registry. It would reject the copy as a repeated request, and send
             // failures on behalf of nodes that have received the first copy and respond to it.
@@ -374,12 +396,10 @@ impl Relay for LinkRelay {
             batch: OutgoingBatch::new(&self.core, &links, self.id, from, messages),
         };
         // Stop at the first blocked message. The connection then stops reading until the queue has room.
-        while inbound.batch.forwarded.blocked.is_empty()
-            && let Some(envelope) = messages.pop()
-        {
-            inbound.handle(envelope, messages.len(), messages.published(), messages.original());
+        while inbound.batch.forwarded.blocked.is_empty() && inbound.batch.next() < messages.len() {
+            inbound.handle(messages);
         }
-        inbound.batch.send();
+        inbound.batch.send(messages);
         messages.set_received(None);
         inbound.batch.forwarded.blocked
     }

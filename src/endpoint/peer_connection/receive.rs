@@ -11,6 +11,7 @@ use crate::endpoint::queue::Refused;
 use crate::endpoint::routing::Routes;
 use crate::net::{Session, for_keeping};
 use crate::wire::{DecodeError, Envelope, EnvelopeType};
+use crate::zeromq::EventFormat;
 
 /// The latency of one batch is measured after this many messages.
 pub(super) const SAMPLE_INTERVAL: usize = 64;
@@ -41,60 +42,79 @@ impl<S: Session> PeerConnection<S> {
     /// Handles a message and the messages that were read together with it. Counts them, delivers them to subscribers, and
     /// hands them to the relay as one batch.
     pub(super) fn receive(&mut self, first: Envelope) {
-        let mut sample = None;
-        if self.context.relay.is_some() {
-            sample = (self.unmeasured >= SAMPLE_INTERVAL).then(Instant::now);
-            self.inbox.reserve(self.connection.pending_events().saturating_add(1));
-        }
+        let sample = (self.unmeasured >= SAMPLE_INTERVAL).then(Instant::now);
         let routes = self.context.hub.routes.borrow().clone();
-        let (mut next, mut received, mut uncounted) = (Some(first), 0usize, Uncounted::default());
-        while let Some(envelope) = next {
-            received = received.saturating_add(1);
-            uncounted.add(&envelope);
-            self.receive_one(&routes, envelope, &mut sample, &mut uncounted);
-            next = self.connection.next_message();
-        }
+        let (mut uncounted, before) = (Uncounted::default(), self.inbox.len());
+        let received = match self.connection.session().received_format() {
+            None => self.receive_all(&routes, first, &mut uncounted),
+            Some(format) => self.receive_published(&routes, first, format, &mut uncounted),
+        };
         uncounted.count(&self.context.stats);
         if let Some(counters) = &self.counters {
             counters.received.add(received);
         }
+        let for_relay = self.inbox.len().saturating_sub(before);
+        // If no message is for the relay, nothing is measured, and the time must not be used for the next batch.
+        if for_relay > 0 {
+            if sample.is_some() {
+                self.unmeasured = 0;
+                self.inbox.set_received(sample);
+            }
+            self.unmeasured = self.unmeasured.saturating_add(for_relay);
+        }
         self.hand_to_relay();
     }
 
-    /// Handles one message. The first message for the relay takes the time in `sample`. If no message is for the relay,
-    /// nothing is measured, and the time must not be used for the next batch.
-    fn receive_one(
+    /// Handles the messages of all protocols except ZeroMQ. Returns their number.
+    fn receive_all(&mut self, routes: &Routes, first: Envelope, uncounted: &mut Uncounted) -> usize {
+        let mut messages = self.connection.take_messages();
+        messages.push_front(first);
+        let received = messages.len();
+        messages.retain(|envelope| {
+            uncounted.add(envelope);
+            self.receive_one(routes, envelope, uncounted)
+        });
+        if self.context.relay.is_some() {
+            self.inbox.append(messages);
+        }
+        received
+    }
+
+    /// Handles the messages of a peer in a ZeroMQ cluster. Returns their number. `format` is the format of the first one.
+    fn receive_published(
         &mut self,
         routes: &Routes,
-        envelope: Envelope,
-        sample: &mut Option<Instant>,
+        first: Envelope,
+        format: EventFormat,
         uncounted: &mut Uncounted,
-    ) {
-        let format = self.connection.session().received_format();
-        if let Some(format) = format {
-            self.context.cluster_format.note(format);
-        }
-        if envelope.topic.is_local() || self.receive_hello(&envelope) {
-            return;
-        }
-        self.deliver(routes, &envelope, uncounted);
+    ) -> usize {
         if self.context.relay.is_some() {
-            if let Some(received) = sample.take() {
-                self.unmeasured = 0;
-                self.inbox.set_received(Some(received));
-            }
-            self.unmeasured = self.unmeasured.saturating_add(1);
-            match format {
-                Some(format) => {
-                    let is_publisher = matches!(self.member, Some(Member::Publisher(_)));
-                    let session = self.connection.session();
-                    let text = |sender| if is_publisher { session.sender_text(sender) } else { None };
-                    let original = if is_publisher { self.connection.original() } else { None };
-                    self.inbox.push_from(envelope, format, original, text);
-                }
-                None => self.inbox.push(envelope),
-            }
+            self.inbox.reserve(self.connection.pending_events().saturating_add(1));
         }
+        let (mut next, mut received) = (Some((first, format)), 0usize);
+        while let Some((envelope, format)) = next {
+            received = received.saturating_add(1);
+            uncounted.add(&envelope);
+            self.context.cluster_format.note(format);
+            if self.receive_one(routes, &envelope, uncounted) && self.context.relay.is_some() {
+                let is_publisher = matches!(self.member, Some(Member::Publisher(_)));
+                let session = self.connection.session();
+                let text = |sender| if is_publisher { session.sender_text(sender) } else { None };
+                let original = if is_publisher { self.connection.original() } else { None };
+                self.inbox.push_from(envelope, format, original, text);
+            }
+            next = self.connection.next_message().zip(self.connection.session().received_format());
+        }
+        received
+    }
+
+    /// Delivers a message to subscribers. Returns whether it is also for the relay.
+    fn receive_one(&mut self, routes: &Routes, envelope: &Envelope, uncounted: &mut Uncounted) -> bool {
+        if envelope.topic.is_local() || self.receive_hello(envelope) {
+            return false;
+        }
+        self.deliver(routes, envelope, uncounted);
+        true
     }
 
     /// Hands the received messages to the relay until one is blocked. The messages after it stay in the inbox, so that

@@ -145,9 +145,10 @@ fn events_return_to_their_cluster_in_the_bytes_that_were_received() {
     let mut some = Batch::default();
     let mut all = received(&mut session, &bytes);
     for at in 0..3 {
-        let envelope = all.pop().unwrap();
-        if at != 1 {
-            some.push_original(envelope, all.original());
+        if at == 1 {
+            all.pop();
+        } else {
+            all.move_front(1, &mut some);
         }
     }
     let (messages, allocation, encoded) = encode(&some, in_cluster);

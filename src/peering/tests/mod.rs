@@ -3,6 +3,8 @@
 mod handshake;
 mod peered;
 
+use std::collections::VecDeque;
+
 use super::*;
 use crate::data::Topic;
 use crate::wire::{ErrorCode, Limits};
