@@ -146,8 +146,8 @@ impl Writer {
         (frames, losses)
     }
 
-    /// Reserves capacity for a batch and, if possible, for the messages after it. If the capacity is [`SHARED_BUFFER`]
-    /// or more, uses a buffer of the thread.
+    /// Reserves capacity for a batch and, if possible, for the messages after it. If that is half a buffer of the thread or more, uses
+    /// such a buffer.
     fn make_room(&mut self, format: &Format, batch: &Batch) {
         let needed = batch.copied().saturating_add(batch.len().saturating_mul(format.margin));
         if self.buffer.capacity().saturating_sub(self.buffer.len()) >= needed {
@@ -155,7 +155,7 @@ impl Writer {
         }
         let each = needed.checked_div(batch.len()).unwrap_or_default();
         let expected = needed.saturating_add(each.saturating_mul(batch.following())).min(SHARED_BUFFER);
-        if expected < SHARED_BUFFER && needed < SHARED_BUFFER {
+        if expected.max(needed) < SHARED_BUFFER / 2 {
             self.buffer.reserve(expected.max(needed));
         } else {
             self.release();
