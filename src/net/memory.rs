@@ -21,8 +21,8 @@ pub(super) const PIECE: usize = 64 * 1024;
 pub(super) const SHARED_BUFFER: usize = PIECE;
 
 /// The maximum number of buffers that a thread keeps. One peer needs about this number when its queue and its connection
-/// are full of small messages.
-const MAX_KEPT: usize = 12;
+/// are full of messages of about 1 kB.
+const MAX_KEPT: usize = 32;
 
 thread_local! {
     static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
