@@ -5,9 +5,11 @@ mod logs;
 mod receive;
 mod send;
 mod subscriptions;
+mod turn;
 mod waits;
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,6 +37,7 @@ use admission::replaced;
 use logs::room;
 use send::Drops;
 use subscriptions::{Member, Waiting, changed, check_due, finish_publishing};
+use turn::{RARE_FIRST, Rare, Turn, next_turn};
 use waits::{answer, asked, drain_expired, filled, room_available, slot_evicted};
 
 /// How a connection ended.
@@ -240,7 +243,7 @@ impl<S: Session> PeerConnection<S> {
         let mut established = Some(established);
         let mut phase = self.context.phase.clone();
         let mut keys = self.may_be_curve_server().then(|| self.context.zeromq.subscribe());
-        let mut drained_by = None;
+        let (mut drained_by, mut turns) = (None, 0u32);
         loop {
             // Events consume the task budget like reads, so that a peer with many messages does not starve other tasks.
             tokio::task::consume_budget().await;
@@ -262,8 +265,42 @@ impl<S: Session> PeerConnection<S> {
             if drained_by.is_none() && (shutdown || queue.as_ref().is_some_and(|q| q.ended().is_some())) {
                 drained_by = Some(after(drain));
             }
-            tokio::select! {
-                progress = self.connection.progress() => match progress {
+            turns = turns.wrapping_add(1);
+            let rare_first = turns.is_multiple_of(RARE_FIRST);
+            let turn = {
+                let rare = pin!(async {
+                    tokio::select! {
+                        () = changed(&mut self.member), if !self.leaving => Rare::Changed,
+                        () = check_due(self.waiting.as_deref()) => Rare::CheckDue,
+                        room = room(self.logs.as_deref(), &self.pending_logs) => Rare::LogRoom(room),
+                        () = asked(&mut evicted), if self.peer.is_none() => Rare::End(ConnectError::GaveWay),
+                        () = asked(&mut self.superseded), if self.peer.is_none() => Rare::End(ConnectError::Superseded),
+                        () = replaced(&mut keys) => Rare::KeysReplaced,
+                        () = slot_evicted(&mut self.slot) => {
+                            Rare::End(ConnectError::Evicted(self.context.config.max_peers))
+                        }
+                        admission = answer(&mut self.admission) => Rare::Admission(admission),
+                        () = room_available(&self.room), if !self.blocked.is_empty() => Rare::Changed,
+                        Ok(()) = filter.changed() => Rare::NewFilter,
+                        changed = phase.changed(), if !self.leaving => Rare::NewPhase(changed.is_ok()),
+                        () = drain_expired(drained_by), if !self.leaving => {
+                            Rare::End(if shutdown {
+                                ConnectError::ShuttingDown
+                            } else {
+                                ConnectError::Closed(CloseReason::LeftUnconfirmed)
+                            })
+                        }
+                    }
+                });
+                // Also polled while backlogged, because an overflow of the queue is notified in the same way.
+                let filled = pin!(filled(queue.as_deref().filter(|_| !self.leaving)));
+                // A peer leaves when all messages are written.
+                let progress = pin!(self.connection.progress_until(drained_by.is_some()));
+                next_turn(progress, filled, rare, rare_first).await
+            };
+            match turn {
+                Turn::Filled | Turn::Rare(Rare::Changed) => {}
+                Turn::Progress(progress) => match progress {
                     Progress::CaughtUp => {}
                     Progress::Event(Event::Established { peer, filter }) => {
                         if !self.is_key_accepted() {
@@ -290,24 +327,14 @@ impl<S: Session> PeerConnection<S> {
                     Progress::Event(event) => Box::pin(self.handle(event)).await,
                     Progress::Subscription(change) => self.pass_on_subscriptions(change),
                 },
-                () = changed(&mut self.member), if !self.leaving => {}
-                () = check_due(self.waiting.as_deref()) => self.check_waiting(),
-                room = room(self.logs.as_deref(), &self.pending_logs) => self.queue_logs(room),
-                () = asked(&mut evicted), if self.peer.is_none() => {
-                    return self.end(Some(ConnectError::GaveWay));
-                }
-                () = asked(&mut self.superseded), if self.peer.is_none() => {
-                    return self.end(Some(ConnectError::Superseded));
-                }
-                () = replaced(&mut keys) => {
+                Turn::Rare(Rare::CheckDue) => self.check_waiting(),
+                Turn::Rare(Rare::LogRoom(room)) => self.queue_logs(room),
+                Turn::Rare(Rare::KeysReplaced) => {
                     if self.peer.is_some() && !self.is_key_accepted() {
                         return self.end(Some(ConnectError::KeyRemoved));
                     }
                 }
-                () = slot_evicted(&mut self.slot) => {
-                    return self.end(Some(ConnectError::Evicted(self.context.config.max_peers)));
-                }
-                admission = answer(&mut self.admission) => {
+                Turn::Rare(Rare::Admission(admission)) => {
                     self.admission = None;
                     match admission {
                         Admission::Admitted if self.take_slot() => self.connection.admit(),
@@ -321,28 +348,16 @@ impl<S: Session> PeerConnection<S> {
                         }
                     }
                 }
-                // Also polled while backlogged, because an overflow of the queue is notified in the same way.
-                () = filled(queue.as_deref()), if !self.leaving => {}
-                () = room_available(&self.room), if !self.blocked.is_empty() => {}
-                Ok(()) = filter.changed() => {
+                Turn::Rare(Rare::NewFilter) => {
                     let filter = filter.borrow_and_update().clone();
                     if let Err(error) = self.connection.set_filter(filter) {
                         tracing::error!("cannot announce the new filter: {error}");
                     }
                 }
-                changed = phase.changed(), if !self.leaving => {
-                    if changed.is_err() {
-                        // The endpoint was dropped without a shutdown.
-                        self.leave();
-                    }
-                }
-                () = drain_expired(drained_by), if !self.leaving => {
-                    return self.end(Some(if shutdown {
-                        ConnectError::ShuttingDown
-                    } else {
-                        ConnectError::Closed(CloseReason::LeftUnconfirmed)
-                    }));
-                }
+                // Without a phase, the endpoint was dropped without a shutdown.
+                Turn::Rare(Rare::NewPhase(false)) => self.leave(),
+                Turn::Rare(Rare::NewPhase(true)) => {}
+                Turn::Rare(Rare::End(error)) => return self.end(Some(error)),
             }
         }
     }

@@ -116,6 +116,12 @@ impl<S: Session> Connection<S> {
     ///
     /// Cancel-safe: if the future is dropped and this is called again, nothing is lost.
     pub async fn progress(&mut self) -> Progress {
+        self.progress_until(true).await
+    }
+
+    /// Like [`Connection::progress`]. If `written` is false, does not return because all bytes are written, unless there are
+    /// [latencies](Connection::take_latencies) to take. Returning after each message takes longer than to write it.
+    pub(crate) async fn progress_until(&mut self, written: bool) -> Progress {
         loop {
             if self.write_failure.is_some() {
                 self.read_reason().await;
@@ -169,12 +175,13 @@ impl<S: Session> Connection<S> {
                 },
                 () = sleep_until(deadline) => self.session.handle_timeout(Instant::now()),
             }
-            let written = writing && self.is_written();
-            if written {
+            let all_written = writing && self.is_written();
+            if all_written {
                 self.output.shrink();
                 self.session.shrink_buffers();
             }
-            if written || (backlogged && !self.is_backlogged()) {
+            let report = all_written && (written || self.output.has_latencies());
+            if report || (backlogged && !self.is_backlogged()) {
                 return Progress::CaughtUp;
             }
         }

@@ -121,6 +121,14 @@ impl Input {
     }
 }
 
+/// Returns the buffer to the thread.
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.clear();
+        self.move_to(BytesMut::new(), Storage::Exact);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;

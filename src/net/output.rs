@@ -110,6 +110,11 @@ impl Output {
         self.latencies.drain(..)
     }
 
+    /// Returns whether [`Output::take_latencies`] returns any.
+    pub(super) fn has_latencies(&self) -> bool {
+        !self.latencies.is_empty()
+    }
+
     /// Returns whether any message is unwritten. Bytes that are not part of a message do not count. If only a flush is
     /// pending, tries to flush first, without waiting.
     pub(super) async fn owes_messages(&mut self, writer: &mut WriteHalf<Stream>) -> bool {
