@@ -67,7 +67,7 @@ impl ByteString {
     #[inline(never)]
     pub(crate) fn set(&mut self, bytes: &[u8]) {
         if !self.set_inline(bytes) {
-            *self = bytes.into();
+            self.0 = Repr::Heap(bytes.into());
         }
     }
 }

@@ -60,11 +60,14 @@ impl Set {
 
     /// Returns the set of these elements, or `None` if two of them are equal. The elements may be in any order.
     pub(crate) fn from_distinct(mut elements: Vec<Value>) -> Option<Self> {
-        if !elements.is_sorted() {
+        let ascending = |elements: &[Value]| elements.is_sorted_by(|a, b| a < b);
+        if !ascending(&elements) {
             elements.sort_unstable();
+            if !ascending(&elements) {
+                return None;
+            }
         }
-        let distinct = elements.windows(2).all(|pair| pair.first() != pair.last());
-        distinct.then_some(Set(elements))
+        Some(Set(elements))
     }
 }
 
@@ -119,11 +122,14 @@ impl Table {
 
     /// Returns the table of these pairs, or `None` if two keys are equal. The pairs may be in any order.
     pub(crate) fn from_distinct(mut pairs: Vec<(Value, Value)>) -> Option<Self> {
-        if !pairs.is_sorted_by(|a, b| a.0 <= b.0) {
+        let ascending = |pairs: &[(Value, Value)]| pairs.is_sorted_by(|a, b| a.0 < b.0);
+        if !ascending(&pairs) {
             pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+            if !ascending(&pairs) {
+                return None;
+            }
         }
-        let distinct = pairs.windows(2).all(|two| two.first().map(|p| &p.0) != two.last().map(|p| &p.0));
-        distinct.then_some(Table(pairs))
+        Some(Table(pairs))
     }
 }
 

@@ -99,12 +99,25 @@ impl<B: BufMut> Stage<'_, B> {
 
     /// Writes the elements of a container in which `depth` more containers may be nested, including this one. Recurses at
     /// most [`MAX_DEPTH`] times.
-    fn all(&mut self, values: &[Value], mut used: usize, depth: usize) -> Option<usize> {
-        let depth = self.inside(depth)?;
-        for value in values {
-            used = self.one(value, used, depth)?;
+    ///
+    /// A vector in the last position is written in the loop, without recursion, because Zeek's messages are nested that way.
+    fn all(&mut self, mut values: &[Value], mut used: usize, mut depth: usize) -> Option<usize> {
+        'vectors: loop {
+            depth = self.inside(depth)?;
+            let mut iter = values.iter();
+            while let Some(value) = iter.next() {
+                if let Value::Vector(inner) = value
+                    && iter.len() == 0
+                {
+                    used = self.with_room(used);
+                    used = self.put_length(used, value.tag(), "vector", inner.len())?;
+                    values = inner;
+                    continue 'vectors;
+                }
+                used = self.one(value, used, depth)?;
+            }
+            return Some(used);
         }
-        Some(used)
     }
 
     /// Like [`Stage::all`], for the pairs of a table.
@@ -204,7 +217,7 @@ impl<B: BufMut> Stage<'_, B> {
         }
     }
 
-    #[inline(never)]
+    #[cold]
     fn put_long_length(&mut self, used: usize, tag: u8, what: &'static str, length: usize) -> Option<usize> {
         let mut digits = [0; MAX_VARBYTE];
         let mut room = digits.as_mut_slice();

@@ -85,23 +85,21 @@ pub enum ValueRef<'a> {
     Vector(Elements<'a>),
 }
 
-/// While a message is decoded: the number of values that it may still contain, and the number of containers that may still
-/// be nested at this point.
+/// While a message is decoded: the number of values that it may still contain.
 pub(super) struct Budget {
     limits: Limits,
     elements: usize,
-    depth: usize,
 }
 
 impl Budget {
     pub(super) fn new(limits: &Limits) -> Self {
-        Budget { limits: *limits, elements: limits.max_elements, depth: limits.max_depth }
+        Budget { limits: *limits, elements: limits.max_elements }
     }
 
-    /// Consumes the budget of one value.
+    /// Consumes the budget of `count` values.
     #[inline]
-    fn spend<'a>(&mut self, input: &'a [u8]) -> Parsed<'a, ()> {
-        match self.elements.checked_sub(1) {
+    fn spend<'a>(&mut self, input: &'a [u8], count: usize) -> Parsed<'a, ()> {
+        match self.elements.checked_sub(count) {
             Some(left) => {
                 self.elements = left;
                 Ok((input, ()))
@@ -110,23 +108,18 @@ impl Budget {
         }
     }
 
-    /// Enters a container that claims to have `count` parts.
+    /// Enters a container that claims to have `count` parts of `values` values each. Consumes the budget of these values.
+    /// Returns the number of containers that may be nested in it, out of `depth`.
     #[inline]
-    fn enter<'a>(&mut self, input: &'a [u8], count: usize) -> Parsed<'a, ()> {
-        match self.depth.checked_sub(1) {
-            Some(left) => self.depth = left,
-            None => return fail(input, DecodeReason::TooDeep { limit: self.limits.max_depth }),
-        }
+    fn enter<'a>(&mut self, input: &'a [u8], count: usize, values: usize, depth: usize) -> Parsed<'a, usize> {
+        let Some(depth) = depth.checked_sub(1) else {
+            return fail(input, DecodeReason::TooDeep { limit: self.limits.max_depth });
+        };
         // Each part takes at least one byte, so a count that is larger than the number of bytes cannot be correct.
         if count > input.len() {
             return fail(input, DecodeReason::Truncated);
         }
-        Ok((input, ()))
-    }
-
-    /// Leaves the container that was entered last.
-    #[inline]
-    fn leave(&mut self) {
-        self.depth = self.depth.saturating_add(1);
+        self.spend(input, count.saturating_mul(values))?;
+        Ok((input, depth))
     }
 }

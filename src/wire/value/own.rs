@@ -1,6 +1,6 @@
 //! Decoding of owned values.
 
-use super::super::error::{DecodeError, DecodeReason, Parsed, fail, finish, within};
+use super::super::error::{DecodeError, DecodeReason, Fault, Parsed, fail, finish, within};
 use super::super::limits::Limits;
 use super::super::prim::{bytes, varbyte};
 use super::Budget;
@@ -23,168 +23,292 @@ pub fn decode_value(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError>
 
 /// Reads one value at the start of `input`.
 pub(in crate::wire) fn value<'a>(input: &'a [u8], budget: &mut Budget) -> Parsed<'a, Value> {
+    budget.spend(input, 1)?;
+    let depth = budget.limits.max_depth;
     let mut value = Value::None;
-    let (rest, ()) = nested(input, budget, &mut value)?;
-    Ok((rest, value))
+    let mut decoder = Decoder { budget, fault: None };
+    match decoder.one(input, depth, &mut value) {
+        Some(rest) => Ok((rest, value)),
+        None => decoder.fault.map_or_else(|| fail(input, DecodeReason::Truncated), Err),
+    }
 }
 
-/// Reads one value into `place`, which must hold `Value::None`. If a value were built in a temporary and then moved, the
-/// processor would stall for longer than the rest of the decoding takes.
-///
-/// Inlined into the loops over elements, because most elements are scalars.
-#[inline(always)]
-fn nested<'a>(start: &'a [u8], budget: &mut Budget, place: &mut Value) -> Parsed<'a, ()> {
-    budget.spend(start)?;
-    match start.split_first() {
-        Some((&tag::STRING, body)) => {
-            let (rest, (text, length)) = prefix(body)?;
-            fill(place, Value::String(ByteString::default()));
-            if let Value::String(string) = place {
-                string.set_prefix(text, length);
-            }
-            return Ok((rest, ()));
-        }
-        Some((&tag::ENUM_VALUE, body)) => {
-            let (rest, (text, length)) = prefix(body)?;
-            fill(place, Value::EnumValue(ByteString::default()));
-            if let Value::EnumValue(label) = place {
-                label.set_prefix(text, length);
-            }
-            return Ok((rest, ()));
-        }
-        _ => {}
-    }
-    match head(start)? {
-        (rest, Head::Scalar(scalar)) => {
-            scalar.put_scalar(place);
-            Ok((rest, ()))
-        }
-        (inside, Head::Container(kind, count)) => {
-            let (inside, ()) = budget.enter(inside, count)?;
-            // The results are not returned directly. Otherwise, the results of scalars would also be written to memory.
-            let (rest, ()) = match kind {
-                Container::Vector => {
-                    fill(place, Value::Vector(Vec::new()));
-                    match place {
-                        Value::Vector(place) => elements(inside, count, budget, Step::VectorElement, place)?,
-                        _ => (inside, ()),
-                    }
+/// Reads values. Each method returns the input after them, or `None` after an error: unlike a `Result`, this fits into
+/// registers.
+struct Decoder<'b> {
+    budget: &'b mut Budget,
+    /// The error, once a method has returned `None`.
+    fault: Option<nom::Err<Fault>>,
+}
+
+impl Decoder<'_> {
+    /// Reads one value, in which `depth` more containers may be nested, into `place`, which must hold `Value::None`. If a
+    /// value were built in a temporary and then moved, the processor would stall for longer than the rest of the decoding
+    /// takes.
+    ///
+    /// Inlined into the loops over elements, because most elements are scalars.
+    #[inline(always)]
+    fn one<'a>(&mut self, start: &'a [u8], depth: usize, place: &mut Value) -> Option<&'a [u8]> {
+        match start.split_first() {
+            Some((&tag::STRING, body)) => self.string(body, place, Value::String),
+            Some((&tag::ENUM_VALUE, body)) => self.string(body, place, Value::EnumValue),
+            Some((&tag::VECTOR, body)) => match self.vector(body, depth, place)? {
+                (inside, 0, ..) => Some(inside),
+                (inside, count, depth, elements) => {
+                    self.elements(inside, count, depth, Step::VectorElement, elements)
                 }
-                Container::Set => set(start, inside, count, budget, place)?,
-                Container::Table => table(start, inside, count, budget, place)?,
-            };
-            budget.leave();
-            Ok((rest, ()))
-        }
-    }
-}
-
-/// Reads the length of a string. Returns the input that begins with the string, and the length.
-/// The input is not cut at the end of the string, because [`ByteString::set_prefix`] also copies some of the bytes after it.
-#[inline(always)]
-fn prefix(body: &[u8]) -> Parsed<'_, (&[u8], usize)> {
-    let (text, length) = varbyte(body)?;
-    let (rest, _) = bytes(text, length)?;
-    Ok((rest, (text, length)))
-}
-
-#[inline(never)]
-fn set<'a>(
-    start: &'a [u8],
-    inside: &'a [u8],
-    count: usize,
-    budget: &mut Budget,
-    place: &mut Value,
-) -> Parsed<'a, ()> {
-    let mut distinct = Vec::new();
-    let (rest, ()) = elements(inside, count, budget, Step::SetElement, &mut distinct)?;
-    let set = Set::from_distinct(distinct).map(Value::Set);
-    distinct_or_fail(start, rest, set, DecodeReason::DuplicateElement, place)
-}
-
-#[inline(never)]
-fn table<'a>(
-    start: &'a [u8],
-    inside: &'a [u8],
-    count: usize,
-    budget: &mut Budget,
-    place: &mut Value,
-) -> Parsed<'a, ()> {
-    let (rest, distinct) = pairs(inside, count, budget)?;
-    let table = Table::from_distinct(distinct).map(Value::Table);
-    distinct_or_fail(start, rest, table, DecodeReason::DuplicateKey, place)
-}
-
-/// Stores a container, which is `None` if it has duplicates. `start` is its position, and `rest` is the input after it.
-fn distinct_or_fail<'a>(
-    start: &'a [u8],
-    rest: &'a [u8],
-    container: Option<Value>,
-    duplicate: DecodeReason,
-    place: &mut Value,
-) -> Parsed<'a, ()> {
-    let Some(container) = container else { return fail(start, duplicate) };
-    fill(place, container);
-    Ok((rest, ()))
-}
-
-/// Reads the elements of a container into `place`, which must be empty. Recurses at most `max_depth` times.
-#[inline(never)]
-fn elements<'a>(
-    mut input: &'a [u8],
-    count: usize,
-    budget: &mut Budget,
-    step: fn(usize) -> Step,
-    place: &mut Vec<Value>,
-) -> Parsed<'a, ()> {
-    if count == 0 {
-        return Ok((input, ()));
-    }
-    let mut elements = places(count);
-    let mut unread = elements.as_mut_slice();
-    loop {
-        let mut iter = unread.iter_mut();
-        while let Some(element) = iter.next() {
-            input = match nested(input, budget, element) {
-                Ok((rest, ())) => rest,
-                Err(fault) => {
-                    // Not counted in the loop, because that takes time for each element.
-                    let left = iter.len().saturating_add(1);
-                    return Err(within(step(elements.len().saturating_sub(left)))(fault));
+            },
+            _ => match self.ok(head(start))? {
+                (rest, Head::Scalar(scalar)) => {
+                    scalar.put_scalar(place);
+                    Some(rest)
                 }
-            };
+                (inside, Head::Container(Container::Table, count)) => {
+                    self.table(start, inside, count, depth, place)
+                }
+                (inside, Head::Container(_, count)) => self.set(start, inside, count, depth, place),
+            },
         }
-        if elements.len() >= count {
-            fill_vec(place, elements);
-            return Ok((input, ()));
+    }
+
+    /// Stores the error of a result.
+    #[inline(always)]
+    fn ok<'a, T>(&mut self, parsed: Parsed<'a, T>) -> Option<(&'a [u8], T)> {
+        match parsed {
+            Ok(ok) => Some(ok),
+            Err(fault) => {
+                self.fault = Some(fault);
+                None
+            }
         }
-        unread = add_places(&mut elements, count);
+    }
+
+    /// Stores an error at the start of `input`.
+    #[cold]
+    fn fail<'a>(&mut self, input: &'a [u8], reason: DecodeReason) -> Option<&'a [u8]> {
+        self.ok(fail::<()>(input, reason))?;
+        None
+    }
+
+    #[inline(always)]
+    fn enter<'a>(
+        &mut self,
+        inside: &'a [u8],
+        count: usize,
+        values: usize,
+        depth: usize,
+    ) -> Option<(&'a [u8], usize)> {
+        let entered = self.budget.enter(inside, count, values, depth);
+        self.ok(entered)
+    }
+
+    /// Reads the body of a string.
+    #[inline(always)]
+    fn string<'a>(
+        &mut self,
+        body: &'a [u8],
+        place: &mut Value,
+        variant: impl Fn(ByteString) -> Value,
+    ) -> Option<&'a [u8]> {
+        let (text, length) = self.ok(varbyte(body))?;
+        let (rest, _) = self.ok(bytes(text, length))?;
+        fill(place, variant(ByteString::default()));
+        if let Value::String(string) | Value::EnumValue(string) = place {
+            string.set_prefix(text, length);
+        }
+        Some(rest)
+    }
+
+    #[inline(never)]
+    fn set<'a>(
+        &mut self,
+        start: &'a [u8],
+        inside: &'a [u8],
+        count: usize,
+        depth: usize,
+        place: &mut Value,
+    ) -> Option<&'a [u8]> {
+        let (inside, depth) = self.enter(inside, count, 1, depth)?;
+        let mut elements = Vec::new();
+        let rest = self.elements(inside, count, depth, Step::SetElement, &mut elements)?;
+        let Some(set) = Set::from_distinct(elements) else {
+            return self.fail(start, DecodeReason::DuplicateElement);
+        };
+        fill(place, Value::Set(set));
+        Some(rest)
+    }
+
+    #[inline(never)]
+    fn table<'a>(
+        &mut self,
+        start: &'a [u8],
+        inside: &'a [u8],
+        count: usize,
+        depth: usize,
+        place: &mut Value,
+    ) -> Option<&'a [u8]> {
+        let (inside, depth) = self.enter(inside, count, 2, depth)?;
+        let mut pairs = Vec::new();
+        let rest = self.pairs(inside, count, depth, &mut pairs)?;
+        let Some(table) = Table::from_distinct(pairs) else {
+            return self.fail(start, DecodeReason::DuplicateKey);
+        };
+        fill(place, Value::Table(table));
+        Some(rest)
+    }
+
+    /// Reads the head of a vector after its tag. Stores an empty vector, and returns the number of its elements, the number
+    /// of containers that may be nested in it, and the vector.
+    #[inline(always)]
+    fn vector<'a, 'p>(
+        &mut self,
+        body: &'a [u8],
+        depth: usize,
+        place: &'p mut Value,
+    ) -> Option<(&'a [u8], usize, usize, &'p mut Vec<Value>)> {
+        let (inside, count) = self.ok(varbyte(body))?;
+        let (inside, depth) = self.enter(inside, count, 1, depth)?;
+        fill(place, Value::Vector(Vec::new()));
+        match place {
+            Value::Vector(elements) => Some((inside, count, depth, elements)),
+            _ => None,
+        }
+    }
+
+    /// Reads the elements of a container into `outer`, which must be empty. Recurses at most `max_depth` times.
+    ///
+    /// A vector in the last position is read in the loop, without recursion, because Zeek's messages are nested that way.
+    #[inline(never)]
+    fn elements<'a>(
+        &mut self,
+        mut input: &'a [u8],
+        mut count: usize,
+        mut depth: usize,
+        step: fn(usize) -> Step,
+        outer: &mut Vec<Value>,
+    ) -> Option<&'a [u8]> {
+        let mut elements = &mut *outer;
+        let mut nested = 0usize;
+        let malformed = 'vectors: loop {
+            reserve(elements, count);
+            if count > INITIAL_CAPACITY {
+                match self.many(input, count, depth, elements) {
+                    Ok(rest) => return Some(rest),
+                    Err(index) => break index,
+                }
+            }
+            let mut iter = elements.iter_mut();
+            while let Some(element) = iter.next() {
+                let read = match input.split_first() {
+                    Some((&tag::VECTOR, body)) => match self.vector(body, depth, element) {
+                        Some((inside, 0, ..)) => Some(inside),
+                        Some(vector) if iter.len() == 0 => {
+                            (input, count, depth, elements) = vector;
+                            nested = nested.saturating_add(1);
+                            continue 'vectors;
+                        }
+                        Some((inside, count, depth, inner)) => {
+                            self.elements(inside, count, depth, Step::VectorElement, inner)
+                        }
+                        None => None,
+                    },
+                    _ => self.one(input, depth, element),
+                };
+                match read {
+                    Some(rest) => input = rest,
+                    // The elements are not counted in the loop, because that takes time for each element.
+                    None => break 'vectors count.saturating_sub(iter.len()).saturating_sub(1),
+                }
+            }
+            return Some(input);
+        };
+        self.within_vectors(malformed, nested, step, outer);
+        None
+    }
+
+    /// Reads the elements of a container that is not allocated at once. Returns the index of the malformed element, if any.
+    fn many<'a>(
+        &mut self,
+        mut input: &'a [u8],
+        count: usize,
+        depth: usize,
+        elements: &mut Vec<Value>,
+    ) -> Result<&'a [u8], usize> {
+        let mut index = 0usize;
+        let mut unread = elements.as_mut_slice();
+        loop {
+            for element in unread {
+                input = self.one(input, depth, element).ok_or(index)?;
+                index = index.saturating_add(1);
+            }
+            if elements.len() >= count {
+                return Ok(input);
+            }
+            unread = add_places(elements, count);
+        }
+    }
+
+    /// Reads the pairs of a table into `pairs`, which must be empty. Recurses at most `max_depth` times.
+    fn pairs<'a>(
+        &mut self,
+        mut input: &'a [u8],
+        count: usize,
+        depth: usize,
+        pairs: &mut Vec<(Value, Value)>,
+    ) -> Option<&'a [u8]> {
+        reserve(pairs, count);
+        let mut unread = pairs.as_mut_slice();
+        let mut index = 0usize;
+        loop {
+            for (key, value) in unread {
+                let Some(rest) = self.one(input, depth, key) else {
+                    return self.within(Step::TableKey(index));
+                };
+                let Some(rest) = self.one(rest, depth, value) else {
+                    return self.within(Step::TableValue(index));
+                };
+                input = rest;
+                index = index.saturating_add(1);
+            }
+            if pairs.len() >= count {
+                return Some(input);
+            }
+            unread = add_places(pairs, count);
+        }
+    }
+
+    /// Adds the path of a malformed element to the error: the steps from `outer` through `nested` vectors, each of which is
+    /// the last element of the one before, to the element `index` of the last of them.
+    #[cold]
+    fn within_vectors(&mut self, index: usize, nested: usize, step: fn(usize) -> Step, mut outer: &[Value]) {
+        let mut indices = Vec::new();
+        while indices.len() < nested
+            && let Some((Value::Vector(inner), before)) = outer.split_last()
+        {
+            indices.push(before.len());
+            outer = inner;
+        }
+        indices.push(index);
+        for (level, index) in indices.into_iter().enumerate().rev() {
+            self.within(if level == 0 { step(index) } else { Step::VectorElement(index) });
+        }
+    }
+
+    /// Adds a step to the path of the error.
+    #[cold]
+    fn within<'a>(&mut self, step: Step) -> Option<&'a [u8]> {
+        self.fault = self.fault.take().map(within(step));
+        None
     }
 }
 
-/// Reads the pairs of a table. Recurses at most `max_depth` times.
-fn pairs<'a>(mut input: &'a [u8], count: usize, budget: &mut Budget) -> Parsed<'a, Vec<(Value, Value)>> {
-    let mut pairs = places(count);
-    let mut unread = pairs.as_mut_slice();
-    let mut index = 0usize;
-    loop {
-        for (key, value) in unread {
-            (input, ()) = nested(input, budget, key).map_err(|fault| within(Step::TableKey(index))(fault))?;
-            (input, ()) =
-                nested(input, budget, value).map_err(|fault| within(Step::TableValue(index))(fault))?;
-            index = index.saturating_add(1);
-        }
-        if pairs.len() >= count {
-            return Ok((input, pairs));
-        }
-        unread = add_places(&mut pairs, count);
-    }
-}
-
-/// Returns the first elements of a container with `count` elements, to be overwritten.
+/// Allocates the first elements of a container with `count` elements, which must be empty. They are overwritten later.
 #[inline(always)]
-fn places<T: Default>(count: usize) -> Vec<T> {
-    (0..INITIAL_CAPACITY.min(count)).map(|_| T::default()).collect()
+fn reserve<T: Default>(parts: &mut Vec<T>, count: usize) {
+    debug_assert_eq!(parts.capacity(), 0);
+    let places = (0..INITIAL_CAPACITY.min(count)).map(|_| T::default()).collect();
+    // The empty vector is forgotten, because that is faster than dropping it.
+    std::mem::forget(std::mem::replace(parts, places));
 }
 
 /// Doubles the number of elements, but never exceeds `count`, so that a complete container has no spare capacity. Returns
@@ -196,11 +320,4 @@ fn add_places<T: Default>(elements: &mut Vec<T>, count: usize) -> &mut [T] {
     elements.reserve_exact(more);
     elements.resize_with(filled.saturating_add(more), T::default);
     elements.get_mut(filled..).unwrap_or_default()
-}
-
-/// Like [`fill`], for an empty vector.
-#[inline(always)]
-fn fill_vec(place: &mut Vec<Value>, elements: Vec<Value>) {
-    debug_assert_eq!(place.capacity(), 0);
-    std::mem::forget(std::mem::replace(place, elements));
 }

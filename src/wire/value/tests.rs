@@ -141,6 +141,35 @@ fn errors_have_an_offset_a_path_and_a_reason() {
 }
 
 #[test]
+fn the_path_of_an_error_contains_the_vectors_in_the_last_position() {
+    use Step::{SetElement, VectorElement as Element};
+    let vector = |before: usize| [&[14, u8::try_from(before + 1).unwrap()][..], &vec![0; before]].concat();
+    let long = |before: usize| [&[14, 0x81, 1][..], &vec![0; before]].concat();
+    // Each case is the beginning of a value, whose next byte is an unknown tag, and the path to that byte.
+    for (mut bytes, path) in [
+        (vector(0), vec![Element(0)]),
+        ([vector(2), vector(0), vector(1)].concat(), vec![Element(2), Element(0), Element(1)]),
+        // After an empty vector in the last position, the outer vector continues.
+        ([&[14, 2], &vector(0)[..], &[14, 0]].concat(), vec![Element(1)]),
+        ([&[12, 1], &vector(1)[..], &vector(2)].concat(), vec![SetElement(0), Element(1), Element(2)]),
+        // A vector with more elements than are allocated at once, before and after other vectors.
+        ([vector(1), long(128)].concat(), vec![Element(1), Element(128)]),
+        ([long(128), vector(3)].concat(), vec![Element(128), Element(3)]),
+        (
+            [vector(1), long(70), vector(2), vector(3)].concat(),
+            vec![Element(1), Element(70), Element(2), Element(3)],
+        ),
+    ] {
+        bytes.push(99);
+        let offset = bytes.len() - 1;
+        bytes.resize(bytes.len() + 100, 0);
+        let error = read_value(&bytes, LIMITS).unwrap_err();
+        assert_eq!(error.reason(), &DecodeReason::UnknownValueTag(99), "{path:?}");
+        assert_eq!((error.path().steps().collect::<Vec<_>>(), error.offset()), (path, offset));
+    }
+}
+
+#[test]
 fn only_utf8_strings_and_enum_labels_are_text() {
     for (bytes, text) in [
         (&[5, 2, b'h', b'i'][..], Some("hi")),
@@ -238,11 +267,10 @@ fn nested_values_count_toward_the_element_limit() {
     let bytes = encoded(&value);
     let within = |max_elements| read_value(&bytes, &Limits { max_elements, ..Limits::DEFAULT });
     assert_eq!(within(7), Ok(value));
-    for (limit, offset, path) in [
-        (6, bytes.len() - 1, &[Step::VectorElement(3)][..]),
-        (4, bytes.len() - 11, &[Step::VectorElement(1), Step::TableValue(0)]),
-        (0, 0, &[]),
-    ] {
+    // The error is at the first element or pair of the container that exceeds the limit.
+    for (limit, offset, path) in
+        [(6, 5, &[Step::VectorElement(1)][..]), (5, 5, &[Step::VectorElement(1)]), (4, 2, &[]), (0, 0, &[])]
+    {
         let error = within(limit).unwrap_err();
         assert_eq!(error.reason(), &DecodeReason::TooManyElements { limit });
         assert_eq!(
