@@ -37,7 +37,7 @@ use admission::replaced;
 use logs::room;
 use send::Drops;
 use subscriptions::{Member, Waiting, changed, check_due, finish_publishing};
-use turn::{RARE_FIRST, Rare, Turn, next_turn};
+use turn::{RARE_FIRST_INTERVAL, Rare, Turn, next_turn};
 use waits::{answer, asked, drain_expired, filled, room_available, slot_evicted};
 
 /// How a connection ended.
@@ -266,7 +266,7 @@ impl<S: Session> PeerConnection<S> {
                 drained_by = Some(after(drain));
             }
             turns = turns.wrapping_add(1);
-            let rare_first = turns.is_multiple_of(RARE_FIRST);
+            let rare_first = turns.is_multiple_of(RARE_FIRST_INTERVAL);
             let turn = {
                 let rare = pin!(async {
                     tokio::select! {
@@ -294,7 +294,7 @@ impl<S: Session> PeerConnection<S> {
                 });
                 // Also polled while backlogged, because an overflow of the queue is notified in the same way.
                 let filled = pin!(filled(queue.as_deref().filter(|_| !self.leaving)));
-                // A peer leaves when all messages are written.
+                // While draining, returns when everything is written, so that `send_queued` can end the peering.
                 let progress = pin!(self.connection.progress_until(drained_by.is_some()));
                 next_turn(progress, filled, rare, rare_first).await
             };

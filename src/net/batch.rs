@@ -126,23 +126,23 @@ impl Batch {
         Some((envelope, frames))
     }
 
-    /// Moves messages at the front to the end of another batch, with their frames as they were received.
+    /// Moves the first `count` messages to the end of another batch, with their frames as they were received.
     #[cfg(feature = "bridge")]
-    pub(crate) fn move_front(&mut self, messages: usize, to: &mut Batch) {
-        if messages == self.len() && to.is_empty() && !self.is_from_zeromq() {
+    pub(crate) fn move_front(&mut self, count: usize, to: &mut Batch) {
+        if count == self.len() && to.is_empty() && !self.is_from_zeromq() {
             return std::mem::swap(&mut self.messages, &mut to.messages);
         }
-        for _ in 0..messages {
+        for _ in 0..count {
             let Some((envelope, frames)) = self.pop_with_frames() else { return };
             let original = self.originals().zip(frames).map(|(originals, frames)| originals.at(frames));
             to.push_original(envelope, original);
         }
     }
 
-    /// Returns whether the batch has information on how its messages were published.
+    /// Returns whether the messages are from a ZeroMQ cluster.
     #[cfg(feature = "bridge")]
     pub(crate) fn is_from_zeromq(&self) -> bool {
-        !self.published.is_empty() || self.originals.is_some()
+        !self.published.is_empty() || self.has_all_originals()
     }
 
     /// Replaces the topic of all messages.
@@ -178,7 +178,7 @@ impl Batch {
         self.messages.get(index)
     }
 
-    /// Returns the messages from an index.
+    /// Returns the messages starting at `index`.
     #[cfg(feature = "bridge")]
     pub(crate) fn iter_mut_from(&mut self, index: usize) -> impl Iterator<Item = &mut Envelope> {
         self.messages.iter_mut().skip(index)
@@ -250,29 +250,31 @@ impl Batch {
     }
 }
 
-/// The room for messages in a batch. A batch is encoded into one buffer, so its size is limited.
+/// The room for messages in a batch, in bytes. A batch is encoded into one buffer, so its size is limited.
 #[cfg(feature = "bridge")]
 #[derive(Debug)]
 pub(crate) struct Room(usize);
 
 #[cfg(feature = "bridge")]
 impl Room {
-    pub(crate) const FULL: Room = Room(0);
+    pub(crate) const NONE: Room = Room(0);
 
-    /// Returns the room of an empty batch, after a first message is added. Any message may be the first one.
+    /// Returns the room of a batch with one message. Any message may be the first one.
     pub(crate) fn after(first: &Envelope) -> Self {
         let mut room = Room(SHARED_BUFFER);
-        if !room.take(first) {
-            room = Room::FULL;
-        }
+        room.take(first);
         room
     }
 
-    /// Adds a message if there is room for it. Nothing can be added after a message with a large payload.
-    pub(crate) fn take(&mut self, envelope: &Envelope) -> bool {
-        let Some(rest) = self.0.checked_sub(copied(envelope)) else { return false };
-        self.0 = if envelope.frame_length() > SHARED_BUFFER { 0 } else { rest };
-        true
+    /// Returns whether there is room for a message.
+    pub(crate) fn is_enough(&self, envelope: &Envelope) -> bool {
+        copied(envelope) <= self.0
+    }
+
+    /// Adds a message. Nothing can be added after a message with a large payload.
+    pub(crate) fn take(&mut self, envelope: &Envelope) {
+        let is_large = envelope.frame_length() > SHARED_BUFFER;
+        self.0 = if is_large { 0 } else { self.0.saturating_sub(copied(envelope)) };
     }
 }
 

@@ -218,7 +218,7 @@ mod tests {
 
     /// Fails if the thread keeps a buffer that is larger than one piece.
     fn assert_pieces() {
-        let pieces: Vec<BytesMut> = (0..20).map(|_| memory::take()).collect();
+        let pieces: Vec<BytesMut> = (0..memory::MAX_KEPT).map(|_| memory::take()).collect();
         for piece in &pieces {
             assert_eq!((piece.len(), piece.capacity()), (0, PIECE));
         }

@@ -178,7 +178,7 @@ mod tests {
             read_nothing(&mut input, &mut reader).await;
             assert_eq!((&*input.bytes, input.storage), (&b"part"[..], Storage::Exact));
             assert!(input.bytes.capacity() <= 64, "{length}: {}", input.bytes.capacity());
-            let pieces: Vec<BytesMut> = (0..20).map(|_| memory::take()).collect();
+            let pieces: Vec<BytesMut> = (0..memory::MAX_KEPT).map(|_| memory::take()).collect();
             assert!(pieces.iter().all(|piece| piece.capacity() == PIECE), "{length}");
             pieces.into_iter().for_each(memory::give_back);
             input.clear();

@@ -22,7 +22,7 @@ pub(super) const SHARED_BUFFER: usize = PIECE;
 
 /// The maximum number of buffers that a thread keeps. One peer needs about this number when its queue and its connection
 /// are full of messages of about 1 kB.
-const MAX_KEPT: usize = 32;
+pub(super) const MAX_KEPT: usize = 32;
 
 thread_local! {
     static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };

@@ -60,7 +60,7 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// Returns the next event.
     fn poll_event(&mut self) -> Option<Event>;
 
-    /// Removes and returns the next events up to the first that is not a message. If the protocol is ZeroMQ, use
+    /// Removes and returns the messages before the first other event. If the protocol is ZeroMQ, use
     /// [`Session::poll_message`] instead.
     fn take_messages(&mut self) -> VecDeque<Envelope> {
         VecDeque::new()

@@ -22,7 +22,7 @@ impl Peering {
         }
     }
 
-    /// Removes and returns the next events up to the first that is not a message.
+    /// Removes and returns the messages before the first other event.
     pub(crate) fn take_messages(&mut self) -> VecDeque<Envelope> {
         self.events.take_messages()
     }

@@ -60,8 +60,8 @@ impl Peered {
         self.received(now);
     }
 
-    /// Handles one envelope, as a frame with its length field. A malformed envelope is dropped and reported. A filter, ping or pong for a different endpoint
-    /// is ignored.
+    /// Handles one frame, including its length field. A malformed envelope is dropped and reported. A filter, ping or pong for a
+    /// different endpoint is ignored.
     #[inline]
     pub(super) fn handle_frame(
         &mut self,

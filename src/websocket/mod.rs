@@ -228,7 +228,7 @@ impl WebSocket {
         event
     }
 
-    /// Removes and returns the next events up to the first that is not a message.
+    /// Removes and returns the messages before the first other event.
     #[cfg(feature = "net")]
     pub(crate) fn take_messages(&mut self) -> VecDeque<Envelope> {
         let is_message = |event: &&Event| matches!(event, Event::Message(_));

@@ -178,7 +178,7 @@ impl Envelope {
         Envelope { sender, receiver, kind, ttl: INITIAL_TTL, topic: RESERVED_TOPIC, payload }
     }
 
-    /// Decodes the header of one frame body. The payload is a slice of `frame`, which is not copied.
+    /// Decodes the header of one frame body. The payload and a long topic are slices of `frame`; they are not copied.
     ///
     /// # Errors
     /// Fails if the header is malformed. The payload is not checked; see [`Envelope::check`].

@@ -106,8 +106,7 @@ fn an_idle_plain_peer_needs_little_memory() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (bridge, addresses) = runtime.block_on(start_bridge("tls = 'off'", folder.path()));
-    // The thread keeps the buffers of a burst, whatever the number of peers, and there is other shared state. Allocate it before the
-    // measurement.
+    // Before the measurement, allocate the buffers that the thread keeps and other state that the peers share.
     runtime.block_on(async {
         let mut others = Vec::new();
         connect(&mut others, &bridge, &addresses).await;

@@ -71,7 +71,7 @@ async fn send_and_receive(from: &mut Raw, to: &mut [Raw], bytes: &[u8], buffer: 
     assert_eq!(got, [sent; RECEIVERS]);
 }
 
-/// What is allocated while messages are forwarded.
+/// The allocations while messages are forwarded.
 struct Allocated {
     count: usize,
     bytes: usize,
@@ -79,7 +79,7 @@ struct Allocated {
     chunks: usize,
 }
 
-/// Returns what is allocated while messages with these topics are forwarded.
+/// Returns the allocations while messages with these topics are forwarded.
 fn allocations(more_of_out: &str, topics: &[&'static str]) -> Allocated {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let id = |n| EndpointId::from_bytes([n; 16]);

@@ -24,8 +24,8 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     source: LinkId,
     from: &'a Peer,
     batch: Batch,
-    /// The number of messages that follow those in `batch`: at the front of the received batch, with the envelopes to send. They are
-    /// moved to `batch` together.
+    /// The number of messages at the front of the received batch that were added. Their envelopes are already changed. They are moved
+    /// to `batch` together.
     accepted: usize,
     room: Room,
     /// The sender in the envelope of the first message as it was received.
@@ -77,7 +77,7 @@ impl<'a> OutgoingBatch<'a> {
             from,
             batch,
             accepted: 0,
-            room: Room::FULL,
+            room: Room::NONE,
             sender: EndpointId::NIL,
             published: None,
             instance: None,
@@ -90,7 +90,7 @@ impl<'a> OutgoingBatch<'a> {
     }
 
     /// Returns the index of the next message in the received batch. The messages before it were added.
-    pub(in crate::bridge) fn next(&self) -> usize {
+    pub(in crate::bridge) fn next_index(&self) -> usize {
         self.accepted
     }
 
@@ -126,25 +126,26 @@ impl<'a> OutgoingBatch<'a> {
         }
     }
 
-    /// Adds the messages that follow the last one, at most `count`, as long as their sender and receiver are the same, `is_same` is true,
-    /// and there is room. `is_same` must be false if a message has an id, another topic or other recipients. Each ttl is decreased, and
-    /// limited to `most`.
+    /// Adds the messages that follow the last one, at most `count`, as long as they have its sender and receiver, `is_same` returns true,
+    /// and there is room. `is_same` must return false for a message that has an id, another topic or other recipients. Each ttl is decreased,
+    /// and limited to `max_ttl`.
     pub(in crate::bridge) fn add_following(
         &mut self,
         received: &mut Batch,
         count: usize,
-        most: u16,
+        max_ttl: u16,
         is_same: impl Fn(&Envelope) -> bool,
     ) {
         let Some(last) = self.accepted.checked_sub(1).and_then(|last| received.get(last)) else { return };
         let receiver = last.receiver;
         for envelope in received.iter_mut_from(self.accepted).take(count) {
-            let same = envelope.sender == self.sender && envelope.receiver == receiver && is_same(envelope);
-            if !same || !self.room.take(envelope) {
+            let same = envelope.sender == self.sender && envelope.receiver == receiver;
+            if !same || !self.room.is_enough(envelope) || !is_same(envelope) {
                 return;
             }
+            self.room.take(envelope);
             envelope.sender = self.new_sender(None);
-            envelope.ttl = envelope.ttl.saturating_sub(1).min(most);
+            envelope.ttl = envelope.ttl.saturating_sub(1).min(max_ttl);
             self.accepted = self.accepted.saturating_add(1);
         }
     }
@@ -190,9 +191,11 @@ impl<'a> OutgoingBatch<'a> {
         // caller compares `instance` instead.
         let same_origin = self.sender == envelope.sender || self.instance.is_some();
         let same = first.receiver == receiver && same_origin && self.to == to;
-        if !same || !(self.room.take(envelope) || self.batch.has_all_originals()) {
+        // Messages with original frames are not copied, so they need no room.
+        if !same || !(self.room.is_enough(envelope) || self.batch.has_all_originals()) {
             return false;
         }
+        self.room.take(envelope);
         let topic = &envelope.topic;
         if first.topic == *topic || self.same_topics.contains(topic) {
             return true;

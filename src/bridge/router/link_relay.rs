@@ -158,7 +158,7 @@ struct Evaluation<'a> {
 impl<'a> Inbound<'a> {
     /// Handles the next message, and removes it from the received messages or adds it to `self.batch`.
     fn handle(&mut self, received: &mut Batch) {
-        let next = self.batch.next();
+        let next = self.batch.next_index();
         let Some(envelope) = received.get(next) else { return };
         let more = received.len().saturating_sub(next).saturating_sub(1);
         let published = received.published();
@@ -227,6 +227,7 @@ impl<'a> Inbound<'a> {
             self.batch.add(received, id, ttl, receiver, &self.to);
             if let Some(class) = class
                 && !self.from_bridge
+                && self.batch.forwarded.blocked.is_empty()
             {
                 self.add_following(received, class, more);
             }
@@ -396,7 +397,7 @@ impl Relay for LinkRelay {
             batch: OutgoingBatch::new(&self.core, &links, self.id, from, messages),
         };
         // Stop at the first blocked message. The connection then stops reading until the queue has room.
-        while inbound.batch.forwarded.blocked.is_empty() && inbound.batch.next() < messages.len() {
+        while inbound.batch.forwarded.blocked.is_empty() && inbound.batch.next_index() < messages.len() {
             inbound.handle(messages);
         }
         inbound.batch.send(messages);

@@ -46,7 +46,7 @@ impl<S: Session> PeerConnection<S> {
         let routes = self.context.hub.routes.borrow().clone();
         let (mut uncounted, before) = (Uncounted::default(), self.inbox.len());
         let received = match self.connection.session().received_format() {
-            None => self.receive_all(&routes, first, &mut uncounted),
+            None => self.receive_batch(&routes, first, &mut uncounted),
             Some(format) => self.receive_published(&routes, first, format, &mut uncounted),
         };
         uncounted.count(&self.context.stats);
@@ -66,7 +66,7 @@ impl<S: Session> PeerConnection<S> {
     }
 
     /// Handles the messages of all protocols except ZeroMQ. Returns their number.
-    fn receive_all(&mut self, routes: &Routes, first: Envelope, uncounted: &mut Uncounted) -> usize {
+    fn receive_batch(&mut self, routes: &Routes, first: Envelope, uncounted: &mut Uncounted) -> usize {
         let mut messages = self.connection.take_messages();
         messages.push_front(first);
         let received = messages.len();

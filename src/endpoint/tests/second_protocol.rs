@@ -122,18 +122,13 @@ impl Session for LineSession {
         self.events.pop_front()
     }
 
-    fn poll_message(&mut self) -> Option<Envelope> {
-        match self.events.pop_front()? {
-            Event::Message(envelope) => Some(envelope),
-            other => {
-                self.events.push_front(other);
-                None
-            }
+    fn take_messages(&mut self) -> VecDeque<Envelope> {
+        let mut messages = VecDeque::new();
+        while let Some(Event::Message(envelope)) = self.events.front() {
+            messages.push_back(envelope.clone());
+            self.events.pop_front();
         }
-    }
-
-    fn pending_events(&self) -> usize {
-        self.events.len()
+        messages
     }
 
     fn poll_transmit(&mut self) -> Option<Bytes> {

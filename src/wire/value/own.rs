@@ -33,8 +33,8 @@ pub(in crate::wire) fn value<'a>(input: &'a [u8], budget: &mut Budget) -> Parsed
     }
 }
 
-/// Reads values. Each method returns the input after them, or `None` after an error: unlike a `Result`, this fits into
-/// registers.
+/// Reads values. Each method returns the input after them, or `None` after an error. Such a result fits into registers; a `Result`
+/// with the error does not.
 struct Decoder<'b> {
     budget: &'b mut Budget,
     /// The error, once a method has returned `None`.
@@ -190,7 +190,7 @@ impl Decoder<'_> {
         let mut elements = &mut *outer;
         let mut nested = 0usize;
         let malformed = 'vectors: loop {
-            reserve(elements, count);
+            allocate_first(elements, count);
             if count > INITIAL_CAPACITY {
                 match self.many(input, count, depth, elements) {
                     Ok(rest) => return Some(rest),
@@ -256,7 +256,7 @@ impl Decoder<'_> {
         depth: usize,
         pairs: &mut Vec<(Value, Value)>,
     ) -> Option<&'a [u8]> {
-        reserve(pairs, count);
+        allocate_first(pairs, count);
         let mut unread = pairs.as_mut_slice();
         let mut index = 0usize;
         loop {
@@ -277,8 +277,8 @@ impl Decoder<'_> {
         }
     }
 
-    /// Adds the path of a malformed element to the error: the steps from `outer` through `nested` vectors, each of which is
-    /// the last element of the one before, to the element `index` of the last of them.
+    /// Adds the path of a malformed element to the error. The path begins at `outer` and leads through `nested` vectors. Each of them is
+    /// the last element of the vector before it. The malformed element is at `index` in the last vector.
     #[cold]
     fn within_vectors(&mut self, index: usize, nested: usize, step: fn(usize) -> Step, mut outer: &[Value]) {
         let mut indices = Vec::new();
@@ -302,9 +302,9 @@ impl Decoder<'_> {
     }
 }
 
-/// Allocates the first elements of a container with `count` elements, which must be empty. They are overwritten later.
+/// Allocates the first of `count` elements of a container. `parts` must be empty. The elements are overwritten later.
 #[inline(always)]
-fn reserve<T: Default>(parts: &mut Vec<T>, count: usize) {
+fn allocate_first<T: Default>(parts: &mut Vec<T>, count: usize) {
     debug_assert_eq!(parts.capacity(), 0);
     let places = (0..INITIAL_CAPACITY.min(count)).map(|_| T::default()).collect();
     // The empty vector is forgotten, because that is faster than dropping it.
