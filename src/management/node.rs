@@ -16,7 +16,7 @@ use super::{
 };
 use crate::data::{ByteString, EndpointId, excerpt};
 use crate::endpoint::{Endpoint, Message, Subscriber, Throttle, TopicInterest};
-use crate::net::sleep_until;
+use crate::net::{sleep_until, spawn};
 use crate::zeek::{Event, ZeekMessage};
 
 /// Maximum number of dispatches that a node runs at once. While this number of dispatches is running, the node responds
@@ -202,7 +202,7 @@ impl Node {
             time_limit,
             malformed: Throttle::default(),
         };
-        let task = tokio::spawn(Arc::new(shared).run(subscriber, interest, stopped));
+        let task = spawn(Arc::new(shared).run(subscriber, interest, stopped));
         Node { events, stop, task }
     }
 
