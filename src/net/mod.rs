@@ -54,7 +54,7 @@ pub(crate) use session::sealed;
 pub use session::{Format, Session};
 pub(crate) use session::{Losses, Sender};
 pub use stream::Stream;
-pub(crate) use task::spawn;
+pub(crate) use task::{boxed, spawn};
 pub(crate) use timer::{after, sleep_until, std_after};
 pub use to_address::ToAddress;
 pub use url::{Scheme, Url};

@@ -27,11 +27,18 @@ pub(crate) fn block_on_with(
     result
 }
 
+/// A task of any type.
+pub(crate) type BoxedTask<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// Starts a task.
-///
-/// The future is boxed, because tokio's code of a task is otherwise compiled twice for each future: for the runtime with one
-/// thread, and for the one with several.
 pub(crate) fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    let task: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(task);
-    tokio::spawn(task)
+    tokio::spawn(boxed(task))
+}
+
+/// Boxes a task before it is spawned.
+///
+/// Otherwise tokio's code of a task is compiled twice for each type of future: for the runtime with one thread, and for the one
+/// with several.
+pub(crate) fn boxed<T>(task: impl Future<Output = T> + Send + 'static) -> BoxedTask<T> {
+    Box::pin(task)
 }
