@@ -12,7 +12,7 @@ use super::audience::Audience;
 use super::config::Chaos;
 use super::outlet::{EndpointOutlet, Outlet, Route};
 use crate::endpoint::{Blocked, Forwarded};
-use crate::net::{Batch, for_keeping};
+use crate::net::{Batch, for_keeping, spawn};
 use crate::wire::Envelope;
 
 /// The maximum number of delayed messages. If it is reached, new messages are dropped and counted.
@@ -45,7 +45,7 @@ impl FaultInjector {
         let delay = (!chaos.delay.is_zero()).then(|| {
             let (messages, receiver) = mpsc::channel(MAX_DELAYED);
             let (flush, flushed) = watch::channel(false);
-            tokio::spawn(send_delayed(receiver, flushed, inner.clone()));
+            spawn(send_delayed(receiver, flushed, inner.clone()));
             Delay { messages, flush }
         });
         FaultInjector(Arc::new(Injector { inner, chaos, delay, dropped: AtomicU64::new(0) }))

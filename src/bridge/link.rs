@@ -24,7 +24,7 @@ use crate::endpoint::{
     Blocked, Endpoint, EndpointConfig, Forwarded, Listener, Relay, WebSocketConfig, ZeroMqConfig,
 };
 use crate::net::tls::{MutualTls, Tls};
-use crate::net::{Batch, Encoder, Url};
+use crate::net::{Batch, Encoder, Url, spawn};
 use crate::wire::{Envelope, Limits};
 
 /// The interval at which the certificate files of a link are checked for changes.
@@ -82,8 +82,7 @@ impl Link {
             None => Arc::new(outlet),
             Some(faults) => Arc::new(faults.clone()),
         };
-        let watch =
-            |tls: &MutualTls| tokio::spawn(tls.watch_files(CERTIFICATE_CHECK_INTERVAL)).abort_handle();
+        let watch = |tls: &MutualTls| spawn(tls.watch_files(CERTIFICATE_CHECK_INTERVAL)).abort_handle();
         let watcher = tls.certificates().map(watch);
         let (denied, listeners, outbox) = (ReasonCounts::default(), Mutex::default(), Outbox::default());
         Ok(Link {

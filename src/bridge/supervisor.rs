@@ -15,6 +15,7 @@ use super::router::link_relay::LinkRelay;
 use super::router::links::{LinkSet, RuleCount};
 use super::router::origin::Origin;
 use crate::endpoint::{WebSocketConfig, ZeroMqConfig};
+use crate::net::spawn;
 use crate::net::tls::Tls;
 
 /// A running bridge.
@@ -99,7 +100,7 @@ impl Bridge {
         let origin = Origin::random()
             .map_err(|error| Diagnostic::new("", format!("cannot generate a random number: {error}")))?;
         let core = Arc::new(Core::new(&config.operation, origin));
-        let timer = tokio::spawn(run_timer(core.clone())).abort_handle();
+        let timer = spawn(run_timer(core.clone())).abort_handle();
         let bridge = Bridge { core, since: Instant::now(), config: Mutex::new(empty), timer };
         let errors = match bridge.reload(config).await {
             Ok(Reloaded { errors, .. }) if errors.is_empty() => return Ok(bridge),

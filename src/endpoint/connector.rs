@@ -20,7 +20,7 @@ use super::{Context, Endpoint, Phase, Retry};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::Tls;
 use crate::net::{
-    DialError, HostPort, Scheme, Stream, ToAddress, Url, dial_host, dial_with_address, std_after,
+    DialError, HostPort, Scheme, Stream, ToAddress, Url, dial_host, dial_with_address, spawn, std_after,
 };
 use crate::peering::{Peering, Side};
 use crate::zeromq::SocketType;
@@ -135,7 +135,7 @@ pub(super) fn start(context: Arc<Context>, target: &str, tls: Tls, attempts: Att
     let (stop, stopped) = watch::channel(false);
     let connect = |target: Arc<str>, socket, first| {
         let (context, tls, stopped) = (context.clone(), tls.clone(), stopped.clone());
-        tokio::spawn(Task { context, target, socket, tls, attempts, stopped, first: Some(first) }.run());
+        spawn(Task { context, target, socket, tls, attempts, stopped, first: Some(first) }.run());
     };
     // An invalid address is the error of the first attempt.
     let sockets = Url::to_connect(target).ok().filter(|url| url.check_tls(&tls).is_ok());
@@ -153,7 +153,7 @@ pub(super) fn start(context: Arc<Context>, target: &str, tls: Tls, attempts: Att
                 stop: stop.clone(),
                 is_only_attempt: !matches!(attempts, Attempts::Retried(_)),
             };
-            tokio::spawn(firsts.join(context, first_sender));
+            spawn(firsts.join(context, first_sender));
         }
     }
     Connector { first, outcome: None, stop }

@@ -17,7 +17,7 @@ use super::routing::{PeerRoute, Routes, SubscriberRoute};
 use super::status::Status;
 use super::{EndpointConfig, Phase, QueueLimits};
 use crate::data::Filter;
-use crate::net::sleep_until;
+use crate::net::{sleep_until, spawn};
 use crate::peering::CloseReason;
 
 /// The kind of log lines about the status of peers: added, removed or lost, and notices from them.
@@ -64,7 +64,7 @@ pub(super) fn start(
         over: false,
     };
     let span = tracing::error_span!("endpoint", link = config.label.as_deref());
-    tokio::spawn(hub.run(receiver, unsubscribed, phase).instrument(span));
+    spawn(hub.run(receiver, unsubscribed, phase).instrument(span));
     HubHandle { commands, status, routes: routes_receiver, filter: filter_receiver, unsubscribe }
 }
 

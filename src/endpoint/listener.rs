@@ -19,7 +19,7 @@ use super::zeromq::{self, LogListener, LogQueue};
 use super::{Context, Endpoint, Phase};
 use crate::data::Filter;
 use crate::net::tls::Tls;
-use crate::net::{ConnectionFault, ToAddress, Url, bind, bind_logger, bind_proxy, std_after};
+use crate::net::{self, ConnectionFault, ToAddress, Url, bind, bind_logger, bind_proxy, std_after};
 use crate::peering::{Peering, Side};
 use crate::zeromq::SocketType;
 
@@ -145,7 +145,7 @@ struct Port {
 /// Starts the task that accepts connections.
 fn spawn(context: Arc<Context>, listener: TcpListener, port: Port, stopped: watch::Receiver<bool>) {
     let span = tracing::error_span!("listener", link = context.config.label.as_deref());
-    tokio::spawn(run(context, listener, Arc::new(port), stopped).instrument(span));
+    net::spawn(run(context, listener, Arc::new(port), stopped).instrument(span));
 }
 
 /// Accepts connections until the listener or the endpoint is stopped. A separate task serves each connection.
@@ -178,7 +178,7 @@ async fn run(
                     match ticket {
                         Some(ticket) => {
                             let span = accepted.span();
-                            tokio::spawn(accepted.serve(tcp, ticket).instrument(span));
+                            net::spawn(accepted.serve(tcp, ticket).instrument(span));
                         }
                         None => accepted.span().in_scope(|| accepted.fail(ConnectError::GaveWay)),
                     }

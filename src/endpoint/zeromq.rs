@@ -17,7 +17,7 @@ use super::connect_error::ConnectError;
 use super::routing::PeerRoute;
 use super::{Context, Endpoint};
 use crate::data::{EndpointId, Filter, Topic};
-use crate::net::{ConnectionFault, Session};
+use crate::net::{ConnectionFault, Session, spawn};
 use crate::peering;
 use crate::zeromq::topics::NODE_ID_TOPICS;
 use crate::zeromq::{Config, EventFormat, Mechanism, SocketType, ZeroMq};
@@ -138,7 +138,7 @@ pub(super) fn announced(context: &Context) -> watch::Receiver<Filter> {
     };
     let first = combine(&endpoint.borrow_and_update(), &changes.borrow_and_update());
     let (announced, receiver) = watch::channel(first);
-    tokio::spawn(async move {
+    spawn(async move {
         loop {
             let changed = tokio::select! {
                 changed = endpoint.changed() => changed,

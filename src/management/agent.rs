@@ -18,6 +18,7 @@ use super::{
 };
 use crate::data::{EndpointId, excerpt};
 use crate::endpoint::{Endpoint, Message, Peer, PublishError, Subscriber, Throttle, TopicInterest};
+use crate::net::spawn;
 
 /// Maximum number of hellos that an agent stores. It stores one for each pair of a name and a peering. Hellos beyond
 /// the maximum are ignored, so that a peer cannot use more and more memory by sending hellos with new names.
@@ -106,7 +107,7 @@ impl Agent {
             ignored: Throttle::default(),
             pending: Mutex::default(),
         });
-        let task = tokio::spawn(state.clone().run(subscriber, interest));
+        let task = spawn(state.clone().run(subscriber, interest));
         Agent { endpoint, state, task }
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::data::{ByteString, EndpointId, excerpt};
 use crate::endpoint::{Endpoint, Message, Subscriber, Throttle, TopicInterest};
-use crate::net::sleep_until;
+use crate::net::{boxed, sleep_until, spawn};
 use crate::zeek::{Event, ZeekMessage};
 
 /// Maximum number of dispatches that a node runs at once. While this number of dispatches is running, the node responds
@@ -167,10 +167,14 @@ pub struct Node {
     task: JoinHandle<()>,
 }
 
-struct Shared<H> {
+/// The task that runs one dispatch.
+type RunningDispatch = JoinHandle<Result<Option<JsonText>, DispatchError>>;
+
+struct Shared {
     endpoint: Endpoint,
     name: String,
-    handler: H,
+    /// Starts the handler. The rest of the node does not depend on its type, so it is compiled only once.
+    start: Box<dyn Fn(Dispatch) -> RunningDispatch + Send + Sync>,
     events: broadcast::Sender<NodeEvent>,
     time_limit: Duration,
     malformed: Throttle,
@@ -189,20 +193,28 @@ impl Node {
         handler: impl Handler,
         time_limit: Duration,
     ) -> Node {
+        let handler = Arc::new(handler);
+        let start = move |dispatch| {
+            let handler = handler.clone();
+            spawn(async move { handler.dispatch(dispatch).await })
+        };
+        Self::start_with(endpoint, name.into(), Box::new(start), time_limit).await
+    }
+
+    async fn start_with(
+        endpoint: Endpoint,
+        name: String,
+        start: Box<dyn Fn(Dispatch) -> RunningDispatch + Send + Sync>,
+        time_limit: Duration,
+    ) -> Node {
         let (sender, _) = broadcast::channel(1024);
         let events = sender.downgrade();
         let (stop, stopped) = watch::channel(false);
         let subscriber = endpoint.subscribe(&NODE_TOPIC).await;
         let interest = endpoint.watch_interest(&NODE_TOPIC);
-        let shared = Shared {
-            endpoint,
-            name: name.into(),
-            handler,
-            events: sender,
-            time_limit,
-            malformed: Throttle::default(),
-        };
-        let task = tokio::spawn(Arc::new(shared).run(subscriber, interest, stopped));
+        let shared =
+            Shared { endpoint, name, start, events: sender, time_limit, malformed: Throttle::default() };
+        let task = spawn(Arc::new(shared).run(subscriber, interest, stopped));
         Node { events, stop, task }
     }
 
@@ -223,7 +235,7 @@ impl Node {
     }
 }
 
-impl<H: Handler> Shared<H> {
+impl Shared {
     async fn run(
         self: Arc<Self>,
         mut subscriber: Subscriber,
@@ -295,7 +307,7 @@ impl<H: Handler> Shared<H> {
                 "the node is busy: too many dispatches at once".into()
             } else {
                 let deadline = now.checked_add(self.time_limit);
-                dispatches.spawn(self.clone().dispatch(peer, request, deadline));
+                dispatches.spawn(boxed(self.clone().dispatch(peer, request, deadline)));
                 continue;
             };
             self.respond(peer, ManagementResult::failure(request.reqid, &self.name, error)).await;
@@ -334,9 +346,8 @@ impl<H: Handler> Shared<H> {
             return self.respond(peer, result).await;
         };
         // Run the handler in a separate task, so that a panic in it does not end this task.
-        let shared = self.clone();
         let dispatch = Dispatch { peer, reqid: reqid.clone(), action, args: action_and_args.collect() };
-        let mut running = tokio::spawn(async move { shared.handler.dispatch(dispatch).await });
+        let mut running = (self.start)(dispatch);
         let done = tokio::select! {
             // Check the deadline first: a response after the deadline is late, even if it is ready now.
             biased;

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::output::Failure;
+use crate::runtime::spawn;
 
 /// A signal that repeats the last one within this time belongs to the same request.
 ///
@@ -51,7 +52,7 @@ impl Signals {
         let (sender, receiver) = mpsc::channel(1);
         // A separate task reads the time of each signal, so that a copy is recognized even if the command is busy
         // between two calls of `next`.
-        tokio::spawn(async move {
+        spawn(async move {
             let mut requests = Requests::default();
             loop {
                 let kind = tokio::select! {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::data::EndpointId;
 use crate::endpoint::Blocked;
+use crate::net::spawn;
 
 /// The memory overhead of a pending message, in bytes, in addition to its length.
 const PENDING_COST: usize = 256;
@@ -51,7 +52,7 @@ impl Outbox {
             Entry::Occupied(mut pending) => pending.get_mut().extend(messages, max_bytes),
             Entry::Vacant(pending) => {
                 pending.insert(Pending::default()).extend(messages, max_bytes);
-                tokio::spawn(self.clone().push_all(peer));
+                spawn(self.clone().push_all(peer));
             }
         }
     }

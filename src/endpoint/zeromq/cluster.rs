@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::super::limits::Owner;
 use crate::data::{Filter, Topic};
+use crate::net::spawn;
 use crate::zeromq::SubscriptionChange;
 use accounts::Accounts;
 pub(in crate::endpoint) use accounts::TooLong;
@@ -124,7 +125,7 @@ impl Cluster {
         let mut own = Subscriptions { cluster: self.clone(), owner: None, held: BTreeSet::new() };
         let mut filter = filter();
         own.replace(&filter.borrow_and_update());
-        tokio::spawn(async move {
+        spawn(async move {
             while filter.changed().await.is_ok() {
                 own.replace(&filter.borrow_and_update());
             }

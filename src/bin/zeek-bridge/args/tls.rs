@@ -16,6 +16,7 @@ use super::role::Role;
 use super::source::Source;
 use crate::hints;
 use crate::output::{Exit, Failure};
+use crate::runtime::spawn;
 
 /// The interval at which the files of the certificates are checked for changes.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
@@ -437,11 +438,11 @@ pub(crate) fn keep_up(tls: &Tls) -> Result<(), Failure> {
     // SIGHUP is handled even if there is nothing to reload, because its default action ends the program.
     let mutual = tls.certificates().cloned();
     if let Some(mutual) = &mutual {
-        tokio::spawn(mutual.watch_files(WATCH_INTERVAL));
+        spawn(mutual.watch_files(WATCH_INTERVAL));
     }
     let mut hangup = signal(SignalKind::hangup())
         .map_err(|error| Failure::failed(format!("cannot listen for SIGHUP: {error}")))?;
-    tokio::spawn(async move {
+    spawn(async move {
         while hangup.recv().await.is_some() {
             match &mutual {
                 Some(mutual) => reload(mutual.clone()).await,

@@ -20,6 +20,7 @@ use super::side::{PeerRole, Protocol, Side};
 use super::subscriber::{Subscriber, WaitedFor, arrived};
 use super::tally::Received;
 use crate::output::{Failure, Progress};
+use crate::runtime::boxed;
 
 /// The number of subscribers that connect at the same time.
 const CONNECTING: usize = 64;
@@ -115,7 +116,9 @@ impl Load {
             if attempts.len() < CONNECTING.min(peers.saturating_sub(connected.len())) {
                 let (side, patience, notice) = (subscribe_at.clone(), *timeout, notice.clone());
                 let (role, filter) = (PeerRole::Subscriber, Filter::from_iter([topic.clone()]));
-                attempts.spawn(async move { LoadPeer::connect(&side, role, filter, patience, notice).await });
+                attempts.spawn(boxed(async move {
+                    LoadPeer::connect(&side, role, filter, patience, notice).await
+                }));
             } else if let Some(joined) = attempts.join_next().await {
                 let peer = joined.map_err(|error| Failure::failed(error.to_string()))?;
                 connected.push(peer.map_err(|error| no_peering(&subscribe_at.address, &error))?);
@@ -151,7 +154,7 @@ impl Load {
             let subscriber = Arc::<Subscriber>::default();
             load.subscribers.push(subscriber.clone());
             let (pattern, waited_for) = (received.clone(), load.waited_for.clone());
-            load.tasks.spawn(subscriber.receive(peer, pattern, waited_for, stopped.clone()));
+            load.tasks.spawn(boxed(subscriber.receive(peer, pattern, waited_for, stopped.clone())));
         }
         Ok(load)
     }

@@ -174,7 +174,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let BenchCommand::Relay(args) = args.command;
     // With a single thread, received messages need not wake a second one, and the relay can use all other cores.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime::block_on_with(runtime, relay(&args))
+    runtime::block_on_with(runtime, pin!(relay(&args)))
 }
 
 async fn relay(args: &RelayArgs) -> Result<(), Failure> {

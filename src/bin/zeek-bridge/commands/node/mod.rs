@@ -21,6 +21,7 @@ use crate::args::{DurationArg, NetworkArgs, agent, node_name};
 use crate::deadline;
 use crate::network::{self, Network, Persistence};
 use crate::output::Failure;
+use crate::runtime::spawn;
 use crate::signals::Signals;
 use exec::Exec;
 use stdio::Stdio;
@@ -121,7 +122,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
     let network = Network::with_agent(args.network, agent::to_agent)?;
     let endpoint = network::endpoint()?;
     let node = Node::start(endpoint.clone(), args.name, answers).await;
-    tokio::spawn(log(node.events()));
+    spawn(log(node.events()));
     let events = node.events();
     let mut result = tokio::select! {
         started = network.start(&endpoint, Persistence::Persistent) => started.map(drop),

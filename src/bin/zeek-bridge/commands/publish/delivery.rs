@@ -19,6 +19,8 @@ use zeek_bridge::data::EndpointId;
 use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 use zeek_bridge::peering::CloseReason;
 
+use crate::runtime::spawn;
+
 /// Maximum time for the status of the last peer to arrive after a shutdown.
 const LAST_STATUS: Duration = Duration::from_secs(1);
 
@@ -108,7 +110,7 @@ impl Delivery {
         let mut status = endpoint.status();
         let (sender, ends) = watch::channel(Ends::default());
         let watched = progress.clone();
-        tokio::spawn(async move {
+        spawn(async move {
             while let Some(status) = status.recv().await {
                 let _publishing = watched.publishing().await;
                 // It is unknown whether the attempted line was sent to a peer, so the report may contain one line too many.

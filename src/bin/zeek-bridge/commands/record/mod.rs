@@ -37,6 +37,7 @@ use crate::args::{AddressArg, connect_address_without_zeromq, listen_address, sc
 use crate::hints;
 use crate::network;
 use crate::output::{BackgroundOutput, Exit, Failure, stderr, to_line};
+use crate::runtime::boxed;
 use crate::signals::Signals;
 
 /// Maximum number of connections at a time. Each has two sockets and three files, and at most some MiB of memory.
@@ -218,10 +219,10 @@ async fn accept(recorder: &Arc<Recorder>, listener: &TcpListener, connections: &
         match listener.accept().await {
             Ok((tcp, address)) => {
                 let recorder = recorder.clone();
-                connections.spawn(async move {
+                connections.spawn(boxed(async move {
                     recorder.serve(tcp, address).await;
                     drop(slot);
-                });
+                }));
             }
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");

@@ -184,7 +184,7 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
             () = signals.next() => break,
             _ = hangup.recv(), if reloading.is_none() => {
                 systemd::reloading();
-                reloading = Some(tokio::spawn(reload(running.clone(), path.clone(), operation.clone(), log)));
+                reloading = Some(runtime::spawn(reload(running.clone(), path.clone(), operation.clone(), log)));
             }
             applied = finished(&mut reloading) => {
                 if let Some(applied) = applied {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::runtime::spawn;
+
 /// The delay after a failed accept, which typically means that the process has no free file descriptor.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -54,7 +56,7 @@ pub(super) struct Task(JoinHandle<()>);
 
 impl Task {
     pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
-        Task(tokio::spawn(future))
+        Task(spawn(future))
     }
 
     /// Aborts the task, and waits until it has dropped all that it owns.

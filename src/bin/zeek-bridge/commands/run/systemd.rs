@@ -10,6 +10,7 @@ use zeek_bridge::bridge::Snapshot;
 
 use super::view::View;
 use crate::environment;
+use crate::runtime::spawn;
 
 /// The time allowed for leaving the peers, after the queues are drained.
 const LEAVING: Duration = Duration::from_secs(10);
@@ -98,7 +99,7 @@ impl Watchdog {
             }
             interval.tick().await;
             let view = self.view.clone();
-            self.check = Some(tokio::spawn(async move { view.snapshot() }));
+            self.check = Some(spawn(async move { view.snapshot() }));
         }
     }
 }

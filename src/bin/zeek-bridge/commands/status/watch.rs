@@ -14,6 +14,7 @@ use super::screen::render;
 use super::table::{cut, escaped};
 use super::view::{self, Column, View};
 use crate::output::{BackgroundOutput, Failure, to_line};
+use crate::runtime::spawn;
 use crate::signals::Signals;
 use crate::terminal::{self, Action, Live, Order};
 
@@ -105,7 +106,7 @@ pub(super) async fn run(socket: PathBuf, interval: Duration, mut report: Report)
 /// task.
 fn sampler(socket: PathBuf, interval: Duration) -> mpsc::Receiver<Result<Sample, Failure>> {
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
+    spawn(async move {
         let mut turns = tokio::time::interval(interval);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -25,6 +25,7 @@ use self::show::Show;
 use crate::deadline::{self, until};
 use crate::network::{self, Network, Persistence};
 use crate::output::{BackgroundOutput, Exit, Failure, stderr, stdout_closed};
+use crate::runtime::spawn;
 use crate::signals::Signals;
 
 /// Maximum time to write the queued lines after a request to end.
@@ -193,7 +194,7 @@ fn lost(dropped: u64, left: u64, counts: bool) -> Option<String> {
 fn had_peer(endpoint: &Endpoint) -> Arc<AtomicBool> {
     let had_peer = Arc::new(AtomicBool::new(false));
     let (flag, mut status) = (had_peer.clone(), endpoint.status());
-    tokio::spawn(async move {
+    spawn(async move {
         while let Some(status) = status.recv().await {
             if matches!(status, Status::PeerAdded { .. }) {
                 flag.store(true, Ordering::Relaxed);

@@ -18,6 +18,7 @@ use zeek_bridge::net::tls::{Credentials, EphemeralAuthority, PemSource, Tls, eph
 use super::traffic;
 use crate::commands::demo::{failed, mutual};
 use crate::output::Failure;
+use crate::runtime::boxed;
 
 /// The nodes that the rules allow.
 pub(super) const NODES: [&str; 4] = ["manager", "logger-01", "worker-01", "worker-02"];
@@ -54,7 +55,7 @@ impl Cluster {
         let mut cluster = Cluster { bridge, tasks: JoinSet::new(), _nodes: Vec::new(), _folder: folder };
 
         let agent = cluster.add_subscriber("agents", mutual(&authority, "agent")?).await?;
-        cluster.tasks.spawn(traffic::ask(Agent::start(agent).await));
+        cluster.tasks.spawn(boxed(traffic::ask(Agent::start(agent).await)));
         cluster.add_subscriber("dashboards", Tls::Off).await?;
         for name in NODES.into_iter().chain([DENIED]) {
             cluster.add_node(name, &authority).await?;
@@ -76,7 +77,7 @@ impl Cluster {
         // Before the connection, because a client of the WebSocket API has to reconnect to change its subscriptions.
         let events = endpoint.subscribe(traffic::EVENTS).await;
         self.connect(&endpoint, link, tls).await?;
-        self.tasks.spawn(traffic::receive(endpoint.clone(), events));
+        self.tasks.spawn(boxed(traffic::receive(endpoint.clone(), events)));
         Ok(endpoint)
     }
 
@@ -102,7 +103,7 @@ impl Cluster {
             }
         };
         self._nodes.push(Node::start(endpoint.clone(), name, answer).await);
-        self.tasks.spawn(traffic::publish(endpoint, name));
+        self.tasks.spawn(boxed(traffic::publish(endpoint, name)));
         Ok(())
     }
 }
