@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+#[cfg(feature = "net")]
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -69,6 +71,15 @@ impl Topic {
             return Err(InvalidTopic { length: bytes.len() });
         }
         Ok(Topic::in_place(&bytes).unwrap_or(Topic(Storage::Shared(bytes))))
+    }
+
+    /// Like [`Topic::new`], for a part of a buffer. Refers to the buffer only if the topic is long.
+    #[cfg(feature = "net")]
+    pub(crate) fn part_of(buffer: &Bytes, range: Range<usize>) -> Result<Self, InvalidTopic> {
+        match buffer.get(range.clone()).and_then(Topic::in_place) {
+            Some(topic) => Ok(topic),
+            None => Topic::new(buffer.slice(range)),
+        }
     }
 
     /// Returns a topic that is stored in place, if it is short enough.

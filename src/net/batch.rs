@@ -129,20 +129,16 @@ impl Batch {
     /// Moves the first `count` messages to the end of another batch, with their frames as they were received.
     #[cfg(feature = "bridge")]
     pub(crate) fn move_front(&mut self, count: usize, to: &mut Batch) {
-        if count == self.len() && to.is_empty() && !self.is_from_zeromq() {
-            return std::mem::swap(&mut self.messages, &mut to.messages);
+        if count == self.len() && to.is_empty() {
+            std::mem::swap(&mut self.messages, &mut to.messages);
+            std::mem::swap(&mut self.originals, &mut to.originals);
+            return self.published.clear();
         }
         for _ in 0..count {
             let Some((envelope, frames)) = self.pop_with_frames() else { return };
             let original = self.originals().zip(frames).map(|(originals, frames)| originals.at(frames));
             to.push_original(envelope, original);
         }
-    }
-
-    /// Returns whether the messages are from a ZeroMQ cluster.
-    #[cfg(feature = "bridge")]
-    pub(crate) fn is_from_zeromq(&self) -> bool {
-        !self.published.is_empty() || self.has_all_originals()
     }
 
     /// Replaces the topic of all messages.
@@ -153,10 +149,17 @@ impl Batch {
         }
     }
 
-    /// Returns how the first message was published, if it was added with [`Batch::push_from`].
+    /// Returns how a message was published, if it was added with [`Batch::push_from`].
     #[cfg(feature = "bridge")]
-    pub(crate) fn published(&self) -> Option<&Published> {
-        self.published.front().map(|first| &first.published)
+    pub(crate) fn published(&self, mut index: usize) -> Option<&Published> {
+        let run = self.published.iter().find(|run| match index.checked_sub(run.messages) {
+            Some(after) => {
+                index = after;
+                false
+            }
+            None => true,
+        });
+        run.map(|run| &run.published)
     }
 
     /// Returns whether the batch is sent in the memory that it was received in, if it returns to the cluster of its publisher.
@@ -199,6 +202,19 @@ impl Batch {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
+    }
+
+    /// Returns the number of messages from `index` that were published in the same way.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn published_alike(&self, index: usize) -> usize {
+        let mut end = 0usize;
+        for run in &self.published {
+            end = end.saturating_add(run.messages);
+            if index < end {
+                return end.saturating_sub(index);
+            }
+        }
+        self.len().saturating_sub(index)
     }
 
     /// Removes all messages. Keeps the memory.
@@ -297,11 +313,16 @@ mod tests {
             batch.push_from(message, format, None, text);
         }
         assert_eq!(batch.published.len(), 7, "one entry for consecutive messages");
+        for (index, (number, format)) in sent().enumerate() {
+            assert_eq!(batch.published(index), Some(&Published { text: text(id(number)), format }));
+        }
+        assert_eq!(batch.published(9), None);
+        assert_eq!([0, 1, 2, 3, 4, 8].map(|index| batch.published_alike(index)), [2, 1, 1, 2, 1, 1]);
         for (number, format) in sent() {
-            assert_eq!(batch.published(), Some(&Published { text: text(id(number)), format }));
+            assert_eq!(batch.published(0), Some(&Published { text: text(id(number)), format }));
             assert_eq!(batch.pop().unwrap().sender, id(number));
         }
         batch.shrink();
-        assert_eq!(batch.published(), None);
+        assert_eq!(batch.published(0), None);
     }
 }

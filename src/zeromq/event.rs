@@ -43,7 +43,7 @@ impl MessageReader {
             EventFormat::Binary => payload,
             EventFormat::Json => from_json(&payload, limits)?,
         };
-        let envelope = envelope(sender, topic, payload)?;
+        let envelope = envelope(sender, self::topic(topic)?, payload);
         if kind(&envelope.payload) != Some(EVENT) {
             return Err(PartsError::NotAnEvent.into());
         }
@@ -78,11 +78,13 @@ pub(super) fn check_sender(text: &[u8]) -> Result<(), PartsError> {
 }
 
 /// Returns an event as an envelope.
-pub(super) fn envelope(sender: EndpointId, topic: Bytes, payload: Bytes) -> Result<Envelope, DecodeError> {
-    let topic =
-        Topic::new(topic).map_err(|error| DecodeError::at(0, DecodeReason::TopicTooLong(error.length)))?;
+pub(super) fn envelope(sender: EndpointId, topic: Topic, payload: Bytes) -> Envelope {
     let (receiver, kind, ttl) = (EndpointId::NIL, EnvelopeType::Data, INITIAL_TTL);
-    Ok(Envelope { sender, receiver, kind, ttl, topic, payload })
+    Envelope { sender, receiver, kind, ttl, topic, payload }
+}
+
+pub(super) fn topic(topic: Bytes) -> Result<Topic, DecodeError> {
+    Topic::new(topic).map_err(|error| DecodeError::at(0, DecodeReason::TopicTooLong(error.length)))
 }
 
 pub(super) fn unknown_format(format: &[u8], expected: &'static str) -> DecodeError {

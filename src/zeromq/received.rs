@@ -79,8 +79,8 @@ impl Received {
             self.pending = self.pending.saturating_sub(1);
             let sender = senders.id(self.frames.get(parts.sender)?);
             if sender != own_id {
-                let (topic, payload) = (self.frames.slice(parts.topic), self.frames.slice(parts.payload));
-                return envelope(sender, topic, payload).ok();
+                let topic = Topic::part_of(&self.frames, parts.topic).ok()?;
+                return Some(envelope(sender, topic, self.frames.slice(parts.payload)));
             }
         }
         if !self.frames.is_empty() {

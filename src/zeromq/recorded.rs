@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::command::{Command, property};
 use super::config::EventFormat;
 use super::error::Error;
-use super::event::{LOG_FORMAT, check_sender, envelope, from_json, parts, unknown_format};
+use super::event::{self, LOG_FORMAT, check_sender, envelope, from_json, parts, unknown_format};
 use super::frame::{self, FrameError, Header};
 use super::greeting::{GREETING, Greeting, read_greeting};
 use super::log::LogBatch;
@@ -303,7 +303,7 @@ impl PartReader {
             }
             EventFormat::Json => from_json(&payload, limits)?,
         };
-        Ok(Part::Event { sender, format, envelope: envelope(EndpointId::NIL, topic, payload)? })
+        Ok(Part::Event { sender, format, envelope: envelope(EndpointId::NIL, event::topic(topic)?, payload) })
     }
 }
 

@@ -105,7 +105,7 @@ impl<'a> OutgoingBatch<'a> {
         to: &[Target],
     ) {
         let Some(envelope) = received.get(self.accepted) else { return };
-        let published = received.published();
+        let published = received.published(self.accepted);
         let instance = id.map(|id| id.origin);
         let format = |published: &Published| published.format;
         let same_format = self.published.as_ref().map(format) == published.map(format);
@@ -114,16 +114,13 @@ impl<'a> OutgoingBatch<'a> {
             let Some(first) = received.get(0) else { return };
             self.begin(to, first);
             self.instance = instance;
-            self.published = received.published().cloned();
+            self.published = received.published(0).cloned();
         }
         let sender = self.new_sender(id);
         if let Some(envelope) = received.get_mut(self.accepted) {
             (envelope.sender, envelope.ttl, envelope.receiver) = (sender, ttl, receiver);
         }
         self.accepted = self.accepted.saturating_add(1);
-        if received.is_from_zeromq() {
-            self.collect(received);
-        }
     }
 
     /// Adds the messages that follow the last one, at most `count`, as long as they have its sender and receiver, `is_same` returns true,
@@ -191,8 +188,12 @@ impl<'a> OutgoingBatch<'a> {
         // caller compares `instance` instead.
         let same_origin = self.sender == envelope.sender || self.instance.is_some();
         let same = first.receiver == receiver && same_origin && self.to == to;
-        // Messages with original frames are not copied, so they need no room.
-        if !same || !(self.room.is_enough(envelope) || self.batch.has_all_originals()) {
+        // Messages that are sent as they were received are not copied, so they need no room.
+        let is_copied = match self.accepted {
+            0 => !self.batch.has_all_originals(),
+            _ => !self.batch.is_empty() || !received.has_all_originals(),
+        };
+        if !same || (is_copied && !self.room.is_enough(envelope)) {
             return false;
         }
         self.room.take(envelope);

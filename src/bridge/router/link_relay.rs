@@ -161,7 +161,7 @@ impl<'a> Inbound<'a> {
         let next = self.batch.next_index();
         let Some(envelope) = received.get(next) else { return };
         let more = received.len().saturating_sub(next).saturating_sub(1);
-        let published = received.published();
+        let published = received.published(next);
         if let Some(Published { format, .. }) = published
             && self.checked_format.replace(*format) != Some(*format)
         {
@@ -244,12 +244,12 @@ impl<'a> Inbound<'a> {
 
     /// Adds the events of the same class that directly follow the last one to `self.batch`. At most `more` messages follow it.
     fn add_following(&mut self, received: &mut Batch, class: ClassIndex, more: usize) {
-        let Some(class) = self.decisions.events(class).filter(|_| self.from.protocol.zeromq().is_none())
-        else {
-            return;
-        };
+        let Some(class) = self.decisions.events(class) else { return };
         // The message that is counted for the complete batch is handled on its own.
         let count = more.checked_sub(self.sampled.saturating_add(1)).unwrap_or(more);
+        // Messages in another format are sent in another batch.
+        let last = self.batch.next_index().saturating_sub(1);
+        let count = count.min(received.published_alike(last).saturating_sub(1));
         let limits = self.here.limits();
         self.batch.add_following(received, count, self.here.config.ttl, |envelope| {
             envelope.ttl > 1 && class.may_contain(envelope) && class.name_of(envelope, limits).is_some()
