@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-#[cfg(feature = "net")]
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -74,7 +73,6 @@ impl Topic {
     }
 
     /// Like [`Topic::new`], for a part of a buffer. Refers to the buffer only if the topic is long.
-    #[cfg(feature = "net")]
     pub(crate) fn part_of(buffer: &Bytes, range: Range<usize>) -> Result<Self, InvalidTopic> {
         match buffer.get(range.clone()).and_then(Topic::in_place) {
             Some(topic) => Ok(topic),
