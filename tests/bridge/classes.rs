@@ -85,6 +85,7 @@ fn variants() -> Vec<Envelope> {
         plain.clone(),
         Envelope { ttl: 1, ..plain.clone() },
         Envelope { ttl: 2, ..plain.clone() },
+        Envelope { sender: id(2), ..plain.clone() },
         Envelope { receiver: id(11), ..plain.clone() },
         Envelope { receiver: id(99), ..plain.clone() },
         Envelope { kind: EnvelopeType::Command, ..plain.clone() },
@@ -98,6 +99,9 @@ fn variants() -> Vec<Envelope> {
         set,
         swapped,
         message("/site/other", report(3)),
+        // The longest topic that is stored in place, and one that is longer.
+        message("/site/topics-of-38-bytes-are-kept-here", report(3)),
+        message("/site/topics-of-39-bytes-are-kept-here!", report(3)),
         message("/all", report(4)),
         message("/else", report(5)),
         message("/site", Event::new("Other::report", Vec::<Value>::new())),
